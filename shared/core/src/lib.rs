@@ -1,0 +1,10 @@
+//! Tillway's pure core: money, facts, flows, mappings, the journal and the decision function.
+//!
+//! Nothing in this crate does I/O, reads a clock, draws randomness or names a vendor. Given the same
+//! arguments every function returns the same bytes, so that any run can be replayed.
+
+pub mod http;
+pub mod ids;
+pub mod money;
+pub mod time;
+pub mod value;
