@@ -1,1 +1,29 @@
-//! .
+//! Connectors: one folder for each outside system, behind one small trait.
+//!
+//! A connector translates. It verifies and reads webhooks, turns a flow's parameters into requests, and
+//! turns answers into facts. It keeps nothing, retries nothing and decides nothing: that is the engine's.
+//! A gateway call ends in [`Outcome`]: there is no way to turn `Unknown` into a second charge.
+
+pub mod clarity;
+pub mod config;
+pub mod http;
+pub mod port;
+pub mod stripe;
+
+pub use config::{Connection, Secret, Secrets};
+pub use port::{
+    Action, Call, Connector, EdgeFault, Finding, Inbound, Interpreted, Observation, Outcome, Owner, Prepared,
+    Rejected, SweepPage, SweptEvent, Verified,
+};
+
+/// All connectors, by system name. Adding a system touches its folder and one line here.
+#[must_use]
+pub fn registry() -> Vec<&'static dyn Connector> {
+    vec![]
+}
+
+/// Finds a connector by system name.
+#[must_use]
+pub fn find(system: &str) -> Option<&'static dyn Connector> {
+    registry().into_iter().find(|c| c.system() == system)
+}

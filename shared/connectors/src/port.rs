@@ -1,0 +1,435 @@
+//! What every connector does.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tillway_core::facts::Fact;
+use tillway_core::ids::{CommandId, ConnectionName};
+use tillway_core::time::{Millis, Timestamp};
+use tillway_core::value::{ActionSpec, Value};
+
+use crate::config::{Connection, Secret, Secrets};
+use crate::http::Http;
+
+/// A webhook request as it came in.
+#[derive(Clone, Copy)]
+pub struct Inbound<'a> {
+    /// Last part of the URL.
+    pub topic: &'a str,
+    /// Header names in lower case.
+    pub headers: &'a [(String, String)],
+    /// Exact bytes: signatures are checked over these, before anything is parsed.
+    pub body: &'a [u8],
+}
+
+impl Inbound<'_> {
+    /// First header of that name, in any case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+    }
+}
+
+/// An authentic, well-formed webhook.
+#[derive(Clone, PartialEq)]
+pub struct Verified {
+    /// The provider's event id, or one derived from the body where the provider has none.
+    pub event_id: String,
+    /// The provider's event type, e.g. `charge.succeeded`.
+    pub event_type: String,
+    /// Best known business key for ordering: the order id, else the payment object's id, else the event id.
+    pub group: String,
+    /// When the provider says it happened.
+    pub created_at: Option<Timestamp>,
+    /// The parsed body.
+    pub body: serde_json::Value,
+}
+
+/// Why a webhook is turned away at the edge. Leaves a log line and a counter, nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EdgeFault {
+    /// 413.
+    #[error("body larger than the limit")]
+    TooLarge,
+    /// 415.
+    #[error("content type is not application/json")]
+    ContentType,
+    /// 400.
+    #[error("body is not JSON of the expected shape")]
+    Malformed,
+    /// 404.
+    #[error("no such connection or topic")]
+    UnknownUrl,
+    /// 401: no signature, or one that cannot be read.
+    #[error("signature header missing or malformed")]
+    SignatureMissing,
+    /// 401: a signature that fits no secret.
+    #[error("signature does not fit")]
+    SignatureWrong,
+    /// 401: signed too long ago.
+    #[error("signature timestamp is too old")]
+    Stale,
+    /// 401: signed in the future.
+    #[error("signature timestamp lies in the future")]
+    Future,
+    /// 500: the connection has no webhook secret. Ours to mend, so the provider should retry.
+    #[error("no webhook secret is configured")]
+    NotConfigured,
+}
+
+impl EdgeFault {
+    /// Stable code for logs and counters.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::ContentType => "content_type",
+            Self::Malformed => "malformed",
+            Self::UnknownUrl => "unknown_url",
+            Self::SignatureMissing => "signature_missing",
+            Self::SignatureWrong => "signature_wrong",
+            Self::Stale => "timestamp_stale",
+            Self::Future => "timestamp_future",
+            Self::NotConfigured => "secret_missing",
+        }
+    }
+    /// HTTP status of the answer.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::TooLarge => 413,
+            Self::ContentType => 415,
+            Self::Malformed => 400,
+            Self::UnknownUrl => 404,
+            Self::SignatureMissing | Self::SignatureWrong | Self::Stale | Self::Future => 401,
+            Self::NotConfigured => 500,
+        }
+    }
+}
+
+/// Whom an event is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "owner")]
+pub enum Owner {
+    /// An order of the shop, by the shop's order id.
+    Order {
+        /// Order id.
+        id: String,
+    },
+    /// Objects of the gateway, any of which may be known by alias; most telling first.
+    Objects {
+        /// The gateway's ids.
+        ids: Vec<String>,
+    },
+    /// Nobody's order: customers, products, payouts.
+    Nobody,
+}
+
+/// Facts with the personal data that came beside them.
+#[derive(Clone, Default, PartialEq)]
+pub struct Observation {
+    /// Facts; free of personal data.
+    pub facts: Vec<Fact>,
+    /// Personal data by the names flows know (`order.customer.email` → `{"order":{"customer":{"email":…}}}`);
+    /// kept sealed, merged over what is known. `Value::Null` where there is none.
+    pub personal: Value,
+}
+
+/// `Debug` shows facts and hides personal data.
+impl fmt::Debug for Observation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observation").field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
+
+/// What an event says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Interpreted {
+    /// A known event about an order.
+    About {
+        /// Whom.
+        owner: Owner,
+        /// What.
+        observation: Observation,
+        /// Normalised identity of the person (`ref:<shop's id>` or `mail:<lower-case e-mail>`), where told.
+        person: Option<Secret>,
+    },
+    /// A known topic without a flow yet, or a type nobody listed: stored, counted, shown as unhandled.
+    Unhandled,
+    /// Not to be believed as it stands (no signature scheme, or no version): read the object again.
+    ReadAgain {
+        /// Whom.
+        owner: Owner,
+        /// Name of the read action of this connector, e.g. `clarity.read_order`.
+        action: &'static str,
+    },
+}
+
+/// Authentic, but unacceptable in meaning: parked with the reason and the field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// Stable code, e.g. `totals_do_not_add_up`.
+    pub code: String,
+    /// Path of the field at fault, e.g. `data.total.amount`.
+    pub field: String,
+    /// A sentence: what is wrong and what to do. Shapes, never contents.
+    pub what: String,
+    /// Whom it is about, where that much is clear.
+    pub owner: Owner,
+}
+
+/// An action and how the engine treats it.
+#[derive(Debug, Clone, Copy)]
+pub struct Action {
+    /// Name, parameters, whether it moves money.
+    pub spec: &'static ActionSpec,
+    /// Keyed by the person and not by the order: one command serves every order of that person.
+    pub per_person: bool,
+    /// Doing it twice does no harm (reads, read-compare-write, upserts guarded by the connector): a lost
+    /// answer is simply followed by doing it again.
+    pub repeatable: bool,
+}
+
+/// A request made ready, before it is claimed. The bytes are stored before the first one leaves and are
+/// what is sent again, if anything ever is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// Connector's own form, without credentials.
+    pub bytes: Vec<u8>,
+    /// A few words for `explain`, free of personal data: `POST /v1/refunds 10.00 USD`.
+    pub summary: String,
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("summary", &self.summary).finish_non_exhaustive()
+    }
+}
+
+/// One call of an action.
+pub struct Call<'a> {
+    /// The account.
+    pub connection: &'a Connection,
+    /// Its secrets as of now.
+    pub secrets: &'a Secrets,
+    /// A bearer token the engine keeps for connections that need one ([`Connector::needs_token`]).
+    pub token: Option<&'a Secret>,
+    /// The way out.
+    pub http: &'a dyn Http,
+    /// Action name.
+    pub action: &'a str,
+    /// The command; its text is our reference at the provider.
+    pub command: &'a CommandId,
+    /// Raised each time a new idempotency key is allowed: only after evidence that nothing happened.
+    pub generation: u32,
+    /// What [`Connector::prepare`] gave, byte for byte.
+    pub prepared: &'a [u8],
+    /// Now.
+    pub now: Timestamp,
+    /// Time left for the whole call.
+    pub limit: Millis,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Done, and the provider's echo agrees with what was asked.
+    Settled {
+        /// What is known now.
+        observation: Observation,
+        /// The provider's id of what was made or changed.
+        provider_id: Option<String>,
+        /// A few words for `explain`, free of personal data.
+        summary: String,
+    },
+    /// The provider says no, for good. Facts may come with it (a declined attempt).
+    Refused {
+        /// Stable code: the provider's.
+        code: String,
+        /// What is known now.
+        observation: Observation,
+        /// A few words for `explain`.
+        summary: String,
+    },
+    /// Certainly nothing was executed: not sent, 429, a conflict with a call in flight, an expired token.
+    NotDone {
+        /// Wait at least this long, where the provider says so.
+        after: Option<Millis>,
+        /// Why.
+        why: NotDone,
+    },
+    /// Nobody knows. Never followed by a second attempt before [`Connector::find_out`] gave evidence.
+    Unknown {
+        /// A few words for `explain`, e.g. `no answer`, `500`.
+        why: String,
+        /// The answer came under the idempotency key and will come again under it (a stored 500).
+        answer_is_stored: bool,
+    },
+    /// The provider's answer does not agree with the request (amount, currency, reference): to a person.
+    Disagrees {
+        /// Field that differs.
+        field: String,
+        /// What is known now.
+        observation: Observation,
+        /// A sentence.
+        what: String,
+    },
+}
+
+/// Why nothing was executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotDone {
+    /// Rate limit.
+    Throttled,
+    /// Not connected, or the service says it is down before executing.
+    Unavailable,
+    /// A call under the same key is in flight, or a lock or version conflict.
+    Conflict,
+    /// The credentials were refused: read them again, then alarm.
+    Unauthorized,
+}
+
+/// What finding out found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Finding {
+    /// It happened (or was refused): the outcome, as if the first call had answered.
+    Evidence(Outcome),
+    /// A consistent read shows that it did not happen. Counts only after the deadline and the provider's lag.
+    NotThere,
+    /// The provider keeps the first answer under the key: send the same bytes under the same key.
+    Replay,
+    /// Could not be found out now.
+    StillUnknown {
+        /// Why.
+        why: String,
+    },
+}
+
+/// One event or object found by a sweep.
+#[derive(Clone, PartialEq)]
+pub struct SweptEvent {
+    /// Same id the webhook would have, so that the two are told to be one.
+    pub event_id: String,
+    /// Event type.
+    pub event_type: String,
+    /// Group as in [`Verified::group`].
+    pub group: String,
+    /// When it happened at the provider.
+    pub created_at: Timestamp,
+    /// Body as the webhook would have it.
+    pub body: serde_json::Value,
+}
+
+/// A page of a sweep.
+#[derive(Clone, PartialEq)]
+pub struct SweepPage {
+    /// Events, oldest first.
+    pub events: Vec<SweptEvent>,
+    /// Where the next page of this sweep begins; `None`: done.
+    pub next: Option<String>,
+}
+
+/// An outside system.
+#[async_trait]
+pub trait Connector: Send + Sync {
+    /// Name, e.g. `stripe`.
+    fn system(&self) -> &'static str;
+
+    /// Webhook topics (last part of the URL).
+    fn topics(&self) -> &'static [&'static str];
+
+    /// Actions flows may use.
+    fn actions(&self) -> &'static [Action];
+
+    /// Settings and secrets it knows, with defaults, for `check` and for documentation:
+    /// `(name, default, meaning)`. A name ending in `.*` stands for a table.
+    fn settings(&self) -> &'static [(&'static str, &'static str, &'static str)];
+
+    /// Names of the secrets it needs.
+    fn secrets(&self) -> &'static [(&'static str, &'static str)];
+
+    /// Checks a connection's settings: `(setting, what is wrong and what to do)`.
+    fn check_settings(&self, connection: &Connection) -> Vec<(String, String)>;
+
+    /// Verifies a webhook over its raw bytes, then parses and names it. No I/O.
+    ///
+    /// # Errors
+    /// [`EdgeFault`] for whatever is not authentic or not well-formed.
+    fn verify(
+        &self,
+        connection: &Connection,
+        secrets: &Secrets,
+        inbound: Inbound<'_>,
+        now: Timestamp,
+    ) -> Result<Verified, EdgeFault>;
+
+    /// Member names whose digits are identifiers and no card numbers (see [`tillway_core`]'s PAN rule).
+    fn identifier_fields(&self) -> &'static [&'static str];
+
+    /// Says what an event means. Pure: the same body means the same facts.
+    ///
+    /// # Errors
+    /// [`Rejected`] for faults of meaning.
+    fn interpret(
+        &self,
+        connection: &Connection,
+        event_type: &str,
+        body: &serde_json::Value,
+    ) -> Result<Interpreted, Rejected>;
+
+    /// Turns a flow's parameters into the bytes of a request. Pure.
+    ///
+    /// # Errors
+    /// [`Rejected`] where a parameter cannot go over this wire (an amount the currency's rules forbid).
+    fn prepare(
+        &self,
+        connection: &Connection,
+        action: &str,
+        command: &CommandId,
+        params: &Value,
+    ) -> Result<Prepared, Rejected>;
+
+    /// Does it, once. Inside it may read before it writes.
+    async fn call(&self, call: Call<'_>) -> Outcome;
+
+    /// Finds out what became of a call whose answer was lost.
+    async fn find_out(&self, call: Call<'_>) -> Finding;
+
+    /// How long after a call's deadline a read at the provider is sure to show its effect.
+    fn indexing_lag(&self) -> Millis;
+
+    /// How long the provider keeps an answer under its idempotency key; zero where it keeps none.
+    fn key_lifetime(&self) -> Millis;
+
+    /// Whether [`Call::token`] must be filled.
+    fn needs_token(&self, connection: &Connection) -> bool;
+
+    /// Fetches a bearer token: the token and its lifetime.
+    async fn fetch_token(
+        &self,
+        connection: &Connection,
+        secrets: &Secrets,
+        http: &dyn Http,
+        limit: Millis,
+    ) -> Result<(Secret, Millis), NotDone>;
+
+    /// Lists what happened from `since` on (events, or objects changed), `cursor` continues a page.
+    async fn sweep(
+        &self,
+        call: Call<'_>,
+        since: Timestamp,
+        cursor: Option<&str>,
+    ) -> Result<SweepPage, NotDone>;
+
+    /// Reads one object of the gateway again by its id and tells what it means, for events whose owner is
+    /// unknown. `None`: the object does not exist or says nothing about an owner.
+    async fn resolve(&self, call: Call<'_>, object: &str) -> Result<Option<(Owner, Observation)>, NotDone>;
+}
+
+/// The name under which a connection's own echo is recognised: our idempotency keys begin with it.
+#[must_use]
+pub fn key_prefix(connection: &ConnectionName) -> String {
+    format!("tillway:{connection}:")
+}

@@ -1,0 +1,351 @@
+//! Joining a fact into the state.
+
+use super::{
+    Applied, Binding, Charge, Contradiction, Dispute, Failure, OrderState, Payment, Refund, RefundRequest,
+    Review, TotalChange,
+};
+use crate::facts::{AuthorizationEnd, CommandEnd, Fact, OrderSnapshot, OrderStatus, StepState};
+use crate::ids::ConnectionName;
+use crate::journal::Role;
+use crate::money::Money;
+use crate::time::Timestamp;
+
+impl OrderState {
+    /// Joins one fact. Repeating a fact, or applying an older one late, changes nothing that is known.
+    pub fn apply(&mut self, fact: &Fact, connection: &ConnectionName, at: Timestamp) -> Applied {
+        let mut out = Applied::default();
+        out.changed = self.join(fact, connection, at, &mut out);
+        if out.changed {
+            self.book(connection, at, &mut out);
+        }
+        out
+    }
+
+    fn join(&mut self, fact: &Fact, connection: &ConnectionName, at: Timestamp, out: &mut Applied) -> bool {
+        match fact {
+            Fact::Order(snapshot) => self.join_order(snapshot),
+            Fact::RefundRequested { id, amount, reason } => match self.refund_requests.get(id) {
+                Some(known) => {
+                    if known.amount != *amount {
+                        out.contradictions.push(Contradiction {
+                            code: "refund_request_changed",
+                            object: id.clone(),
+                            what: format!(
+                                "refund request {id} asked for {} and now for {amount}; give the second one \
+                                 an id of its own",
+                                known.amount
+                            ),
+                        });
+                    }
+                    false
+                }
+                None => {
+                    let request = RefundRequest { amount: *amount, reason: reason.clone() };
+                    self.refund_requests.insert(id.clone(), request);
+                    true
+                }
+            },
+            Fact::Customer { id } => {
+                let new = self.customer.is_none();
+                self.customer.get_or_insert_with(|| id.clone());
+                new
+            }
+            Fact::Payment { payment, amount } => {
+                let entry = self.payment_mut(payment, connection);
+                let new = entry.amount != Some(*amount);
+                entry.amount = Some(*amount);
+                new
+            }
+            Fact::Authorized { payment, charge, amount, expires_at } => {
+                self.join_authorized(connection, (payment, charge), *amount, *expires_at, out)
+            }
+            Fact::Captured { payment, charge, total } => {
+                self.join_captured(connection, (payment, charge), *total, at, out)
+            }
+            Fact::AuthorizationEnded { payment, charge, how } => {
+                let charge = self.payment_mut(payment, connection).charges.get_mut(charge);
+                // A charge we never saw authorized has nothing that could end.
+                charge.is_some_and(|c| raise(&mut c.ended, *how))
+            }
+            Fact::PaymentCancelled { payment, reason } => {
+                let entry = self.payment_mut(payment, connection);
+                let new = entry.cancelled.is_none();
+                entry.cancelled.get_or_insert_with(|| reason.clone());
+                for charge in entry.charges.values_mut().filter(|c| c.captured == 0) {
+                    charge.ended.get_or_insert(AuthorizationEnd::Voided);
+                }
+                new
+            }
+            Fact::AttemptFailed { payment, attempt, code, shopper_reason, soft } => {
+                let entry = self.payment_mut(payment, connection);
+                if entry.failures.iter().any(|f| f.attempt == *attempt) {
+                    return false;
+                }
+                entry.failures.push(Failure {
+                    attempt: attempt.clone(),
+                    code: code.clone(),
+                    shopper_reason: shopper_reason.clone(),
+                    soft: *soft,
+                });
+                true
+            }
+            Fact::ActionRequired { payment, attempt } => {
+                self.payment_mut(payment, connection).actions.insert(attempt.clone())
+            }
+            Fact::ReviewOpened { review, payment } => {
+                let new = !self.reviews.contains_key(review);
+                self.reviews
+                    .entry(review.clone())
+                    .or_insert_with(|| Review { payment: payment.clone(), outcome: None });
+                new
+            }
+            Fact::ReviewClosed { review, payment, outcome } => {
+                let entry = self
+                    .reviews
+                    .entry(review.clone())
+                    .or_insert_with(|| Review { payment: payment.clone(), outcome: None });
+                raise(&mut entry.outcome, *outcome)
+            }
+            Fact::Refund { .. } => self.join_refund(fact, out),
+            Fact::Dispute { dispute, payment, amount, status, reason } => {
+                let entry = self.dispute_mut(dispute, payment, *amount);
+                let mut new = entry.reason.is_empty() && !reason.is_empty();
+                if new {
+                    entry.reason.clone_from(reason);
+                }
+                if *status > entry.status {
+                    entry.status = *status;
+                    new = true;
+                }
+                new
+            }
+            Fact::DisputeMoved { dispute, payment, txn, amount, fee } => {
+                self.dispute_mut(dispute, payment, *amount);
+                self.book_dispute_movement(dispute, txn, *amount, *fee, at, out)
+            }
+            Fact::Bound { pair, flow, hash } => {
+                let binding = Binding { pair: pair.clone(), flow: flow.clone(), hash: hash.clone() };
+                let new = self.binding.as_ref() != Some(&binding);
+                self.binding = Some(binding);
+                new
+            }
+            Fact::Person { person } => {
+                let new = self.person.as_ref() != Some(person);
+                self.person = Some(person.clone());
+                new
+            }
+            Fact::Step { step, state } => {
+                let new = self.steps.get(step) != Some(state);
+                self.steps.insert(step.clone(), state.clone());
+                new
+            }
+            Fact::CommandEnded { command, step, end } => self.join_command_end(command, step, end),
+            Fact::StatusChanged { seq, status, reason } => {
+                self.status_seq = *seq;
+                self.status = *status;
+                self.status_reason.clone_from(reason);
+                true
+            }
+            Fact::Parked(item) => {
+                let new = !self.parked.contains_key(&item.id);
+                self.parked.insert(item.id.clone(), item.clone());
+                new
+            }
+            Fact::Unparked { id, .. } => self.parked.remove(id).is_some(),
+            Fact::Duplicate => {
+                self.duplicates = self.duplicates.saturating_add(1);
+                false
+            }
+            Fact::NothingNew => false,
+        }
+    }
+
+    fn join_order(&mut self, snapshot: &OrderSnapshot) -> bool {
+        if let Some(token) = snapshot.token.as_ref().filter(|t| !self.tokens.contains(t)) {
+            self.tokens.push(token.clone());
+        }
+        let newer = self.order.as_ref().is_none_or(|known| snapshot.version > known.version);
+        if !newer {
+            return false;
+        }
+        if let Some(known) = self.order.as_ref().filter(|k| k.total != snapshot.total) {
+            self.total_changes.push(TotalChange {
+                version: snapshot.version,
+                before: known.total,
+                after: snapshot.total,
+            });
+        }
+        // "Cancelled" that we wrote ourselves comes back as an echo; only the shop's own cancels.
+        if snapshot.status == OrderStatus::Cancelled && self.status != OrderStatus::Cancelled {
+            self.cancelled_by_shop = true;
+        }
+        self.order = Some(Box::new(snapshot.clone()));
+        true
+    }
+
+    fn join_authorized(
+        &mut self,
+        connection: &ConnectionName,
+        (payment, charge): (&str, &str),
+        amount: Money,
+        expires_at: Option<Timestamp>,
+        out: &mut Applied,
+    ) -> bool {
+        let entry = self.payment_mut(payment, connection);
+        let cancelled = entry.cancelled.is_some();
+        let Some(known) = entry.charges.get_mut(charge) else {
+            let ended = cancelled.then_some(AuthorizationEnd::Voided);
+            let fresh =
+                Charge { authorized: amount, captured: 0, sold: 0, expires_at, ended, captures: Vec::new() };
+            entry.charges.insert(charge.to_owned(), fresh);
+            return true;
+        };
+        if known.authorized.currency != amount.currency {
+            out.contradictions.push(mixed(charge, known.authorized, amount));
+            return false;
+        }
+        // Incremental authorization only ever raises the amount.
+        let raised = amount.minor > known.authorized.minor;
+        if raised {
+            known.authorized = amount;
+        }
+        let dated = known.expires_at.is_none() && expires_at.is_some();
+        if dated {
+            known.expires_at = expires_at;
+        }
+        raised || dated
+    }
+
+    fn join_captured(
+        &mut self,
+        connection: &ConnectionName,
+        (payment, charge): (&str, &str),
+        total: Money,
+        at: Timestamp,
+        out: &mut Applied,
+    ) -> bool {
+        // A capture implies an authorization of at least as much, even where that event is still on its way.
+        let implied = !self.payment_mut(payment, connection).charges.contains_key(charge);
+        if implied {
+            self.join_authorized(connection, (payment, charge), total, None, out);
+        }
+        let entry = self.payment_mut(payment, connection);
+        let gateway = entry.connection.clone();
+        let Some(known) = entry.charges.get_mut(charge) else { return false };
+        if known.authorized.currency != total.currency {
+            out.contradictions.push(mixed(charge, known.authorized, total));
+            return false;
+        }
+        if total.minor <= known.captured {
+            return implied;
+        }
+        if total.minor > known.authorized.minor {
+            out.contradictions.push(Contradiction {
+                code: "captured_above_authorized",
+                object: charge.to_owned(),
+                what: format!("{charge}: {total} captured of {} authorized", known.authorized),
+            });
+            known.authorized = total;
+        }
+        let amount = Money::new(total.minor.saturating_sub(known.captured), total.currency);
+        known.captured = total.minor;
+        known.captures.push(total.minor);
+        let id = format!("capture:{charge}:{}", total.minor);
+        let lines = [(Role::GatewayClearing, amount), (Role::Receivable, super::ledger::neg(amount))];
+        super::ledger::push(out, id, &gateway, at, "capture", &lines);
+        true
+    }
+
+    fn join_refund(&mut self, fact: &Fact, out: &mut Applied) -> bool {
+        let Fact::Refund { refund, payment, amount, status, moved, returned, request } = fact else {
+            return false;
+        };
+        let Some(known) = self.refunds.get_mut(refund) else {
+            self.refunds.insert(
+                refund.clone(),
+                Refund {
+                    payment: payment.clone(),
+                    amount: *amount,
+                    status: *status,
+                    moved: *moved,
+                    returned: *returned,
+                    request: request.clone(),
+                    booked: super::RefundBooked::default(),
+                },
+            );
+            return true;
+        };
+        if known.amount != *amount {
+            out.contradictions.push(Contradiction {
+                code: "refund_amount_changed",
+                object: refund.clone(),
+                what: format!("refund {refund} was {} and is now {amount}", known.amount),
+            });
+            return false;
+        }
+        let before = known.clone();
+        known.status = known.status.max(*status);
+        known.moved |= *moved;
+        known.returned |= *returned;
+        known.request = known.request.take().or_else(|| request.clone());
+        *known != before
+    }
+
+    fn join_command_end(&mut self, command: &crate::ids::CommandId, step: &str, end: &CommandEnd) -> bool {
+        let state = match end {
+            CommandEnd::Done => StepState::Done,
+            CommandEnd::Refused { code } => StepState::Refused { code: code.clone() },
+            CommandEnd::Parked { .. } => StepState::Parked { item: format!("command:{command}") },
+        };
+        // Only the command the step waits for can end it; a late answer to an older one changes nothing.
+        let ours = match self.steps.get(step) {
+            Some(StepState::Issued { command: issued }) => issued == command,
+            Some(StepState::Parked { item }) => *item == format!("command:{command}"),
+            _ => false,
+        };
+        if ours && self.steps.get(step) != Some(&state) {
+            self.steps.insert(step.to_owned(), state);
+            return true;
+        }
+        false
+    }
+
+    fn payment_mut(&mut self, payment: &str, connection: &ConnectionName) -> &mut Payment {
+        self.payments.entry(payment.to_owned()).or_insert_with(|| Payment {
+            connection: connection.clone(),
+            amount: None,
+            charges: std::collections::BTreeMap::new(),
+            cancelled: None,
+            failures: Vec::new(),
+            actions: std::collections::BTreeSet::new(),
+        })
+    }
+
+    fn dispute_mut(&mut self, dispute: &str, payment: &str, amount: Money) -> &mut Dispute {
+        self.disputes.entry(dispute.to_owned()).or_insert_with(|| Dispute {
+            payment: payment.to_owned(),
+            amount: Money::new(amount.minor.saturating_abs(), amount.currency),
+            status: crate::facts::DisputeStatus::Inquiry,
+            reason: String::new(),
+            moved: std::collections::BTreeMap::new(),
+            loss_booked: 0,
+            loss_entries: 0,
+        })
+    }
+}
+
+fn raise<T: Ord + Copy>(slot: &mut Option<T>, value: T) -> bool {
+    let higher = slot.is_none_or(|known| value > known);
+    if higher {
+        *slot = Some(value);
+    }
+    higher
+}
+
+fn mixed(object: &str, known: Money, new: Money) -> Contradiction {
+    Contradiction {
+        code: "currency_changed",
+        object: object.to_owned(),
+        what: format!("{object} was in {} and is now in {}", known.currency, new.currency),
+    }
+}

@@ -1,0 +1,332 @@
+//! The state of one order: the join of its facts, and what was derived from them on the way.
+//!
+//! `OrderState` is rebuilt byte for byte by applying the recorded facts in their recorded order; the
+//! journal's entries come out of the same fold. Nothing is stored that the facts do not imply.
+
+mod apply;
+mod ledger;
+mod project;
+pub mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::facts::{
+    AuthorizationEnd, DisputeStatus, Fact, OrderSnapshot, OrderStatus, Parked, RefundStatus, ReviewOutcome,
+    StepState,
+};
+use crate::ids::{ConnectionName, FlowHash, OrderKey, PersonId};
+use crate::journal::Entry;
+use crate::money::Money;
+use crate::time::Timestamp;
+
+pub use project::ShipmentAmount;
+
+/// Which flow an order belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// Pair, as configured.
+    pub pair: String,
+    /// Flow.
+    pub flow: String,
+    /// Content hash of the flow's version this order runs on.
+    pub hash: FlowHash,
+}
+
+/// A payment object at a gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Payment {
+    /// The gateway account.
+    pub connection: ConnectionName,
+    /// What it is for, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Money>,
+    /// Authorizations by the gateway's id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub charges: BTreeMap<String, Charge>,
+    /// Why it is dead, once it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled: Option<String>,
+    /// Failed attempts by their identity, in the order they became known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Failure>,
+    /// Attempts that wait for the cardholder.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub actions: BTreeSet<String>,
+}
+
+/// A failed attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Identity of the attempt.
+    pub attempt: String,
+    /// The gateway's code.
+    pub code: String,
+    /// What may be told to the shopper.
+    pub shopper_reason: String,
+    /// Whether the same card may be tried again.
+    pub soft: bool,
+}
+
+/// An authorization and what was captured of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charge {
+    /// Reserved amount.
+    pub authorized: Money,
+    /// Captured so far, minor units: a watermark.
+    pub captured: i64,
+    /// Booked as sold so far, minor units.
+    #[serde(default)]
+    pub sold: i64,
+    /// When it runs out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// How the rest ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<AuthorizationEnd>,
+    /// Watermarks in the order they were seen: each is one capture.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub captures: Vec<i64>,
+}
+
+/// A refund at the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refund {
+    /// The payment it returns money of.
+    pub payment: String,
+    /// How much.
+    pub amount: Money,
+    /// How far.
+    pub status: RefundStatus,
+    /// The money left the gateway's balance.
+    pub moved: bool,
+    /// The money came back.
+    pub returned: bool,
+    /// The request of ours it serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// Booked: cash leg, return leg's tax share, and their reversals.
+    #[serde(default)]
+    pub booked: RefundBooked,
+}
+
+/// What of a refund is in the journal.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefundBooked {
+    /// The cash leg.
+    pub cash: bool,
+    /// The return leg, with its tax share in minor units.
+    pub returned_goods: Option<i64>,
+    /// The cash leg's reversal.
+    pub cash_reversed: bool,
+    /// The return leg's reversal.
+    pub goods_reversed: bool,
+}
+
+/// A dispute at the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dispute {
+    /// The payment in dispute.
+    pub payment: String,
+    /// At stake.
+    pub amount: Money,
+    /// How far.
+    pub status: DisputeStatus,
+    /// The gateway's reason code.
+    pub reason: String,
+    /// Movements by the gateway's id: signed amount, minor units.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub moved: BTreeMap<String, i64>,
+    /// Booked as lost, minor units.
+    #[serde(default)]
+    pub loss_booked: i64,
+    /// How many loss entries were made.
+    #[serde(default)]
+    pub loss_entries: u32,
+}
+
+/// A review at the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Review {
+    /// The payment under review.
+    pub payment: String,
+    /// How it ended, once it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<ReviewOutcome>,
+}
+
+/// A refund the shop asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefundRequest {
+    /// How much.
+    pub amount: Money,
+    /// Code.
+    pub reason: String,
+}
+
+/// A change of the order's total.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TotalChange {
+    /// The version that brought it.
+    pub version: i64,
+    /// Before.
+    pub before: Money,
+    /// After.
+    pub after: Money,
+}
+
+/// Everything known of one order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderState {
+    /// Key.
+    pub key: OrderKey,
+    /// The flow it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Binding>,
+    /// When anything was first heard of it.
+    pub first_at: Timestamp,
+    /// The person behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<PersonId>,
+    /// The shop's order, newest version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Box<OrderSnapshot>>,
+    /// Payment tokens in the order the shop offered them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<String>,
+    /// Changes of the total.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub total_changes: Vec<TotalChange>,
+    /// The shop cancelled it (and it was not the echo of our own write).
+    #[serde(default)]
+    pub cancelled_by_shop: bool,
+    /// The gateway's customer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer: Option<String>,
+    /// Payments by the gateway's id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub payments: BTreeMap<String, Payment>,
+    /// Refunds asked for, by the shop's id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refund_requests: BTreeMap<String, RefundRequest>,
+    /// Refunds by the gateway's id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refunds: BTreeMap<String, Refund>,
+    /// Disputes by the gateway's id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub disputes: BTreeMap<String, Dispute>,
+    /// Reviews by the gateway's id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reviews: BTreeMap<String, Review>,
+    /// Tax booked as collected so far, minor units.
+    #[serde(default)]
+    pub tax_booked: i64,
+    /// Sales booked so far with tax, minor units.
+    #[serde(default)]
+    pub sold_total: i64,
+    /// Step instances.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub steps: BTreeMap<String, StepState>,
+    /// The last computed status that was recorded, its reason, and the count of changes.
+    pub status: OrderStatus,
+    /// Why the status is what it is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub status_reason: String,
+    /// Count of status changes.
+    #[serde(default)]
+    pub status_seq: u32,
+    /// What waits for a person.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parked: BTreeMap<String, Parked>,
+    /// Duplicates dropped.
+    #[serde(default)]
+    pub duplicates: u32,
+}
+
+/// Two facts that cannot both be true. The money involved goes to a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contradiction {
+    /// Stable code.
+    pub code: &'static str,
+    /// Object the facts are about.
+    pub object: String,
+    /// A sentence.
+    pub what: String,
+}
+
+/// What applying a fact brought.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Whether anything is known now that was not before.
+    pub changed: bool,
+    /// Bookings.
+    pub entries: Vec<Entry>,
+    /// Contradictions found.
+    pub contradictions: Vec<Contradiction>,
+}
+
+impl OrderState {
+    /// An order of which nothing is known yet.
+    #[must_use]
+    pub fn new(key: OrderKey, now: Timestamp) -> Self {
+        Self {
+            key,
+            binding: None,
+            first_at: now,
+            person: None,
+            order: None,
+            tokens: Vec::new(),
+            total_changes: Vec::new(),
+            cancelled_by_shop: false,
+            customer: None,
+            payments: BTreeMap::new(),
+            refund_requests: BTreeMap::new(),
+            refunds: BTreeMap::new(),
+            disputes: BTreeMap::new(),
+            reviews: BTreeMap::new(),
+            tax_booked: 0,
+            sold_total: 0,
+            steps: BTreeMap::new(),
+            status: OrderStatus::PendingPayment,
+            status_reason: String::new(),
+            status_seq: 0,
+            parked: BTreeMap::new(),
+            duplicates: 0,
+        }
+    }
+
+    /// Rebuilds state and journal from recorded facts: `(when, connection, fact)` in recorded order.
+    pub fn rebuild<'a>(
+        key: OrderKey,
+        facts: impl IntoIterator<Item = (Timestamp, &'a ConnectionName, &'a Fact)>,
+    ) -> (Option<Self>, Vec<Entry>) {
+        let mut state: Option<Self> = None;
+        let mut entries = Vec::new();
+        for (at, connection, fact) in facts {
+            let state = state.get_or_insert_with(|| Self::new(key.clone(), at));
+            entries.extend(state.apply(fact, connection, at).entries);
+        }
+        (state, entries)
+    }
+
+    /// Ids at gateways under which later events may name this order.
+    #[must_use]
+    pub fn aliases(&self) -> BTreeSet<String> {
+        let charges = self.payments.values().flat_map(|p| p.charges.keys());
+        self.payments
+            .keys()
+            .chain(charges)
+            .chain(self.refunds.keys())
+            .chain(self.disputes.keys())
+            .chain(self.reviews.keys())
+            .cloned()
+            .collect()
+    }
+
+    /// Whether money commands must wait for a person.
+    #[must_use]
+    pub fn money_blocked(&self) -> Option<&Parked> {
+        self.parked.values().find(|p| p.blocks_money)
+    }
+}

@@ -1,0 +1,186 @@
+//! Projections: statuses and amounts computed from the facts, never stored as truth.
+
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
+
+use super::{OrderState, Payment};
+use crate::facts::{DisputeStatus, OrderStatus, RefundStatus, ReviewOutcome};
+use crate::money::{Currency, Money};
+
+/// What one shipment is worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShipmentAmount {
+    /// The shop's shipment id.
+    pub id: String,
+    /// Amount to capture for it.
+    pub amount: Money,
+    /// Nothing is left to ship after it.
+    pub last: bool,
+}
+
+impl Payment {
+    /// Reserved in total, minor units.
+    #[must_use]
+    pub fn authorized(&self) -> i64 {
+        self.charges.values().map(|c| c.authorized.minor).sum()
+    }
+    /// Captured in total, minor units.
+    #[must_use]
+    pub fn captured(&self) -> i64 {
+        self.charges.values().map(|c| c.captured).sum()
+    }
+    /// Still to be captured, minor units.
+    #[must_use]
+    pub fn capturable(&self) -> i64 {
+        let open = self.charges.values().filter(|c| c.ended.is_none());
+        open.map(|c| c.authorized.minor.saturating_sub(c.captured)).sum()
+    }
+}
+
+impl OrderState {
+    /// The order's currency, from the shop or else from a payment.
+    #[must_use]
+    pub fn currency(&self) -> Option<Currency> {
+        let from_order = self.order.as_ref().map(|o| o.total.currency);
+        let from_payment = || self.payments.values().find_map(|p| p.amount.map(|a| a.currency));
+        let from_charge =
+            || self.payments.values().flat_map(|p| p.charges.values()).map(|c| c.authorized.currency).next();
+        from_order.or_else(from_payment).or_else(from_charge)
+    }
+
+    /// The payment that matters now: one that holds or took money, else the newest that is alive, else any.
+    #[must_use]
+    pub fn payment(&self) -> Option<(&String, &Payment)> {
+        let rank = |p: &Payment| (p.captured() > 0, p.capturable() > 0, p.cancelled.is_none());
+        self.payments.iter().max_by_key(|(_, p)| rank(p))
+    }
+
+    /// Reserved over all payments, minor units.
+    #[must_use]
+    pub fn authorized(&self) -> i64 {
+        self.payments.values().map(Payment::authorized).sum()
+    }
+    /// Captured over all payments, minor units.
+    #[must_use]
+    pub fn captured(&self) -> i64 {
+        self.payments.values().map(Payment::captured).sum()
+    }
+    /// Still to be captured over all payments, minor units.
+    #[must_use]
+    pub fn capturable(&self) -> i64 {
+        self.payments.values().map(Payment::capturable).sum()
+    }
+    /// Returned or on its way back, minor units: what failed or was withdrawn does not count.
+    #[must_use]
+    pub fn refunded(&self) -> i64 {
+        let good = |s: RefundStatus| matches!(s, RefundStatus::Pending | RefundStatus::Succeeded);
+        self.refunds.values().filter(|r| good(r.status)).map(|r| r.amount.minor).sum()
+    }
+    /// Withdrawn by disputes and not reinstated, minor units.
+    #[must_use]
+    pub fn disputed(&self) -> i64 {
+        self.disputes.values().map(|d| d.moved.values().sum::<i64>().saturating_neg().max(0)).sum()
+    }
+    /// Whether a review is open.
+    #[must_use]
+    pub fn held(&self) -> bool {
+        self.reviews.values().any(|r| r.outcome.is_none())
+    }
+    /// Whether a review ended in a refusal.
+    #[must_use]
+    pub fn rejected(&self) -> bool {
+        self.reviews.values().any(|r| r.outcome == Some(ReviewOutcome::Rejected))
+    }
+
+    /// The order's status and the code that explains it.
+    #[must_use]
+    pub fn project(&self) -> (OrderStatus, String) {
+        let plain = |s: OrderStatus| (s, String::new());
+        if let Some(dispute) = self.disputes.values().find(|d| d.status.is_open()) {
+            return (OrderStatus::Disputed, dispute.reason.clone());
+        }
+        if let Some(dispute) = self.disputes.values().find(|d| d.status == DisputeStatus::Lost) {
+            return (OrderStatus::ChargedBack, dispute.reason.clone());
+        }
+        let captured = self.captured();
+        if captured > 0 {
+            let refunded = self.refunded();
+            return plain(if refunded >= captured {
+                OrderStatus::Refunded
+            } else if refunded > 0 {
+                OrderStatus::PartiallyRefunded
+            } else if self.held() {
+                OrderStatus::OnHold
+            } else if self.capturable() > 0 {
+                OrderStatus::PartiallyPaid
+            } else {
+                OrderStatus::Paid
+            });
+        }
+        if self.rejected() {
+            return (OrderStatus::Cancelled, "review_rejected".to_owned());
+        }
+        if self.held() {
+            return plain(OrderStatus::OnHold);
+        }
+        if self.capturable() > 0 {
+            return plain(OrderStatus::Authorized);
+        }
+        if self.cancelled_by_shop {
+            return plain(OrderStatus::Cancelled);
+        }
+        // Nothing is reserved and nothing taken: the newest bad news explains it.
+        let Some((_, payment)) = self.payment() else { return plain(OrderStatus::PendingPayment) };
+        if let Some(reason) = &payment.cancelled {
+            let ran_out = payment.charges.values().any(|c| c.captured == 0);
+            let reason = if ran_out { "authorization_ended".to_owned() } else { reason.clone() };
+            return (OrderStatus::PaymentFailed, reason);
+        }
+        match payment.failures.last() {
+            Some(failure) => (OrderStatus::PaymentFailed, failure.shopper_reason.clone()),
+            None => plain(OrderStatus::PendingPayment),
+        }
+    }
+
+    /// What each shipment is worth: the lines' share of the total without shipping, cumulative, so that no
+    /// minor unit is lost; shipping goes with the first; what is left goes with the one that completes the
+    /// order.
+    #[must_use]
+    pub fn shipment_amounts(&self) -> Vec<ShipmentAmount> {
+        let Some(order) = &self.order else { return Vec::new() };
+        let currency = order.total.currency;
+        if order.shipments.is_empty() {
+            let shipped = matches!(order.status, OrderStatus::Shipped | OrderStatus::Completed);
+            let all = ShipmentAmount { id: "all".to_owned(), amount: order.total, last: true };
+            return if shipped { vec![all] } else { Vec::new() };
+        }
+        let weight = |line_id: &str, quantity: Decimal| {
+            let line = order.lines.iter().find(|l| l.line_id == line_id)?;
+            (!line.quantity.is_zero()).then(|| {
+                let quantity = quantity.min(line.quantity);
+                Decimal::from(line.total).checked_mul(quantity).and_then(|w| w.checked_div(line.quantity))
+            })?
+        };
+        let whole: Decimal = order.lines.iter().map(|l| Decimal::from(l.total)).sum();
+        let goods = order.total.minor.saturating_sub(order.shipping);
+        let mut shipped = Decimal::ZERO;
+        let mut given = 0_i64;
+        let mut out = Vec::new();
+        for (n, shipment) in order.shipments.iter().enumerate() {
+            let part: Decimal = shipment.lines.iter().filter_map(|(l, q)| weight(l, *q)).sum();
+            shipped = if shipment.lines.is_empty() { whole } else { shipped.saturating_add(part).min(whole) };
+            let last = shipped >= whole;
+            let target = if last {
+                goods
+            } else {
+                let exact = Decimal::from(goods).checked_mul(shipped).and_then(|v| v.checked_div(whole));
+                exact.and_then(|v| v.round().to_i64()).unwrap_or(0)
+            };
+            let shipping = if n == 0 { order.shipping } else { 0 };
+            let minor = target.saturating_sub(given).saturating_add(shipping);
+            given = target;
+            out.push(ShipmentAmount { id: shipment.id.clone(), amount: Money::new(minor, currency), last });
+        }
+        out
+    }
+}

@@ -1,0 +1,408 @@
+//! Webhooks on their way out: signing, faults and retries.
+//!
+//! An event's body is fixed when the event happens; only the timestamp and the signature are made anew
+//! with each attempt. The id is the same in every attempt and every duplicate.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::Value;
+use sha2::Sha256;
+use tillway_core::http::{Method, Request};
+use tillway_core::time::{Millis, Timestamp};
+
+use super::config::WebhookScheme;
+use super::{Counters, scramble};
+use crate::{Delivery, HookFault, HookFaultRule};
+
+/// Waits before the second, third, … attempt; after the last of them the shop gives up. Standard Webhooks'
+/// own proposal.
+pub const RETRY_WAITS: [Millis; 9] = [
+    Millis::secs(5),
+    Millis::mins(5),
+    Millis::mins(30),
+    Millis::hours(2),
+    Millis::hours(5),
+    Millis::hours(10),
+    Millis::hours(14),
+    Millis::hours(20),
+    Millis::hours(24),
+];
+
+/// An event that a fault kept from being delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostEvent {
+    /// Its id.
+    pub event_id: String,
+    /// Its type.
+    pub event_type: String,
+    /// When it happened.
+    pub at: Timestamp,
+}
+
+/// A key in working order. Text that is not `whsec_` and base64 is taken as the key's own bytes, so that a
+/// wrong secret signs wrongly instead of not at all.
+fn keyed(secret: &str) -> Option<Hmac<Sha256>> {
+    let decoded = secret.strip_prefix("whsec_").and_then(|text| BASE64.decode(text).ok());
+    Hmac::new_from_slice(&decoded.unwrap_or_else(|| secret.as_bytes().to_vec())).ok()
+}
+
+fn signed(mut mac: Hmac<Sha256>, id: &str, unix: i64, body: &[u8]) -> String {
+    mac.update(format!("{id}.{unix}.").as_bytes());
+    mac.update(body);
+    format!("v1,{}", BASE64.encode(mac.finalize().into_bytes()))
+}
+
+/// Signs as Standard Webhooks does: `v1,` and the base64 of the HMAC-SHA256 of `id.unix seconds.body`.
+/// `secret` is `whsec_` and the base64 of the key.
+#[must_use]
+pub fn sign_standard(secret: &str, id: &str, unix: i64, body: &[u8]) -> String {
+    keyed(secret).map_or_else(String::new, |mac| signed(mac, id, unix, body))
+}
+
+/// The topic of an event type: the last part of the webhook URL.
+pub(super) fn topic_of(event_type: &str) -> &'static str {
+    match event_type.split('.').next() {
+        Some("customer") => "customers",
+        Some("inventory") => "inventory",
+        _ => "orders",
+    }
+}
+
+struct Pending {
+    event_id: Arc<str>,
+    event_type: Arc<str>,
+    topic: Arc<str>,
+    body: Arc<[u8]>,
+    /// Attempts made.
+    attempts: usize,
+    /// Duplicates are not tried again: they would multiply.
+    retried: bool,
+}
+
+/// The outbox.
+pub(super) struct Hooks {
+    scheme: WebhookScheme,
+    keys: Vec<Hmac<Sha256>>,
+    /// Keys of registered subscriptions, by subscription id.
+    registered: Vec<(String, Hmac<Sha256>)>,
+    seed: u64,
+    events: u64,
+    handles: u64,
+    due: BTreeMap<(Timestamp, u64), Pending>,
+    in_flight: HashMap<u64, Pending>,
+    rules: Vec<HookFaultRule>,
+    pub lost: Vec<LostEvent>,
+}
+
+impl Hooks {
+    pub fn new(scheme: WebhookScheme, seed: u64) -> Self {
+        let mut hooks = Self {
+            scheme: WebhookScheme::StandardWebhooks { secrets: Vec::new() },
+            keys: Vec::new(),
+            registered: Vec::new(),
+            seed,
+            events: 0,
+            handles: 0,
+            due: BTreeMap::new(),
+            in_flight: HashMap::new(),
+            rules: Vec::new(),
+            lost: Vec::new(),
+        };
+        hooks.set_scheme(scheme);
+        hooks
+    }
+
+    pub fn set_scheme(&mut self, scheme: WebhookScheme) {
+        self.keys = match &scheme {
+            WebhookScheme::StandardWebhooks { secrets } => secrets.iter().filter_map(|s| keyed(s)).collect(),
+            WebhookScheme::SharedHeader { .. } => Vec::new(),
+        };
+        self.scheme = scheme;
+    }
+
+    /// Signs with this secret too; tells whether webhooks are signed at all.
+    pub fn register(&mut self, subscription: &str, secret: &str) -> bool {
+        let signs = matches!(self.scheme, WebhookScheme::StandardWebhooks { .. });
+        if let (true, Some(key)) = (signs, keyed(secret)) {
+            self.registered.push((subscription.to_owned(), key));
+        }
+        signs
+    }
+
+    pub fn unregister(&mut self, subscription: &str) {
+        self.registered.retain(|(id, _)| id != subscription);
+    }
+
+    pub fn inject(&mut self, rule: HookFaultRule) {
+        self.rules.push(rule);
+    }
+
+    fn fault_for(&mut self, event_type: &str) -> Option<HookFault> {
+        let at = self.rules.iter().position(|r| r.times > 0 && event_type.contains(&r.type_contains))?;
+        let rule = self.rules.get_mut(at)?;
+        rule.times -= 1;
+        let fault = rule.fault.clone();
+        if rule.times == 0 {
+            self.rules.remove(at);
+        }
+        Some(fault)
+    }
+
+    /// Queues an event. `data` is JSON already. Returns the event's id.
+    pub fn emit(
+        &mut self,
+        now: Timestamp,
+        topic: &str,
+        event_type: &str,
+        data: &[u8],
+        counters: &mut Counters,
+    ) -> String {
+        self.events += 1;
+        let event_id = format!("msg_{:016x}", scramble(self.seed, self.events));
+        counters.count_event(event_type);
+        let head = format!(
+            "{{\"type\":{},\"timestamp\":\"{}\",\"data\":",
+            Value::from(event_type),
+            now.rfc3339()
+        );
+        let mut body = Vec::with_capacity(head.len() + data.len() + 1);
+        body.extend_from_slice(head.as_bytes());
+        body.extend_from_slice(data);
+        body.push(b'}');
+        let body: Arc<[u8]> = body.into();
+
+        let fault = self.fault_for(event_type);
+        let (copies, at) = match fault {
+            None => (0, now),
+            Some(HookFault::Duplicate(extra)) => {
+                counters.count_fault("hook_duplicate");
+                (extra, now)
+            }
+            Some(HookFault::Delay(wait)) => {
+                counters.count_fault("hook_delay");
+                (0, now + wait)
+            }
+            Some(HookFault::Lose) => {
+                counters.count_fault("hook_lose");
+                self.lost.push(LostEvent {
+                    event_id: event_id.clone(),
+                    event_type: event_type.to_owned(),
+                    at: now,
+                });
+                return event_id;
+            }
+        };
+        let (id, kind, topic): (Arc<str>, Arc<str>, Arc<str>) =
+            (event_id.as_str().into(), event_type.into(), topic.into());
+        for copy in 0..=copies {
+            self.handles += 1;
+            let pending = Pending {
+                event_id: id.clone(),
+                event_type: kind.clone(),
+                topic: topic.clone(),
+                body: body.clone(),
+                attempts: 0,
+                retried: copy == 0,
+            };
+            self.due.insert((at, self.handles), pending);
+        }
+        event_id
+    }
+
+    fn request(&self, now: Timestamp, pending: &Pending) -> Request {
+        let unix = now.unix();
+        let request = Request::new(Method::Post, "")
+            .with_header("webhook-id", &*pending.event_id)
+            .with_header("webhook-timestamp", unix.to_string())
+            .with_body("application/json", pending.body.to_vec());
+        match &self.scheme {
+            WebhookScheme::StandardWebhooks { .. } => {
+                let keys = self.keys.iter().chain(self.registered.iter().map(|(_, key)| key));
+                let signatures: Vec<_> = keys
+                    .map(|key| signed(key.clone(), &pending.event_id, unix, &pending.body))
+                    .collect();
+                request.with_header("webhook-signature", signatures.join(" "))
+            }
+            WebhookScheme::SharedHeader { header, value } => request.with_header(header, value),
+        }
+    }
+
+    pub fn take(&mut self, now: Timestamp, counters: &mut Counters) -> Vec<Delivery> {
+        let mut taken = Vec::new();
+        while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= now) {
+            let ((_, id), mut pending) = entry.remove_entry();
+            pending.attempts += 1;
+            counters.attempts += 1;
+            taken.push(Delivery {
+                id,
+                topic: pending.topic.to_string(),
+                event_id: pending.event_id.to_string(),
+                event_type: pending.event_type.to_string(),
+                request: self.request(now, &pending),
+            });
+            self.in_flight.insert(id, pending);
+        }
+        taken
+    }
+
+    pub fn delivered(&mut self, now: Timestamp, id: u64, status: Option<u16>, counters: &mut Counters) {
+        let Some(pending) = self.in_flight.remove(&id) else { return };
+        if status.is_some_and(|s| (200..300).contains(&s)) || !pending.retried {
+            return;
+        }
+        match RETRY_WAITS.get(pending.attempts.saturating_sub(1)) {
+            Some(wait) => {
+                counters.retries += 1;
+                self.due.insert((now + *wait, id), pending);
+            }
+            None => counters.given_up += 1,
+        }
+    }
+
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.due.first_key_value().map(|((at, _), _)| *at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Shop, new_order, now};
+    use super::*;
+    use crate::Sandbox;
+
+    #[test]
+    fn the_published_vector_holds() {
+        let signature = sign_standard(
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            1_614_265_330,
+            br#"{"test": 2432232314}"#,
+        );
+        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn deliveries_are_signed_with_every_secret_as_of_now() {
+        let secrets =
+            vec!["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(), "whsec_YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4".into()];
+        let mut shop = Shop::with(|c| c.webhook = WebhookScheme::StandardWebhooks { secrets: secrets.clone() });
+        shop.0.place_order(now(), new_order("USD")).unwrap();
+        let later = now() + Millis::secs(3);
+        let [delivery] = &shop.0.take_deliveries(later)[..] else { panic!("one delivery") };
+        let id = delivery.request.header("webhook-id").unwrap();
+        assert_eq!(id, delivery.event_id);
+        assert!(id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'), "{id}");
+        assert_eq!(delivery.request.header("webhook-timestamp").unwrap(), later.unix().to_string());
+        let expected: Vec<_> =
+            secrets.iter().map(|s| sign_standard(s, id, later.unix(), &delivery.request.body)).collect();
+        assert_eq!(delivery.request.header("webhook-signature").unwrap(), expected.join(" "));
+        let body: Value = serde_json::from_slice(&delivery.request.body).unwrap();
+        assert_eq!((&body["type"], &body["timestamp"]), (&"order.created".into(), &now().rfc3339().into()));
+        assert_eq!((delivery.topic.as_str(), &body["data"]["status"]), ("orders", &"Pending Payment".into()));
+    }
+
+    #[test]
+    fn a_shared_header_takes_the_place_of_a_signature() {
+        let mut shop = Shop::with(|c| {
+            c.webhook = WebhookScheme::SharedHeader { header: "x-shop-key".into(), value: "s3".into() };
+        });
+        shop.0.place_order(now(), new_order("USD")).unwrap();
+        let request = &shop.0.take_deliveries(now())[0].request;
+        assert_eq!(request.header("x-shop-key"), Some("s3"));
+        assert_eq!(request.header("webhook-signature"), None);
+    }
+
+    #[test]
+    fn refused_deliveries_come_again_on_schedule_with_the_same_id_until_given_up() {
+        let mut shop = Shop::new();
+        shop.0.place_order(now(), new_order("USD")).unwrap();
+        let mut at = now();
+        let mut ids = Vec::new();
+        for (attempt, wait) in RETRY_WAITS.into_iter().enumerate() {
+            let [delivery] = &shop.0.take_deliveries(at)[..] else { panic!("attempt {attempt}") };
+            ids.push(delivery.event_id.clone());
+            shop.0.delivered(at, delivery.id, if attempt % 2 == 0 { Some(503) } else { None });
+            assert_eq!(shop.0.next_due(), Some(at + wait));
+            assert!(shop.0.take_deliveries(at + wait - Millis(1)).is_empty());
+            at = at + wait;
+        }
+        let last = shop.0.take_deliveries(at);
+        ids.push(last[0].event_id.clone());
+        shop.0.delivered(at, last[0].id, Some(500));
+        assert_eq!((shop.0.next_due(), shop.0.counters().given_up, ids.len()), (None, 1, 10));
+        ids.dedup();
+        assert_eq!(ids.len(), 1);
+    }
+
+    #[test]
+    fn an_accepted_delivery_is_done_and_one_in_flight_is_not_taken_twice() {
+        let mut shop = Shop::new();
+        shop.0.place_order(now(), new_order("USD")).unwrap();
+        let taken = shop.0.take_deliveries(now());
+        assert!(shop.0.take_deliveries(now() + Millis::days(9)).is_empty());
+        shop.0.delivered(now(), taken[0].id, Some(202));
+        shop.0.delivered(now(), taken[0].id, Some(500));
+        assert_eq!(shop.0.next_due(), None);
+    }
+
+    #[test]
+    fn webhook_faults_duplicate_delay_and_lose_and_are_then_used_up() {
+        let mut shop = Shop::new();
+        let order = shop.0.place_order(now(), new_order("USD")).unwrap();
+        shop.drain(now());
+        for fault in [HookFault::Duplicate(2), HookFault::Delay(Millis::mins(1)), HookFault::Lose] {
+            shop.0.inject_hook(HookFaultRule { type_contains: "order.upd".into(), fault, times: 1 });
+        }
+        shop.0.place_order(now(), new_order("USD")).unwrap();
+        assert_eq!(shop.drain(now()).len(), 1, "another type is not struck");
+
+        shop.0.hold(now(), &order).unwrap();
+        let copies = shop.0.take_deliveries(now());
+        assert_eq!(copies.len(), 3);
+        assert!(copies.iter().all(|d| d.event_id == copies[0].event_id && d.request.body == copies[0].request.body));
+        for copy in &copies {
+            shop.0.delivered(now(), copy.id, Some(500));
+        }
+        assert_eq!(shop.drain(now() + Millis::secs(5)).len(), 1, "only the original is tried again");
+
+        let at = now() + Millis::secs(10);
+        shop.0.cancel(at, &order).unwrap();
+        assert!(shop.drain(at).is_empty());
+        shop.0.set_payment_token(at, &order, "tok_lost").unwrap();
+        shop.0.set_payment_token(at, &order, "tok_overtakes").unwrap();
+        let overtaking = shop.drain(at);
+        assert_eq!((overtaking.len(), &overtaking[0]["data"]["payment"]["token"]), (1, &"tok_overtakes".into()));
+        assert_eq!(shop.0.lost_events().len(), 1);
+        let late = shop.drain(at + Millis::mins(1));
+        assert_eq!((late.len(), &late[0]["data"]["status"]), (1, &"Cancelled".into()));
+        assert_eq!(shop.0.counters().faults.values().sum::<u64>(), 3);
+    }
+
+    #[test]
+    fn ids_are_unique_and_the_same_in_every_run_of_a_seed() {
+        let run = |seed| {
+            let mut shop = Shop::with(|c| c.seed = seed);
+            for _ in 0..500 {
+                shop.0.place_order(now(), new_order("USD")).unwrap();
+            }
+            shop.0.take_deliveries(now()).into_iter().map(|d| d.event_id).collect::<Vec<_>>()
+        };
+        let ids = run(7);
+        assert_eq!(ids, run(7));
+        assert_ne!(ids, run(8));
+        assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), 500);
+    }
+
+    #[test]
+    fn raw_events_are_signed_like_any_other() {
+        let mut shop = Shop::new();
+        let id = shop.0.emit_raw(now(), "orders", "order.exploded", &serde_json::json!({"orderId": 7}));
+        let [delivery] = &shop.0.take_deliveries(now())[..] else { panic!("one delivery") };
+        assert_eq!((&delivery.event_id, delivery.event_type.as_str()), (&id, "order.exploded"));
+        assert!(delivery.request.header("webhook-signature").unwrap().starts_with("v1,"));
+    }
+}
