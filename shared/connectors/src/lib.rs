@@ -19,7 +19,7 @@ pub use port::{
 /// All connectors, by system name. Adding a system touches its folder and one line here.
 #[must_use]
 pub fn registry() -> Vec<&'static dyn Connector> {
-    vec![]
+    vec![&stripe::Stripe, &clarity::Clarity]
 }
 
 /// Finds a connector by system name.

@@ -78,7 +78,7 @@ pub fn sorted(mut problems: Vec<Problem>) -> Vec<Problem> {
 /// A hint for a name nobody knows: the nearest known one, else all of them.
 pub fn did_you_mean<S: AsRef<str>>(word: &str, known: impl IntoIterator<Item = S>) -> String {
     let known: Vec<S> = known.into_iter().collect();
-    let reach = (word.chars().count().min(64) + 2) / 3;
+    let reach = word.chars().count().min(64).div_ceil(3);
     let nearest = known
         .iter()
         .map(|k| (distance(word, k.as_ref()), k.as_ref()))

@@ -66,8 +66,8 @@ impl Scope {
     /// The enumeration declared for a field of a schema.
     #[must_use]
     pub fn domain(&self, schema: &str, field: &str) -> Option<Domain> {
-        let matches = |name: &str| name.split_once('.').is_some_and(|(s, f)| s == schema && f == field)
-            || name.rsplit_once('.').is_some_and(|(s, f)| s == schema && f == field);
+        // A schema's name may hold a dot itself (`stripe.create_payment`), a field's never does.
+        let matches = |name: &str| name.rsplit_once('.').is_some_and(|(s, f)| s == schema && f == field);
         self.domains.iter().find(|(name, _)| matches(name)).map(|(_, domain)| *domain)
     }
 
@@ -92,12 +92,8 @@ impl Scope {
         let root = self.roots.iter().find(|f| f.name == *first).ok_or_else(|| {
             (format!("nothing called `{first}` is in scope here"), did_you_mean(first, self.names()))
         })?;
-        let top = Source {
-            path: vec![(*first).to_owned()],
-            ty: root.ty,
-            personal: root.personal,
-            domain: None,
-        };
+        let top =
+            Source { path: vec![(*first).to_owned()], ty: root.ty, personal: root.personal, domain: None };
         self.descend(top, rest)
     }
 
@@ -154,10 +150,38 @@ fn holds_personal(ty: Type, depth: usize) -> bool {
     }
 }
 
-/// Reads the value a checked path leads to; null where a part of the way is absent.
-#[must_use]
-pub fn fetch<'v>(view: &'v Value, path: &[String]) -> Cow<'v, Value> {
-    let mut here = view;
+/// Values by name: a base view, and items bound over it by `each`.
+#[derive(Clone, Copy)]
+pub struct View<'v> {
+    base: &'v Value,
+    bound: Option<(&'v str, &'v Value, &'v View<'v>)>,
+}
+
+impl<'v> View<'v> {
+    /// A view over one map.
+    #[must_use]
+    pub const fn of(base: &'v Value) -> Self {
+        Self { base, bound: None }
+    }
+    /// The same view with one more name.
+    #[must_use]
+    pub const fn with(&'v self, name: &'v str, value: &'v Value) -> Self {
+        Self { base: self.base, bound: Some((name, value, self)) }
+    }
+
+    /// Reads the value a checked path leads to; null where a part of the way is absent.
+    #[must_use]
+    pub fn fetch(&self, path: &[String]) -> Cow<'v, Value> {
+        match (self.bound, path.split_first()) {
+            (Some((name, value, _)), Some((first, rest))) if first == name => walk(value, rest),
+            (Some((_, _, outer)), _) => outer.fetch(path),
+            (None, _) => walk(self.base, path),
+        }
+    }
+}
+
+fn walk<'v>(from: &'v Value, path: &[String]) -> Cow<'v, Value> {
+    let mut here = from;
     for step in path {
         here = match here {
             Value::Map(members) => match members.get(step) {

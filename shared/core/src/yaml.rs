@@ -129,7 +129,11 @@ impl Builder {
 
     fn plain(at: &At, anchor: usize, tagged: bool) -> Result<(), Problem> {
         if anchor != 0 {
-            return Err(at.problem("yaml-anchor", "an anchor (`&name`)", "write the value out, or quote the text"));
+            return Err(at.problem(
+                "yaml-anchor",
+                "an anchor (`&name`)",
+                "write the value out, or quote the text",
+            ));
         }
         if tagged {
             let hint = "quote a text that begins with `!`, e.g. if: '!order.test'";
@@ -276,7 +280,10 @@ impl Node {
             Tree::Null => Json::Null,
             Tree::Seq(items) => Json::Array(items.iter().map(Self::to_json).collect()),
             Tree::Map(pairs) => Json::Object(
-                pairs.iter().map(|(k, v)| (k.as_text().unwrap_or_default().to_owned(), v.to_json())).collect(),
+                pairs
+                    .iter()
+                    .map(|(k, v)| (k.as_text().unwrap_or_default().to_owned(), v.to_json()))
+                    .collect(),
             ),
         }
     }
@@ -328,7 +335,8 @@ mod tests {
 
     #[test]
     fn scalars_stay_text_and_know_their_place() {
-        let node = parse("f.yaml", "country: NO\nzip: 0123\nyes: 'null'\nnot: ~\nflow: {a: [1.0, x]}\n").unwrap();
+        let node =
+            parse("f.yaml", "country: NO\nzip: 0123\nyes: 'null'\nnot: ~\nflow: {a: [1.0, x]}\n").unwrap();
         assert_eq!(node.get("country").unwrap().as_text(), Some("NO"));
         assert_eq!(node.get("zip").unwrap().as_text(), Some("0123"));
         assert_eq!(node.get("yes").unwrap().as_text(), Some("null"));

@@ -3,3 +3,22 @@
 #[cfg(feature = "contract-tests")]
 pub mod contract;
 pub mod ports;
+mod act;
+pub mod bugs;
+pub mod config;
+pub mod engine;
+mod flows;
+mod limits;
+mod notices;
+mod orchestrate;
+pub mod parking;
+mod planted;
+pub mod receive;
+pub mod records;
+pub mod sweep;
+pub mod tick;
+mod tokens;
+pub mod vault;
+pub mod vocabulary;
+
+pub use engine::{Engine, Ports, WorkError};

@@ -1,3 +1,151 @@
-//! .
-/// .
+//! Clarity eCommerce: orders come in, statuses and payment data go back.
+//!
+//! The vendor publishes no API reference, so the wire is a working contract
+//! (`spec/clarity/openapi.yaml`): every path, name and text in it can be set per connection. What is from
+//! the commission, what is assumed and how each was checked stands in `README.md` beside this file.
+//!
+//! Every action reads before it writes, so doing one twice does no harm: a lost answer is followed by
+//! doing it again, and nothing leans on the shop honouring an idempotency key.
+
+mod actions;
+mod auth;
+mod client;
+mod events;
+mod operations;
+mod order;
+mod settings;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod webhook;
+mod wire;
+
+use async_trait::async_trait;
+use tillway_core::ids::CommandId;
+use tillway_core::time::{Millis, Timestamp};
+use tillway_core::value::Value;
+
+use crate::config::{Connection, Secret, Secrets};
+use crate::http::Http;
+use crate::port::{
+    Action, Call, Connector, EdgeFault, Finding, Inbound, Interpreted, NotDone, Observation, Outcome, Owner,
+    Prepared, Rejected, SweepPage, Verified,
+};
+
+/// The connector.
 pub struct Clarity;
+
+#[async_trait]
+impl Connector for Clarity {
+    fn system(&self) -> &'static str {
+        "clarity"
+    }
+
+    fn topics(&self) -> &'static [&'static str] {
+        &webhook::TOPICS
+    }
+
+    fn actions(&self) -> &'static [Action] {
+        &actions::ACTIONS
+    }
+
+    fn settings(&self) -> &'static [(&'static str, &'static str, &'static str)] {
+        &settings::SETTINGS
+    }
+
+    fn secrets(&self) -> &'static [(&'static str, &'static str)] {
+        &settings::SECRETS
+    }
+
+    fn check_settings(&self, connection: &Connection) -> Vec<(String, String)> {
+        settings::check(connection)
+    }
+
+    fn verify(
+        &self,
+        connection: &Connection,
+        secrets: &Secrets,
+        inbound: Inbound<'_>,
+        now: Timestamp,
+    ) -> Result<Verified, EdgeFault> {
+        webhook::verify(connection, secrets, inbound, now)
+    }
+
+    fn identifier_fields(&self) -> &'static [&'static str] {
+        &wire::IDENTIFIERS
+    }
+
+    fn interpret(
+        &self,
+        connection: &Connection,
+        event_type: &str,
+        body: &serde_json::Value,
+    ) -> Result<Interpreted, Rejected> {
+        events::interpret(connection, event_type, body)
+    }
+
+    fn prepare(
+        &self,
+        connection: &Connection,
+        action: &str,
+        _command: &CommandId,
+        params: &Value,
+    ) -> Result<Prepared, Rejected> {
+        actions::prepare(connection, action, params)
+    }
+
+    async fn call(&self, call: Call<'_>) -> Outcome {
+        operations::call(&call).await
+    }
+
+    /// Every action compares before it writes, so that a second call is the finding out. What it could not
+    /// settle is no evidence about the first.
+    async fn find_out(&self, call: Call<'_>) -> Finding {
+        match operations::call(&call).await {
+            Outcome::NotDone { why, .. } => {
+                Finding::StillUnknown { why: format!("the shop could not be asked: {why:?}") }
+            }
+            Outcome::Unknown { why, .. } => Finding::StillUnknown { why },
+            evidence => Finding::Evidence(evidence),
+        }
+    }
+
+    /// An object read by its id shows a write at once as far as anyone knows; a few seconds for a shop that
+    /// reads from a replica.
+    fn indexing_lag(&self) -> Millis {
+        Millis::secs(5)
+    }
+
+    /// The contract: an `Idempotency-Key` is sent and never relied on.
+    fn key_lifetime(&self) -> Millis {
+        Millis(0)
+    }
+
+    fn needs_token(&self, connection: &Connection) -> bool {
+        settings::auth(connection) != settings::Auth::ApiKey
+    }
+
+    async fn fetch_token(
+        &self,
+        connection: &Connection,
+        secrets: &Secrets,
+        http: &dyn Http,
+        limit: Millis,
+    ) -> Result<(Secret, Millis), NotDone> {
+        auth::fetch_token(connection, secrets, http, limit).await
+    }
+
+    async fn sweep(
+        &self,
+        call: Call<'_>,
+        since: Timestamp,
+        cursor: Option<&str>,
+    ) -> Result<SweepPage, NotDone> {
+        sweep::sweep(&call, since, cursor).await
+    }
+
+    /// A shop's events always name their order: there is nothing to resolve.
+    async fn resolve(&self, _call: Call<'_>, _object: &str) -> Result<Option<(Owner, Observation)>, NotDone> {
+        Ok(None)
+    }
+}

@@ -4,7 +4,7 @@ use super::{
     Applied, Binding, Charge, Contradiction, Dispute, Failure, OrderState, Payment, Refund, RefundRequest,
     Review, TotalChange,
 };
-use crate::facts::{AuthorizationEnd, CommandEnd, Fact, OrderSnapshot, OrderStatus, StepState};
+use crate::facts::{AuthorizationEnd, CommandEnd, Fact, OrderSnapshot, OrderStatus, StepState, Unparked};
 use crate::ids::ConnectionName;
 use crate::journal::Role;
 use crate::money::Money;
@@ -151,7 +151,7 @@ impl OrderState {
                 self.parked.insert(item.id.clone(), item.clone());
                 new
             }
-            Fact::Unparked { id, .. } => self.parked.remove(id).is_some(),
+            Fact::Unparked { id, how } => self.join_unparked(id, how),
             Fact::Duplicate => {
                 self.duplicates = self.duplicates.saturating_add(1);
                 false
@@ -289,6 +289,36 @@ impl OrderState {
         known.returned |= *returned;
         known.request = known.request.take().or_else(|| request.clone());
         *known != before
+    }
+
+    /// A replayed step runs again: from the start where it was refused or never sent, and where its command's
+    /// outcome is unknown the same command is looked up again and never a second one made.
+    fn join_unparked(&mut self, id: &str, how: &Unparked) -> bool {
+        let Some(item) = self.parked.remove(id) else { return false };
+        let Some(step) = item.step else { return true };
+        match (how, self.steps.get(&step)) {
+            (Unparked::Replayed { .. }, Some(StepState::Refused { .. })) => {
+                let count = self.retries.entry(step.clone()).or_default();
+                *count = count.saturating_add(1);
+                self.steps.remove(&step);
+            }
+            (Unparked::Replayed { .. }, Some(StepState::Parked { item })) => {
+                match item.strip_prefix("command:") {
+                    Some(command) => {
+                        let command = crate::ids::CommandId::new(command);
+                        self.steps.insert(step, StepState::Issued { command });
+                    }
+                    None => {
+                        self.steps.remove(&step);
+                    }
+                }
+            }
+            (Unparked::Dropped { .. }, Some(StepState::Parked { .. } | StepState::Refused { .. })) => {
+                self.steps.insert(step, StepState::Skipped { why: "dropped by a person".to_owned() });
+            }
+            _ => {}
+        }
+        true
     }
 
     fn join_command_end(&mut self, command: &crate::ids::CommandId, step: &str, end: &CommandEnd) -> bool {

@@ -228,6 +228,9 @@ pub struct OrderState {
     /// Step instances.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub steps: BTreeMap<String, StepState>,
+    /// How often a person let a refused step run again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub retries: BTreeMap<String, u32>,
     /// The last computed status that was recorded, its reason, and the count of changes.
     pub status: OrderStatus,
     /// Why the status is what it is.
@@ -288,6 +291,7 @@ impl OrderState {
             tax_booked: 0,
             sold_total: 0,
             steps: BTreeMap::new(),
+            retries: BTreeMap::new(),
             status: OrderStatus::PendingPayment,
             status_reason: String::new(),
             status_seq: 0,

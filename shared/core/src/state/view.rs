@@ -1,1 +1,608 @@
-//! .
+//! What flows and mappings see of an order: declared schemas, and the values behind them.
+//!
+//! The base view is always in scope; a step with `for-each` also sees one object by its own name. An
+//! object's key is the identity of the causing fact, so the same fact never makes two instances.
+
+use std::collections::BTreeMap;
+
+use super::OrderState;
+use crate::facts::{AuthorizationEnd, OrderStatus, RefundStatus, ReviewOutcome};
+use crate::money::Money;
+use crate::value::{Field, Schema, Type, Value, field};
+
+const fn text(name: &'static str, doc: &'static str) -> Field {
+    field(name, Type::Text, doc)
+}
+const fn money(name: &'static str, doc: &'static str) -> Field {
+    field(name, Type::Money, doc)
+}
+const fn flag(name: &'static str, doc: &'static str) -> Field {
+    field(name, Type::Bool, doc).required()
+}
+
+/// A person's address.
+pub static ADDRESS: Schema = Schema {
+    name: "address",
+    fields: &[
+        text("name", "full name").personal(),
+        text("line1", "street and number").personal(),
+        text("line2", "second line").personal(),
+        text("city", "city").personal(),
+        text("region", "ISO 3166-2 subdivision without the country").personal(),
+        text("postal_code", "postal code").personal(),
+        text("country", "ISO 3166-1 alpha-2").personal(),
+        text("phone", "E.164").personal(),
+        text("email", "e-mail").personal(),
+    ],
+};
+
+static PERSON: Schema = Schema {
+    name: "order.customer",
+    fields: &[
+        text("email", "e-mail").personal(),
+        text("name", "full name").personal(),
+        text("first_name", "given name").personal(),
+        text("last_name", "family name").personal(),
+        text("company", "company").personal(),
+        text("phone", "E.164").personal(),
+    ],
+};
+
+static ORDER: Schema = Schema {
+    name: "order",
+    fields: &[
+        flag("known", "whether the shop's order is known yet"),
+        text("id", "the shop's order id").required(),
+        text("number", "number shown to people"),
+        money("total", "grand total"),
+        money("tax", "tax inside the total"),
+        money("shipping", "shipping inside the total"),
+        text("currency", "ISO 4217"),
+        text("status", "canonical status the shop shows"),
+        flag("cancelled", "cancelled by the shop"),
+        flag("shipped", "shipped or completed"),
+        flag("guest", "the customer has no account"),
+        text("customer_ref", "the shop's customer id"),
+        text("gateway_customer", "the gateway's customer id the shop keeps"),
+        text("token", "newest payment token"),
+        text("payment", "payment object the shop made"),
+        field("customer", Type::Record(&PERSON), "who ordered").personal(),
+        field("bill_to", Type::Record(&ADDRESS), "billing address").personal(),
+        field("ship_to", Type::Record(&ADDRESS), "shipping address, where it differs").personal(),
+    ],
+};
+
+static PAYMENT: Schema = Schema {
+    name: "payment",
+    fields: &[
+        text("id", "the gateway's id of the payment that matters now"),
+        text("charge", "the gateway's id of its newest authorization"),
+        money("authorized", "reserved"),
+        money("captured", "taken"),
+        money("capturable", "reserved and not taken yet"),
+        money("refunded", "returned or on its way back"),
+        money("refundable", "taken and not returned"),
+        money("disputed", "withdrawn by disputes"),
+        flag("live", "holds or took money"),
+        flag("cancelled", "the payment object is dead"),
+        flag("held", "a review is open"),
+        flag("rejected", "a review ended in a refusal"),
+    ],
+};
+
+static CUSTOMER: Schema =
+    Schema { name: "customer", fields: &[text("id", "the gateway's customer id")] };
+
+static STATUS: Schema = Schema {
+    name: "status",
+    fields: &[
+        text("name", "canonical order status").required(),
+        text("reason", "code that explains it"),
+        field("seq", Type::Int, "count of changes").required(),
+    ],
+};
+
+/// Options of a pair that flows read, with their allowed values (first: default) and meaning.
+pub static PAIR_OPTIONS: &[(&str, &[&str], &str)] = &[
+    ("initiates", &["tillway", "shop"], "who creates the payment at the gateway"),
+    ("capture", &["authorization", "shipment", "manual"], "when money is taken"),
+    ("return_url", &[], "where the shopper comes back to after 3-D Secure"),
+    ("on_expiring", &["alert", "capture"], "what to do a day before an authorization runs out"),
+    ("on_total_lowered", &["park", "refund"], "what to do when the total is lowered after capture"),
+    ("on_cancelled", &["refund", "park"], "what to do with captured money when the shop cancels"),
+    ("notify_customer", &["yes", "no"], "tell the customer of a decline"),
+    ("notify_staff", &["yes", "no"], "tell the staff of declines, holds, disputes, failed refunds"),
+    ("notify_language", &[], "language of the customer's notices"),
+];
+
+static PAIR: Schema = Schema {
+    name: "pair",
+    fields: &[
+        text("name", "the pair's name").required(),
+        text("initiates", "tillway or shop").required(),
+        text("capture", "authorization, shipment or manual").required(),
+        text("return_url", "after 3-D Secure"),
+        text("on_expiring", "alert or capture").required(),
+        text("on_total_lowered", "park or refund").required(),
+        text("on_cancelled", "refund or park").required(),
+        text("notify_customer", "yes or no").required(),
+        text("notify_staff", "yes or no").required(),
+        text("notify_language", "language of notices"),
+        text("gateway", "the gateway connection's system").required(),
+        text("shop", "the shop connection's system").required(),
+    ],
+};
+
+/// The base view.
+pub static BASE: Schema = Schema {
+    name: "view",
+    fields: &[
+        field("order", Type::Record(&ORDER), "the shop's order").required(),
+        field("payment", Type::Record(&PAYMENT), "its payment").required(),
+        field("customer", Type::Record(&CUSTOMER), "the gateway's customer").required(),
+        field("status", Type::Record(&STATUS), "the computed status").required(),
+        field("pair", Type::Record(&PAIR), "the pair's options").required(),
+    ],
+};
+
+static ATTEMPT: Schema = Schema {
+    name: "attempt",
+    fields: &[
+        text("token", "payment token").required(),
+        field("n", Type::Int, "from 1").required(),
+    ],
+};
+static AUTHORIZATION: Schema = Schema {
+    name: "authorization",
+    fields: &[
+        text("id", "the gateway's id").required(),
+        text("payment", "payment").required(),
+        money("amount", "reserved").required(),
+        money("captured", "taken").required(),
+        money("uncaptured", "still reserved").required(),
+        money("due", "still reserved and owed: what the order's total does not cover is left to lapse").required(),
+        field("expires_at", Type::Time, "when it runs out"),
+        text("ended", "released, expired, voided, or empty"),
+    ],
+};
+static SHIPMENT: Schema = Schema {
+    name: "shipment",
+    fields: &[
+        text("id", "the shop's id").required(),
+        money("amount", "its worth").required(),
+        money("capture", "its worth, at most what is still reserved").required(),
+        flag("last", "completes the order"),
+    ],
+};
+static CAPTURE: Schema = Schema {
+    name: "capture",
+    fields: &[
+        text("id", "authorization and level").required(),
+        text("payment", "payment").required(),
+        money("amount", "taken by this capture").required(),
+        money("refundable", "of it, what was not returned yet").required(),
+    ],
+};
+static REFUND_REQUEST: Schema = Schema {
+    name: "refund_request",
+    fields: &[
+        text("id", "the shop's id").required(),
+        money("amount", "asked for").required(),
+        text("reason", "code"),
+    ],
+};
+static REFUND: Schema = Schema {
+    name: "refund",
+    fields: &[
+        text("id", "the gateway's id").required(),
+        text("payment", "payment").required(),
+        money("amount", "returned").required(),
+        text("request", "our request it serves"),
+    ],
+};
+static DECLINE: Schema = Schema {
+    name: "decline",
+    fields: &[
+        text("attempt", "the gateway's id").required(),
+        text("payment", "payment").required(),
+        text("code", "the gateway's code").required(),
+        text("shopper_reason", "what the shopper may be told").required(),
+        flag("soft", "the same card may be tried again"),
+    ],
+};
+static DISPUTE: Schema = Schema {
+    name: "dispute",
+    fields: &[
+        text("id", "the gateway's id").required(),
+        text("payment", "payment").required(),
+        money("amount", "at stake").required(),
+        text("reason", "the gateway's code"),
+        flag("won", "decided for the merchant"),
+    ],
+};
+static REVIEW: Schema = Schema {
+    name: "review",
+    fields: &[
+        text("id", "the gateway's id").required(),
+        text("payment", "payment").required(),
+        flag("approved", "go on"),
+    ],
+};
+static TOTAL_CHANGE: Schema = Schema {
+    name: "total_change",
+    fields: &[
+        text("id", "version of the order").required(),
+        money("before", "total before").required(),
+        money("after", "total after").required(),
+        flag("lowered", "after is less"),
+        money("refundable", "captured above the new total and not returned yet, at most the difference").required(),
+    ],
+};
+static ACTION: Schema = Schema {
+    name: "action",
+    fields: &[
+        text("id", "identity of the attempt").required(),
+        text("payment", "payment").required(),
+        text("url", "where the cardholder must go").personal(),
+    ],
+};
+
+/// Objects a step may be made for each of.
+pub static OBJECTS: &[(&str, &Schema)] = &[
+    ("attempt", &ATTEMPT),
+    ("authorization", &AUTHORIZATION),
+    ("shipment", &SHIPMENT),
+    ("capture", &CAPTURE),
+    ("refund_request", &REFUND_REQUEST),
+    ("refund", &REFUND),
+    ("refund_failure", &REFUND),
+    ("decline", &DECLINE),
+    ("dispute", &DISPUTE),
+    ("dispute_outcome", &DISPUTE),
+    ("review", &REVIEW),
+    ("review_outcome", &REVIEW),
+    ("total_change", &TOTAL_CHANGE),
+    ("action", &ACTION),
+    ("status_change", &STATUS),
+    ("doomed_payment", &REFUND),
+    ("doomed_capture", &CAPTURE),
+];
+
+/// Facts a step may await.
+pub static AWAITS: &[(&str, &str)] = &[
+    ("order", "the shop's order is known"),
+    ("payment", "a payment object is known"),
+    ("customer", "the gateway's customer is known"),
+    ("authorized", "money is reserved or taken"),
+    ("captured", "money was taken"),
+    ("released", "no review is open and none ended in a refusal"),
+    ("clear_to_capture", "money is reserved or taken, and no review stands in the way"),
+];
+
+impl OrderState {
+    /// Whether an awaited fact is there.
+    #[must_use]
+    pub fn has(&self, awaited: &str) -> bool {
+        match awaited {
+            "order" => self.order.is_some(),
+            "payment" => !self.payments.is_empty(),
+            "customer" => self.customer.is_some(),
+            "authorized" => self.capturable() > 0 || self.captured() > 0,
+            "captured" => self.captured() > 0,
+            "released" => !self.held() && !self.rejected(),
+            "clear_to_capture" => self.has("authorized") && self.has("released"),
+            _ => false,
+        }
+    }
+
+    fn amount(&self, minor: i64) -> Value {
+        self.currency().map_or(Value::Null, |c| Value::Money(Money::new(minor, c)))
+    }
+
+    /// The base view. `pair` holds the pair's options; `personal` what is known of the person, opened.
+    #[must_use]
+    pub fn base_view(&self, pair: &BTreeMap<String, String>, personal: Option<&Value>) -> Value {
+        let t = |s: &str| Value::text(s);
+        let mut order = BTreeMap::new();
+        let mut put = |name: &str, value: Value| {
+            order.insert(name.to_owned(), value);
+        };
+        put("known", Value::Bool(self.order.is_some()));
+        put("id", t(self.key.order_id()));
+        put("cancelled", Value::Bool(self.cancelled_by_shop));
+        put("token", Value::opt_text(self.tokens.last().cloned()));
+        let status = self.order.as_ref().map(|o| o.status);
+        put("shipped", Value::Bool(matches!(status, Some(OrderStatus::Shipped | OrderStatus::Completed))));
+        put("guest", Value::Bool(self.order.as_ref().is_some_and(|o| o.guest)));
+        if let Some(o) = &self.order {
+            put("number", t(&o.number));
+            put("total", Value::Money(o.total));
+            put("tax", Value::Money(Money::new(o.tax, o.total.currency)));
+            put("shipping", Value::Money(Money::new(o.shipping, o.total.currency)));
+            put("currency", t(o.total.currency.code()));
+            put("status", t(o.status.name()));
+            put("customer_ref", Value::opt_text(o.customer_ref.clone()));
+            put("gateway_customer", Value::opt_text(o.gateway_customer.clone()));
+            put("payment", Value::opt_text(o.payment.clone()));
+        }
+        for part in ["customer", "bill_to", "ship_to"] {
+            if let Some(value) = personal.and_then(|p| p.get("order")).and_then(|o| o.get(part)) {
+                put(part, value.clone());
+            }
+        }
+        let current = self.payment();
+        let captured = self.captured();
+        let refunded = self.refunded();
+        let payment = Value::map([
+            ("id", Value::opt_text(current.map(|(id, _)| id.clone()))),
+            ("charge", Value::opt_text(current.and_then(|(_, p)| p.charges.keys().last().cloned()))),
+            ("authorized", self.amount(self.authorized())),
+            ("captured", self.amount(captured)),
+            ("capturable", self.amount(self.capturable())),
+            ("refunded", self.amount(refunded)),
+            ("refundable", self.amount(captured.saturating_sub(refunded).max(0))),
+            ("disputed", self.amount(self.disputed())),
+            ("live", Value::Bool(captured > 0 || self.capturable() > 0)),
+            ("cancelled", Value::Bool(current.is_some_and(|(_, p)| p.cancelled.is_some()))),
+            ("held", Value::Bool(self.held())),
+            ("rejected", Value::Bool(self.rejected())),
+        ]);
+        let pair = pair.iter().map(|(k, v)| (k.clone(), t(v))).collect();
+        Value::map([
+            ("order", Value::Map(order)),
+            ("payment", payment),
+            ("customer", Value::map([("id", Value::opt_text(self.customer.clone()))])),
+            ("status", self.status_view()),
+            ("pair", Value::Map(pair)),
+        ])
+    }
+
+    fn status_view(&self) -> Value {
+        Value::map([
+            ("name", Value::text(self.status.name())),
+            ("reason", Value::text(self.status_reason.clone())),
+            ("seq", Value::Int(i64::from(self.status_seq))),
+        ])
+    }
+
+    /// The objects of a kind: key (identity of the causing fact) and view, in a stable order.
+    #[must_use]
+    pub fn objects(&self, kind: &str, personal: Option<&Value>) -> Vec<(String, Value)> {
+        match kind {
+            "attempt" => self.attempts(),
+            "authorization" => self.authorizations(),
+            "shipment" => self.shipments(),
+            "capture" => self.capture_views(),
+            "doomed_capture" if self.cancelled_by_shop => self.capture_views(),
+            "doomed_payment" => self.doomed_payments(),
+            "refund_request" => self
+                .refund_requests
+                .iter()
+                .map(|(id, r)| {
+                    let view = Value::map([
+                        ("id", Value::text(id.clone())),
+                        ("amount", Value::Money(r.amount)),
+                        ("reason", Value::text(r.reason.clone())),
+                    ]);
+                    (id.clone(), view)
+                })
+                .collect(),
+            "refund" => self.refund_views(|_| true),
+            "refund_failure" => self.refund_views(|s| s == RefundStatus::Failed),
+            "decline" => self.declines(),
+            "dispute" => self.dispute_views(false),
+            "dispute_outcome" => self.dispute_views(true),
+            "review" => self.review_views(false),
+            "review_outcome" => self.review_views(true),
+            "total_change" => self.total_change_views(),
+            "action" => self.action_views(personal),
+            "status_change" if self.status_seq > 0 => {
+                vec![(self.status_seq.to_string(), self.status_view())]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn attempts(&self) -> Vec<(String, Value)> {
+        let one = |(n, token): (usize, &String)| {
+            let n = i64::try_from(n).unwrap_or(i64::MAX).saturating_add(1);
+            let view = Value::map([("token", Value::text(token.clone())), ("n", Value::Int(n))]);
+            (token.clone(), view)
+        };
+        self.tokens.iter().enumerate().map(one).collect()
+    }
+
+    fn authorizations(&self) -> Vec<(String, Value)> {
+        let mut out = Vec::new();
+        let captured = self.captured();
+        let owed = self.order.as_ref().map_or(i64::MAX, |o| o.total.minor.saturating_sub(captured).max(0));
+        for (payment, p) in &self.payments {
+            for (id, charge) in &p.charges {
+                let currency = charge.authorized.currency;
+                let open = if charge.ended.is_none() { charge.authorized.minor.saturating_sub(charge.captured) } else { 0 };
+                let ended = match charge.ended {
+                    None => "",
+                    Some(AuthorizationEnd::Released) => "released",
+                    Some(AuthorizationEnd::Expired) => "expired",
+                    Some(AuthorizationEnd::Voided) => "voided",
+                };
+                let view = Value::map([
+                    ("id", Value::text(id.clone())),
+                    ("payment", Value::text(payment.clone())),
+                    ("amount", Value::Money(charge.authorized)),
+                    ("captured", Value::Money(Money::new(charge.captured, currency))),
+                    ("uncaptured", Value::Money(Money::new(open, currency))),
+                    ("due", Value::Money(Money::new(open.min(owed), currency))),
+                    ("expires_at", charge.expires_at.map_or(Value::Null, Value::Time)),
+                    ("ended", Value::text(ended)),
+                ]);
+                out.push((id.clone(), view));
+            }
+        }
+        out
+    }
+
+    fn shipments(&self) -> Vec<(String, Value)> {
+        let capturable = self.capturable();
+        let one = |s: super::ShipmentAmount| {
+            let capture = Money::new(s.amount.minor.min(capturable).max(0), s.amount.currency);
+            let view = Value::map([
+                ("id", Value::text(s.id.clone())),
+                ("amount", Value::Money(s.amount)),
+                ("capture", Value::Money(capture)),
+                ("last", Value::Bool(s.last)),
+            ]);
+            (s.id, view)
+        };
+        self.shipment_amounts().into_iter().map(one).collect()
+    }
+
+    fn capture_views(&self) -> Vec<(String, Value)> {
+        let mut left = self.captured().saturating_sub(self.refunded()).max(0);
+        let mut out = Vec::new();
+        for (payment, p) in &self.payments {
+            for (id, charge) in &p.charges {
+                let mut before = 0;
+                for level in &charge.captures {
+                    let amount = level.saturating_sub(before);
+                    before = *level;
+                    let refundable = amount.min(left);
+                    left = left.saturating_sub(refundable);
+                    let key = format!("{id}:{level}");
+                    let currency = charge.authorized.currency;
+                    let view = Value::map([
+                        ("id", Value::text(key.clone())),
+                        ("payment", Value::text(payment.clone())),
+                        ("amount", Value::Money(Money::new(amount, currency))),
+                        ("refundable", Value::Money(Money::new(refundable, currency))),
+                    ]);
+                    out.push((key, view));
+                }
+            }
+        }
+        out
+    }
+
+    /// Payments that must not go on: the order was cancelled or a review refused it, and nothing was taken.
+    fn doomed_payments(&self) -> Vec<(String, Value)> {
+        if !self.cancelled_by_shop && !self.rejected() {
+            return Vec::new();
+        }
+        let doomed = self.payments.iter().filter(|(_, p)| p.cancelled.is_none() && p.captured() == 0);
+        let one = |(id, p): (&String, &super::Payment)| {
+            // Refused once because it was changing, it is tried again when it reserved money since.
+            let key = format!("{id}:{}", p.authorized());
+            let view = Value::map([
+                ("id", Value::text(key.clone())),
+                ("payment", Value::text(id.clone())),
+                ("amount", p.amount.map_or(Value::Null, Value::Money)),
+                ("request", Value::Null),
+            ]);
+            (key, view)
+        };
+        doomed.map(one).collect()
+    }
+
+    fn refund_views(&self, which: impl Fn(RefundStatus) -> bool) -> Vec<(String, Value)> {
+        let chosen = self.refunds.iter().filter(|(_, r)| which(r.status));
+        let one = |(id, r): (&String, &super::Refund)| {
+            let view = Value::map([
+                ("id", Value::text(id.clone())),
+                ("payment", Value::text(r.payment.clone())),
+                ("amount", Value::Money(r.amount)),
+                ("request", Value::opt_text(r.request.clone())),
+            ]);
+            (id.clone(), view)
+        };
+        chosen.map(one).collect()
+    }
+
+    fn declines(&self) -> Vec<(String, Value)> {
+        let mut out = Vec::new();
+        for (payment, p) in &self.payments {
+            for failure in &p.failures {
+                let view = Value::map([
+                    ("attempt", Value::text(failure.attempt.clone())),
+                    ("payment", Value::text(payment.clone())),
+                    ("code", Value::text(failure.code.clone())),
+                    ("shopper_reason", Value::text(failure.shopper_reason.clone())),
+                    ("soft", Value::Bool(failure.soft)),
+                ]);
+                out.push((failure.attempt.clone(), view));
+            }
+        }
+        out
+    }
+
+    fn dispute_views(&self, decided: bool) -> Vec<(String, Value)> {
+        use crate::facts::DisputeStatus::{Lost, Won};
+        let mut out = Vec::new();
+        for (id, d) in &self.disputes {
+            if decided && !matches!(d.status, Lost | Won) {
+                continue;
+            }
+            let won = d.status == Won;
+            let key = match (decided, won) {
+                (false, _) => id.clone(),
+                (true, true) => format!("{id}:won"),
+                (true, false) => format!("{id}:lost"),
+            };
+            let view = Value::map([
+                ("id", Value::text(id.clone())),
+                ("payment", Value::text(d.payment.clone())),
+                ("amount", Value::Money(d.amount)),
+                ("reason", Value::text(d.reason.clone())),
+                ("won", Value::Bool(won)),
+            ]);
+            out.push((key, view));
+        }
+        out
+    }
+
+    fn review_views(&self, closed: bool) -> Vec<(String, Value)> {
+        let chosen = self.reviews.iter().filter(|(_, r)| !closed || r.outcome.is_some());
+        let one = |(id, r): (&String, &super::Review)| {
+            let view = Value::map([
+                ("id", Value::text(id.clone())),
+                ("payment", Value::text(r.payment.clone())),
+                ("approved", Value::Bool(r.outcome == Some(ReviewOutcome::Approved))),
+            ]);
+            (id.clone(), view)
+        };
+        chosen.map(one).collect()
+    }
+
+    fn total_change_views(&self) -> Vec<(String, Value)> {
+        let (captured, refunded) = (self.captured(), self.refunded());
+        let one = |c: &super::TotalChange| {
+            let key = c.version.to_string();
+            let difference = c.before.minor.saturating_sub(c.after.minor).max(0);
+            let over = captured.saturating_sub(refunded).saturating_sub(c.after.minor).max(0);
+            let view = Value::map([
+                ("id", Value::text(key.clone())),
+                ("before", Value::Money(c.before)),
+                ("after", Value::Money(c.after)),
+                ("lowered", Value::Bool(c.after.minor < c.before.minor)),
+                ("refundable", Value::Money(Money::new(difference.min(over), c.after.currency))),
+            ]);
+            (key, view)
+        };
+        self.total_changes.iter().map(one).collect()
+    }
+
+    fn action_views(&self, personal: Option<&Value>) -> Vec<(String, Value)> {
+        let url = personal.map_or(Value::Null, |p| p.at("action.url").clone());
+        let mut out = Vec::new();
+        for (payment, p) in &self.payments {
+            for id in &p.actions {
+                let view = Value::map([
+                    ("id", Value::text(id.clone())),
+                    ("payment", Value::text(payment.clone())),
+                    ("url", url.clone()),
+                ]);
+                out.push((id.clone(), view));
+            }
+        }
+        out
+    }
+}

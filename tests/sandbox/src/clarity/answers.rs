@@ -289,6 +289,9 @@ impl Check {
         let at = under(at, name);
         let map = self.object(value, &at, &["amount", "currency"])?;
         let (amount, code) = (self.needed(map, &at, "amount"), self.needed(map, &at, "currency"));
+        if amount.is_empty() || code.is_empty() {
+            return None;
+        }
         let known = Currency::parse(&code).ok().filter(|c| c.code() == code);
         let Some(currency) = known else {
             self.wrong(under(&at, "currency"), "expected an ISO 4217 code");

@@ -41,7 +41,11 @@ pub(super) struct Tokens {
 
 fn oauth_error(status: u16, error: &str) -> Response {
     let response = answer(status, &json!({"error": error}));
-    if status == 401 { with_header(response, "www-authenticate", "Basic realm=\"clarity\"") } else { response }
+    if status == 401 {
+        with_header(response, "www-authenticate", "Basic realm=\"clarity\"")
+    } else {
+        response
+    }
 }
 
 fn unauthorized(detail: &str) -> Response {
@@ -86,8 +90,7 @@ impl Tokens {
             Some("client_credentials") => {}
             Some(_) => return Err(oauth_error(400, "unsupported_grant_type")),
         }
-        let (id, secret) =
-            basic(request).unwrap_or_else(|| (field("client_id"), field("client_secret")));
+        let (id, secret) = basic(request).unwrap_or_else(|| (field("client_id"), field("client_secret")));
         if (&id, &secret) != (client_id, client_secret) {
             return Err(oauth_error(401, "invalid_client"));
         }

@@ -39,7 +39,9 @@ pub(super) fn parse(code: &str) -> Result<String, ApiError> {
     let refuse = |message: String| Err(ApiError::invalid(message).param("currency"));
     if code == "ugx" {
         // Sources disagree whether 500 means 5 or 500 shillings; nobody shall learn a wrong answer here.
-        return refuse("The sandbox does not take UGX: its number of decimals at Stripe is not confirmed".into());
+        return refuse(
+            "The sandbox does not take UGX: its number of decimals at Stripe is not confirmed".into(),
+        );
     }
     if Currency::parse(code).is_err() || code.bytes().any(|b| b.is_ascii_uppercase()) {
         return refuse(format!("Invalid currency: {code}. Stripe wants a lower-case ISO code it supports."));

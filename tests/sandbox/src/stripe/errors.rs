@@ -1,10 +1,17 @@
 //! Error answers in the provider's shape.
 
+use std::ops::{Deref, DerefMut};
+
 use super::ids::{Kind, Row};
 
 /// What a call is refused with; also what the controls answer when they are asked for the impossible.
+/// Boxed, for almost every result here carries one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiError {
+pub struct ApiError(Box<Refusal>);
+
+/// The members of an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
     /// HTTP status.
     pub status: u16,
     /// `api_error`, `card_error`, `idempotency_error` or `invalid_request_error`.
@@ -27,6 +34,17 @@ pub struct ApiError {
     pub(super) executed: bool,
 }
 
+impl Deref for ApiError {
+    type Target = Refusal;
+    fn deref(&self) -> &Refusal {
+        &self.0
+    }
+}
+impl DerefMut for ApiError {
+    fn deref_mut(&mut self) -> &mut Refusal {
+        &mut self.0
+    }
+}
 impl std::fmt::Display for ApiError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {} {}: {}", self.status, self.kind, self.code.unwrap_or("-"), self.message)
@@ -37,7 +55,7 @@ impl std::error::Error for ApiError {}
 impl ApiError {
     /// A refused request, before anything was executed.
     pub(super) fn invalid(message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Refusal {
             status: 400,
             kind: "invalid_request_error",
             code: None,
@@ -48,33 +66,37 @@ impl ApiError {
             payment: None,
             charge: None,
             executed: false,
-        }
+        }))
     }
-    pub(super) fn status(self, status: u16) -> Self {
-        Self { status, ..self }
+    pub(super) fn status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
     }
-    pub(super) fn kind(self, kind: &'static str) -> Self {
-        Self { kind, ..self }
+    pub(super) fn kind(mut self, kind: &'static str) -> Self {
+        self.kind = kind;
+        self
     }
-    pub(super) fn code(self, code: &'static str) -> Self {
-        Self { code: Some(code), ..self }
+    pub(super) fn code(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
+        self
     }
-    pub(super) fn param(self, param: impl Into<String>) -> Self {
-        Self { param: Some(param.into()), ..self }
+    pub(super) fn param(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(param.into());
+        self
     }
-    pub(super) fn payment(self, row: Row) -> Self {
-        Self { payment: Some(row), ..self }
+    pub(super) fn payment(mut self, row: Row) -> Self {
+        self.payment = Some(row);
+        self
     }
     /// Marks the refusal as found during execution: it is stored under the idempotency key.
-    pub(super) fn executed(self) -> Self {
-        Self { executed: true, ..self }
+    pub(super) fn executed(mut self) -> Self {
+        self.executed = true;
+        self
     }
     /// An object named in the path does not exist.
     pub(super) fn missing(kind: Kind, id: &str) -> Self {
-        Self::invalid(format!("No such {}: '{id}'", kind.noun()))
-            .status(404)
-            .code("resource_missing")
-            .param("id")
+        let message = format!("No such {}: '{id}'", kind.noun());
+        Self::invalid(message).status(404).code("resource_missing").param("id")
     }
     /// An object named in a parameter does not exist.
     pub(super) fn missing_in(kind: Kind, id: &str, param: &str) -> Self {

@@ -55,7 +55,10 @@ impl Node {
     /// The texts of a list.
     pub(super) fn items(&self, name: &str) -> Vec<&str> {
         let members = self.get(name).map_or(&[][..], Node::members);
-        members.iter().filter_map(|(_, v)| if let Self::Text(t) = v { Some(t.as_str()) } else { None }).collect()
+        members
+            .iter()
+            .filter_map(|(_, v)| if let Self::Text(t) = v { Some(t.as_str()) } else { None })
+            .collect()
     }
 }
 
@@ -183,7 +186,9 @@ mod tests {
 
     #[test]
     fn malformed_forms_are_refused() {
-        for bad in ["a[b=1", "[a]=1", "a=%4", "a=%zz", "a=%ff", "a=1&a=2", "a=1&a[b]=2", "a[b][c][d][e][f][g]=1"] {
+        for bad in
+            ["a[b=1", "[a]=1", "a=%4", "a=%zz", "a=%ff", "a=1&a=2", "a=1&a[b]=2", "a[b][c][d][e][f][g]=1"]
+        {
             assert!(decode(bad).is_err(), "{bad}");
         }
     }

@@ -84,7 +84,7 @@ impl Gate {
 
     fn admit(&mut self, now: Timestamp, per_second: u32) -> bool {
         let rate = i64::from(per_second);
-        let refill = now.since(self.refilled).0.min(1000).max(0) * rate;
+        let refill = now.since(self.refilled).0.clamp(0, 1000) * rate;
         self.tokens = (self.tokens + refill).min(rate * 1000);
         self.refilled = now;
         if self.tokens < 1000 {
@@ -189,7 +189,8 @@ impl StripeSandbox {
     fn check_credentials(&self, request: &Request) -> Result<(), ApiError> {
         let given = request.header("authorization").and_then(|h| h.strip_prefix("Bearer "));
         if given != Some(self.config.api_key.as_str()) {
-            let message = if given.is_some() { "Invalid API Key provided" } else { "You did not provide an API key." };
+            let message =
+                if given.is_some() { "Invalid API Key provided" } else { "You did not provide an API key." };
             return Err(ApiError::invalid(message).status(401));
         }
         let version = request.header("stripe-version");
@@ -231,7 +232,7 @@ impl StripeSandbox {
         };
         let outcome = match result {
             Ok(doc) => Outcome { status: 200, doc, request: call.request_id.clone() },
-            Err(error) if !error.executed && call.key.is_some() => return Err(error),
+            Err(error) if !error.executed => return Err(error),
             Err(error) => {
                 *self.counters.refusals.entry(error.status).or_default() += 1;
                 let doc = Doc::Text(self.error_body(&error).into());
@@ -247,9 +248,8 @@ impl StripeSandbox {
     }
 
     fn run(&mut self, call: &Call<'_>) -> Result<Doc, ApiError> {
-        self.origin = (call.key.is_some() || call.operation.starts_with("POST")).then(|| {
-            Arc::new(Origin { request: call.request_id.clone(), key: call.key.map(Into::into) })
-        });
+        self.origin = (!call.operation.starts_with("GET"))
+            .then(|| Arc::new(Origin { request: call.request_id.clone(), key: call.key.map(Into::into) }));
         let result = self.dispatch(call.op, call.id, &call.form);
         self.origin = None;
         result
@@ -364,7 +364,9 @@ fn read_form(request: &Request) -> Result<Node, ApiError> {
     }
     let kind = request.header("content-type").unwrap_or("").split(';').next().unwrap_or("").trim();
     if !request.body.is_empty() && kind != "application/x-www-form-urlencoded" {
-        return Err(ApiError::invalid(format!("Invalid content type: {kind}; the v1 API takes form bodies.")));
+        return Err(ApiError::invalid(format!(
+            "Invalid content type: {kind}; the v1 API takes form bodies."
+        )));
     }
     let text = std::str::from_utf8(&request.body).map_err(|_| ApiError::invalid("The body is not UTF-8."))?;
     form::decode(text)

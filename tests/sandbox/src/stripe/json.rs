@@ -93,7 +93,11 @@ pub(super) fn text(out: &mut String, value: &str) {
 }
 
 /// Writes an array with `write` for each item.
-pub(super) fn array<T>(out: &mut String, items: impl IntoIterator<Item = T>, mut write: impl FnMut(&mut String, T)) {
+pub(super) fn array<T>(
+    out: &mut String,
+    items: impl IntoIterator<Item = T>,
+    mut write: impl FnMut(&mut String, T),
+) {
     out.push('[');
     for (at, item) in items.into_iter().enumerate() {
         if at > 0 {
@@ -116,6 +120,9 @@ mod tests {
         obj.with("f", |o| array(o, ["x", "y"], text));
         obj.end();
         let value: serde_json::Value = serde_json::from_str(&out).unwrap();
-        assert_eq!(value, serde_json::json!({"a": "q\"\\\n\u{1}é", "b": null, "c": -5, "d": true, "e": [], "f": ["x", "y"]}));
+        assert_eq!(
+            value,
+            serde_json::json!({"a": "q\"\\\n\u{1}é", "b": null, "c": -5, "d": true, "e": [], "f": ["x", "y"]})
+        );
     }
 }

@@ -9,8 +9,8 @@
 //! `webhooks` queues the event for its topic. No clock and no randomness: time comes in with each call.
 
 mod attempt;
-mod controls;
 mod capture;
+mod controls;
 mod currency;
 mod customers;
 mod disputes;
@@ -45,16 +45,14 @@ use std::sync::Arc;
 use tillway_core::time::{Millis, Timestamp};
 
 pub use controls::{ReviewVerdict, ShopPayment};
-pub use errors::ApiError;
+pub use errors::{ApiError, Refusal};
 pub use model::PaymentStatus;
 pub use truth::PaymentTruth;
 pub use webhooks::{forge, sign, sign_all};
 
 use crate::{ApiFaultRule, Delivery, HookFaultRule, Reply, Sandbox};
 use ids::{Ids, Row};
-use model::{
-    Charge, Customer, Dispute, Endpoint, Payment, Payout, Refund, Review, Source, Table, Txn,
-};
+use model::{Charge, Customer, Dispute, Endpoint, Payment, Payout, Refund, Review, Source, Table, Txn};
 
 /// The API version this sandbox speaks and demands.
 pub const API_VERSION: &str = "2026-10-28.endive";
@@ -265,6 +263,7 @@ impl StripeSandbox {
 
     /// How it is set up; may be changed while it runs.
     pub fn config_mut(&mut self) -> &mut StripeConfig {
+        self.hooks.forget_topics();
         &mut self.config
     }
 

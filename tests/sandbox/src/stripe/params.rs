@@ -242,9 +242,19 @@ fn check_value(node: &Node, ty: &Ty, path: &str) -> Result<(), ApiError> {
         (Int, Node::Text(text)) => check_int(text, path),
         (Created, Node::Text(text)) => check_int(text, path),
         (Created, Node::Map(_)) => check(node, BOUNDS, path),
-        (Bool, Node::Text(text)) => if matches!(text.as_str(), "true" | "false") { Ok(()) } else { refuse("boolean") },
+        (Bool, Node::Text(text)) => {
+            if matches!(text.as_str(), "true" | "false") {
+                Ok(())
+            } else {
+                refuse("boolean")
+            }
+        }
         (Choice(names), Node::Text(text)) => {
-            if names.contains(&text.as_str()) { Ok(()) } else { refuse(&format!("value, must be one of {}", names.join(", "))) }
+            if names.contains(&text.as_str()) {
+                Ok(())
+            } else {
+                refuse(&format!("value, must be one of {}", names.join(", ")))
+            }
         }
         (BoolOr(names), Node::Text(text)) => {
             let known = matches!(text.as_str(), "true" | "false") || names.contains(&text.as_str());

@@ -33,7 +33,8 @@ impl Schemas {
                     this.bodies.insert(key.clone(), schema.clone());
                 }
                 let parameters = operation.get("parameters").and_then(Value::as_array);
-                let names = parameters.into_iter().flatten().filter(|p| p.get("in") == Some(&Value::from("query")));
+                let names =
+                    parameters.into_iter().flatten().filter(|p| p.get("in") == Some(&Value::from("query")));
                 let names = names.filter_map(|p| p.get("name").and_then(Value::as_str).map(str::to_owned));
                 this.queries.insert(key, names.collect());
             }
@@ -100,7 +101,8 @@ impl Schemas {
             }
             return last;
         }
-        let refuse = |what: &str| Err(ApiError::invalid(format!("Invalid {what} (schema): {path}")).param(path));
+        let refuse =
+            |what: &str| Err(ApiError::invalid(format!("Invalid {what} (schema): {path}")).param(path));
         match (schema.get("type").and_then(Value::as_str), node) {
             (Some("object"), Node::Map(members)) => self.walk_object(schema, node, members, path),
             (Some("array"), Node::Map(members)) => {
@@ -122,7 +124,9 @@ impl Schemas {
                     .code("parameter_invalid_integer")
                     .param(path))
             }
-            (Some("boolean"), Node::Text(text)) if !matches!(text.as_str(), "true" | "false") => refuse("boolean"),
+            (Some("boolean"), Node::Text(text)) if !matches!(text.as_str(), "true" | "false") => {
+                refuse("boolean")
+            }
             (Some("string" | "integer" | "boolean" | "number"), Node::Map(_)) => refuse("string"),
             _ => Ok(()),
         }

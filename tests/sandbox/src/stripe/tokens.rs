@@ -24,7 +24,11 @@ pub(super) enum RefundFate {
 /// What a charge of a token leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Behaviour {
-    Approve { review: bool, dispute: bool, refund: RefundFate },
+    Approve {
+        review: bool,
+        dispute: bool,
+        refund: RefundFate,
+    },
     Decline(Decline),
     /// Asks for 3-D Secure first, then approves.
     Challenge,
@@ -38,7 +42,13 @@ const fn declined(
     advice_code: &'static str,
     message: &'static str,
 ) -> Behaviour {
-    Behaviour::Decline(Decline { code, decline_code, advice_code: Some(advice_code), message, blocked: false })
+    Behaviour::Decline(Decline {
+        code,
+        decline_code,
+        advice_code: Some(advice_code),
+        message,
+        blocked: false,
+    })
 }
 
 /// The behaviour of a token, or nothing where no such token exists. `_x…` at the end makes a token unique
@@ -56,10 +66,16 @@ pub(super) fn behaviour(token: &str) -> Option<Behaviour> {
         "chargeDeclinedInsufficientFunds" => {
             declined("card_declined", "insufficient_funds", again, "Your card has insufficient funds.")
         }
-        "chargeDeclinedExpiredCard" => declined("expired_card", "expired_card", check, "Your card has expired."),
-        "chargeDeclinedFraudulent" => declined("card_declined", "fraudulent", never, "Your card was declined."),
+        "chargeDeclinedExpiredCard" => {
+            declined("expired_card", "expired_card", check, "Your card has expired.")
+        }
+        "chargeDeclinedFraudulent" => {
+            declined("card_declined", "fraudulent", never, "Your card was declined.")
+        }
         "chargeDeclinedLostCard" => declined("card_declined", "lost_card", never, "Your card was declined."),
-        "chargeDeclinedStolenCard" => declined("card_declined", "stolen_card", never, "Your card was declined."),
+        "chargeDeclinedStolenCard" => {
+            declined("card_declined", "stolen_card", never, "Your card was declined.")
+        }
         "chargeDeclinedIncorrectCvc" => {
             declined("incorrect_cvc", "incorrect_cvc", check, "Your card's security code is incorrect.")
         }

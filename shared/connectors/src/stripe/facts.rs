@@ -1,0 +1,280 @@
+//! What Stripe's objects say, as facts. Used alike for webhooks, answers, reads and sweeps, so that one
+//! change of a payment says the same from wherever it is heard.
+
+use serde_json::Value;
+use tillway_core::facts::{AuthorizationEnd, DisputeStatus, Fact, RefundStatus, ReviewOutcome};
+use tillway_core::money::Money;
+use tillway_core::time::Millis;
+use tillway_core::value::Value as Data;
+
+use super::errors;
+use super::wire::{self, Fault, expanded, flag, id, int, money, signed, text};
+use crate::config::Connection;
+use crate::port::Observation;
+
+/// An authorization Stripe gives no end for: card networks hold seven days as a rule.
+const HOLD: Millis = Millis::days(7);
+
+fn required<'a>(object: &'a Value, name: &str) -> Result<&'a str, Fault> {
+    text(object, name).ok_or_else(|| Fault::new("id_missing", name, "the object carries no id; read it at Stripe"))
+}
+
+/// The payment an object belongs to: its PaymentIntent, else the charge (charges made without one).
+fn payment_of(object: &Value) -> Option<&str> {
+    id(object, "payment_intent").or_else(|| id(object, "charge"))
+}
+
+/// Facts of a PaymentIntent.
+pub(super) fn of_payment(connection: &Connection, pi: &Value) -> Result<Vec<Fact>, Fault> {
+    let payment = required(pi, "id")?;
+    let amount = money(connection, pi, "amount")?;
+    let mut facts = vec![Fact::Payment { payment: payment.to_owned(), amount }];
+    let charge = id(pi, "latest_charge");
+    if let Some(charge) = expanded(pi, "latest_charge") {
+        facts.extend(of_charge_under(connection, charge, payment)?);
+    }
+    let received = match int(pi, "amount_received") {
+        Some(_) => money(connection, pi, "amount_received")?,
+        None => Money::zero(amount.currency),
+    };
+    match (text(pi, "status").unwrap_or(""), charge) {
+        ("requires_capture", Some(charge)) => {
+            let open = money(connection, pi, "amount_capturable")?;
+            let reserved = Money::new(open.minor.saturating_add(received.minor), amount.currency);
+            facts.push(authorized(payment, charge, reserved));
+            if received.is_positive() {
+                facts.push(captured(payment, charge, received));
+            }
+        }
+        ("succeeded", Some(charge)) => {
+            // Over-capture takes more than was asked for; the authorization grows with it.
+            let reserved = Money::new(amount.minor.max(received.minor), amount.currency);
+            facts.push(authorized(payment, charge, reserved));
+            facts.push(captured(payment, charge, received));
+            if received.minor < amount.minor {
+                facts.push(ended(payment, charge, AuthorizationEnd::Released));
+            }
+        }
+        ("canceled", charge) => {
+            let reason = text(pi, "cancellation_reason").unwrap_or("unspecified");
+            let how = match reason {
+                "automatic" | "expired" => AuthorizationEnd::Expired,
+                _ => AuthorizationEnd::Voided,
+            };
+            facts.extend(charge.map(|c| ended(payment, c, how)));
+            let (payment, reason) = (payment.to_owned(), reason.to_owned());
+            facts.push(Fact::PaymentCancelled { payment, reason });
+        }
+        // Both the beginning and the failed state: only the error tells them apart.
+        ("requires_payment_method", _) => {
+            facts.extend(expanded(pi, "last_payment_error").map(|e| errors::attempt_failed(payment, e)));
+        }
+        ("requires_action", _) => {
+            let method = id(pi, "payment_method").unwrap_or("unknown");
+            facts.push(action_required(payment, method));
+        }
+        _ => {}
+    }
+    facts.extend(review_opened(pi, payment));
+    Ok(facts)
+}
+
+/// The cardholder must act; the attempt is the payment with the method it was confirmed with.
+pub(super) fn action_required(payment: &str, token: &str) -> Fact {
+    Fact::ActionRequired { payment: payment.to_owned(), attempt: format!("{payment}:{token}") }
+}
+
+/// Where the cardholder has to go, beside the facts: the link is personal.
+pub(super) fn action_link(pi: &Value) -> Data {
+    let next = pi.get("next_action").unwrap_or(&Value::Null);
+    let url = next.get("redirect_to_url").and_then(|r| text(r, "url"));
+    url.map_or(Data::Null, |url| Data::map([("action", Data::map([("url", Data::text(url))]))]))
+}
+
+/// Facts and personal data of a PaymentIntent.
+pub(super) fn observe_payment(connection: &Connection, pi: &Value) -> Result<Observation, Fault> {
+    Ok(Observation { facts: of_payment(connection, pi)?, personal: action_link(pi) })
+}
+
+fn authorized(payment: &str, charge: &str, amount: Money) -> Fact {
+    Fact::Authorized { payment: payment.to_owned(), charge: charge.to_owned(), amount, expires_at: None }
+}
+
+fn captured(payment: &str, charge: &str, total: Money) -> Fact {
+    Fact::Captured { payment: payment.to_owned(), charge: charge.to_owned(), total }
+}
+
+/// A review is opened only where the object names it: the outcome `manual_review` alone gives no id.
+fn review_opened(object: &Value, payment: &str) -> Option<Fact> {
+    let review = id(object, "review")?.to_owned();
+    Some(Fact::ReviewOpened { review, payment: payment.to_owned() })
+}
+
+/// Facts of a charge.
+pub(super) fn of_charge(connection: &Connection, charge: &Value) -> Result<Vec<Fact>, Fault> {
+    let own = required(charge, "id")?;
+    let Some(payment) = id(charge, "payment_intent") else {
+        // A charge without a PaymentIntent is its own payment.
+        let mut facts = vec![Fact::Payment { payment: own.to_owned(), amount: money(connection, charge, "amount")? }];
+        facts.extend(of_charge_under(connection, charge, own)?);
+        return Ok(facts);
+    };
+    of_charge_under(connection, charge, payment)
+}
+
+fn of_charge_under(connection: &Connection, charge: &Value, payment: &str) -> Result<Vec<Fact>, Fault> {
+    let own = required(charge, "id")?;
+    let amount = money(connection, charge, "amount")?;
+    let mut facts = Vec::new();
+    match text(charge, "status").unwrap_or("") {
+        "failed" => facts.push(errors::charge_failed(payment, charge)),
+        "succeeded" => {
+            let taken = flag(charge, "captured");
+            let card = charge.pointer("/payment_method_details/card").unwrap_or(&Value::Null);
+            let by_default = || wire::time(charge, "created").filter(|_| !taken).map(|t| t + HOLD);
+            facts.push(Fact::Authorized {
+                payment: payment.to_owned(),
+                charge: own.to_owned(),
+                amount,
+                expires_at: wire::time(card, "capture_before").or_else(by_default),
+            });
+            let total = match int(charge, "amount_captured") {
+                Some(_) => money(connection, charge, "amount_captured")?,
+                None => Money::new(if taken { amount.minor } else { 0 }, amount.currency),
+            };
+            if total.is_positive() {
+                facts.push(captured(payment, own, total));
+            }
+            // With multicapture a partial capture need not be the last; there the payment's status tells.
+            let several = card.get("multicapture").and_then(|m| text(m, "status")) == Some("available");
+            if taken && !several && total.minor < amount.minor {
+                facts.push(ended(payment, own, AuthorizationEnd::Released));
+            }
+        }
+        _ => {}
+    }
+    facts.extend(review_opened(charge, payment));
+    Ok(facts)
+}
+
+fn ended(payment: &str, charge: &str, how: AuthorizationEnd) -> Fact {
+    Fact::AuthorizationEnded { payment: payment.to_owned(), charge: charge.to_owned(), how }
+}
+
+/// Facts of a charge whose authorization ran out. Its status is not asked: what it reads then is not known.
+pub(super) fn of_expired_charge(connection: &Connection, charge: &Value) -> Result<Vec<Fact>, Fault> {
+    let own = required(charge, "id")?;
+    let payment = id(charge, "payment_intent").unwrap_or(own);
+    let reserved = authorized(payment, own, money(connection, charge, "amount")?);
+    Ok(vec![reserved, ended(payment, own, AuthorizationEnd::Expired)])
+}
+
+/// The fact of a refund.
+pub(super) fn of_refund(connection: &Connection, refund: &Value) -> Result<Fact, Fault> {
+    let own = required(refund, "id")?;
+    let status = match text(refund, "status").unwrap_or("") {
+        "pending" | "requires_action" => RefundStatus::Pending,
+        "succeeded" => RefundStatus::Succeeded,
+        "canceled" => RefundStatus::Cancelled,
+        "failed" => RefundStatus::Failed,
+        _ => return Err(unknown_status("refund")),
+    };
+    let left = id(refund, "balance_transaction").is_some();
+    let back = id(refund, "failure_balance_transaction").is_some();
+    // These two fail while still waiting: nothing ever left the balance.
+    let never_left = matches!(
+        text(refund, "failure_reason"),
+        Some("insufficient_funds" | "charge_for_pending_refund_disputed")
+    );
+    let returned = match status {
+        RefundStatus::Failed => back || left || !never_left,
+        RefundStatus::Cancelled => back || left,
+        RefundStatus::Pending | RefundStatus::Succeeded => false,
+    };
+    Ok(Fact::Refund {
+        refund: own.to_owned(),
+        payment: payment_of(refund).unwrap_or(own).to_owned(),
+        amount: money(connection, refund, "amount")?,
+        status,
+        moved: left || returned || status == RefundStatus::Succeeded,
+        returned,
+        request: wire::metadata(refund, wire::REQUEST_KEY).map(str::to_owned),
+    })
+}
+
+fn unknown_status(what: &str) -> Fault {
+    let sentence = format!("Stripe gives this {what} a status Tillway does not know; read it there and tell us");
+    Fault::new("status_unknown", "status", sentence)
+}
+
+/// Facts of a dispute. Its status comes from the object and never from the event's name: `closed` is won
+/// as well as lost, and reinstated funds are no verdict.
+pub(super) fn of_dispute(connection: &Connection, dispute: &Value) -> Result<Vec<Fact>, Fault> {
+    let own = required(dispute, "id")?;
+    let payment = payment_of(dispute).unwrap_or(own);
+    let status = match text(dispute, "status").unwrap_or("") {
+        "warning_needs_response" | "warning_under_review" => DisputeStatus::Inquiry,
+        "warning_closed" => DisputeStatus::InquiryClosed,
+        "needs_response" | "appeal_needs_response" => DisputeStatus::NeedsResponse,
+        "under_review" | "appeal_under_review" => DisputeStatus::UnderReview,
+        "prevented" => DisputeStatus::Prevented,
+        "lost" => DisputeStatus::Lost,
+        "won" => DisputeStatus::Won,
+        _ => return Err(unknown_status("dispute")),
+    };
+    let amount = money(connection, dispute, "amount")?;
+    let mut facts = vec![Fact::Dispute {
+        dispute: own.to_owned(),
+        payment: payment.to_owned(),
+        amount,
+        status,
+        reason: errors::safe(text(dispute, "reason").unwrap_or("general")),
+    }];
+    let movements = dispute.get("balance_transactions").and_then(Value::as_array);
+    for txn in movements.into_iter().flatten().filter(|t| t.is_object()) {
+        facts.push(dispute_movement(connection, (own, payment), amount, txn)?);
+    }
+    Ok(facts)
+}
+
+fn dispute_movement(
+    connection: &Connection,
+    (dispute, payment): (&str, &str),
+    disputed: Money,
+    txn: &Value,
+) -> Result<Fact, Fault> {
+    let moved = signed(connection, txn, "amount")?;
+    if moved.currency != disputed.currency {
+        // The books carry the sale in the currency it was made in; a loss in another needs a person.
+        let what = format!(
+            "the dispute is in {} and its money moved in {}; book the movement by hand",
+            disputed.currency, moved.currency
+        );
+        return Err(Fault::new("dispute_currency_differs", "balance_transactions.currency", what));
+    }
+    let fee = if int(txn, "fee").is_some() { signed(connection, txn, "fee")?.minor } else { 0 };
+    Ok(Fact::DisputeMoved {
+        dispute: dispute.to_owned(),
+        payment: payment.to_owned(),
+        txn: required(txn, "id")?.to_owned(),
+        amount: moved,
+        fee,
+    })
+}
+
+/// Facts of a review.
+pub(super) fn of_review(review: &Value) -> Result<Vec<Fact>, Fault> {
+    let own = required(review, "id")?.to_owned();
+    let payment = payment_of(review).unwrap_or(&own).to_owned();
+    if flag(review, "open") {
+        return Ok(vec![Fact::ReviewOpened { review: own, payment }]);
+    }
+    let reason = text(review, "closed_reason").or_else(|| text(review, "reason"));
+    let outcome = match reason.unwrap_or("") {
+        "approved" => ReviewOutcome::Approved,
+        "refunded" | "refunded_as_fraud" | "canceled" => ReviewOutcome::Rejected,
+        // disputed, redacted, acknowledged, payment_never_settled and whatever comes: neither go nor stop.
+        _ => ReviewOutcome::Closed,
+    };
+    Ok(vec![Fact::ReviewClosed { review: own, payment, outcome }])
+}

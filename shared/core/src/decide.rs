@@ -1,0 +1,502 @@
+//! Decide: a pure function from what is known, what came in and the flow to what is to be done.
+//!
+//! No clock, no I/O, no randomness. The same state, input, flow and time give the same decision, so every
+//! orchestration bug can be replayed. Rules that are written once and hold for every flow:
+//!
+//! - A step runs when all its `needs` are done. A skipped need skips the step, unless the step has its own
+//!   `if` (then that decides) or uses `needs-any`. A refused or parked need holds the step back, unless the
+//!   needed step says `on: {refused: continue}`.
+//! - Then its awaited fact must be there (`await`, with `within` and `on: {timeout: …}`), and its time must
+//!   have come (`after`).
+//! - Money commands of one order never overlap, and wait while anything that blocks money is parked.
+//! - Only then is `if` evaluated, once. False skips the step for good; an error parks the order.
+//! - The command's id is made of connection, business key, step and causing object: the same intent is the
+//!   same command, whatever event told of it.
+
+use std::collections::BTreeMap;
+
+use crate::bundle::Bundle;
+use crate::facts::{CommandEnd, Fact, Parked, StepState};
+use crate::flow::{Flow, OnError, Step};
+use crate::ids::{CommandId, ConnectionName};
+use crate::journal::Entry;
+use crate::state::{Contradiction, OrderState};
+use crate::time::Timestamp;
+use crate::value::Value;
+
+/// What came in.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// The connection it came from.
+    pub connection: ConnectionName,
+    /// Facts it told.
+    pub facts: Vec<Fact>,
+    /// Where a command ended: its answer in a few words and the field at fault, for the parked item.
+    pub answer: (String, Option<String>),
+}
+
+/// What a flow may use besides its own text.
+pub struct Plan<'a> {
+    /// The flow.
+    pub flow: &'a Flow,
+    /// Mappings and lookups.
+    pub bundle: &'a Bundle,
+    /// The pair's options, all of them, defaults filled in.
+    pub options: &'a BTreeMap<String, String>,
+    /// System name → the connection of this pair that serves it. A system that is not here is not
+    /// configured: its steps are skipped.
+    pub systems: &'a BTreeMap<String, ConnectionName>,
+    /// Actions keyed by the person and not by the order.
+    pub per_person: &'a dyn Fn(&str) -> bool,
+    /// Personal data, opened; `None` where it was not opened (then a step that needs it asks for it).
+    pub personal: Option<&'a Value>,
+    /// Personal data was erased: a step that needs it is parked instead of asking.
+    pub erased: bool,
+}
+
+/// A command to be sent.
+#[derive(Clone, PartialEq)]
+pub struct Command {
+    /// Identity of intent.
+    pub id: CommandId,
+    /// The connection that serves it.
+    pub connection: ConnectionName,
+    /// Action.
+    pub action: String,
+    /// The step instance that waits for it.
+    pub step: String,
+    /// Mapped parameters.
+    pub params: Value,
+    /// Whether the parameters hold personal data.
+    pub personal: bool,
+    /// Whether it moves money.
+    pub money: bool,
+    /// Shared by every order of the person.
+    pub per_person: bool,
+}
+
+/// What is to be done.
+#[derive(Clone)]
+pub struct Decision {
+    /// Facts to record, in order: those of the input that were news, then what was decided.
+    pub facts: Vec<Fact>,
+    /// The state after them.
+    pub state: OrderState,
+    /// Bookings.
+    pub entries: Vec<Entry>,
+    /// Commands to send.
+    pub commands: Vec<Command>,
+    /// When to look again though nothing came in.
+    pub wake_at: Option<Timestamp>,
+    /// Why, step by step, for `explain`.
+    pub why: Vec<String>,
+}
+
+/// A step needs personal data that was not opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NeedsPersonal;
+
+/// Most rounds over the flow in one decision; a flow cannot loop, this bounds a defect.
+const MAX_ROUNDS: usize = 64;
+
+/// Decides.
+///
+/// # Errors
+/// [`NeedsPersonal`] where the decision needs personal data that is not in `plan`: open it and ask again.
+pub fn decide(
+    state: &OrderState,
+    input: &Input,
+    plan: &Plan<'_>,
+    now: Timestamp,
+) -> Result<Decision, NeedsPersonal> {
+    let mut run = Run {
+        now,
+        plan,
+        connection: &input.connection,
+        out: Decision {
+            facts: Vec::new(),
+            state: state.clone(),
+            entries: Vec::new(),
+            commands: Vec::new(),
+            wake_at: None,
+            why: Vec::new(),
+        },
+        view: None,
+    };
+    for fact in &input.facts {
+        run.apply(fact.clone());
+        run.after_command(fact, &input.answer);
+    }
+    if input.facts.iter().all(|f| !matches!(f, Fact::Duplicate)) && run.out.facts.is_empty() && !input.facts.is_empty() {
+        run.out.facts.push(Fact::NothingNew);
+    }
+    for _ in 0..MAX_ROUNDS {
+        if !run.round()? {
+            break;
+        }
+    }
+    Ok(run.out)
+}
+
+struct Run<'a> {
+    now: Timestamp,
+    plan: &'a Plan<'a>,
+    connection: &'a ConnectionName,
+    out: Decision,
+    /// The base view, built when first needed after a change.
+    view: Option<Value>,
+}
+
+enum Gate {
+    Open,
+    Shut,
+    Skip(String),
+}
+
+impl Run<'_> {
+    /// Applies a fact and records it where it was news.
+    fn apply(&mut self, fact: Fact) -> bool {
+        let applied = self.out.state.apply(&fact, self.connection, self.now);
+        self.out.entries.extend(applied.entries);
+        if applied.changed || matches!(fact, Fact::Duplicate) {
+            self.out.facts.push(fact);
+            self.view = None;
+        }
+        for contradiction in applied.contradictions {
+            let parked = contradiction_parked(&contradiction);
+            if !self.out.state.parked.contains_key(&parked.id) {
+                self.apply(Fact::Parked(parked));
+            }
+        }
+        applied.changed
+    }
+
+    /// A command that was refused or given up may have to go to a person.
+    fn after_command(&mut self, fact: &Fact, answer: &(String, Option<String>)) {
+        let Fact::CommandEnded { command, step, end } = fact else { return };
+        let spec = self.plan.flow.step(step_of(step));
+        let money = spec.is_some_and(|s| s.action.money);
+        let (id, code) = match end {
+            CommandEnd::Done => return,
+            CommandEnd::Refused { .. } if spec.is_none_or(|s| s.on_refused != OnError::Park) => return,
+            CommandEnd::Refused { code } => (format!("step:{step}"), code),
+            CommandEnd::Parked { code } => (format!("command:{command}"), code),
+        };
+        let stands = matches!(
+            self.out.state.steps.get(step),
+            Some(StepState::Refused { .. } | StepState::Parked { .. })
+        );
+        if !stands || self.out.state.parked.contains_key(&id) {
+            return;
+        }
+        self.out.why.push(format!("{step}: parked, {code}"));
+        self.apply(Fact::Parked(Parked {
+            id,
+            code: code.clone(),
+            field: answer.1.clone(),
+            what: format!("{step} ended with {code} ({}); mend the cause, then replay or drop", answer.0),
+            step: Some(step.clone()),
+            blocks_money: money,
+        }));
+    }
+
+    fn round(&mut self) -> Result<bool, NeedsPersonal> {
+        let mut progress = self.project();
+        for step in &self.plan.flow.steps {
+            for (key, object) in self.instances(step) {
+                progress |= self.try_step(step, key.as_deref(), object.as_ref())?;
+            }
+        }
+        Ok(progress)
+    }
+
+    fn project(&mut self) -> bool {
+        let (status, reason) = self.out.state.project();
+        if (status, reason.as_str()) == (self.out.state.status, self.out.state.status_reason.as_str()) {
+            return false;
+        }
+        let seq = self.out.state.status_seq.saturating_add(1);
+        self.out.why.push(format!("status {} → {}", self.out.state.status.name(), status.name()));
+        self.apply(Fact::StatusChanged { seq, status, reason })
+    }
+
+    fn instances(&self, step: &Step) -> Vec<(Option<String>, Option<Value>)> {
+        match &step.for_each {
+            None => vec![(None, None)],
+            Some(kind) => {
+                let objects = self.out.state.objects(kind, self.plan.personal);
+                objects.into_iter().map(|(k, v)| (Some(k), Some(v))).collect()
+            }
+        }
+    }
+
+    fn try_step(&mut self, step: &Step, key: Option<&str>, object: Option<&Value>) -> Result<bool, NeedsPersonal> {
+        let instance = instance(&step.id, key);
+        let current = self.out.state.steps.get(&instance).cloned();
+        if current.as_ref().is_some_and(|s| s.is_final() || matches!(s, StepState::Issued { .. })) {
+            return Ok(false);
+        }
+        match self.needs(step, key) {
+            Gate::Open => {}
+            Gate::Shut => return Ok(false),
+            Gate::Skip(why) => return Ok(self.skip(&instance, why)),
+        }
+        let Some(connection) = self.plan.systems.get(system_of(step.action.name)).cloned() else {
+            let why = format!("no {} is configured", system_of(step.action.name));
+            return Ok(self.skip(&instance, why));
+        };
+        match self.waits(step, &instance, current.as_ref(), object) {
+            Gate::Open => {}
+            Gate::Shut => return Ok(false),
+            Gate::Skip(why) if why == "parked" => return Ok(true),
+            Gate::Skip(why) => return Ok(self.skip(&instance, why)),
+        }
+        let money = step.action.money;
+        if money && self.lane_busy() {
+            return Ok(false);
+        }
+        if step.serial && self.sibling_out(&step.id) {
+            return Ok(false);
+        }
+        let view = self.view(step, object);
+        if let Some(condition) = &step.condition {
+            match condition.eval(&view) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let why = format!("if {} is false", condition.source());
+                    return Ok(self.skip(&instance, why));
+                }
+                Err(error) => return Ok(self.park_step(&instance, error.code, None, &error.what)),
+            }
+        }
+        self.issue(step, &instance, key, connection, &view, money)
+    }
+
+    fn issue(
+        &mut self,
+        step: &Step,
+        instance: &str,
+        key: Option<&str>,
+        connection: ConnectionName,
+        view: &Value,
+        money: bool,
+    ) -> Result<bool, NeedsPersonal> {
+        let mapping = step.mapping.as_deref().and_then(|name| self.plan.bundle.mapping(name));
+        let personal = mapping.is_some_and(|m| m.personal);
+        let per_person = (self.plan.per_person)(step.action.name);
+        if (personal || per_person) && self.plan.personal.is_none() {
+            if self.plan.erased {
+                let what = "the person's data was erased, and this step needs it; drop the item";
+                return Ok(self.park_step(instance, "person_erased", None, what));
+            }
+            return Err(NeedsPersonal);
+        }
+        let params = match mapping {
+            None => Value::Map(BTreeMap::new()),
+            Some(mapping) => match mapping.apply(view, self.plan.bundle.lookups()) {
+                Ok(params) => params,
+                Err(error) => return Ok(self.park_step(instance, error.code, Some(&error.field), &error.what)),
+            },
+        };
+        if step.action.name == "tillway.park" {
+            let text = |name: &str, default: &str| {
+                params.get(name).and_then(Value::as_text).unwrap_or(default).to_owned()
+            };
+            let (code, what) = (text("code", "flow"), text("what", "the flow hands this to a person"));
+            let parked = Parked {
+                id: format!("step:{instance}"),
+                code,
+                field: None,
+                what,
+                step: None,
+                blocks_money: params.get("blocks_money").and_then(Value::as_bool).unwrap_or(false),
+            };
+            self.out.why.push(format!("{instance}: parked"));
+            self.apply(Fact::Step { step: instance.to_owned(), state: StepState::Done });
+            self.apply(Fact::Parked(parked));
+            return Ok(true);
+        }
+        let order_key = self.out.state.key.clone();
+        let retry = self.out.state.retries.get(instance).copied().unwrap_or(0);
+        let mut cause = if per_person { "" } else { key.unwrap_or("") }.to_owned();
+        if retry > 0 {
+            // A person ran a refused step again: the first intent is dead for certain, this is a new one.
+            cause = format!("{cause}~{retry}");
+        }
+        let id = match (&self.out.state.person, per_person) {
+            (Some(person), true) => CommandId::derive(&connection, person.as_str(), step.action.name, &cause),
+            _ => CommandId::derive(&connection, order_key.as_str(), &step.id, &cause),
+        };
+        self.out.why.push(format!("{instance}: {}", step.action.name));
+        let state = StepState::Issued { command: id.clone() };
+        self.apply(Fact::Step { step: instance.to_owned(), state });
+        let command = Command {
+            id,
+            connection,
+            action: step.action.name.to_owned(),
+            step: instance.to_owned(),
+            params,
+            personal: personal || per_person,
+            money,
+            per_person,
+        };
+        self.out.commands.push(command);
+        Ok(true)
+    }
+
+    fn needs(&self, step: &Step, key: Option<&str>) -> Gate {
+        let state_of = |need: &str| {
+            let same = self.plan.flow.step(need).is_some_and(|n| n.for_each.is_some());
+            self.out.state.steps.get(&instance(need, if same { key } else { None }))
+        };
+        let goes_on = |need: &str, class: fn(&Step) -> OnError| {
+            self.plan.flow.step(need).is_some_and(|n| class(n) == OnError::Continue)
+        };
+        let standing = |need: &String| match state_of(need) {
+            Some(StepState::Done) => Standing::Done,
+            Some(StepState::Skipped { .. }) => Standing::Skipped,
+            Some(StepState::Refused { .. }) if goes_on(need, |s| s.on_refused) => Standing::Done,
+            Some(StepState::Refused { .. }) if self.plan.flow.step(need).is_some_and(|n| n.on_refused == OnError::Skip) => {
+                Standing::Skipped
+            }
+            _ => Standing::Pending,
+        };
+        let mut skipped = None;
+        for need in &step.needs {
+            match standing(need) {
+                Standing::Pending => return Gate::Shut,
+                Standing::Skipped => skipped = Some(need),
+                Standing::Done => {}
+            }
+        }
+        if let Some(need) = skipped.filter(|_| step.condition.is_none()) {
+            return Gate::Skip(format!("needs {need}, which was skipped"));
+        }
+        if !step.needs_any.is_empty() {
+            let all: Vec<Standing> = step.needs_any.iter().map(standing).collect();
+            if !all.contains(&Standing::Done) {
+                let over = all.iter().all(|s| *s == Standing::Skipped);
+                return if over { Gate::Skip("none of what it needs was done".to_owned()) } else { Gate::Shut };
+            }
+        }
+        Gate::Open
+    }
+
+    /// `await`, `within` and `after`.
+    fn waits(&mut self, step: &Step, instance: &str, current: Option<&StepState>, object: Option<&Value>) -> Gate {
+        if let Some(after) = &step.after {
+            let view = self.view(step, object);
+            let Some(at) = after.due(&view) else { return Gate::Shut };
+            if self.now < at {
+                self.wake(at);
+                return Gate::Shut;
+            }
+        }
+        let Some(awaited) = step.awaits.as_deref().filter(|a| !self.out.state.has(a)) else { return Gate::Open };
+        let since = match current {
+            Some(StepState::Waiting { since }) => *since,
+            _ => {
+                self.apply(Fact::Step { step: instance.to_owned(), state: StepState::Waiting { since: self.now } });
+                self.now
+            }
+        };
+        let Some(within) = step.within else { return Gate::Shut };
+        if self.now < since + within {
+            self.wake(since + within);
+            return Gate::Shut;
+        }
+        match step.on_timeout {
+            OnError::Continue => Gate::Open,
+            OnError::Skip => Gate::Skip(format!("{awaited} did not come within {within}")),
+            OnError::Park => {
+                let what = format!("{awaited} did not come within {within}; look at the order, then replay or drop");
+                self.park_step(instance, "await_timed_out", None, &what);
+                Gate::Skip("parked".to_owned())
+            }
+        }
+    }
+
+    fn wake(&mut self, at: Timestamp) {
+        self.out.wake_at = Some(self.out.wake_at.map_or(at, |known| known.min(at)));
+    }
+
+    /// Whether a money command of this order is out, or something that blocks money is parked.
+    fn lane_busy(&self) -> bool {
+        let out = self.out.state.steps.iter().any(|(name, state)| {
+            matches!(state, StepState::Issued { .. })
+                && self.plan.flow.step(step_of(name)).is_some_and(|s| s.action.money)
+        });
+        out || self.out.state.money_blocked().is_some()
+    }
+
+    fn sibling_out(&self, step: &str) -> bool {
+        let ours = |name: &str| step_of(name) == step;
+        self.out.state.steps.iter().any(|(n, s)| ours(n) && matches!(s, StepState::Issued { .. }))
+    }
+
+    fn skip(&mut self, instance: &str, why: String) -> bool {
+        self.out.why.push(format!("{instance}: skipped, {why}"));
+        self.apply(Fact::Step { step: instance.to_owned(), state: StepState::Skipped { why } })
+    }
+
+    fn park_step(&mut self, instance: &str, code: &str, field: Option<&str>, what: &str) -> bool {
+        let id = format!("step:{instance}");
+        let money = self.plan.flow.step(step_of(instance)).is_some_and(|s| s.action.money);
+        self.out.why.push(format!("{instance}: parked, {code}"));
+        self.apply(Fact::Step { step: instance.to_owned(), state: StepState::Parked { item: id.clone() } });
+        self.apply(Fact::Parked(Parked {
+            id,
+            code: code.to_owned(),
+            field: field.map(str::to_owned),
+            what: what.to_owned(),
+            step: Some(instance.to_owned()),
+            blocks_money: money,
+        }))
+    }
+
+    fn view(&mut self, step: &Step, object: Option<&Value>) -> Value {
+        let (state, plan) = (&self.out.state, self.plan);
+        let base = self.view.get_or_insert_with(|| state.base_view(plan.options, plan.personal));
+        let mut view = base.clone();
+        if let (Value::Map(map), Some(kind), Some(object)) = (&mut view, &step.for_each, object) {
+            map.insert(kind.clone(), object.clone());
+        }
+        view
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Done,
+    Skipped,
+    Pending,
+}
+
+/// Name of a step's instance.
+#[must_use]
+pub fn instance(step: &str, key: Option<&str>) -> String {
+    key.map_or_else(|| step.to_owned(), |key| format!("{step}/{key}"))
+}
+
+/// The step of an instance name.
+#[must_use]
+pub fn step_of(instance: &str) -> &str {
+    instance.split('/').next().unwrap_or(instance)
+}
+
+/// The system of an action name.
+#[must_use]
+pub fn system_of(action: &str) -> &str {
+    action.split('.').next().unwrap_or(action)
+}
+
+fn contradiction_parked(c: &Contradiction) -> Parked {
+    Parked {
+        id: format!("contradiction:{}:{}", c.code, c.object),
+        code: c.code.to_owned(),
+        field: None,
+        what: c.what.clone(),
+        step: None,
+        blocks_money: true,
+    }
+}

@@ -1,0 +1,583 @@
+//! Act: one command is one effect on one system, claimed by condition, done once.
+//!
+//! A command's record goes `Pending → Claimed → Ended`, or through `Unknown` where nobody can tell what
+//! happened. Only evidence leaves Unknown: a read at the provider by our reference, a replay under a live
+//! idempotency key, or a person. The fence is raised with every claim and every look-up; a worker that
+//! stalled sends nothing after its deadline, and cannot write what it thinks it knows.
+
+use tillway_connectors::port::{Action, Call, NotDone};
+use tillway_connectors::{Connection, Connector, Finding, Observation, Outcome, Secret, Secrets};
+use tillway_core::decide::system_of;
+use tillway_core::facts::CommandEnd;
+use tillway_core::time::{Millis, Timestamp};
+use tillway_core::value::Value;
+
+use crate::bugs::Bug;
+use crate::engine::{Engine, PersonAccess, WorkError};
+use crate::limits::Go;
+use crate::orchestrate::put_command;
+use crate::ports::{Guard, InMessage, Item, Key, Severity, StoreError};
+use crate::records::{
+    CommandMessage, CommandNote, CommandRecord, CommandState, Event, EventBody, Origin, Report, RequestBytes,
+    person_key,
+};
+
+/// Longest history kept in a record.
+const HISTORY: usize = 40;
+/// The same bytes under the same key go out again at most this often.
+const REPLAYS: u32 = 2;
+
+/// A command as held by one worker.
+struct Held {
+    key: Key,
+    rev: u64,
+    record: CommandRecord,
+    access: Option<PersonAccess>,
+}
+
+impl Engine {
+    /// Works one message of a commands queue. `Ok` means it can be deleted: what is left to do carries a
+    /// due time.
+    ///
+    /// # Errors
+    /// [`WorkError`]: hand it out again.
+    pub async fn handle_command(&self, message: &InMessage) -> Result<(), WorkError> {
+        let message: CommandMessage = serde_json::from_slice(&message.body)?;
+        let key = Key::new(message.pk, message.sk);
+        let mut keys = vec![key.clone()];
+        keys.extend(message.person.as_ref().map(person_key));
+        let mut items = self.ports.store.get(&keys).await?.into_iter();
+        let item: Option<Item> = items.next().flatten();
+        let person_item: Option<Item> = items.next().flatten();
+        let access = match &message.person {
+            Some(person) => Some(self.access(person, person_item.as_ref().map(|i| i.body.as_slice()))?),
+            None => None,
+        };
+        let held = match item {
+            Some(item) => Held { record: serde_json::from_slice(&item.body)?, rev: item.rev, key, access },
+            None => match message.planted {
+                Some(record) => Held { key, rev: 0, record: *record, access },
+                // Sent after the commit, so the record must be there; if it is gone, nothing is to be done.
+                None => return Ok(()),
+            },
+        };
+        self.advance(held).await
+    }
+
+    async fn advance(&self, mut held: Held) -> Result<(), WorkError> {
+        let now = self.now();
+        match held.record.state.clone() {
+            CommandState::Pending { not_before } if not_before.is_some_and(|t| t > now) => Ok(()),
+            CommandState::Pending { .. } => self.send(held, false).await,
+            CommandState::Claimed { deadline } if now < deadline + Millis::secs(1) => Ok(()),
+            CommandState::Claimed { deadline } => {
+                // Whoever held it died or stalled: nobody knows whether the first byte left.
+                note(&mut held.record, now, "claim ran out; outcome unknown");
+                held.record.state = unknown(now, deadline, false);
+                self.find_out(held).await
+            }
+            CommandState::Unknown { .. } => self.find_out(held).await,
+            CommandState::Ended { .. } => self.report(&held).await,
+        }
+    }
+
+    /// Claims and sends. `replay` sends the same bytes under the same key again.
+    async fn send(&self, mut held: Held, replay: bool) -> Result<(), WorkError> {
+        let now = self.now();
+        if matches!(system_of(&held.record.action), "notify") {
+            return self.send_notice(held).await;
+        }
+        let Some((connection, connector, action)) = self.resolve(&held.record) else {
+            return self.end_parked(held, "connection_missing", None, "its connection or action is not configured").await;
+        };
+        match self.limits.go(&connection.name, now) {
+            Go::Now => {}
+            Go::After(wait) => self.ports.clock.sleep(wait).await,
+            // The message becomes a timer: the breaker is open or the line is long.
+            Go::NotBefore(at) => return self.postpone(held, at, None, "held back").await,
+        }
+        let prepared = match self.prepared(&mut held, connection, connector)? {
+            Ok(bytes) => bytes,
+            Err((code, field, what)) => return self.end_parked(held, &code, Some(field), &what).await,
+        };
+        let secrets = self.secrets(connection.name.as_str(), false).await?;
+        let token = match self.token_for(connection, connector, None).await? {
+            Ok(token) => token,
+            Err(why) => return self.not_done(held, connection, None, why).await,
+        };
+
+        let now = self.now();
+        let deadline = now + self.config.times.call_limit;
+        let was_unknown = held.record.state.clone();
+        held.record.fence = held.record.fence.saturating_add(1);
+        held.record.attempts = held.record.attempts.saturating_add(1);
+        held.record.first_sent_at.get_or_insert(now);
+        held.record.state = CommandState::Claimed { deadline };
+        note(&mut held.record, now, if replay { "sent again, same bytes, same key" } else { "sent" });
+        if !self.write(&mut held, deadline + Millis::secs(2)).await? {
+            // Another worker claimed it first.
+            return Ok(());
+        }
+        let mut outcome =
+            self.call(&held, connection, connector, (&secrets, token.as_ref()), &prepared, deadline).await;
+        if matches!(outcome, Outcome::NotDone { why: NotDone::Unauthorized, .. }) {
+            outcome = self.call_again(&held, connection, connector, token.as_ref(), &prepared, deadline).await?;
+        }
+        let replays = match was_unknown {
+            CommandState::Unknown { replays, .. } if replay => replays.saturating_add(1),
+            _ => 0,
+        };
+        self.settle(held, connection, action, outcome, deadline, replays).await
+    }
+
+    fn resolve<'a>(&'a self, record: &CommandRecord) -> Option<(&'a Connection, &'static dyn Connector, &'static Action)> {
+        let (connection, connector) = self.config.connection(record.connection.as_str())?;
+        let action = connector.actions().iter().find(|a| a.spec.name == record.action)?;
+        Some((connection, connector, action))
+    }
+
+    async fn token_for(
+        &self,
+        connection: &Connection,
+        connector: &dyn Connector,
+        refused: Option<&Secret>,
+    ) -> Result<Result<Option<Secret>, NotDone>, WorkError> {
+        if !connector.needs_token(connection) {
+            return Ok(Ok(None));
+        }
+        Ok(self.token(connection, connector, refused).await?.map(Some))
+    }
+
+    async fn call(
+        &self,
+        held: &Held,
+        connection: &Connection,
+        connector: &dyn Connector,
+        (secrets, token): (&Secrets, Option<&Secret>),
+        prepared: &[u8],
+        deadline: Timestamp,
+    ) -> Outcome {
+        let now = self.now();
+        // The deadline is checked before the first byte: a worker that stalled since the claim sends nothing.
+        if now >= deadline && !self.planted.has(Bug::NoFence) {
+            return Outcome::Unknown { why: "stalled past the deadline".to_owned(), answer_is_stored: false };
+        }
+        let limit = if self.planted.has(Bug::NoFence) { self.config.times.call_limit } else { deadline.since(now) };
+        let call = Call {
+            connection,
+            secrets,
+            token,
+            http: self.ports.http.as_ref(),
+            action: &held.record.action,
+            command: &held.record.id,
+            generation: held.record.generation,
+            prepared,
+            now,
+            limit,
+        };
+        connector.call(call).await
+    }
+
+    /// After a 401: secrets read again and a new token, once.
+    async fn call_again(
+        &self,
+        held: &Held,
+        connection: &Connection,
+        connector: &dyn Connector,
+        refused: Option<&Secret>,
+        prepared: &[u8],
+        deadline: Timestamp,
+    ) -> Result<Outcome, WorkError> {
+        let secrets = self.secrets(connection.name.as_str(), true).await?;
+        let token = match self.token_for(connection, connector, refused).await? {
+            Ok(token) => token,
+            Err(why) => return Ok(Outcome::NotDone { after: None, why }),
+        };
+        Ok(self.call(held, connection, connector, (&secrets, token.as_ref()), prepared, deadline).await)
+    }
+
+    /// Writes down how a call ended.
+    async fn settle(
+        &self,
+        mut held: Held,
+        connection: &Connection,
+        action: &Action,
+        outcome: Outcome,
+        deadline: Timestamp,
+        replays: u32,
+    ) -> Result<(), WorkError> {
+        let now = self.now();
+        let reachable = !matches!(
+            outcome,
+            Outcome::Unknown { .. } | Outcome::NotDone { why: NotDone::Unavailable, .. }
+        );
+        if self.limits.tell(&connection.name, reachable, now) {
+            let text = format!("{} does not answer; calls are held back", connection.name);
+            self.alert("breaker_open", Severity::Warning, None, text).await;
+        }
+        match outcome {
+            Outcome::Settled { observation, provider_id, summary } => {
+                held.record.provider_id = provider_id;
+                self.end(held, CommandEnd::Done, observation, summary).await
+            }
+            Outcome::Refused { code, observation, summary } => {
+                self.end(held, CommandEnd::Refused { code }, observation, summary).await
+            }
+            Outcome::Disagrees { field, observation, what } => {
+                held.record.field = Some(field);
+                let end = CommandEnd::Parked { code: "answer_disagrees".to_owned() };
+                self.end(held, end, observation, what).await
+            }
+            Outcome::NotDone { after, why } => self.not_done(held, connection, after, why).await,
+            Outcome::Unknown { .. } if action.repeatable => {
+                self.not_done(held, connection, None, NotDone::Unavailable).await
+            }
+            Outcome::Unknown { why, .. } if self.planted.has(Bug::ChargeAgainFromUnknown) => {
+                held.record.generation = held.record.generation.saturating_add(1);
+                note(&mut held.record, now, &why);
+                self.not_done(held, connection, None, NotDone::Unavailable).await
+            }
+            Outcome::Unknown { why, answer_is_stored } => {
+                note(&mut held.record, now, &format!("outcome unknown: {why}"));
+                let CommandState::Unknown { since, settled_by, stored, .. } = unknown(now, deadline, answer_is_stored)
+                else {
+                    return Ok(());
+                };
+                held.record.state = CommandState::Unknown { since, settled_by, lookups: 0, stored, replays };
+                let at = settled_by + Millis::secs(1);
+                self.write(&mut held, at).await.map(|_| ())
+            }
+        }
+    }
+
+    /// Certainly nothing was executed: try again later, or give up after days.
+    async fn not_done(
+        &self,
+        mut held: Held,
+        connection: &Connection,
+        after: Option<Millis>,
+        why: NotDone,
+    ) -> Result<(), WorkError> {
+        let now = self.now();
+        held.record.last_not_done = Some(why);
+        if now.since(held.record.created_at) > self.config.times.give_up_after {
+            let what = format!("{} was not to be had for days ({why:?})", connection.name);
+            return self.end_parked(held, "unavailable", None, &what).await;
+        }
+        if why == NotDone::Unauthorized {
+            let text = format!("{} refuses our credentials; put new ones, then nothing else is to be done", connection.name);
+            self.alert("credentials_refused", Severity::Critical, None, text).await;
+        }
+        let wait = after.unwrap_or_else(|| self.backoff(held.record.attempts, &held.record));
+        self.postpone(held, now + wait, Some(why), "not done").await
+    }
+
+    async fn postpone(&self, mut held: Held, at: Timestamp, why: Option<NotDone>, what: &str) -> Result<(), WorkError> {
+        if let Some(why) = why {
+            note(&mut held.record, self.now(), &format!("{what}: {why:?}"));
+        }
+        if !matches!(held.record.state, CommandState::Unknown { .. }) {
+            held.record.state = CommandState::Pending { not_before: Some(at) };
+        }
+        self.write(&mut held, at).await.map(|_| ())
+    }
+
+    /// Doubling from the first wait to the longest, spread by the command's own id so that many do not
+    /// come back at once.
+    fn backoff(&self, attempts: u32, record: &CommandRecord) -> Millis {
+        let (first, longest) = self.config.times.backoff;
+        let doubled = first.0.saturating_mul(1_i64.checked_shl(attempts.min(20)).unwrap_or(i64::MAX) / 2);
+        let wait = doubled.clamp(first.0, longest.0);
+        let spread = record.id.as_str().bytes().fold(0_i64, |a, b| (a * 31 + i64::from(b)) % 1000);
+        Millis(wait.saturating_add(wait.saturating_mul(spread) / 4000))
+    }
+
+    /// Looks for evidence of what became of a call.
+    async fn find_out(&self, mut held: Held) -> Result<(), WorkError> {
+        let now = self.now();
+        let Some((connection, connector, action)) = self.resolve(&held.record) else {
+            return self.end_parked(held, "connection_missing", None, "its connection or action is not configured").await;
+        };
+        let CommandState::Unknown { since, settled_by, lookups, stored, replays } = held.record.state.clone() else {
+            return Ok(());
+        };
+        let visible = settled_by + connector.indexing_lag();
+        if now < settled_by {
+            return self.write(&mut held, settled_by + Millis::secs(1)).await.map(|_| ());
+        }
+        if now.since(since) > self.config.times.give_up_after {
+            let what = "nobody could find out what became of this call; look at the provider's dashboard by our \
+                        reference, then replay the item";
+            return self.end_parked(held, "outcome_unknown", None, what).await;
+        }
+        if now.since(since) > Millis::hours(1) && lookups == 5 {
+            let order = held.record.listeners.first().map(|l| l.order.to_string());
+            let text = format!("the outcome of {} is unknown for more than an hour", held.record.action);
+            self.alert("unknown_aging", Severity::Critical, order, text).await;
+        }
+        if let Go::NotBefore(at) = self.limits.go(&connection.name, now) {
+            return self.write(&mut held, at).await.map(|_| ());
+        }
+        // The fence is raised before looking: what was claimed before this can write nothing any more.
+        held.record.fence = held.record.fence.saturating_add(1);
+        held.record.state =
+            CommandState::Unknown { since, settled_by, lookups: lookups.saturating_add(1), stored, replays };
+        let again = now + self.widening(lookups);
+        if !self.write(&mut held, again).await? {
+            return Ok(());
+        }
+        if action.repeatable {
+            held.record.state = CommandState::Pending { not_before: None };
+            return self.send(held, false).await;
+        }
+        let prepared = match self.prepared(&mut held, connection, connector)? {
+            Ok(bytes) => bytes,
+            Err((code, field, what)) => return self.end_parked(held, &code, Some(field), &what).await,
+        };
+        let secrets = self.secrets(connection.name.as_str(), false).await?;
+        let Ok(token) = self.token_for(connection, connector, None).await? else { return Ok(()) };
+        let call = Call {
+            connection,
+            secrets: &secrets,
+            token: token.as_ref(),
+            http: self.ports.http.as_ref(),
+            action: &held.record.action,
+            command: &held.record.id,
+            generation: held.record.generation,
+            prepared: &prepared,
+            now,
+            limit: self.config.times.call_limit,
+        };
+        let finding = connector.find_out(call).await;
+        let key_lives = held.record.first_sent_at.is_some_and(|t| now.since(t) < connector.key_lifetime());
+        match finding {
+            Finding::Evidence(Outcome::Unknown { why, .. }) | Finding::StillUnknown { why } => {
+                note(&mut held.record, now, &format!("looked up, still unknown: {why}"));
+                self.write(&mut held, again).await.map(|_| ())
+            }
+            Finding::Evidence(Outcome::NotDone { why, .. }) => {
+                note(&mut held.record, now, &format!("could not look it up: {why:?}"));
+                self.write(&mut held, again).await.map(|_| ())
+            }
+            Finding::Evidence(outcome) => {
+                note(&mut held.record, now, "looked up: found");
+                self.settle(held, connection, action, outcome, now, 0).await
+            }
+            Finding::NotThere if now < visible => {
+                note(&mut held.record, now, "looked up: not there yet");
+                self.write(&mut held, visible + Millis::secs(1)).await.map(|_| ())
+            }
+            Finding::NotThere => {
+                note(&mut held.record, now, "looked up: it did not happen");
+                if stored {
+                    // The key would only give the stored failure again, and nothing happened under it.
+                    held.record.generation = held.record.generation.saturating_add(1);
+                    held.record.first_sent_at = None;
+                }
+                held.record.state = CommandState::Pending { not_before: None };
+                self.send(held, false).await
+            }
+            Finding::Replay if key_lives && replays < REPLAYS => self.send(held, true).await,
+            Finding::Replay => {
+                note(&mut held.record, now, "key used up; only a read can tell");
+                self.write(&mut held, again).await.map(|_| ())
+            }
+        }
+    }
+
+    /// Minutes, then hours, then days.
+    fn widening(&self, lookups: u32) -> Millis {
+        match lookups {
+            0 => Millis::secs(10),
+            1 => Millis::mins(1),
+            2 => Millis::mins(5),
+            3 => Millis::mins(20),
+            4 | 5 => Millis::hours(1),
+            6 | 7 => Millis::hours(4),
+            _ => Millis::hours(12),
+        }
+    }
+
+    /// The bytes to be sent: what is stored, or prepared now and stored with the claim.
+    #[expect(clippy::type_complexity, reason = "bytes, or code, field and sentence of what cannot go over the wire")]
+    fn prepared(
+        &self,
+        held: &mut Held,
+        connection: &Connection,
+        connector: &dyn Connector,
+    ) -> Result<Result<Vec<u8>, (String, String, String)>, WorkError> {
+        let gone = || {
+            let what = "the person's data was erased before this was sent; drop the item";
+            Ok(Err(("person_erased".to_owned(), "params".to_owned(), what.to_owned())))
+        };
+        match &held.record.request {
+            Some(RequestBytes::Plain { bytes }) => return Ok(Ok(bytes.clone())),
+            Some(RequestBytes::Sealed(sealed)) => {
+                let Some(PersonAccess::Live(key)) = &held.access else { return gone() };
+                return Ok(Ok(key.open(sealed.person.as_str().as_bytes(), &sealed.blob)?));
+            }
+            None => {}
+        }
+        let mut params = match (&held.record.params, &held.record.sealed_params) {
+            (Some(params), _) => params.clone(),
+            (None, Some(sealed)) => {
+                let Some(PersonAccess::Live(key)) = &held.access else { return gone() };
+                Self::open_value(key, sealed)?
+            }
+            (None, None) => Value::Map(std::collections::BTreeMap::new()),
+        };
+        if self.planted.has(Bug::IsoExponent) {
+            crate::planted::iso_exponent(&mut params);
+        }
+        let prepared = match connector.prepare(connection, &held.record.action, &held.record.id, &params) {
+            Ok(prepared) => prepared,
+            Err(rejected) => return Ok(Err((rejected.code, rejected.field, rejected.what))),
+        };
+        held.record.summary = prepared.summary;
+        held.record.request = Some(match (&held.record.sealed_params, &held.access) {
+            (Some(sealed), Some(PersonAccess::Live(key))) => {
+                let context = sealed.person.as_str().as_bytes();
+                let blob = key.seal(self.ports.entropy.as_ref(), context, &prepared.bytes);
+                RequestBytes::Sealed(crate::records::Sealed { person: sealed.person.clone(), blob })
+            }
+            _ => RequestBytes::Plain { bytes: prepared.bytes.clone() },
+        });
+        Ok(Ok(prepared.bytes))
+    }
+
+    async fn end_parked(&self, mut held: Held, code: &str, field: Option<String>, what: &str) -> Result<(), WorkError> {
+        held.record.field = field;
+        let end = CommandEnd::Parked { code: code.to_owned() };
+        self.end(held, end, Observation::default(), what.to_owned()).await
+    }
+
+    async fn end(&self, mut held: Held, end: CommandEnd, observation: Observation, summary: String) -> Result<(), WorkError> {
+        let now = self.now();
+        note(&mut held.record, now, &summary);
+        held.record.state = CommandState::Ended { end };
+        held.record.facts = observation.facts;
+        held.record.answer = summary;
+        held.record.answer_personal = match (&held.access, &held.record.person) {
+            (Some(PersonAccess::Live(key)), Some(person)) if observation.personal != Value::Null => {
+                Some(self.seal_value(key, person, &observation.personal)?)
+            }
+            _ => None,
+        };
+        if !self.write(&mut held, now + self.config.times.resend_after).await? {
+            // The fence was raised: someone else looks it up and will find what happened.
+            return Ok(());
+        }
+        self.report(&held).await
+    }
+
+    /// Tells every order that waits. What is not accepted is told again by the tick.
+    async fn report(&self, held: &Held) -> Result<(), WorkError> {
+        let CommandState::Ended { end } = &held.record.state else { return Ok(()) };
+        let personal = match (&held.access, &held.record.answer_personal) {
+            (Some(PersonAccess::Live(key)), Some(sealed)) => Self::open_value(key, sealed).unwrap_or_default(),
+            _ => Value::Null,
+        };
+        let mut events = Vec::new();
+        for listener in held.record.listeners.iter().filter(|l| !l.told) {
+            let report = Report {
+                order: listener.order.clone(),
+                step: listener.step.clone(),
+                command: held.record.id.clone(),
+                record: (held.key.pk.clone(), held.key.sk.clone()),
+                end: end.clone(),
+                facts: held.record.facts.clone(),
+                personal: personal.clone(),
+                summary: held.record.answer.clone(),
+                field: held.record.field.clone(),
+            };
+            events.push(Event {
+                connection: held.record.connection.clone(),
+                id: format!("{}:{}:{}", held.record.id, held.record.fence, listener.order),
+                kind: held.record.action.clone(),
+                origin: Origin::Result,
+                received_at: self.now(),
+                created_at: None,
+                // Told again by the tick, it must pass the queue's deduplication.
+                replay: u32::try_from(self.now().0.div_euclid(60_000) % 1_000_000).unwrap_or(0),
+                group: listener.order.order_id().to_owned(),
+                redacted: Vec::new(),
+                body: EventBody::Result(Box::new(report)),
+            });
+        }
+        if !self.send_events(&events).await {
+            tracing::warn!(command = %held.record.id, code = "report_deferred", "result not accepted now; told by the tick");
+        }
+        Ok(())
+    }
+
+    /// Writes the record under its revision. `false`: someone else wrote it meanwhile.
+    async fn write(&self, held: &mut Held, due: Timestamp) -> Result<bool, WorkError> {
+        let guard = match held.rev {
+            _ if self.planted.has(Bug::NoFence) || self.planted.has(Bug::SendBeforeCommit) => Guard::Any,
+            0 => Guard::Absent,
+            rev => Guard::Rev(rev),
+        };
+        let surplus = held.record.history.len().saturating_sub(HISTORY);
+        held.record.history.drain(..surplus);
+        let write = put_command(held.key.clone(), &held.record, due, guard)?;
+        match self.ports.store.transact(vec![write]).await {
+            Ok(()) => {
+                held.rev = held.rev.saturating_add(1);
+                Ok(true)
+            }
+            Err(StoreError::Conflict(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn send_notice(&self, mut held: Held) -> Result<(), WorkError> {
+        let now = self.now();
+        let params = match (&held.record.params, &held.record.sealed_params, &held.access) {
+            (Some(params), _, _) => params.clone(),
+            (None, Some(sealed), Some(PersonAccess::Live(key))) => Self::open_value(key, sealed)?,
+            _ => return self.end_parked(held, "person_erased", None, "the person's data was erased").await,
+        };
+        let notice = match crate::notices::render(&self.config.notices, &held.record, &params) {
+            Ok(notice) => notice,
+            Err((code, what)) => return self.end_parked(held, code, Some("template".to_owned()), &what).await,
+        };
+        held.record.attempts = held.record.attempts.saturating_add(1);
+        held.record.fence = held.record.fence.saturating_add(1);
+        held.record.first_sent_at.get_or_insert(now);
+        held.record.summary = format!("notice to {}", notice.audience);
+        let deadline = now + self.config.times.call_limit;
+        held.record.state = CommandState::Claimed { deadline };
+        if !self.write(&mut held, deadline).await? {
+            return Ok(());
+        }
+        let sent = self.ports.notify.notify(notice).await;
+        match sent {
+            Ok(()) => self.end(held, CommandEnd::Done, Observation::default(), "sent".to_owned()).await,
+            // A notice that may have gone out is not sent twice: a second mail says less than none.
+            Err(crate::ports::NotifyError::Unknown(why)) => {
+                self.end(held, CommandEnd::Done, Observation::default(), format!("sent, unconfirmed: {why}")).await
+            }
+            Err(crate::ports::NotifyError::Refused(why)) => {
+                let end = CommandEnd::Refused { code: "notice_refused".to_owned() };
+                self.end(held, end, Observation::default(), why).await
+            }
+            Err(crate::ports::NotifyError::NotSent(why)) => {
+                if now.since(held.record.created_at) > Millis::hours(24) {
+                    let end = CommandEnd::Refused { code: "notice_not_sent".to_owned() };
+                    return self.end(held, end, Observation::default(), why).await;
+                }
+                let at = now + self.backoff(held.record.attempts, &held.record);
+                self.postpone(held, at, Some(NotDone::Unavailable), &why).await
+            }
+        }
+    }
+}
+
+fn note(record: &mut CommandRecord, at: Timestamp, what: &str) {
+    record.history.push(CommandNote { at, what: what.to_owned() });
+}
+
+fn unknown(now: Timestamp, deadline: Timestamp, stored: bool) -> CommandState {
+    // Nothing of ours leaves after the deadline.
+    CommandState::Unknown { since: now, settled_by: deadline.max(now), lookups: 0, stored, replays: 0 }
+}

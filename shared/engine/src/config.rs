@@ -1,0 +1,98 @@
+//! What the engine is configured with: connections, pairs, and the checked flows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tillway_connectors::{Connection, Connector};
+use tillway_core::bundle::Bundle;
+use tillway_core::ids::ConnectionName;
+use tillway_core::time::Millis;
+
+/// A pair: a flow between a shop connection and a gateway connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// Name, e.g. `main`.
+    pub name: String,
+    /// Flow, e.g. `stripe-clarity`.
+    pub flow: String,
+    /// Shop connection.
+    pub shop: ConnectionName,
+    /// Gateway connection.
+    pub gateway: ConnectionName,
+    /// Options with all defaults filled in, `name`, `gateway` and `shop` among them.
+    pub options: BTreeMap<String, String>,
+    /// System → connection for this pair; `erp` is missing while none is configured.
+    pub systems: BTreeMap<String, ConnectionName>,
+}
+
+/// Times the engine keeps to. A scaled clock scales them all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// A call to an outside system, at most.
+    pub call_limit: Millis,
+    /// A command not claimed is sent again after this.
+    pub resend_after: Millis,
+    /// First and longest wait before a call is tried again.
+    pub backoff: (Millis, Millis),
+    /// A command that could not be done or found out for this long goes to a person.
+    pub give_up_after: Millis,
+    /// A waiting event whose owner nobody knows is looked up after this.
+    pub resolve_after: Millis,
+    /// And is called foreign after this.
+    pub foreign_after: Millis,
+    /// Events younger than this are late, not lost.
+    pub sweep_grace: Millis,
+    /// A sweep looks back this far behind its cursor.
+    pub sweep_overlap: Millis,
+    /// A failing connection is left alone this long.
+    pub breaker_open: Millis,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            call_limit: Millis::secs(30),
+            resend_after: Millis::mins(1),
+            backoff: (Millis::secs(2), Millis::mins(15)),
+            give_up_after: Millis::days(3),
+            resolve_after: Millis::mins(2),
+            foreign_after: Millis::hours(1),
+            sweep_grace: Millis::mins(10),
+            sweep_overlap: Millis::mins(10),
+            breaker_open: Millis::secs(30),
+        }
+    }
+}
+
+/// Everything the engine is told at start.
+pub struct Config {
+    /// Connections by name.
+    pub connections: BTreeMap<ConnectionName, (Connection, &'static dyn Connector)>,
+    /// Pairs.
+    pub pairs: Vec<Pair>,
+    /// Checked flows, mappings and lookups.
+    pub bundle: Arc<Bundle>,
+    /// Texts of notices by name (`declined.customer`), subject in the first line.
+    pub notices: BTreeMap<String, String>,
+    /// Times.
+    pub times: Times,
+    /// Largest webhook body, bytes.
+    pub max_body: usize,
+}
+
+impl Config {
+    /// A connection with its connector.
+    #[must_use]
+    pub fn connection(&self, name: &str) -> Option<(&Connection, &'static dyn Connector)> {
+        self.connections.get(&ConnectionName::new(name)).map(|(c, k)| (c, *k))
+    }
+    /// The pairs a connection takes part in.
+    pub fn pairs_of<'a>(&'a self, connection: &'a ConnectionName) -> impl Iterator<Item = &'a Pair> {
+        self.pairs.iter().filter(move |p| p.shop == *connection || p.gateway == *connection)
+    }
+    /// A pair by name.
+    #[must_use]
+    pub fn pair(&self, name: &str) -> Option<&Pair> {
+        self.pairs.iter().find(|p| p.name == name)
+    }
+}

@@ -1,0 +1,180 @@
+//! The engine: configuration and ports together, and what all stages share.
+
+use std::sync::Arc;
+
+use tillway_connectors::http::Http;
+use tillway_connectors::Secrets;
+use tillway_core::ids::PersonId;
+use tillway_core::time::Timestamp;
+use tillway_core::value::Value;
+
+use crate::bugs::Planted;
+use crate::config::Config;
+use crate::limits::Limits;
+use crate::ports::{
+    Alert, Alerts, Clock, Entropy, Notify, Queue, SecretError, SecretSource, Severity, Store, StoreError,
+};
+use crate::records::{Event, PersonKey, Sealed, person_key};
+use crate::vault::{DataKey, Vault, VaultError};
+
+/// Everything the engine needs from the machine.
+#[derive(Clone)]
+pub struct Ports {
+    /// Keeps items.
+    pub store: Arc<dyn Store>,
+    /// Passes messages on.
+    pub queue: Arc<dyn Queue>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Draws random bytes.
+    pub entropy: Arc<dyn Entropy>,
+    /// Hands out secrets.
+    pub secrets: Arc<dyn SecretSource>,
+    /// The way out.
+    pub http: Arc<dyn Http>,
+    /// Tells people.
+    pub notify: Arc<dyn Notify>,
+    /// Tells those who run it.
+    pub alerts: Arc<dyn Alerts>,
+}
+
+/// The engine.
+pub struct Engine {
+    /// Configuration.
+    pub config: Arc<Config>,
+    /// Ports.
+    pub ports: Ports,
+    pub(crate) vault: Vault,
+    pub(crate) planted: Planted,
+    pub(crate) limits: Limits,
+    pub(crate) flows: crate::flows::FlowCache,
+}
+
+/// Why a piece of work could not be finished now; its message is handed out again.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The secret source.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// Sealed data.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// A stored or sent record of another shape.
+    #[error("a record cannot be read: {0}")]
+    Record(#[from] serde_json::Error),
+    /// Too many writers met on one order.
+    #[error("too many conflicts on one order; it is tried again")]
+    Contended,
+    /// A send was not accepted.
+    #[error("a message was not accepted by the queue")]
+    NotSent,
+    /// Configuration and data do not fit.
+    #[error("{0}")]
+    Config(String),
+}
+
+impl WorkError {
+    /// Stable code for logs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Store(_) => "store",
+            Self::Secret(_) => "secret",
+            Self::Vault(_) => "vault",
+            Self::Record(_) => "record",
+            Self::Contended => "contended",
+            Self::NotSent => "not_sent",
+            Self::Config(_) => "config",
+        }
+    }
+}
+
+/// What is known of a person's key.
+#[derive(Clone)]
+pub(crate) enum PersonAccess {
+    /// No key yet.
+    Fresh,
+    /// A key.
+    Live(DataKey),
+    /// Erased.
+    Erased(Timestamp),
+}
+
+impl Engine {
+    /// Puts an engine together. The master key is read once.
+    ///
+    /// # Errors
+    /// [`WorkError`] where the master key is missing or malformed.
+    pub async fn new(config: Arc<Config>, ports: Ports) -> Result<Self, WorkError> {
+        Self::with_planted(config, ports, Planted::default()).await
+    }
+
+    /// An engine with a planted bug (simulator only; see [`crate::bugs`]).
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub async fn with_planted(config: Arc<Config>, ports: Ports, planted: Planted) -> Result<Self, WorkError> {
+        let own = ports.secrets.secrets("tillway", false).await?;
+        let master = own.newest("master_key").ok_or_else(|| SecretError::Missing("tillway".into()))?;
+        let vault = Vault::new(master.expose())?;
+        let limits = Limits::new(&config);
+        Ok(Self { config, ports, vault, planted, limits, flows: crate::flows::FlowCache::default() })
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.ports.clock.now()
+    }
+
+    pub(crate) async fn secrets(&self, connection: &str, fresh: bool) -> Result<Secrets, SecretError> {
+        self.ports.secrets.secrets(connection, fresh).await
+    }
+
+    pub(crate) async fn alert(&self, code: &str, severity: Severity, order: Option<String>, text: String) {
+        self.ports.alerts.raise(Alert { code: code.to_owned(), severity, order, text }).await;
+    }
+
+    /// Seals an event for a queue or the store.
+    pub(crate) fn seal_event(&self, event: &Event) -> Vec<u8> {
+        // An event is plain data; writing it as JSON cannot fail.
+        let plain = serde_json::to_vec(event).unwrap_or_default();
+        self.vault.queue_key().seal(self.ports.entropy.as_ref(), b"event", &plain)
+    }
+
+    /// Opens a sealed event.
+    pub(crate) fn open_event(&self, sealed: &[u8]) -> Result<Event, WorkError> {
+        let plain = self.vault.queue_key().open(b"event", sealed)?;
+        Ok(serde_json::from_slice(&plain)?)
+    }
+
+    /// Reads a person's key item.
+    pub(crate) fn access(&self, person: &PersonId, body: Option<&[u8]>) -> Result<PersonAccess, WorkError> {
+        match body.map(serde_json::from_slice::<PersonKey>).transpose()? {
+            None => Ok(PersonAccess::Fresh),
+            Some(PersonKey::Erased { at }) => Ok(PersonAccess::Erased(at)),
+            Some(PersonKey::Live { wrapped }) => {
+                Ok(PersonAccess::Live(self.vault.unwrap(person.as_str(), &wrapped)?))
+            }
+        }
+    }
+
+    /// Reads a person's key from the store.
+    pub(crate) async fn person_access(&self, person: &PersonId) -> Result<PersonAccess, WorkError> {
+        let items = self.ports.store.get(&[person_key(person)]).await?;
+        let body = items.first().and_then(Option::as_ref).map(|i| i.body.as_slice());
+        self.access(person, body)
+    }
+
+    pub(crate) fn seal_value(&self, key: &DataKey, person: &PersonId, value: &Value) -> Result<Sealed, WorkError> {
+        let plain = serde_json::to_vec(value)?;
+        let blob = key.seal(self.ports.entropy.as_ref(), person.as_str().as_bytes(), &plain);
+        Ok(Sealed { person: person.clone(), blob })
+    }
+
+    pub(crate) fn open_value(key: &DataKey, sealed: &Sealed) -> Result<Value, WorkError> {
+        let plain = key.open(sealed.person.as_str().as_bytes(), &sealed.blob)?;
+        Ok(serde_json::from_slice(&plain)?)
+    }
+}

@@ -1,0 +1,384 @@
+//! The parking lot and the lists: what waits for a person, and what nobody has a flow for.
+//!
+//! A parked item never loses its event: the content is kept under a key of its own until the item is
+//! replayed or dropped. Editing changes the stored event and is audited by paths; replaying sends it again
+//! under the next replay number. Whatever was done before stays done: commands are named by intent.
+
+use tillway_core::facts::{Fact, Parked, Unparked};
+use tillway_core::ids::OrderKey;
+use tillway_core::time::Millis;
+
+use crate::engine::{Engine, WorkError};
+use crate::orchestrate::CommitParts;
+use crate::ports::{Guard, Item, Key, NewItem, Severity, StoreError, Write};
+use crate::records::{
+    self as rec, CommandRecord, CommandState, Event, EventBody, Origin, ParkedEdit, ParkedRaw, ParkedRecord,
+    UnhandledRecord,
+};
+use crate::vault::DataKey;
+
+/// What a person sees of a parked item.
+#[derive(Clone)]
+pub struct ParkedView {
+    /// The record.
+    pub record: ParkedRecord,
+    /// The event's content, where it is kept: what can be edited.
+    pub content: Option<serde_json::Value>,
+}
+
+/// Why an operation on a parked item failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ParkingError {
+    /// No such item.
+    #[error("there is no parked item {0}; `tillway parked list` shows them")]
+    Missing(String),
+    /// The item holds no event that could be edited.
+    #[error("item {0} holds no event content; mend the cause, then `tillway parked replay {0}`")]
+    NothingToEdit(String),
+    /// Someone else changed it meanwhile.
+    #[error("item {0} changed meanwhile; look at it again")]
+    Changed(String),
+    /// Engine.
+    #[error(transparent)]
+    Work(#[from] WorkError),
+}
+
+impl From<StoreError> for ParkingError {
+    fn from(error: StoreError) -> Self {
+        Self::Work(error.into())
+    }
+}
+
+impl Engine {
+    fn seal_raw(&self, id: &str, event: &Event) -> Result<ParkedRaw, WorkError> {
+        let key = DataKey::draw(self.ports.entropy.as_ref());
+        let plain = serde_json::to_vec(event)?;
+        Ok(ParkedRaw {
+            key: self.vault.wrap(self.ports.entropy.as_ref(), id, &key),
+            blob: key.seal(self.ports.entropy.as_ref(), id.as_bytes(), &plain),
+        })
+    }
+
+    fn open_raw(&self, id: &str, raw: &ParkedRaw) -> Result<Event, WorkError> {
+        let key = self.vault.unwrap(id, &raw.key)?;
+        Ok(serde_json::from_slice(&key.open(id.as_bytes(), &raw.blob)?)?)
+    }
+
+    fn parked_write(
+        &self,
+        id: String,
+        event: &Event,
+        item: Parked,
+        order: Option<OrderKey>,
+        keep: bool,
+    ) -> Result<Write, WorkError> {
+        let at = self.now();
+        let raw = if keep { Some(self.seal_raw(&id, event)?) } else { None };
+        let record = ParkedRecord {
+            id: id.clone(),
+            item,
+            order,
+            at,
+            event: (event.connection.clone(), event.id.clone(), event.kind.clone()),
+            raw,
+            edits: Vec::new(),
+            replays: event.replay,
+        };
+        Ok(Write::Put(parked_item(&record)?, Guard::Any))
+    }
+
+    /// Parks an event that belongs to no order.
+    pub(crate) async fn park_event(
+        &self,
+        event: &Event,
+        parked: Parked,
+        order: Option<OrderKey>,
+    ) -> Result<(), WorkError> {
+        let text = format!("parked: {} ({})", parked.what, parked.code);
+        let id = match &order {
+            Some(order) => format!("{order}|{}", parked.id),
+            None => parked.id.clone(),
+        };
+        let write = self.parked_write(id, event, parked, order, true)?;
+        self.ports.store.transact(vec![write]).await?;
+        self.alert("parked", Severity::Warning, None, text).await;
+        Ok(())
+    }
+
+    /// Adds to a commit the records of what a decision parked and unparked.
+    pub(crate) fn write_parked(
+        &self,
+        event: &Event,
+        key: &OrderKey,
+        facts: &[Fact],
+        raw_of: Option<&Parked>,
+        commit: &mut CommitParts,
+    ) -> Result<(), WorkError> {
+        for fact in facts {
+            match fact {
+                Fact::Parked(item) => {
+                    let keep = raw_of.is_some_and(|p| p.id == item.id);
+                    let id = format!("{key}|{}", item.id);
+                    commit.parked.push(item.clone());
+                    commit.put(self.parked_write(id, event, item.clone(), Some(key.clone()), keep)?);
+                }
+                Fact::Unparked { id, .. } => {
+                    commit.put(Write::Delete(rec::parked_key(&format!("{key}|{id}")), Guard::Any));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists an event nobody has a flow for, or an object that is not ours: stored, counted, shown.
+    pub(crate) async fn list_unhandled(&self, event: &Event, why: &str) -> Result<(), WorkError> {
+        self.ports.alerts.count("events_unhandled", event.kind.as_str(), 1);
+        let id = format!("unhandled:{}:{}", event.connection, event.id);
+        let record = UnhandledRecord {
+            connection: event.connection.clone(),
+            event: event.id.clone(),
+            kind: event.kind.clone(),
+            at: self.now(),
+            why: why.to_owned(),
+            raw: Some(self.seal_raw(&id, event)?),
+        };
+        let item = NewItem {
+            key: Key::new(id, "item"),
+            body: serde_json::to_vec(&record)?,
+            due: None,
+            list: Some(("unhandled".to_owned(), format!("{}#{}", record.at.rfc3339(), event.id))),
+            expires: Some(self.now() + Millis::days(90)),
+        };
+        Ok(self.ports.store.transact(vec![Write::Put(item, Guard::Any)]).await?)
+    }
+
+    /// Parked items, oldest first.
+    ///
+    /// # Errors
+    /// [`WorkError`].
+    pub async fn parked(&self) -> Result<Vec<ParkedRecord>, WorkError> {
+        self.listing("parked").await
+    }
+
+    /// Events without a flow, and foreign objects, oldest first.
+    ///
+    /// # Errors
+    /// [`WorkError`].
+    pub async fn unhandled(&self) -> Result<Vec<UnhandledRecord>, WorkError> {
+        self.listing("unhandled").await
+    }
+
+    pub(crate) async fn listing<T: serde::de::DeserializeOwned>(&self, list: &str) -> Result<Vec<T>, WorkError> {
+        let mut out = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.ports.store.list(list, after.as_deref(), false, 200).await?;
+            for item in page.items {
+                out.push(serde_json::from_slice(&item.body)?);
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(out),
+            }
+        }
+    }
+
+    async fn parked_item(&self, id: &str) -> Result<(ParkedRecord, Item), ParkingError> {
+        let item = self.ports.store.get(&[rec::parked_key(id)]).await?.into_iter().flatten().next();
+        let item = item.ok_or_else(|| ParkingError::Missing(id.to_owned()))?;
+        let record = serde_json::from_slice(&item.body).map_err(WorkError::from)?;
+        Ok((record, item))
+    }
+
+    /// One parked item with its content.
+    ///
+    /// # Errors
+    /// [`ParkingError::Missing`].
+    pub async fn parked_show(&self, id: &str) -> Result<ParkedView, ParkingError> {
+        let (record, _) = self.parked_item(id).await?;
+        let content = match &record.raw {
+            Some(raw) => match self.open_raw(id, raw)?.body {
+                EventBody::Provider { json } => Some(json),
+                _ => None,
+            },
+            None => None,
+        };
+        Ok(ParkedView { record, content })
+    }
+
+    /// Replaces a parked event's content. The audit keeps who, when and which members changed.
+    ///
+    /// # Errors
+    /// [`ParkingError`].
+    pub async fn parked_edit(
+        &self,
+        id: &str,
+        content: serde_json::Value,
+        by: &str,
+    ) -> Result<Vec<String>, ParkingError> {
+        let (mut record, item) = self.parked_item(id).await?;
+        let raw = record.raw.as_ref().ok_or_else(|| ParkingError::NothingToEdit(id.to_owned()))?;
+        let mut event = self.open_raw(id, raw)?;
+        let EventBody::Provider { json } = &mut event.body else {
+            return Err(ParkingError::NothingToEdit(id.to_owned()));
+        };
+        let mut changed = Vec::new();
+        differences("", json, &content, &mut changed);
+        *json = content;
+        // An edit is no way in for card numbers either.
+        if let EventBody::Provider { json } = &mut event.body
+            && let Some((_, connector)) = self.config.connection(event.connection.as_str())
+        {
+            tillway_core::pan::redact_json(json, connector.identifier_fields());
+        }
+        event.redacted.clear();
+        record.raw = Some(self.seal_raw(id, &event)?);
+        record.edits.push(ParkedEdit { at: self.now(), by: by.to_owned(), changed: changed.clone() });
+        let write = Write::Put(parked_item(&record)?, Guard::Rev(item.rev));
+        match self.ports.store.transact(vec![write]).await {
+            Ok(()) => Ok(changed),
+            Err(StoreError::Conflict(_)) => Err(ParkingError::Changed(id.to_owned())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Lets a parked item run again. An event is sent again under the next replay number; a step whose
+    /// command's outcome is unknown has that same command looked up again.
+    ///
+    /// # Errors
+    /// [`ParkingError`].
+    pub async fn parked_replay(&self, id: &str, by: &str) -> Result<(), ParkingError> {
+        let (record, item) = self.parked_item(id).await?;
+        let mut events = Vec::new();
+        if let Some(raw) = &record.raw {
+            let mut event = self.open_raw(id, raw)?;
+            event.replay = record.replays.saturating_add(1);
+            event.origin = Origin::Replay;
+            event.redacted.clear();
+            events.push(event);
+        }
+        if let Some(command) = record.item.id.strip_prefix("command:") {
+            self.look_again(&record, command).await?;
+        }
+        self.unpark(&record, Unparked::Replayed { by: by.to_owned() }, &mut events);
+        self.finish_unpark(&record, &item, events).await
+    }
+
+    /// Drops a parked item, with a reason that is kept in the order's history.
+    ///
+    /// # Errors
+    /// [`ParkingError`].
+    pub async fn parked_drop(&self, id: &str, by: &str, reason: &str) -> Result<(), ParkingError> {
+        let (record, item) = self.parked_item(id).await?;
+        let mut events = Vec::new();
+        self.unpark(&record, Unparked::Dropped { by: by.to_owned(), reason: reason.to_owned() }, &mut events);
+        self.finish_unpark(&record, &item, events).await
+    }
+
+    fn unpark(&self, record: &ParkedRecord, how: Unparked, events: &mut Vec<Event>) {
+        let Some(order) = record.order.clone() else { return };
+        let now = self.now();
+        events.insert(
+            0,
+            Event {
+                connection: record.event.0.clone(),
+                id: format!("unpark:{}:{}", record.item.id, now.0),
+                kind: "tillway.unparked".to_owned(),
+                origin: Origin::Replay,
+                received_at: now,
+                created_at: None,
+                replay: 0,
+                group: order.order_id().to_owned(),
+                redacted: Vec::new(),
+                body: EventBody::Unpark {
+                    order,
+                    item: record.item.id.clone(),
+                    how,
+                    step: record.item.step.clone(),
+                },
+            },
+        );
+    }
+
+    async fn finish_unpark(&self, record: &ParkedRecord, item: &Item, events: Vec<Event>) -> Result<(), ParkingError> {
+        if !self.send_events(&events).await {
+            return Err(WorkError::NotSent.into());
+        }
+        if record.order.is_some() {
+            // The order's decision removes the item, together with the fact that it was dealt with.
+            return Ok(());
+        }
+        match self.ports.store.transact(vec![Write::Delete(item.key.clone(), Guard::Rev(item.rev))]).await {
+            Ok(()) | Err(StoreError::Conflict(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A command that was given up is looked up again: the same command, never a second one.
+    async fn look_again(&self, parked: &ParkedRecord, command: &str) -> Result<(), ParkingError> {
+        let Some(order) = &parked.order else { return Ok(()) };
+        let state = self.ports.store.get(&[rec::state_key(order)]).await?.into_iter().flatten().next();
+        let person = match state {
+            Some(item) => serde_json::from_slice::<rec::OrderRecord>(&item.body).map_err(WorkError::from)?.state.person,
+            None => None,
+        };
+        let id = tillway_core::ids::CommandId::new(command);
+        let mut keys = vec![rec::command_key(order, None, &id)];
+        keys.extend(person.iter().map(|p| rec::command_key(order, Some(p), &id)));
+        for item in self.ports.store.get(&keys).await?.into_iter().flatten() {
+            let mut record: CommandRecord = serde_json::from_slice(&item.body).map_err(WorkError::from)?;
+            let now = self.now();
+            let sent = record.first_sent_at.is_some();
+            if !matches!(record.state, CommandState::Ended { end: tillway_core::facts::CommandEnd::Parked { .. } }) {
+                continue;
+            }
+            record.state = if sent {
+                CommandState::Unknown { since: now, settled_by: now, lookups: 0, stored: false, replays: 0 }
+            } else {
+                CommandState::Pending { not_before: None }
+            };
+            record.request = record.request.filter(|_| sent);
+            record.created_at = now;
+            for listener in &mut record.listeners {
+                listener.told = false;
+            }
+            record.history.push(rec::CommandNote { at: now, what: "a person let it be looked up again".to_owned() });
+            let write = crate::orchestrate::put_command(item.key.clone(), &record, now, Guard::Rev(item.rev))?;
+            self.ports.store.transact(vec![write]).await?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn parked_item(record: &ParkedRecord) -> Result<NewItem, WorkError> {
+    Ok(NewItem {
+        key: rec::parked_key(&record.id),
+        body: serde_json::to_vec(record)?,
+        due: None,
+        list: Some(("parked".to_owned(), format!("{}#{}", record.at.rfc3339(), record.id))),
+        expires: None,
+    })
+}
+
+/// Paths at which two documents differ.
+fn differences(at: &str, old: &serde_json::Value, new: &serde_json::Value, out: &mut Vec<String>) {
+    use serde_json::Value::{Array, Object};
+    match (old, new) {
+        (Object(a), Object(b)) => {
+            let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            for name in names {
+                let null = serde_json::Value::Null;
+                let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+                differences(&path, a.get(name).unwrap_or(&null), b.get(name).unwrap_or(&null), out);
+            }
+        }
+        (Array(a), Array(b)) if a.len() == b.len() => {
+            for (n, (x, y)) in a.iter().zip(b).enumerate() {
+                differences(&format!("{at}[{n}]"), x, y, out);
+            }
+        }
+        (a, b) if a != b => out.push(at.to_owned()),
+        _ => {}
+    }
+}

@@ -1,0 +1,77 @@
+//! What the planted bugs do (see [`crate::bugs`]). Without the feature nothing here is ever called.
+
+use tillway_core::decide::Decision;
+use tillway_core::facts::{Fact, RefundStatus, StepState};
+use tillway_core::ids::CommandId;
+use tillway_core::money::{Currency, Money};
+use tillway_core::state::OrderState;
+use tillway_core::value::Value;
+
+/// Books the charge's cumulative total as if it were a refund of its own.
+pub(crate) fn refund_from_total(kind: &str, json: &serde_json::Value, facts: &mut Vec<Fact>) {
+    if kind != "charge.refunded" {
+        return;
+    }
+    let object = json.pointer("/data/object");
+    let text = |name: &str| object.and_then(|o| o.get(name)).and_then(serde_json::Value::as_str);
+    let total = object.and_then(|o| o.get("amount_refunded")).and_then(serde_json::Value::as_i64);
+    let currency = text("currency").and_then(|c| Currency::parse(c).ok());
+    let (Some(payment), Some(charge), Some(total), Some(currency)) = (text("payment_intent"), text("id"), total, currency)
+    else {
+        return;
+    };
+    facts.push(Fact::Refund {
+        refund: format!("{charge}:{total}"),
+        payment: payment.to_owned(),
+        amount: Money::new(total, currency),
+        status: RefundStatus::Succeeded,
+        moved: true,
+        returned: false,
+        request: None,
+    });
+}
+
+/// Makes every order snapshot look newer than what is known.
+pub(crate) fn older_read_wins(state: &OrderState, facts: &mut [Fact]) {
+    let Some(known) = state.order.as_ref().map(|o| o.version) else { return };
+    for fact in facts {
+        if let Fact::Order(snapshot) = fact {
+            snapshot.version = snapshot.version.max(known.saturating_add(1));
+        }
+    }
+}
+
+/// Forgets which steps have a command out: only the command id would tell a repetition.
+pub(crate) fn forget_issued(state: &mut OrderState) {
+    state.steps.retain(|_, s| !matches!(s, StepState::Issued { .. }));
+}
+
+/// Takes command ids from the event.
+pub(crate) fn ids_from_event(decision: &mut Decision, event: &str) {
+    for command in &mut decision.commands {
+        let id = CommandId::derive(&command.connection, event, &command.step, "");
+        let issued = StepState::Issued { command: id.clone() };
+        for fact in &mut decision.facts {
+            if let Fact::Step { step, state } = fact
+                && *step == command.step
+                && matches!(state, StepState::Issued { .. })
+            {
+                state.clone_from(&issued);
+            }
+        }
+        decision.state.steps.insert(command.step.clone(), issued);
+        command.id = id;
+    }
+}
+
+/// Puts amounts on the wire with the ISO exponent where the gateway's differs (króna: ISO 0, wire 2).
+pub(crate) fn iso_exponent(params: &mut Value) {
+    let Value::Map(map) = params else { return };
+    for value in map.values_mut() {
+        if let Value::Money(money) = value
+            && money.currency.code() == "ISK"
+        {
+            money.minor /= 100;
+        }
+    }
+}

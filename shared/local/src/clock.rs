@@ -1,0 +1,83 @@
+//! The system's clock, and one that runs faster for the demo.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use tillway_core::time::{Millis, Timestamp};
+use tillway_engine::ports::Clock;
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+#[async_trait]
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the Clock port's adapter")]
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+    async fn sleep(&self, length: Millis) {
+        tokio::time::sleep(real(length, 1)).await;
+    }
+}
+
+/// A clock that begins at `epoch` and runs `speed` times as fast as the machine's: the demo shows a week of
+/// re-reads in a minute.
+#[derive(Debug, Clone, Copy)]
+pub struct ScaledClock {
+    epoch: Timestamp,
+    speed: u32,
+    started: Instant,
+}
+
+impl ScaledClock {
+    /// Starts the clock at `epoch`; a speed of 0 counts as 1.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the Clock port's adapter")]
+    pub fn start(epoch: Timestamp, speed: u32) -> Self {
+        Self { epoch, speed: speed.max(1), started: Instant::now() }
+    }
+}
+
+#[async_trait]
+impl Clock for ScaledClock {
+    fn now(&self) -> Timestamp {
+        let passed = self.started.elapsed().as_micros().saturating_mul(u128::from(self.speed)) / 1000;
+        self.epoch + Millis(i64::try_from(passed).unwrap_or(i64::MAX))
+    }
+    async fn sleep(&self, length: Millis) {
+        tokio::time::sleep(real(length, self.speed)).await;
+    }
+}
+
+/// Rounded up to the next microsecond, so that a sleep never ends early by the scaled clock.
+fn real(length: Millis, speed: u32) -> Duration {
+    let micros = u64::try_from(length.0).unwrap_or(0).saturating_mul(1000);
+    Duration::from_micros(micros.div_ceil(u64::from(speed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_scaled_sleep_passes_at_least_its_length() {
+        let clock = ScaledClock::start(Timestamp(1_000_000), 10_000);
+        assert!(clock.now() >= Timestamp(1_000_000));
+        let before = clock.now();
+        clock.sleep(Millis::mins(1)).await;
+        assert!(clock.now().since(before) >= Millis::mins(1));
+    }
+
+    #[test]
+    fn the_system_clock_tells_this_century() {
+        assert!(SystemClock.now() > Timestamp::parse_rfc3339("2025-01-01T00:00:00Z").unwrap());
+    }
+
+    #[test]
+    fn negative_lengths_are_no_wait() {
+        assert_eq!(real(Millis(-5), 1), Duration::ZERO);
+        assert_eq!(real(Millis(1), 3), Duration::from_micros(334));
+    }
+}

@@ -1,0 +1,68 @@
+//! Ways to tell people: e-mail, a chat webhook, the log; and one that remembers, for tests and the demo.
+
+mod smtp;
+mod webhook;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use tillway_engine::ports::{Notice, Notify, NotifyError};
+
+pub use smtp::{SettingsError, SmtpNotify, SmtpSettings, SmtpTls};
+pub use webhook::WebhookNotify;
+
+/// Audience of notices to customers.
+pub const CUSTOMER: &str = "customer";
+
+/// Sends notices to customers one way and all others another.
+pub struct ByAudience {
+    /// For customers.
+    pub customer: Arc<dyn Notify>,
+    /// For everyone else.
+    pub staff: Arc<dyn Notify>,
+}
+
+#[async_trait]
+impl Notify for ByAudience {
+    async fn notify(&self, notice: Notice) -> Result<(), NotifyError> {
+        let way = if notice.audience == CUSTOMER { &self.customer } else { &self.staff };
+        way.notify(notice).await
+    }
+}
+
+/// Writes that there was a notice into the log: its audience and id, nothing of what it says.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LogNotify;
+
+#[async_trait]
+impl Notify for LogNotify {
+    async fn notify(&self, notice: Notice) -> Result<(), NotifyError> {
+        tracing::info!(code = "notice", audience = notice.audience, id = notice.id, "notice not sent: no channel configured");
+        Ok(())
+    }
+}
+
+/// Remembers notices, each id once.
+#[derive(Default)]
+pub struct MemoryNotify {
+    sent: Mutex<Vec<Notice>>,
+}
+
+impl MemoryNotify {
+    /// What was sent so far, oldest first.
+    #[must_use]
+    pub fn sent(&self) -> Vec<Notice> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[async_trait]
+impl Notify for MemoryNotify {
+    async fn notify(&self, notice: Notice) -> Result<(), NotifyError> {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        if sent.iter().all(|earlier| earlier.id != notice.id) {
+            sent.push(notice);
+        }
+        Ok(())
+    }
+}
