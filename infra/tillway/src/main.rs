@@ -1,1 +1,5 @@
-fn main() {}
+//! The `tillway` command.
+
+fn main() -> std::process::ExitCode {
+    tillway::main()
+}

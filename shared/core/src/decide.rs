@@ -47,7 +47,7 @@ pub struct Plan<'a> {
     /// configured: its steps are skipped.
     pub systems: &'a BTreeMap<String, ConnectionName>,
     /// Actions keyed by the person and not by the order.
-    pub per_person: &'a dyn Fn(&str) -> bool,
+    pub per_person: &'a (dyn Fn(&str) -> bool + Sync),
     /// Personal data, opened; `None` where it was not opened (then a step that needs it asks for it).
     pub personal: Option<&'a Value>,
     /// Personal data was erased: a step that needs it is parked instead of asking.
@@ -127,7 +127,10 @@ pub fn decide(
         run.apply(fact.clone());
         run.after_command(fact, &input.answer);
     }
-    if input.facts.iter().all(|f| !matches!(f, Fact::Duplicate)) && run.out.facts.is_empty() && !input.facts.is_empty() {
+    if input.facts.iter().all(|f| !matches!(f, Fact::Duplicate))
+        && run.out.facts.is_empty()
+        && !input.facts.is_empty()
+    {
         run.out.facts.push(Fact::NothingNew);
     }
     for _ in 0..MAX_ROUNDS {
@@ -230,7 +233,12 @@ impl Run<'_> {
         }
     }
 
-    fn try_step(&mut self, step: &Step, key: Option<&str>, object: Option<&Value>) -> Result<bool, NeedsPersonal> {
+    fn try_step(
+        &mut self,
+        step: &Step,
+        key: Option<&str>,
+        object: Option<&Value>,
+    ) -> Result<bool, NeedsPersonal> {
         let instance = instance(&step.id, key);
         let current = self.out.state.steps.get(&instance).cloned();
         if current.as_ref().is_some_and(|s| s.is_final() || matches!(s, StepState::Issued { .. })) {
@@ -295,7 +303,9 @@ impl Run<'_> {
             None => Value::Map(BTreeMap::new()),
             Some(mapping) => match mapping.apply(view, self.plan.bundle.lookups()) {
                 Ok(params) => params,
-                Err(error) => return Ok(self.park_step(instance, error.code, Some(&error.field), &error.what)),
+                Err(error) => {
+                    return Ok(self.park_step(instance, error.code, Some(&error.field), &error.what));
+                }
             },
         };
         if step.action.name == "tillway.park" {
@@ -356,7 +366,9 @@ impl Run<'_> {
             Some(StepState::Done) => Standing::Done,
             Some(StepState::Skipped { .. }) => Standing::Skipped,
             Some(StepState::Refused { .. }) if goes_on(need, |s| s.on_refused) => Standing::Done,
-            Some(StepState::Refused { .. }) if self.plan.flow.step(need).is_some_and(|n| n.on_refused == OnError::Skip) => {
+            Some(StepState::Refused { .. })
+                if self.plan.flow.step(need).is_some_and(|n| n.on_refused == OnError::Skip) =>
+            {
                 Standing::Skipped
             }
             _ => Standing::Pending,
@@ -376,14 +388,24 @@ impl Run<'_> {
             let all: Vec<Standing> = step.needs_any.iter().map(standing).collect();
             if !all.contains(&Standing::Done) {
                 let over = all.iter().all(|s| *s == Standing::Skipped);
-                return if over { Gate::Skip("none of what it needs was done".to_owned()) } else { Gate::Shut };
+                return if over {
+                    Gate::Skip("none of what it needs was done".to_owned())
+                } else {
+                    Gate::Shut
+                };
             }
         }
         Gate::Open
     }
 
     /// `await`, `within` and `after`.
-    fn waits(&mut self, step: &Step, instance: &str, current: Option<&StepState>, object: Option<&Value>) -> Gate {
+    fn waits(
+        &mut self,
+        step: &Step,
+        instance: &str,
+        current: Option<&StepState>,
+        object: Option<&Value>,
+    ) -> Gate {
         if let Some(after) = &step.after {
             let view = self.view(step, object);
             let Some(at) = after.due(&view) else { return Gate::Shut };
@@ -392,11 +414,16 @@ impl Run<'_> {
                 return Gate::Shut;
             }
         }
-        let Some(awaited) = step.awaits.as_deref().filter(|a| !self.out.state.has(a)) else { return Gate::Open };
+        let Some(awaited) = step.awaits.as_deref().filter(|a| !self.out.state.has(a)) else {
+            return Gate::Open;
+        };
         let since = match current {
             Some(StepState::Waiting { since }) => *since,
             _ => {
-                self.apply(Fact::Step { step: instance.to_owned(), state: StepState::Waiting { since: self.now } });
+                self.apply(Fact::Step {
+                    step: instance.to_owned(),
+                    state: StepState::Waiting { since: self.now },
+                });
                 self.now
             }
         };
@@ -409,7 +436,8 @@ impl Run<'_> {
             OnError::Continue => Gate::Open,
             OnError::Skip => Gate::Skip(format!("{awaited} did not come within {within}")),
             OnError::Park => {
-                let what = format!("{awaited} did not come within {within}; look at the order, then replay or drop");
+                let what =
+                    format!("{awaited} did not come within {within}; look at the order, then replay or drop");
                 self.park_step(instance, "await_timed_out", None, &what);
                 Gate::Skip("parked".to_owned())
             }

@@ -199,7 +199,10 @@ mod tests {
     #[test]
     fn each_currency_balances_alone() {
         let eur = Money::new(-100, Currency::parse("EUR").unwrap());
-        assert!(Entry::new("x", &"g".into(), Timestamp(0), "", &[(Role::Bank, usd(100)), (Role::Bank, eur)]).is_err());
+        assert!(
+            Entry::new("x", &"g".into(), Timestamp(0), "", &[(Role::Bank, usd(100)), (Role::Bank, eur)])
+                .is_err()
+        );
     }
 
     #[test]

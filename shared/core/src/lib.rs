@@ -3,28 +3,28 @@
 //! Nothing in this crate does I/O, reads a clock, draws randomness or names a vendor. Given the same
 //! arguments every function returns the same bytes, so that any run can be replayed.
 
-pub mod http;
-pub mod ids;
-pub mod money;
-pub mod time;
-pub mod value;
-pub mod facts;
-pub mod journal;
-pub mod state;
+pub mod bundle;
 pub mod check;
-pub mod yaml;
-pub mod scope;
-pub mod pan;
 pub mod decide;
 pub mod expr;
-pub mod transforms;
+mod expr_check;
+mod expr_types;
+pub mod facts;
+pub mod flow;
+mod flow_graph;
+pub mod http;
+pub mod ids;
+pub mod journal;
 pub mod lookup;
 pub mod mapping;
-pub mod flow;
-pub mod bundle;
-mod expr_check;
 mod mapping_check;
-mod flow_graph;
-mod merge;
-mod expr_types;
 mod mapping_types;
+mod merge;
+pub mod money;
+pub mod pan;
+pub mod scope;
+pub mod state;
+pub mod time;
+pub mod transforms;
+pub mod value;
+pub mod yaml;

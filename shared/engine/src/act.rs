@@ -88,7 +88,9 @@ impl Engine {
             return self.send_notice(held).await;
         }
         let Some((connection, connector, action)) = self.resolve(&held.record) else {
-            return self.end_parked(held, "connection_missing", None, "its connection or action is not configured").await;
+            return self
+                .end_parked(held, "connection_missing", None, "its connection or action is not configured")
+                .await;
         };
         match self.limits.go(&connection.name, now) {
             Go::Now => {}
@@ -121,7 +123,8 @@ impl Engine {
         let mut outcome =
             self.call(&held, connection, connector, (&secrets, token.as_ref()), &prepared, deadline).await;
         if matches!(outcome, Outcome::NotDone { why: NotDone::Unauthorized, .. }) {
-            outcome = self.call_again(&held, connection, connector, token.as_ref(), &prepared, deadline).await?;
+            outcome =
+                self.call_again(&held, connection, connector, token.as_ref(), &prepared, deadline).await?;
         }
         let replays = match was_unknown {
             CommandState::Unknown { replays, .. } if replay => replays.saturating_add(1),
@@ -130,7 +133,10 @@ impl Engine {
         self.settle(held, connection, action, outcome, deadline, replays).await
     }
 
-    fn resolve<'a>(&'a self, record: &CommandRecord) -> Option<(&'a Connection, &'static dyn Connector, &'static Action)> {
+    fn resolve<'a>(
+        &'a self,
+        record: &CommandRecord,
+    ) -> Option<(&'a Connection, &'static dyn Connector, &'static Action)> {
         let (connection, connector) = self.config.connection(record.connection.as_str())?;
         let action = connector.actions().iter().find(|a| a.spec.name == record.action)?;
         Some((connection, connector, action))
@@ -162,7 +168,8 @@ impl Engine {
         if now >= deadline && !self.planted.has(Bug::NoFence) {
             return Outcome::Unknown { why: "stalled past the deadline".to_owned(), answer_is_stored: false };
         }
-        let limit = if self.planted.has(Bug::NoFence) { self.config.times.call_limit } else { deadline.since(now) };
+        let limit =
+            if self.planted.has(Bug::NoFence) { self.config.times.call_limit } else { deadline.since(now) };
         let call = Call {
             connection,
             secrets,
@@ -207,10 +214,8 @@ impl Engine {
         replays: u32,
     ) -> Result<(), WorkError> {
         let now = self.now();
-        let reachable = !matches!(
-            outcome,
-            Outcome::Unknown { .. } | Outcome::NotDone { why: NotDone::Unavailable, .. }
-        );
+        let reachable =
+            !matches!(outcome, Outcome::Unknown { .. } | Outcome::NotDone { why: NotDone::Unavailable, .. });
         if self.limits.tell(&connection.name, reachable, now) {
             let text = format!("{} does not answer; calls are held back", connection.name);
             self.alert("breaker_open", Severity::Warning, None, text).await;
@@ -239,7 +244,8 @@ impl Engine {
             }
             Outcome::Unknown { why, answer_is_stored } => {
                 note(&mut held.record, now, &format!("outcome unknown: {why}"));
-                let CommandState::Unknown { since, settled_by, stored, .. } = unknown(now, deadline, answer_is_stored)
+                let CommandState::Unknown { since, settled_by, stored, .. } =
+                    unknown(now, deadline, answer_is_stored)
                 else {
                     return Ok(());
                 };
@@ -265,14 +271,23 @@ impl Engine {
             return self.end_parked(held, "unavailable", None, &what).await;
         }
         if why == NotDone::Unauthorized {
-            let text = format!("{} refuses our credentials; put new ones, then nothing else is to be done", connection.name);
+            let text = format!(
+                "{} refuses our credentials; put new ones, then nothing else is to be done",
+                connection.name
+            );
             self.alert("credentials_refused", Severity::Critical, None, text).await;
         }
         let wait = after.unwrap_or_else(|| self.backoff(held.record.attempts, &held.record));
         self.postpone(held, now + wait, Some(why), "not done").await
     }
 
-    async fn postpone(&self, mut held: Held, at: Timestamp, why: Option<NotDone>, what: &str) -> Result<(), WorkError> {
+    async fn postpone(
+        &self,
+        mut held: Held,
+        at: Timestamp,
+        why: Option<NotDone>,
+        what: &str,
+    ) -> Result<(), WorkError> {
         if let Some(why) = why {
             note(&mut held.record, self.now(), &format!("{what}: {why:?}"));
         }
@@ -296,9 +311,12 @@ impl Engine {
     async fn find_out(&self, mut held: Held) -> Result<(), WorkError> {
         let now = self.now();
         let Some((connection, connector, action)) = self.resolve(&held.record) else {
-            return self.end_parked(held, "connection_missing", None, "its connection or action is not configured").await;
+            return self
+                .end_parked(held, "connection_missing", None, "its connection or action is not configured")
+                .await;
         };
-        let CommandState::Unknown { since, settled_by, lookups, stored, replays } = held.record.state.clone() else {
+        let CommandState::Unknown { since, settled_by, lookups, stored, replays } = held.record.state.clone()
+        else {
             return Ok(());
         };
         let visible = settled_by + connector.indexing_lag();
@@ -399,7 +417,10 @@ impl Engine {
     }
 
     /// The bytes to be sent: what is stored, or prepared now and stored with the claim.
-    #[expect(clippy::type_complexity, reason = "bytes, or code, field and sentence of what cannot go over the wire")]
+    #[expect(
+        clippy::type_complexity,
+        reason = "bytes, or code, field and sentence of what cannot go over the wire"
+    )]
     fn prepared(
         &self,
         held: &mut Held,
@@ -445,13 +466,25 @@ impl Engine {
         Ok(Ok(prepared.bytes))
     }
 
-    async fn end_parked(&self, mut held: Held, code: &str, field: Option<String>, what: &str) -> Result<(), WorkError> {
+    async fn end_parked(
+        &self,
+        mut held: Held,
+        code: &str,
+        field: Option<String>,
+        what: &str,
+    ) -> Result<(), WorkError> {
         held.record.field = field;
         let end = CommandEnd::Parked { code: code.to_owned() };
         self.end(held, end, Observation::default(), what.to_owned()).await
     }
 
-    async fn end(&self, mut held: Held, end: CommandEnd, observation: Observation, summary: String) -> Result<(), WorkError> {
+    async fn end(
+        &self,
+        mut held: Held,
+        end: CommandEnd,
+        observation: Observation,
+        summary: String,
+    ) -> Result<(), WorkError> {
         let now = self.now();
         note(&mut held.record, now, &summary);
         held.record.state = CommandState::Ended { end };
@@ -474,7 +507,9 @@ impl Engine {
     async fn report(&self, held: &Held) -> Result<(), WorkError> {
         let CommandState::Ended { end } = &held.record.state else { return Ok(()) };
         let personal = match (&held.access, &held.record.answer_personal) {
-            (Some(PersonAccess::Live(key)), Some(sealed)) => Self::open_value(key, sealed).unwrap_or_default(),
+            (Some(PersonAccess::Live(key)), Some(sealed)) => {
+                Self::open_value(key, sealed).unwrap_or_default()
+            }
             _ => Value::Null,
         };
         let mut events = Vec::new();
@@ -539,7 +574,9 @@ impl Engine {
         };
         let notice = match crate::notices::render(&self.config.notices, &held.record, &params) {
             Ok(notice) => notice,
-            Err((code, what)) => return self.end_parked(held, code, Some("template".to_owned()), &what).await,
+            Err((code, what)) => {
+                return self.end_parked(held, code, Some("template".to_owned()), &what).await;
+            }
         };
         held.record.attempts = held.record.attempts.saturating_add(1);
         held.record.fence = held.record.fence.saturating_add(1);
@@ -555,7 +592,8 @@ impl Engine {
             Ok(()) => self.end(held, CommandEnd::Done, Observation::default(), "sent".to_owned()).await,
             // A notice that may have gone out is not sent twice: a second mail says less than none.
             Err(crate::ports::NotifyError::Unknown(why)) => {
-                self.end(held, CommandEnd::Done, Observation::default(), format!("sent, unconfirmed: {why}")).await
+                self.end(held, CommandEnd::Done, Observation::default(), format!("sent, unconfirmed: {why}"))
+                    .await
             }
             Err(crate::ports::NotifyError::Refused(why)) => {
                 let end = CommandEnd::Refused { code: "notice_refused".to_owned() };

@@ -10,8 +10,8 @@ use futures_util::future::{BoxFuture, join_all};
 use tillway_core::time::{Millis, Timestamp};
 
 use crate::ports::{
-    DUE_SHARDS, Due, Guard, InMessage, Item, Key, MAX_BODY, MAX_WRITES, NewItem, OutMessage, Queue, QueueError,
-    Store, StoreError, Write,
+    DUE_SHARDS, Due, Guard, InMessage, Item, Key, MAX_BODY, MAX_WRITES, NewItem, OutMessage, Queue,
+    QueueError, Store, StoreError, Write,
 };
 
 /// Why a check failed.
@@ -185,8 +185,11 @@ async fn a_transaction_sees_the_state_before_it(make: MakeStore<'_>) -> Checked 
     let store = make();
     write(&*store, vec![put("p", "a", Guard::Absent)]).await?;
     // Both guards hold before; order within the transaction plays no part.
-    let writes =
-        vec![Write::Delete(Key::new("p", "a"), Guard::Rev(1)), put("p", "b", Guard::Absent), put("q", "a", Guard::Absent)];
+    let writes = vec![
+        Write::Delete(Key::new("p", "a"), Guard::Rev(1)),
+        put("p", "b", Guard::Absent),
+        put("q", "a", Guard::Absent),
+    ];
     write(&*store, writes).await?;
     ensure!(one(&*store, "p", "a").await?.is_none(), "the delete was not done");
     same("revision", rev(&*store, "p", "b").await?, Some(1))?;
@@ -196,8 +199,11 @@ async fn a_transaction_sees_the_state_before_it(make: MakeStore<'_>) -> Checked 
 async fn revisions_count_writes(make: MakeStore<'_>) -> Checked {
     let store = make();
     for expected in 1..=5 {
-        write(&*store, vec![put("p", "a", if expected == 1 { Guard::Absent } else { Guard::Rev(expected - 1) })])
-            .await?;
+        write(
+            &*store,
+            vec![put("p", "a", if expected == 1 { Guard::Absent } else { Guard::Rev(expected - 1) })],
+        )
+        .await?;
         same("revision", rev(&*store, "p", "a").await?, Some(expected))?;
     }
     write(&*store, vec![Write::Delete(Key::new("p", "a"), Guard::Any)]).await?;
@@ -275,7 +281,8 @@ async fn too_large_a_body_is_invalid(make: MakeStore<'_>) -> Checked {
 
 async fn get_keeps_the_order_asked(make: MakeStore<'_>) -> Checked {
     let store = make();
-    write(&*store, vec![put("p", "a", Guard::Any), put("p", "b", Guard::Any), put("q", "a", Guard::Any)]).await?;
+    write(&*store, vec![put("p", "a", Guard::Any), put("p", "b", Guard::Any), put("q", "a", Guard::Any)])
+        .await?;
     let asked = [Key::new("q", "a"), Key::new("p", "nobody"), Key::new("p", "b"), Key::new("p", "a")];
     let found = store.get(&asked).await.map_err(|e| e.to_string())?;
     let found: Vec<Option<Key>> = found.into_iter().map(|item| item.map(|item| item.key)).collect();
@@ -313,12 +320,7 @@ fn sort_keys(items: &[Item]) -> Vec<&str> {
     items.iter().map(|item| item.key.sk.as_str()).collect()
 }
 
-async fn query_all(
-    store: &dyn Store,
-    pk: &str,
-    prefix: &str,
-    limit: usize,
-) -> Result<Vec<Item>, Failed> {
+async fn query_all(store: &dyn Store, pk: &str, prefix: &str, limit: usize) -> Result<Vec<Item>, Failed> {
     pages(limit, |after| async move { store.query(pk, prefix, after.as_deref(), limit).await }).await
 }
 
@@ -372,8 +374,14 @@ fn listed(pk: &str, sk: &str, list: &str, sort: &str) -> Write {
     Write::Put(NewItem { list: Some((list.into(), sort.into())), ..thing(pk, sk) }, Guard::Any)
 }
 
-async fn list_all(store: &dyn Store, list: &str, descending: bool, limit: usize) -> Result<Vec<String>, Failed> {
-    let found = pages(limit, |after| async move { store.list(list, after.as_deref(), descending, limit).await });
+async fn list_all(
+    store: &dyn Store,
+    list: &str,
+    descending: bool,
+    limit: usize,
+) -> Result<Vec<String>, Failed> {
+    let found =
+        pages(limit, |after| async move { store.list(list, after.as_deref(), descending, limit).await });
     Ok(found.await?.into_iter().map(|item| format!("{}/{}", item.key.pk, item.key.sk)).collect())
 }
 
@@ -415,10 +423,16 @@ fn texts(all: &[&str]) -> Vec<String> {
 async fn list_goes_both_ways(make: MakeStore<'_>) -> Checked {
     let store = make();
     let s = &*store;
-    write(s, vec![listed("o2", "x", "open", "b"), listed("o1", "x", "open", "c"), listed("o3", "x", "open", "a")])
-        .await?;
-    write(s, vec![listed("o4", "x", "opened", "a"), listed("o5", "x", "ope", "a"), put("o6", "x", Guard::Any)])
-        .await?;
+    write(
+        s,
+        vec![listed("o2", "x", "open", "b"), listed("o1", "x", "open", "c"), listed("o3", "x", "open", "a")],
+    )
+    .await?;
+    write(
+        s,
+        vec![listed("o4", "x", "opened", "a"), listed("o5", "x", "ope", "a"), put("o6", "x", Guard::Any)],
+    )
+    .await?;
     settled("ascending", texts(&["o3/x", "o2/x", "o1/x"]), || list_all(s, "open", false, 10)).await?;
     settled("descending", texts(&["o1/x", "o2/x", "o3/x"]), || list_all(s, "open", true, 10)).await?;
     settled("a list nobody is in", Vec::new(), || list_all(s, "closed", false, 10)).await
@@ -427,7 +441,8 @@ async fn list_goes_both_ways(make: MakeStore<'_>) -> Checked {
 async fn list_pages_through_equal_sort_texts(make: MakeStore<'_>) -> Checked {
     let store = make();
     let s = &*store;
-    let writes = |sort: &str| (0..9).map(|i| listed(&format!("{sort}{i}"), "x", "l", sort)).collect::<Vec<_>>();
+    let writes =
+        |sort: &str| (0..9).map(|i| listed(&format!("{sort}{i}"), "x", "l", sort)).collect::<Vec<_>>();
     write(s, writes("a")).await?;
     write(s, writes("b")).await?;
     write(s, vec![listed("c", "1", "l", "b"), listed("c", "2", "l", "b")]).await?;
@@ -449,8 +464,11 @@ async fn list_pages_through_equal_sort_texts(make: MakeStore<'_>) -> Checked {
 async fn list_follows_rewrites(make: MakeStore<'_>) -> Checked {
     let store = make();
     let s = &*store;
-    write(s, vec![listed("a", "x", "open", "1"), listed("b", "x", "open", "2"), listed("c", "x", "open", "3")])
-        .await?;
+    write(
+        s,
+        vec![listed("a", "x", "open", "1"), listed("b", "x", "open", "2"), listed("c", "x", "open", "3")],
+    )
+    .await?;
     write(s, vec![listed("a", "x", "open", "9")]).await?;
     settled("moved within", texts(&["b/x", "c/x", "a/x"]), || list_all(s, "open", false, 10)).await?;
     write(s, vec![listed("b", "x", "parked", "1")]).await?;
@@ -472,8 +490,11 @@ async fn due_now(store: &dyn Store, shard: u16, until: i64, limit: usize) -> Res
 async fn due_is_sparse_and_ordered(make: MakeStore<'_>) -> Checked {
     let store = make();
     let s = &*store;
-    write(s, vec![due("late", 3, 300), due("early", 3, 100), due("middle", 3, 200), put("never", "x", Guard::Any)])
-        .await?;
+    write(
+        s,
+        vec![due("late", 3, 300), due("early", 3, 100), due("middle", 3, 200), put("never", "x", Guard::Any)],
+    )
+    .await?;
     write(s, vec![due("other", 4, 100), due("first", 0, 0), due("last", DUE_SHARDS - 1, 1)]).await?;
     settled("all of a shard", texts(&["early", "middle", "late"]), || due_now(s, 3, 1000, 10)).await?;
     settled("until counts in", texts(&["early", "middle"]), || due_now(s, 3, 200, 10)).await?;
@@ -735,12 +756,17 @@ async fn send_answers_for_each_message(rig: QueueRig<'_>) -> Checked {
     let queue = (rig.make)();
     let q = &*queue;
     for (name, fifo) in [(STANDARD, false), (FIFO, true)] {
-        let out: Vec<OutMessage> =
-            (0..10).map(|i| if fifo { grouped(&format!("g{i}"), &i.to_string()) } else { message(&i.to_string()) }).collect();
+        let out: Vec<OutMessage> = (0..10)
+            .map(|i| if fifo { grouped(&format!("g{i}"), &i.to_string()) } else { message(&i.to_string()) })
+            .collect();
         let accepted = q.send(name, out).await.map_err(|e| format!("send: {e}"))?;
         same("answers", accepted.len(), 10)?;
-        let expected: Vec<String> =
-            accepted.iter().enumerate().filter(|(_, accepted)| **accepted).map(|(i, _)| i.to_string()).collect();
+        let expected: Vec<String> = accepted
+            .iter()
+            .enumerate()
+            .filter(|(_, accepted)| **accepted)
+            .map(|(i, _)| i.to_string())
+            .collect();
         same("exactly those accepted arrive", sorted(&take_all(q, name).await?), expected)?;
     }
     Ok(())
@@ -783,8 +809,12 @@ async fn receive_takes_at_most_max(rig: QueueRig<'_>) -> Checked {
     let q = &*queue;
     for start in [0, 10] {
         send(q, STANDARD, (start..start + 10).map(|i| message(&format!("{i:02}"))).collect()).await?;
-        send(q, FIFO, (start..start + 10).map(|i| grouped(&format!("g{}", i % 3), &format!("{i:02}"))).collect())
-            .await?;
+        send(
+            q,
+            FIFO,
+            (start..start + 10).map(|i| grouped(&format!("g{}", i % 3), &format!("{i:02}"))).collect(),
+        )
+        .await?;
     }
     for name in [STANDARD, FIFO] {
         for max in [1, 3, 10] {
@@ -821,7 +851,8 @@ async fn a_message_is_hidden_and_comes_back(rig: QueueRig<'_>) -> Checked {
 async fn a_delayed_message_waits(rig: QueueRig<'_>) -> Checked {
     let queue = (rig.make)();
     let q = &*queue;
-    send(q, STANDARD, vec![OutMessage { delay: Millis::secs(90), ..message("later") }, message("now")]).await?;
+    send(q, STANDARD, vec![OutMessage { delay: Millis::secs(90), ..message("later") }, message("now")])
+        .await?;
     same("before", sorted(&take_all(q, STANDARD).await?), texts(&["now"]))?;
     same("depth, the delayed one included", depth(q, STANDARD).await?, 2)?;
     (rig.advance)(Millis::secs(45)).await;
@@ -1032,7 +1063,8 @@ async fn racing_receivers_share_no_group(rig: QueueRig<'_>) -> Checked {
     let queue = (rig.make)();
     let q = &*queue;
     for batch in 0..4 {
-        send(q, FIFO, (0..10).map(|i| grouped(&format!("g{}", i % 5), &format!("{batch}{i}"))).collect()).await?;
+        send(q, FIFO, (0..10).map(|i| grouped(&format!("g{}", i % 5), &format!("{batch}{i}"))).collect())
+            .await?;
     }
     let mut holders: Vec<String> = Vec::new();
     for taken in join_all((0..16).map(|_| take(q, FIFO, 2))).await {

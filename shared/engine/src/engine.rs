@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use tillway_connectors::http::Http;
 use tillway_connectors::Secrets;
+use tillway_connectors::http::Http;
 use tillway_core::ids::PersonId;
 use tillway_core::time::Timestamp;
 use tillway_core::value::Value;
@@ -116,7 +116,11 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::new`].
-    pub async fn with_planted(config: Arc<Config>, ports: Ports, planted: Planted) -> Result<Self, WorkError> {
+    pub async fn with_planted(
+        config: Arc<Config>,
+        ports: Ports,
+        planted: Planted,
+    ) -> Result<Self, WorkError> {
         let own = ports.secrets.secrets("tillway", false).await?;
         let master = own.newest("master_key").ok_or_else(|| SecretError::Missing("tillway".into()))?;
         let vault = Vault::new(master.expose())?;
@@ -167,7 +171,12 @@ impl Engine {
         self.access(person, body)
     }
 
-    pub(crate) fn seal_value(&self, key: &DataKey, person: &PersonId, value: &Value) -> Result<Sealed, WorkError> {
+    pub(crate) fn seal_value(
+        &self,
+        key: &DataKey,
+        person: &PersonId,
+        value: &Value,
+    ) -> Result<Sealed, WorkError> {
         let plain = serde_json::to_vec(value)?;
         let blob = key.seal(self.ports.entropy.as_ref(), person.as_str().as_bytes(), &plain);
         Ok(Sealed { person: person.clone(), blob })

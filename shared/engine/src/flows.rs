@@ -28,8 +28,13 @@ impl Engine {
             return Ok(());
         }
         let text = self.config.bundle.canonical(flow).unwrap_or_default();
-        let item =
-            NewItem { key: flow_key(hash), body: text.as_bytes().to_vec(), due: None, list: None, expires: None };
+        let item = NewItem {
+            key: flow_key(hash),
+            body: text.as_bytes().to_vec(),
+            due: None,
+            list: None,
+            expires: None,
+        };
         match self.ports.store.transact(vec![Write::Put(item, Guard::Absent)]).await {
             Ok(()) | Err(StoreError::Conflict(_)) => {}
             Err(error) => return Err(error.into()),
@@ -44,7 +49,8 @@ impl Engine {
             return Ok(known.clone());
         }
         let item = self.ports.store.get(&[flow_key(hash)]).await?.into_iter().flatten().next();
-        let item = item.ok_or_else(|| WorkError::Config(format!("flow version {hash} is not in the store")))?;
+        let item =
+            item.ok_or_else(|| WorkError::Config(format!("flow version {hash} is not in the store")))?;
         let text = String::from_utf8_lossy(&item.body).into_owned();
         let connectors: Vec<&'static dyn Connector> = tillway_connectors::registry();
         let vocabulary = crate::vocabulary::vocabulary(&connectors);

@@ -1,11 +1,10 @@
 //! The engine: ports, and the three kinds of work — receive, decide, act — over any adapters.
 
-#[cfg(feature = "contract-tests")]
-pub mod contract;
-pub mod ports;
 mod act;
 pub mod bugs;
 pub mod config;
+#[cfg(feature = "contract-tests")]
+pub mod contract;
 pub mod engine;
 mod flows;
 mod limits;
@@ -13,6 +12,7 @@ mod notices;
 mod orchestrate;
 pub mod parking;
 mod planted;
+pub mod ports;
 pub mod receive;
 pub mod records;
 pub mod sweep;
@@ -22,3 +22,4 @@ pub mod vault;
 pub mod vocabulary;
 
 pub use engine::{Engine, Ports, WorkError};
+pub mod settings;

@@ -16,12 +16,15 @@ pub(crate) fn render(
 ) -> Result<Notice, (&'static str, String)> {
     let audience = record.action.split('.').nth(1).unwrap_or("staff").to_owned();
     let name = params.get("template").and_then(Value::as_text).unwrap_or_default();
-    let template = templates
-        .get(name)
-        .ok_or_else(|| ("notice_template_missing", format!("there is no notice template {name}; add the file")))?;
+    let template = templates.get(name).ok_or_else(|| {
+        ("notice_template_missing", format!("there is no notice template {name}; add the file"))
+    })?;
     let to = params.get("to").and_then(Value::as_text).filter(|t| !t.is_empty()).map(str::to_owned);
     if audience == "customer" && to.is_none() {
-        return Err(("notice_without_address", "the customer has no e-mail address; drop the item".to_owned()));
+        return Err((
+            "notice_without_address",
+            "the customer has no e-mail address; drop the item".to_owned(),
+        ));
     }
     let mut text = String::with_capacity(template.len());
     let mut rest = template.as_str();

@@ -22,8 +22,8 @@ use crate::config::Pair;
 use crate::engine::{Engine, PersonAccess, WorkError};
 use crate::ports::{Guard, InMessage, Item, Key, NewItem, OutMessage, Severity, StoreError, Write};
 use crate::records::{
-    self as rec, CommandMessage, CommandRecord, CommandState, Event, EventBody, Listener, LogRecord, OrderRecord,
-    Origin, Report, Waiting,
+    self as rec, CommandMessage, CommandRecord, CommandState, Event, EventBody, Listener, LogRecord,
+    OrderRecord, Origin, Report, Waiting,
 };
 use crate::vault::DataKey;
 
@@ -103,7 +103,11 @@ impl Engine {
             match self.handle_event(message).await {
                 Ok(()) => done.push(message.receipt.clone()),
                 Err(error) => {
-                    tracing::warn!(code = error.code(), attempt = message.receives, "event goes back: {error}");
+                    tracing::warn!(
+                        code = error.code(),
+                        attempt = message.receives,
+                        "event goes back: {error}"
+                    );
                     failed.insert(message.group.clone());
                 }
             }
@@ -177,9 +181,10 @@ impl Engine {
             id: format!("event:{}:{}", event.connection, event.id),
             code: "card_number_removed".to_owned(),
             field: event.redacted.first().cloned(),
-            what: "a card number stood in this event and was removed; find out who typed it there, then drop \
+            what:
+                "a card number stood in this event and was removed; find out who typed it there, then drop \
                    the item"
-                .to_owned(),
+                    .to_owned(),
             step: None,
             blocks_money: false,
         };
@@ -284,12 +289,17 @@ impl Engine {
             return Ok(true);
         }
         if waiting.events.len() >= 64 {
-            let what = "more than 64 events wait for one unknown payment; find its order, then replay".to_owned();
+            let what =
+                "more than 64 events wait for one unknown payment; find its order, then replay".to_owned();
             let parked = event_parked(event, "too_many_waiting", what);
             self.park_event(event, parked, None).await?;
             return Ok(true);
         }
-        waiting.events.push(rec::SealedEvent { group: event.group.clone(), dedup, blob: self.seal_event(event) });
+        waiting.events.push(rec::SealedEvent {
+            group: event.group.clone(),
+            dedup,
+            blob: self.seal_event(event),
+        });
         let at = now + self.config.times.resolve_after;
         let item = NewItem {
             body: serde_json::to_vec(&waiting)?,
@@ -300,7 +310,9 @@ impl Engine {
         };
         let mut writes = vec![Write::Put(item, guard)];
         // The condition that closes the race with whoever writes an alias right now.
-        writes.extend(ids.iter().take(20).map(|id| Write::Check(rec::alias_key(&event.connection, id), Guard::Absent)));
+        writes.extend(
+            ids.iter().take(20).map(|id| Write::Check(rec::alias_key(&event.connection, id), Guard::Absent)),
+        );
         match self.ports.store.transact(writes).await {
             Ok(()) => Ok(true),
             Err(StoreError::Conflict(_)) => Ok(false),
@@ -326,7 +338,9 @@ impl Engine {
                     adopted.insert(record.id.clone(), (record, item.rev));
                 }
             }
-            let Some(commit) = self.prepare(event, &key, &observation, person.as_ref(), &extra, &mut loaded, &adopted).await?
+            let Some(commit) = self
+                .prepare(event, &key, &observation, person.as_ref(), &extra, &mut loaded, &adopted)
+                .await?
             else {
                 return Ok(());
             };
@@ -346,9 +360,10 @@ impl Engine {
                     if commands.contains_key(&at) {
                         adopt.push(met.clone());
                     } else if met.sk == "alias" && self.is_of_another(met, &key).await? {
-                        let what = "this payment belongs to another order already; find out which of the two it \
+                        let what =
+                            "this payment belongs to another order already; find out which of the two it \
                                     pays, then drop the item"
-                            .to_owned();
+                                .to_owned();
                         let parked = event_parked(event, "payment_of_two_orders", what);
                         return self.park_event(event, parked, None).await;
                     }
@@ -472,7 +487,11 @@ impl Engine {
         }
     }
 
-    #[expect(clippy::too_many_arguments, clippy::too_many_lines, reason = "one decision from load to commit, in order")]
+    #[expect(
+        clippy::too_many_arguments,
+        clippy::too_many_lines,
+        reason = "one decision from load to commit, in order"
+    )]
     async fn prepare(
         &self,
         event: &Event,
@@ -496,11 +515,13 @@ impl Engine {
             },
         };
         let Some(pair) = self.pair_for(&record.state, &event.connection, key) else {
-            let what = format!("no pair, or more than one, takes orders of {}; configure one pair", key.shop());
+            let what =
+                format!("no pair, or more than one, takes orders of {}; configure one pair", key.shop());
             self.park_event(event, event_parked(event, "no_single_pair", what), Some(key.clone())).await?;
             return Ok(None);
         };
-        let duplicate = matches!(event.origin, Origin::Webhook | Origin::Sweep) && record.seen.contains(&seen_id);
+        let duplicate =
+            matches!(event.origin, Origin::Webhook | Origin::Sweep) && record.seen.contains(&seen_id);
         let (bundle, hash) = self.flow_of(&record.state, pair).await?;
         let flow = bundle.flow(&pair.flow).cloned();
         let flow = flow.ok_or_else(|| WorkError::Config(format!("flow {} is not loaded", pair.flow)))?;
@@ -523,7 +544,8 @@ impl Engine {
         if duplicate && facts.iter().all(|f| matches!(f, Fact::NothingNew)) {
             facts.push(Fact::Duplicate);
         }
-        let answer = extra.report.as_ref().map_or_else(Default::default, |r| (r.summary.clone(), r.field.clone()));
+        let answer =
+            extra.report.as_ref().map_or_else(Default::default, |r| (r.summary.clone(), r.field.clone()));
         let input = Input { connection: event.connection.clone(), facts, answer };
 
         let mut opened = self.open_personal(&record, observation, loaded, event).await?;
@@ -613,7 +635,8 @@ impl Engine {
         }
 
         for command in &decision.commands {
-            let (record, guard, send) = self.command_record(command, key, &record.state, &opened, adopted, now)?;
+            let (record, guard, send) =
+                self.command_record(command, key, &record.state, &opened, adopted, now)?;
             let record_key = rec::command_key(key, command_person(command, &record), &command.id);
             if send {
                 let message = CommandMessage {
@@ -622,13 +645,22 @@ impl Engine {
                     person: record.person.clone(),
                     planted: self.planted.has(Bug::SendBeforeCommit).then(|| Box::new(record.clone())),
                 };
-                let message =
-                    OutMessage { group: None, dedup: None, body: serde_json::to_vec(&message)?, delay: Millis(0) };
+                let message = OutMessage {
+                    group: None,
+                    dedup: None,
+                    body: serde_json::to_vec(&message)?,
+                    delay: Millis(0),
+                };
                 commit.messages.push((rec::command_queue(system_of(&command.action)), message));
             }
             let at = commit.writes.len();
             commit.commands.insert(at, 0);
-            commit.writes.push(put_command(record_key, &record, now + self.config.times.resend_after, guard)?);
+            commit.writes.push(put_command(
+                record_key,
+                &record,
+                now + self.config.times.resend_after,
+                guard,
+            )?);
         }
         if let (Some(report), Some((command, rev))) = (&extra.report, loaded.command.take()) {
             commit.writes.push(told(command, rev, report, key, now)?);
@@ -644,7 +676,8 @@ impl Engine {
             commit.writes.push(Write::Put(item, Guard::Absent));
         }
         self.write_parked(event, key, &decision.facts, extra.parked_raw.as_ref(), &mut commit)?;
-        let gateway = record.state.payments.values().next().map_or(&event.connection, |p| &p.connection).clone();
+        let gateway =
+            record.state.payments.values().next().map_or(&event.connection, |p| &p.connection).clone();
         for alias in record.state.aliases().difference(&before) {
             let item = NewItem {
                 key: rec::alias_key(&gateway, alias),
@@ -745,10 +778,10 @@ impl Engine {
     fn add_read(&self, decision: &mut Decision, event: &Event, key: &OrderKey, action: &'static str) {
         let step = format!("~read/{}", event.id);
         let id = CommandId::derive(&event.connection, key.as_str(), "~read", &event.id);
-        decision.state.steps.insert(
-            step.clone(),
-            tillway_core::facts::StepState::Issued { command: id.clone() },
-        );
+        decision
+            .state
+            .steps
+            .insert(step.clone(), tillway_core::facts::StepState::Issued { command: id.clone() });
         decision.facts.push(Fact::Step {
             step: step.clone(),
             state: tillway_core::facts::StepState::Issued { command: id.clone() },
@@ -872,7 +905,8 @@ impl Engine {
                 let fresh = DataKey::draw(self.ports.entropy.as_ref());
                 let wrapped = self.vault.wrap(self.ports.entropy.as_ref(), person.as_str(), &fresh);
                 opened.new_key = Some((person.clone(), wrapped));
-                opened.new_key_guard = if matches!(access, PersonAccess::Fresh) { Guard::Absent } else { Guard::Any };
+                opened.new_key_guard =
+                    if matches!(access, PersonAccess::Fresh) { Guard::Absent } else { Guard::Any };
                 fresh
             }
         };
@@ -1006,21 +1040,33 @@ fn put_state(key: &OrderKey, record: &OrderRecord, guard: Guard) -> Result<Write
 }
 
 /// A command's record with its due time.
-pub(crate) fn put_command(key: Key, record: &CommandRecord, at: Timestamp, guard: Guard) -> Result<Write, WorkError> {
+pub(crate) fn put_command(
+    key: Key,
+    record: &CommandRecord,
+    at: Timestamp,
+    guard: Guard,
+) -> Result<Write, WorkError> {
     let told = record.listeners.iter().all(|l| l.told);
     let over = matches!(record.state, CommandState::Ended { .. }) && told;
     let unknown = matches!(record.state, CommandState::Unknown { .. });
     let item = NewItem {
         body: serde_json::to_vec(record)?,
         due: (!over).then(|| rec::due(&key, at)),
-        list: unknown.then(|| ("unknown".to_owned(), format!("{}#{}", record.created_at.rfc3339(), record.id))),
+        list: unknown
+            .then(|| ("unknown".to_owned(), format!("{}#{}", record.created_at.rfc3339(), record.id))),
         expires: None,
         key,
     };
     Ok(Write::Put(item, guard))
 }
 
-fn told(mut record: CommandRecord, rev: u64, report: &Report, key: &OrderKey, now: Timestamp) -> Result<Write, WorkError> {
+fn told(
+    mut record: CommandRecord,
+    rev: u64,
+    report: &Report,
+    key: &OrderKey,
+    now: Timestamp,
+) -> Result<Write, WorkError> {
     for listener in record.listeners.iter_mut().filter(|l| l.order == *key && l.step == report.step) {
         listener.told = true;
     }

@@ -169,7 +169,10 @@ impl Engine {
         self.listing("unhandled").await
     }
 
-    pub(crate) async fn listing<T: serde::de::DeserializeOwned>(&self, list: &str) -> Result<Vec<T>, WorkError> {
+    pub(crate) async fn listing<T: serde::de::DeserializeOwned>(
+        &self,
+        list: &str,
+    ) -> Result<Vec<T>, WorkError> {
         let mut out = Vec::new();
         let mut after: Option<String> = None;
         loop {
@@ -301,7 +304,12 @@ impl Engine {
         );
     }
 
-    async fn finish_unpark(&self, record: &ParkedRecord, item: &Item, events: Vec<Event>) -> Result<(), ParkingError> {
+    async fn finish_unpark(
+        &self,
+        record: &ParkedRecord,
+        item: &Item,
+        events: Vec<Event>,
+    ) -> Result<(), ParkingError> {
         if !self.send_events(&events).await {
             return Err(WorkError::NotSent.into());
         }
@@ -320,7 +328,9 @@ impl Engine {
         let Some(order) = &parked.order else { return Ok(()) };
         let state = self.ports.store.get(&[rec::state_key(order)]).await?.into_iter().flatten().next();
         let person = match state {
-            Some(item) => serde_json::from_slice::<rec::OrderRecord>(&item.body).map_err(WorkError::from)?.state.person,
+            Some(item) => {
+                serde_json::from_slice::<rec::OrderRecord>(&item.body).map_err(WorkError::from)?.state.person
+            }
             None => None,
         };
         let id = tillway_core::ids::CommandId::new(command);
@@ -330,7 +340,10 @@ impl Engine {
             let mut record: CommandRecord = serde_json::from_slice(&item.body).map_err(WorkError::from)?;
             let now = self.now();
             let sent = record.first_sent_at.is_some();
-            if !matches!(record.state, CommandState::Ended { end: tillway_core::facts::CommandEnd::Parked { .. } }) {
+            if !matches!(
+                record.state,
+                CommandState::Ended { end: tillway_core::facts::CommandEnd::Parked { .. } }
+            ) {
                 continue;
             }
             record.state = if sent {
@@ -343,8 +356,11 @@ impl Engine {
             for listener in &mut record.listeners {
                 listener.told = false;
             }
-            record.history.push(rec::CommandNote { at: now, what: "a person let it be looked up again".to_owned() });
-            let write = crate::orchestrate::put_command(item.key.clone(), &record, now, Guard::Rev(item.rev))?;
+            record
+                .history
+                .push(rec::CommandNote { at: now, what: "a person let it be looked up again".to_owned() });
+            let write =
+                crate::orchestrate::put_command(item.key.clone(), &record, now, Guard::Rev(item.rev))?;
             self.ports.store.transact(vec![write]).await?;
         }
         Ok(())

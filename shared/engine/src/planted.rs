@@ -16,7 +16,8 @@ pub(crate) fn refund_from_total(kind: &str, json: &serde_json::Value, facts: &mu
     let text = |name: &str| object.and_then(|o| o.get(name)).and_then(serde_json::Value::as_str);
     let total = object.and_then(|o| o.get("amount_refunded")).and_then(serde_json::Value::as_i64);
     let currency = text("currency").and_then(|c| Currency::parse(c).ok());
-    let (Some(payment), Some(charge), Some(total), Some(currency)) = (text("payment_intent"), text("id"), total, currency)
+    let (Some(payment), Some(charge), Some(total), Some(currency)) =
+        (text("payment_intent"), text("id"), total, currency)
     else {
         return;
     };

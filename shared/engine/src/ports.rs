@@ -136,10 +136,21 @@ pub trait Store: Send + Sync {
     /// Writes all or nothing, durably: `Ok` means it survives a power cut.
     async fn transact(&self, writes: Vec<Write>) -> Result<(), StoreError>;
     /// Items of a partition whose sort key begins with `prefix`, in order, after the sort key `after`.
-    async fn query(&self, pk: &str, prefix: &str, after: Option<&str>, limit: usize) -> Result<ItemPage, StoreError>;
+    async fn query(
+        &self,
+        pk: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<ItemPage, StoreError>;
     /// Items of a list, in order, after a page's `next`; descending where asked. May lag behind.
-    async fn list(&self, list: &str, after: Option<&str>, descending: bool, limit: usize)
-    -> Result<ItemPage, StoreError>;
+    async fn list(
+        &self,
+        list: &str,
+        after: Option<&str>,
+        descending: bool,
+        limit: usize,
+    ) -> Result<ItemPage, StoreError>;
     /// Items of a shard due at or before `until`, earliest first. May lag behind.
     async fn due(&self, shard: u16, until: Timestamp, limit: usize) -> Result<Vec<Item>, StoreError>;
     /// Every item, in key order, after a page's `next`. For reports and rebuilds, never on the hot path.
@@ -192,7 +203,12 @@ pub trait Queue: Send + Sync {
     async fn send(&self, queue: &str, messages: Vec<OutMessage>) -> Result<Vec<bool>, QueueError>;
     /// Takes at most `max` (up to 10) messages and hides them for `visibility`. Answers at once, possibly
     /// with nothing.
-    async fn receive(&self, queue: &str, max: usize, visibility: Millis) -> Result<Vec<InMessage>, QueueError>;
+    async fn receive(
+        &self,
+        queue: &str,
+        max: usize,
+        visibility: Millis,
+    ) -> Result<Vec<InMessage>, QueueError>;
     /// Removes messages that were dealt with.
     async fn delete(&self, queue: &str, receipts: Vec<String>) -> Result<(), QueueError>;
     /// Gives a message back, to be handed out again after `delay`.

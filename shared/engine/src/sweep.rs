@@ -17,7 +17,7 @@ use crate::bugs::Bug;
 use crate::engine::{Engine, WorkError};
 use crate::orchestrate::Meaning;
 use crate::ports::{Guard, Key, NewItem, Severity, StoreError, Write};
-use crate::records::{Event, EventBody, Origin, OrderRecord, state_key};
+use crate::records::{Event, EventBody, OrderRecord, Origin, state_key};
 
 /// What a sweep found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -143,8 +143,13 @@ impl Engine {
 
     async fn put_cursor(&self, key: &Key, cursor: &Cursor, rev: &mut u64) -> Result<bool, WorkError> {
         let guard = if *rev == 0 { Guard::Absent } else { Guard::Rev(*rev) };
-        let item =
-            NewItem { key: key.clone(), body: serde_json::to_vec(cursor)?, due: None, list: None, expires: None };
+        let item = NewItem {
+            key: key.clone(),
+            body: serde_json::to_vec(cursor)?,
+            due: None,
+            list: None,
+            expires: None,
+        };
         match self.ports.store.transact(vec![Write::Put(item, guard)]).await {
             Ok(()) => {
                 *rev = rev.saturating_add(1);
@@ -161,7 +166,8 @@ impl Engine {
         connector: &'static dyn tillway_connectors::Connector,
         report: &mut SweepReport,
     ) -> Result<(), WorkError> {
-        let unavailable = |why| WorkError::Config(format!("{} cannot be swept now: {why:?}", connection.name));
+        let unavailable =
+            |why| WorkError::Config(format!("{} cannot be swept now: {why:?}", connection.name));
         let secrets = self.secrets(connection.name.as_str(), false).await?;
         let token = if connector.needs_token(connection) {
             Some(self.token(connection, connector, None).await?.map_err(unavailable)?)
@@ -274,7 +280,11 @@ impl Engine {
             tillway_connectors::Owner::Nobody => None,
         };
         let Some(order) = order else {
-            return Ok(if self.is_listed(event).await? { Peek::Known } else { Peek::News { order: None, facts } });
+            return Ok(if self.is_listed(event).await? {
+                Peek::Known
+            } else {
+                Peek::News { order: None, facts }
+            });
         };
         let item = self.ports.store.get(&[state_key(&order)]).await?.into_iter().flatten().next();
         let Some(item) = item else { return Ok(Peek::News { order: Some(order), facts }) };

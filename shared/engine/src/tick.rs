@@ -1,7 +1,7 @@
 //! Tick: sends what is due. Every minute, from any process; two ticks at once do no harm.
 
-use tillway_connectors::port::Call;
 use tillway_connectors::Owner;
+use tillway_connectors::port::Call;
 use tillway_core::decide::system_of;
 use tillway_core::facts::Parked;
 use tillway_core::ids::{CommandId, ConnectionName, OrderKey};
@@ -60,7 +60,12 @@ impl Engine {
         Ok(report)
     }
 
-    async fn tick_item(&self, item: Item, now: Timestamp, report: &mut TickReport) -> Result<bool, WorkError> {
+    async fn tick_item(
+        &self,
+        item: Item,
+        now: Timestamp,
+        report: &mut TickReport,
+    ) -> Result<bool, WorkError> {
         // The index may lag: what the item itself says counts.
         if item.due.is_none_or(|d| d.at > now) {
             return Ok(false);
@@ -83,7 +88,12 @@ impl Engine {
         }
     }
 
-    async fn tick_command(&self, item: Item, now: Timestamp, report: &mut TickReport) -> Result<bool, WorkError> {
+    async fn tick_command(
+        &self,
+        item: Item,
+        now: Timestamp,
+        report: &mut TickReport,
+    ) -> Result<bool, WorkError> {
         let record: CommandRecord = serde_json::from_slice(&item.body)?;
         let message = CommandMessage {
             pk: item.key.pk.clone(),
@@ -109,7 +119,12 @@ impl Engine {
         }
     }
 
-    async fn tick_order(&self, item: Item, now: Timestamp, report: &mut TickReport) -> Result<bool, WorkError> {
+    async fn tick_order(
+        &self,
+        item: Item,
+        now: Timestamp,
+        report: &mut TickReport,
+    ) -> Result<bool, WorkError> {
         let record: OrderRecord = serde_json::from_slice(&item.body)?;
         let order = record.state.key.clone();
         let event = self.wake(&order, &format!("{}", item.rev), now);
@@ -180,7 +195,8 @@ impl Engine {
                 if now.since(waiting.since) > self.config.times.give_up_after {
                     for sealed in &waiting.events {
                         let event = self.open_event(&sealed.blob)?;
-                        let what = "nobody could tell whose payment this is; find its order, then replay".to_owned();
+                        let what =
+                            "nobody could tell whose payment this is; find its order, then replay".to_owned();
                         let parked: Parked = event_parked(&event, "owner_unknown", what);
                         self.park_event(&event, parked, None).await?;
                     }
@@ -256,7 +272,8 @@ impl Engine {
         self.alert("dead_letter", Severity::Critical, None, text).await;
         if queue.starts_with("events") {
             let event = self.open_event(&message.body)?;
-            let what = "this event could not be worked again and again; read the log for its id, then replay".to_owned();
+            let what = "this event could not be worked again and again; read the log for its id, then replay"
+                .to_owned();
             let parked = event_parked(&event, "dead_letter", what);
             self.park_event(&event, parked.clone(), None).await?;
             if let Ok(crate::orchestrate::Meaning::Order { key, .. }) = self.mean(&event).await {
@@ -282,7 +299,8 @@ impl Engine {
         // the worker every time would kill it again.
         let reference: CommandMessage = serde_json::from_slice(&message.body)?;
         let key = crate::ports::Key::new(reference.pk, reference.sk);
-        let Some(item) = self.ports.store.get(std::slice::from_ref(&key)).await?.into_iter().flatten().next() else {
+        let Some(item) = self.ports.store.get(std::slice::from_ref(&key)).await?.into_iter().flatten().next()
+        else {
             return Ok(());
         };
         let record: CommandRecord = serde_json::from_slice(&item.body)?;
@@ -295,7 +313,10 @@ impl Engine {
                 id: format!("dead:{}", record.id),
                 code: "dead_letter".to_owned(),
                 field: None,
-                what: format!("{} could not be worked again and again; read the log for its id", record.action),
+                what: format!(
+                    "{} could not be worked again and again; read the log for its id",
+                    record.action
+                ),
                 step: None,
                 blocks_money: true,
             };

@@ -1,8 +1,8 @@
 //! Bearer tokens: one per connection for all functions, fetched by one of them at a time, kept sealed.
 
+use serde::{Deserialize, Serialize};
 use tillway_connectors::port::NotDone;
 use tillway_connectors::{Connection, Connector, Secret};
-use serde::{Deserialize, Serialize};
 use tillway_core::time::{Millis, Timestamp};
 
 use crate::engine::{Engine, WorkError};
@@ -30,7 +30,8 @@ impl Engine {
         for _ in 0..20 {
             let now = self.now();
             let item = self.ports.store.get(std::slice::from_ref(&key)).await?.into_iter().flatten().next();
-            let known: Option<TokenRecord> = item.as_ref().map(|i| serde_json::from_slice(&i.body)).transpose()?;
+            let known: Option<TokenRecord> =
+                item.as_ref().map(|i| serde_json::from_slice(&i.body)).transpose()?;
             if let Some(record) = known.as_ref().filter(|r| !r.sealed.is_empty()) {
                 let plain = self.vault.queue_key().open(name.as_bytes(), &record.sealed)?;
                 let token = Secret::new(String::from_utf8_lossy(&plain).into_owned());
@@ -43,8 +44,11 @@ impl Engine {
                 continue;
             }
             let guard = item.as_ref().map_or(Guard::Absent, |i| Guard::Rev(i.rev));
-            let mut record =
-                known.unwrap_or(TokenRecord { sealed: Vec::new(), expires: Timestamp(0), fetching_until: None });
+            let mut record = known.unwrap_or(TokenRecord {
+                sealed: Vec::new(),
+                expires: Timestamp(0),
+                fetching_until: None,
+            });
             record.fetching_until = Some(now + Millis::secs(30));
             match self.put_token(&key, &record, guard).await {
                 Ok(()) => {}
@@ -52,8 +56,9 @@ impl Engine {
                 Err(error) => return Err(error.into()),
             }
             let secrets = self.secrets(name, refused.is_some()).await?;
-            let fetched =
-                connector.fetch_token(connection, &secrets, self.ports.http.as_ref(), self.config.times.call_limit).await;
+            let fetched = connector
+                .fetch_token(connection, &secrets, self.ports.http.as_ref(), self.config.times.call_limit)
+                .await;
             let (token, lifetime) = match fetched {
                 Ok(fetched) => fetched,
                 Err(not_done) => {
@@ -66,8 +71,11 @@ impl Engine {
             // Renewed at four fifths of its life, so that it does not run out under a call.
             record.expires = now + Millis(lifetime.0.saturating_mul(4) / 5);
             record.fetching_until = None;
-            record.sealed =
-                self.vault.queue_key().seal(self.ports.entropy.as_ref(), name.as_bytes(), token.expose().as_bytes());
+            record.sealed = self.vault.queue_key().seal(
+                self.ports.entropy.as_ref(),
+                name.as_bytes(),
+                token.expose().as_bytes(),
+            );
             self.put_token(&key, &record, Guard::Any).await?;
             return Ok(Ok(token));
         }

@@ -72,7 +72,14 @@ pub fn vocabulary(connectors: &[&'static dyn Connector]) -> Vocabulary {
     enums.extend(closed.map(|(name, values, _)| (*name, *values)));
     let mut domains = vec![("order.status", "order_status"), ("status.name", "order_status")];
     domains.extend(PAIR_DOMAINS);
-    Vocabulary { actions, base: &view::BASE, objects: view::OBJECTS.to_vec(), awaits: view::AWAITS.to_vec(), enums, domains }
+    Vocabulary {
+        actions,
+        base: &view::BASE,
+        objects: view::OBJECTS.to_vec(),
+        awaits: view::AWAITS.to_vec(),
+        enums,
+        domains,
+    }
 }
 
 const PAIR_DOMAINS: [(&str, &str); 7] = [

@@ -89,8 +89,9 @@ async fn reads(store: &SqliteStore, what: &str) {
     for keys in [1_u64, 4] {
         let mut took = Vec::new();
         for i in 0..5000 {
-            let keys: Vec<Key> =
-                (0..keys).map(|k| Key::new(format!("order/{}-1-{}", (i + k) % TASKS, i % 50), "state")).collect();
+            let keys: Vec<Key> = (0..keys)
+                .map(|k| Key::new(format!("order/{}-1-{}", (i + k) % TASKS, i % 50), "state"))
+                .collect();
             let begun = Instant::now();
             let found = store.get(&keys).await.unwrap();
             took.push(begun.elapsed());
@@ -160,7 +161,10 @@ async fn messages(database: &Database, fifo: bool) {
         took.extend(worker.await.unwrap());
     }
     let rate = total as f64 / start.elapsed().as_secs_f64();
-    println!("{name}: {rate:.0} messages/s received and deleted one by one, 16 workers; receive {}", percentiles(took));
+    println!(
+        "{name}: {rate:.0} messages/s received and deleted one by one, 16 workers; receive {}",
+        percentiles(took)
+    );
     assert_eq!(queue.depth(name).await.unwrap(), 0);
 }
 
@@ -225,7 +229,13 @@ async fn main() {
                     if stop.load(Ordering::Relaxed) {
                         break;
                     }
-                    store.transact(vec![Write::Put(item(&format!("w{task}"), &i.to_string(), 400), Guard::Any)]).await.unwrap();
+                    store
+                        .transact(vec![Write::Put(
+                            item(&format!("w{task}"), &i.to_string(), 400),
+                            Guard::Any,
+                        )])
+                        .await
+                        .unwrap();
                 }
             })
         })

@@ -54,7 +54,9 @@ struct Window {
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     /// Tell it; so many of this code were kept quiet in the window before.
-    Tell { quiet_before: u64 },
+    Tell {
+        quiet_before: u64,
+    },
     Count,
 }
 
@@ -86,7 +88,8 @@ impl LogAlerts {
         let now = self.clock.now();
         let mut known = self.known();
         add(&mut known.snapshot.alerts, code, 1);
-        let code = if known.windows.len() < MOST_LABELS || known.windows.contains_key(code) { code } else { OTHER };
+        let code =
+            if known.windows.len() < MOST_LABELS || known.windows.contains_key(code) { code } else { OTHER };
         let window = known.windows.entry(code.to_owned()).or_insert(Window { since: now, raised: 0 });
         let mut quiet_before = 0;
         if now.since(window.since) >= WINDOW {
@@ -110,10 +113,26 @@ impl Alerts for LogAlerts {
         };
         match alert.severity {
             Severity::Warning => {
-                tracing::warn!(alert = true, code = alert.code, severity, order, quiet_before, "{}", alert.text);
+                tracing::warn!(
+                    alert = true,
+                    code = alert.code,
+                    severity,
+                    order,
+                    quiet_before,
+                    "{}",
+                    alert.text
+                );
             }
             Severity::Critical => {
-                tracing::error!(alert = true, code = alert.code, severity, order, quiet_before, "{}", alert.text);
+                tracing::error!(
+                    alert = true,
+                    code = alert.code,
+                    severity,
+                    order,
+                    quiet_before,
+                    "{}",
+                    alert.text
+                );
             }
         }
         let Some(channel) = self.channel.clone() else { return };
@@ -184,7 +203,12 @@ mod tests {
     }
 
     fn alert(code: &str) -> Alert {
-        Alert { code: code.into(), severity: Severity::Critical, order: Some("shop/1".into()), text: "look".into() }
+        Alert {
+            code: code.into(),
+            severity: Severity::Critical,
+            order: Some("shop/1".into()),
+            text: "look".into(),
+        }
     }
 
     #[tokio::test]

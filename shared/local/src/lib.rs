@@ -5,6 +5,7 @@ pub mod alerts;
 pub mod clock;
 pub mod entropy;
 pub mod notify;
+pub mod runtime;
 pub mod secrets;
 pub mod server;
 pub mod sqlite;

@@ -61,10 +61,14 @@ impl FileSecrets {
         let mut known = BTreeMap::<String, Secrets>::new();
         for (variable, value) in variables {
             let Some(rest) = variable.strip_prefix(VARIABLE_PREFIX) else { continue };
-            let (connection, name) =
-                rest.split_once("__").filter(|(connection, name)| !connection.is_empty() && !name.is_empty()).ok_or_else(
-                    || SecretError::Refused(format!("{variable}: should be {VARIABLE_PREFIX}<CONNECTION>__<NAME>")),
-                )?;
+            let (connection, name) = rest
+                .split_once("__")
+                .filter(|(connection, name)| !connection.is_empty() && !name.is_empty())
+                .ok_or_else(|| {
+                    SecretError::Refused(format!(
+                        "{variable}: should be {VARIABLE_PREFIX}<CONNECTION>__<NAME>"
+                    ))
+                })?;
             let value = value.trim();
             if value.is_empty() {
                 return Err(SecretError::Refused(format!("{variable} is empty")));
@@ -160,7 +164,8 @@ fn parse(text: &str) -> Result<ByConnection, (usize, &'static str)> {
             left.split_once('.').ok_or((number, "the part before `=` should be `connection.name`"))?;
         let (connection, name, value) = (connection.trim(), name.trim(), value.trim());
         let plain = |text: &str| {
-            !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+            !text.is_empty()
+                && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
         };
         if !plain(connection) || !plain(name) {
             return Err((number, "connection and name are letters, digits, `-`, `_` and `.`"));
@@ -168,7 +173,12 @@ fn parse(text: &str) -> Result<ByConnection, (usize, &'static str)> {
         if value.is_empty() {
             return Err((number, "the value is empty"));
         }
-        all.entry(connection.to_owned()).or_default().0.entry(name.to_owned()).or_default().push(Secret::new(value));
+        all.entry(connection.to_owned())
+            .or_default()
+            .0
+            .entry(name.to_owned())
+            .or_default()
+            .push(Secret::new(value));
     }
     Ok(all)
 }
@@ -185,7 +195,8 @@ mod tests {
     impl Temp {
         fn new(text: &str) -> Self {
             static NEXT: AtomicU64 = AtomicU64::new(0);
-            let name = format!("tillway-secrets-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
+            let name =
+                format!("tillway-secrets-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
             let temp = Self(std::env::temp_dir().join(name));
             temp.write(text, 0o600);
             temp
@@ -210,7 +221,9 @@ mod tests {
 
     #[tokio::test]
     async fn several_values_come_newest_first() {
-        let file = Temp::new("# ours\nstripe-main.api_key = sk_a=b#c \n\nstripe-main.hook=new\nstripe-main.hook = old\nzoho.x = y\n");
+        let file = Temp::new(
+            "# ours\nstripe-main.api_key = sk_a=b#c \n\nstripe-main.hook=new\nstripe-main.hook = old\nzoho.x = y\n",
+        );
         let found = file.secrets().secrets("stripe-main", false).await.unwrap();
         assert_eq!(shown(&found, "api_key"), ["sk_a=b#c"]);
         assert_eq!(shown(&found, "hook"), ["new", "old"]);
@@ -252,7 +265,9 @@ mod tests {
 
     #[tokio::test]
     async fn errors_name_the_line_and_never_the_value() {
-        for (line, text) in [(1, "canary"), (3, "a.b = c\n\ncanary = x"), (2, "a.b = c\na b.c = canary"), (1, "a.b =")] {
+        for (line, text) in
+            [(1, "canary"), (3, "a.b = c\n\ncanary = x"), (2, "a.b = c\na b.c = canary"), (1, "a.b =")]
+        {
             let file = Temp::new(text);
             let Err(SecretError::Refused(what)) = file.secrets().secrets("a", false).await else {
                 panic!("accepted: {text}")

@@ -43,7 +43,13 @@ pub struct Answer {
 #[async_trait]
 pub trait Front: Send + Sync {
     /// Takes a webhook: header names in lower case, the exact bytes of the body.
-    async fn webhook(&self, connection: &str, topic: &str, headers: Vec<(String, String)>, body: &[u8]) -> Answer;
+    async fn webhook(
+        &self,
+        connection: &str,
+        topic: &str,
+        headers: Vec<(String, String)>,
+        body: &[u8],
+    ) -> Answer;
     /// Whether all is well, and the details.
     async fn health(&self) -> (bool, serde_json::Value);
 }
@@ -151,7 +157,13 @@ impl Connection {
         let _best_effort = stream.set_nodelay(true);
         let service = service_fn(|request| {
             let (shared, full) = (&self.shared, self.full);
-            async move { Ok::<_, Infallible>(if full { busy_and_closed(shared.limits) } else { shared.answer(request).await }) }
+            async move {
+                Ok::<_, Infallible>(if full {
+                    busy_and_closed(shared.limits)
+                } else {
+                    shared.answer(request).await
+                })
+            }
         });
         let mut builder = hyper::server::conn::http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(self.shared.limits.read).max_buf_size(64 * 1024);
@@ -188,7 +200,8 @@ impl Shared {
             }
             Err(Misroute::NotFound) => fault(StatusCode::NOT_FOUND, "not_found", "no such address"),
             Err(Misroute::NotAllowed(allow)) => {
-                let mut answer = fault(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "another method is needed");
+                let mut answer =
+                    fault(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "another method is needed");
                 answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
                 answer
             }
@@ -213,7 +226,8 @@ impl Shared {
         // Taken only now: a slow sender holds its connection, not a place at work.
         let Ok(_place) = self.at_work.try_acquire() else { return busy(self.limits) };
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let headers = head.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+        let headers =
+            head.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
         let answer = self.front.webhook(connection, topic, headers, &body).await;
         let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = json(status, &answer.body);

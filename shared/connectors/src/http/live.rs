@@ -243,7 +243,10 @@ mod tests {
         let text = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\nrequest-id: req_1\r\ncontent-length: 2\r\n\r\nhi";
         let url = serve(text.as_bytes().to_vec());
         let answer = get(AddressPolicy::AllowLoopback, &url).await.unwrap();
-        assert_eq!((answer.status, answer.header("Request-Id"), answer.body.as_slice()), (302, Some("req_1"), &b"hi"[..]));
+        assert_eq!(
+            (answer.status, answer.header("Request-Id"), answer.body.as_slice()),
+            (302, Some("req_1"), &b"hi"[..])
+        );
     }
 
     #[tokio::test]
@@ -284,7 +287,10 @@ mod tests {
         ] {
             assert_eq!(get(AddressPolicy::PublicOnly, url).await, Err(HttpError::Forbidden), "{url}");
         }
-        assert_eq!(get(AddressPolicy::AllowLoopback, "http://api.stripe.com/").await, Err(HttpError::Forbidden));
+        assert_eq!(
+            get(AddressPolicy::AllowLoopback, "http://api.stripe.com/").await,
+            Err(HttpError::Forbidden)
+        );
     }
 
     #[tokio::test]

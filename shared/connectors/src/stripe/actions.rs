@@ -53,9 +53,17 @@ const CONFIRM_PAYMENT: Schema = Schema {
     name: "stripe.confirm_payment",
     fields: &[
         PAYMENT,
-        field("token", Type::Text, "payment method (pm_…), confirmation token (ctoken_…) or card token (tok_…)")
-            .required(),
-        field("return_url", Type::Text, "where the shopper comes back to; else the connection's `return_url`"),
+        field(
+            "token",
+            Type::Text,
+            "payment method (pm_…), confirmation token (ctoken_…) or card token (tok_…)",
+        )
+        .required(),
+        field(
+            "return_url",
+            Type::Text,
+            "where the shopper comes back to; else the connection's `return_url`",
+        ),
     ],
 };
 const CAPTURE: Schema = Schema {
@@ -70,7 +78,11 @@ const CANCEL_PAYMENT: Schema = Schema {
     name: "stripe.cancel_payment",
     fields: &[
         PAYMENT,
-        field("reason", Type::Text, "abandoned, duplicate, fraudulent or requested_by_customer; else not sent"),
+        field(
+            "reason",
+            Type::Text,
+            "abandoned, duplicate, fraudulent or requested_by_customer; else not sent",
+        ),
     ],
 };
 const REFUND: Schema = Schema {

@@ -72,7 +72,8 @@ impl Answer {
     /// `200 (req_1)`, with the code where it was refused.
     pub(super) fn said(&self) -> String {
         let code = if self.is_success() { String::new() } else { format!(" {}", self.code()) };
-        let request = if self.request_id.is_empty() { String::new() } else { format!(" ({})", self.request_id) };
+        let request =
+            if self.request_id.is_empty() { String::new() } else { format!(" ({})", self.request_id) };
         format!("{}{code}{request}", self.status)
     }
 }
@@ -176,15 +177,21 @@ impl<'a> Client<'a> {
             Ok(response) => {
                 let answer = Answer::read(&response);
                 // Stripe itself says that this very key may be sent again.
-                let again = answer.should_retry == Some(true) && matches!(answer.status, 409 | 424 | 500..=599);
+                let again =
+                    answer.should_retry == Some(true) && matches!(answer.status, 409 | 424 | 500..=599);
                 if !again {
                     return Ok(answer);
                 }
                 // What the first may have done, no later refusal to look at it undoes.
                 let maybe_done = answer.status != 409;
                 match self.call.http.send(request, self.post).await {
-                    Ok(response) if maybe_done && matches!(response.status, 100..=399 | 401 | 403 | 409 | 429)
-                        && !response.is_success() => Err(unknown(answer.said(), false)),
+                    Ok(response)
+                        if maybe_done
+                            && matches!(response.status, 100..=399 | 401 | 403 | 409 | 429)
+                            && !response.is_success() =>
+                    {
+                        Err(unknown(answer.said(), false))
+                    }
                     Ok(response) => Ok(Answer::read(&response)),
                     Err(_) if maybe_done => Err(unknown(answer.said(), false)),
                     Err(error) => Err(unsent(error)),

@@ -88,7 +88,11 @@ pub(super) fn to_wire(connection: &Connection, amount: Money, field: &str) -> Re
     }
     let (wire, own) = (exponent(currency, connection, field)?, currency.exponent());
     let forbidden = |rule: &str| {
-        Fault::new("amount_forbidden", field, format!("Stripe does not take {amount}: {rule}; change the amount"))
+        Fault::new(
+            "amount_forbidden",
+            field,
+            format!("Stripe does not take {amount}: {rule}; change the amount"),
+        )
     };
     let count = if wire >= own {
         let factor = 10_i64.pow(wire.saturating_sub(own).min(6));

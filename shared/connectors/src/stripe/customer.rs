@@ -167,7 +167,8 @@ impl Work<'_> {
                 changes.insert(name.into(), wanted.into());
             }
         }
-        let same = |email: &str| text(customer, "email").is_some_and(|e| e.to_lowercase() == email.to_lowercase());
+        let same =
+            |email: &str| text(customer, "email").is_some_and(|e| e.to_lowercase() == email.to_lowercase());
         if let Some(email) = self.wanted.email.as_deref().filter(|e| !same(e)) {
             changes.insert("email".into(), email.into());
         }
@@ -186,7 +187,10 @@ impl Work<'_> {
 
     async fn bring_up_to_date(&self, customer: &Value, how: &str) -> Result<Outcome, Outcome> {
         let Some(own) = id_of(customer) else {
-            return Ok(Outcome::Unknown { why: "an answer without an id".to_owned(), answer_is_stored: true });
+            return Ok(Outcome::Unknown {
+                why: "an answer without an id".to_owned(),
+                answer_is_stored: true,
+            });
         };
         let form = form::encode(&self.changes(customer));
         let (customer, said) = if form.is_empty() {
@@ -206,7 +210,9 @@ impl Work<'_> {
             Observation { facts: vec![Fact::Customer { id: own.to_owned() }], ..Observation::default() };
         if let Some(field) = self.disagreement(&customer, own) {
             return Ok(Outcome::Disagrees {
-                what: format!("`{field}` of the customer did not come back as it was sent; look at it at Stripe"),
+                what: format!(
+                    "`{field}` of the customer did not come back as it was sent; look at it at Stripe"
+                ),
                 field,
                 observation,
             });

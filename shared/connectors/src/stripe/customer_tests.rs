@@ -29,7 +29,10 @@ fn params(parts: &[(&'static str, &str)]) -> Value {
     Value::map(parts.iter().map(|(n, v)| (*n, Value::text(*v))))
 }
 
-async fn ensure(params: Value, answers: impl IntoIterator<Item = Result<Response, HttpError>>) -> (Outcome, Script) {
+async fn ensure(
+    params: Value,
+    answers: impl IntoIterator<Item = Result<Response, HttpError>>,
+) -> (Outcome, Script) {
     let (connection, command, secrets) = (connection(), CommandId::new("c0ffee"), secrets());
     let prepared = Stripe.prepare(&connection, "stripe.ensure_customer", &command, &params).unwrap();
     let http = Script::new(answers);
@@ -67,7 +70,9 @@ async fn the_id_the_shop_has_is_taken_where_it_is_still_theirs() {
     let (outcome, http) = ensure(params(&known), [ok(customer("cus_1", Some("77")))]).await;
     assert_eq!((settled(&outcome), http.calls()), ("cus_1", vec!["GET /v1/customers/cus_1".to_owned()]));
     // Someone else's, and deleted: looked for further on.
-    for first in [customer("cus_1", Some("88")), json!({"id": "cus_1", "object": "customer", "deleted": true})] {
+    for first in
+        [customer("cus_1", Some("88")), json!({"id": "cus_1", "object": "customer", "deleted": true})]
+    {
         let found = list(&[customer("cus_2", Some("77"))]);
         let (outcome, _) = ensure(params(&known), [ok(first), found]).await;
         assert_eq!(settled(&outcome), "cus_2");
@@ -76,13 +81,14 @@ async fn the_id_the_shop_has_is_taken_where_it_is_still_theirs() {
 
 #[tokio::test]
 async fn a_missed_search_proves_nothing_and_an_unclaimed_customer_is_adopted() {
-    let mine = [list(&[]), list(&[customer("cus_9", Some("88")), customer("cus_3", None)]), ok(customer("cus_3", Some("77")))];
+    let mine = [
+        list(&[]),
+        list(&[customer("cus_9", Some("88")), customer("cus_3", None)]),
+        ok(customer("cus_3", Some("77"))),
+    ];
     let (outcome, http) = ensure(params(JO), mine).await;
     assert_eq!(settled(&outcome), "cus_3");
-    assert_eq!(
-        http.calls(),
-        ["GET /v1/customers/search", "GET /v1/customers", "POST /v1/customers/cus_3"]
-    );
+    assert_eq!(http.calls(), ["GET /v1/customers/search", "GET /v1/customers", "POST /v1/customers/cus_3"]);
     assert_eq!(http.bodies()[2], "metadata%5Bclarity_customer_id%5D=77");
     // The one that is theirs goes before an older one that is nobody's.
     let both = list(&[customer("cus_1", None), customer("cus_5", Some("77"))]);
@@ -144,7 +150,14 @@ async fn a_replayed_creation_that_is_someone_elses_by_now_leads_to_an_own_one() 
 #[tokio::test]
 async fn a_replayed_creation_that_was_deleted_since_is_made_again() {
     let gone = json!({"id": "cus_1", "object": "customer", "deleted": true});
-    let answers = [list(&[]), list(&[]), ok(customer("cus_1", None)), ok(gone), ok(customer("cus_2", None)), ok(customer("cus_2", Some("77")))];
+    let answers = [
+        list(&[]),
+        list(&[]),
+        ok(customer("cus_1", None)),
+        ok(gone),
+        ok(customer("cus_2", None)),
+        ok(customer("cus_2", Some("77"))),
+    ];
     assert_eq!(settled(&ensure(params(JO), answers).await.0), "cus_2");
 }
 
@@ -163,7 +176,8 @@ async fn lost_answers_and_refusals_end_as_they_should() {
     assert!(matches!(outcome, Outcome::NotDone { .. }));
     let (outcome, _) = ensure(params(JO), [list(&[]), list(&[]), Err(HttpError::NoAnswer)]).await;
     assert!(matches!(outcome, Outcome::Unknown { .. }));
-    let refused = Ok(Response::json(400, &json!({"error": {"code": "email_invalid", "message": "jo@example.com"}})));
+    let refused =
+        Ok(Response::json(400, &json!({"error": {"code": "email_invalid", "message": "jo@example.com"}})));
     let (outcome, _) = ensure(params(JO), [list(&[]), list(&[]), refused]).await;
     assert!(matches!(&outcome, Outcome::Refused { code, .. } if code == "email_invalid"));
     assert!(!format!("{outcome:?}").contains('@'));

@@ -117,8 +117,13 @@ mod tests {
     #[test]
     fn fraud_is_never_shown_to_the_shopper() {
         for code in ["fraudulent", "lost_card", "stolen_card", "merchant_blacklist", "pickup_card"] {
-            let fact = attempt_failed("pi_1", &json!({"code": "card_declined", "decline_code": code, "charge": "ch_1"}));
-            let Fact::AttemptFailed { code: told, shopper_reason, soft, attempt, .. } = fact else { panic!() };
+            let fact = attempt_failed(
+                "pi_1",
+                &json!({"code": "card_declined", "decline_code": code, "charge": "ch_1"}),
+            );
+            let Fact::AttemptFailed { code: told, shopper_reason, soft, attempt, .. } = fact else {
+                panic!()
+            };
             assert_eq!((told.as_str(), shopper_reason.as_str(), soft), (code, "generic_decline", false));
             assert_eq!(attempt, "ch_1");
         }

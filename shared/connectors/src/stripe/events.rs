@@ -163,7 +163,11 @@ mod tests {
         object["captured"] = true.into();
         object["amount_captured"] = 600.into();
         let told = facts("charge.captured", object);
-        assert!(told.contains(&Fact::Captured { payment: "pi_1".into(), charge: "ch_1".into(), total: usd(600) }));
+        assert!(told.contains(&Fact::Captured {
+            payment: "pi_1".into(),
+            charge: "ch_1".into(),
+            total: usd(600)
+        }));
         let released = Fact::AuthorizationEnded {
             payment: "pi_1".into(),
             charge: "ch_1".into(),
@@ -179,7 +183,8 @@ mod tests {
     fn requires_payment_method_is_a_failure_only_with_an_error() {
         assert_eq!(facts("payment_intent.created", payment("requires_payment_method")).len(), 1);
         let mut object = payment("requires_payment_method");
-        object["last_payment_error"] = json!({"code": "card_declined", "decline_code": "lost_card", "charge": "ch_1"});
+        object["last_payment_error"] =
+            json!({"code": "card_declined", "decline_code": "lost_card", "charge": "ch_1"});
         let told = facts("payment_intent.payment_failed", object);
         assert!(matches!(&told[1], Fact::AttemptFailed { attempt, shopper_reason, .. }
             if attempt == "ch_1" && shopper_reason == "generic_decline"));
@@ -188,11 +193,17 @@ mod tests {
     #[test]
     fn the_link_to_the_bank_is_personal_and_no_fact() {
         let mut object = payment("requires_action");
-        object["next_action"] = json!({"type": "redirect_to_url", "redirect_to_url": {"url": "https://bank.example/CANARY"}});
-        let Interpreted::About { observation, .. } = event("payment_intent.requires_action", object).unwrap() else {
+        object["next_action"] =
+            json!({"type": "redirect_to_url", "redirect_to_url": {"url": "https://bank.example/CANARY"}});
+        let Interpreted::About { observation, .. } = event("payment_intent.requires_action", object).unwrap()
+        else {
             panic!()
         };
-        assert!(observation.facts.contains(&Fact::ActionRequired { payment: "pi_1".into(), attempt: "pi_1:pm_1".into() }));
+        assert!(
+            observation
+                .facts
+                .contains(&Fact::ActionRequired { payment: "pi_1".into(), attempt: "pi_1:pm_1".into() })
+        );
         assert_eq!(observation.personal.at("action.url").as_text(), Some("https://bank.example/CANARY"));
         assert!(!format!("{observation:?}").contains("CANARY"));
     }
@@ -236,13 +247,17 @@ mod tests {
         let mut new = object;
         new["status"] = "invented".into();
         let rejected = event("charge.dispute.updated", new).unwrap_err();
-        assert_eq!((rejected.code.as_str(), rejected.field.as_str()), ("status_unknown", "data.object.status"));
+        assert_eq!(
+            (rejected.code.as_str(), rejected.field.as_str()),
+            ("status_unknown", "data.object.status")
+        );
     }
 
     #[test]
     fn reviews_end_in_go_stop_or_neither() {
         let outcome = |reason: &str| {
-            let object = json!({"id": "prv_1", "open": false, "closed_reason": reason, "payment_intent": "pi_1"});
+            let object =
+                json!({"id": "prv_1", "open": false, "closed_reason": reason, "payment_intent": "pi_1"});
             match facts("review.closed", object).remove(0) {
                 Fact::ReviewClosed { outcome, .. } => outcome,
                 other => panic!("{other:?}"),
@@ -263,7 +278,10 @@ mod tests {
         live.production = true;
         let mut body = json!({"type": "charge.succeeded", "livemode": false, "data": {"object": charge()}});
         let rejected = interpret(&live, "charge.succeeded", &body).unwrap_err();
-        assert_eq!((rejected.code.as_str(), rejected.field.as_str()), ("test_event_in_production", "livemode"));
+        assert_eq!(
+            (rejected.code.as_str(), rejected.field.as_str()),
+            ("test_event_in_production", "livemode")
+        );
         body["livemode"] = true.into();
         assert!(interpret(&live, "charge.succeeded", &body).is_ok());
         let rejected = interpret(&connection(), "charge.succeeded", &body).unwrap_err();
@@ -293,7 +311,10 @@ mod tests {
         let mut object = charge();
         object["currency"] = "zzz".into();
         let rejected = event("charge.succeeded", object).unwrap_err();
-        assert_eq!((rejected.code.as_str(), rejected.field.as_str()), ("currency_unknown", "data.object.currency"));
+        assert_eq!(
+            (rejected.code.as_str(), rejected.field.as_str()),
+            ("currency_unknown", "data.object.currency")
+        );
         assert_eq!(event("invoice.paid", json!({"id": "in_1"})).unwrap(), Interpreted::Unhandled);
         let thin = json!({"id": "evt_1", "type": "charge.succeeded", "object": "v2.core.event"});
         assert_eq!(interpret(&connection(), "charge.succeeded", &thin).unwrap(), Interpreted::Unhandled);

@@ -16,7 +16,8 @@ use crate::port::Observation;
 const HOLD: Millis = Millis::days(7);
 
 fn required<'a>(object: &'a Value, name: &str) -> Result<&'a str, Fault> {
-    text(object, name).ok_or_else(|| Fault::new("id_missing", name, "the object carries no id; read it at Stripe"))
+    text(object, name)
+        .ok_or_else(|| Fault::new("id_missing", name, "the object carries no id; read it at Stripe"))
 }
 
 /// The payment an object belongs to: its PaymentIntent, else the charge (charges made without one).
@@ -115,7 +116,8 @@ pub(super) fn of_charge(connection: &Connection, charge: &Value) -> Result<Vec<F
     let own = required(charge, "id")?;
     let Some(payment) = id(charge, "payment_intent") else {
         // A charge without a PaymentIntent is its own payment.
-        let mut facts = vec![Fact::Payment { payment: own.to_owned(), amount: money(connection, charge, "amount")? }];
+        let mut facts =
+            vec![Fact::Payment { payment: own.to_owned(), amount: money(connection, charge, "amount")? }];
         facts.extend(of_charge_under(connection, charge, own)?);
         return Ok(facts);
     };
@@ -203,7 +205,8 @@ pub(super) fn of_refund(connection: &Connection, refund: &Value) -> Result<Fact,
 }
 
 fn unknown_status(what: &str) -> Fault {
-    let sentence = format!("Stripe gives this {what} a status Tillway does not know; read it there and tell us");
+    let sentence =
+        format!("Stripe gives this {what} a status Tillway does not know; read it there and tell us");
     Fault::new("status_unknown", "status", sentence)
 }
 

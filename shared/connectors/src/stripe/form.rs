@@ -87,7 +87,10 @@ mod tests {
 
     #[test]
     fn nulls_are_left_out_and_empty_texts_unset() {
-        assert_eq!(encode(&json!({"a": null, "b": "", "c": [], "d": {"e": null, "f": [true]}})), "b=&d%5Bf%5D%5B0%5D=true");
+        assert_eq!(
+            encode(&json!({"a": null, "b": "", "c": [], "d": {"e": null, "f": [true]}})),
+            "b=&d%5Bf%5D%5B0%5D=true"
+        );
         assert_eq!(encode(&json!("no map")), "");
     }
 }

@@ -4,10 +4,10 @@
 use serde_json::{Value, json};
 
 use super::client::{Answer, Client, ReadFault, refused};
+use super::facts;
 use super::operations::{self, judge};
 use super::plan::{Plan, refund_of};
 use super::wire::{self, text};
-use super::facts;
 use crate::port::{Call, Finding, NotDone, Observation, Outcome};
 
 fn still(why: impl Into<String>) -> Finding {
@@ -70,7 +70,9 @@ const WINDOW_SECONDS: i64 = 24 * 3600;
 async fn refunded(call: &Call<'_>, plan: &Plan) -> Finding {
     let client = Client::for_many(call, 5);
     match find_refund(&client, plan).await {
-        Ok(Some(refund)) => Finding::Evidence(judge(call, &without_command(plan), &refund, "found in the list")),
+        Ok(Some(refund)) => {
+            Finding::Evidence(judge(call, &without_command(plan), &refund, "found in the list"))
+        }
         Ok(None) => Finding::NotThere,
         Err(None) => Finding::Replay,
         Err(Some(fault)) => unread(fault),
@@ -117,7 +119,9 @@ fn weigh(call: &Call<'_>, plan: &Plan, pi: &Value) -> Finding {
             "succeeded" | "requires_capture" | "processing" | "requires_action" => evidence(),
             // The error may be of an attempt before ours, and the same card may have been tried twice:
             // the answer stored under the key is the only witness.
-            "requires_payment_method" if wire::expanded(pi, "last_payment_error").is_some() => Finding::Replay,
+            "requires_payment_method" if wire::expanded(pi, "last_payment_error").is_some() => {
+                Finding::Replay
+            }
             "requires_payment_method" | "requires_confirmation" => Finding::NotThere,
             _ => refused_by_state(call, pi),
         },
@@ -164,7 +168,10 @@ fn refused_by_state(call: &Call<'_>, pi: &Value) -> Finding {
     Finding::Evidence(Outcome::Refused {
         code: "payment_intent_unexpected_state".to_owned(),
         observation: facts::observe_payment(call.connection, pi).unwrap_or_default(),
-        summary: format!("the payment is {}", text(pi, "status").filter(|s| s.len() <= 40).unwrap_or("unreadable")),
+        summary: format!(
+            "the payment is {}",
+            text(pi, "status").filter(|s| s.len() <= 40).unwrap_or("unreadable")
+        ),
     })
 }
 

@@ -12,8 +12,12 @@ mod events;
 mod facts;
 mod form;
 mod lookup;
+#[cfg(test)]
+mod lookup_tests;
 mod operations;
 mod plan;
+#[cfg(test)]
+mod plan_tests;
 mod settings;
 mod sweep;
 #[cfg(test)]
@@ -51,7 +55,7 @@ impl Connector for Stripe {
     }
 
     fn topics(&self) -> &'static [&'static str] {
-        &["events"]
+        &["payments", "refunds", "disputes", "billing", "customers", "payouts", "events"]
     }
 
     fn actions(&self) -> &'static [Action] {
@@ -149,7 +153,12 @@ impl Connector for Stripe {
         Err(NotDone::Unauthorized)
     }
 
-    async fn sweep(&self, call: Call<'_>, since: Timestamp, cursor: Option<&str>) -> Result<SweepPage, NotDone> {
+    async fn sweep(
+        &self,
+        call: Call<'_>,
+        since: Timestamp,
+        cursor: Option<&str>,
+    ) -> Result<SweepPage, NotDone> {
         sweep::sweep(&call, since, cursor).await
     }
 

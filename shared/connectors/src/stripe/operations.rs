@@ -80,7 +80,8 @@ pub(super) fn judge(call: &Call<'_>, plan: &Plan, object: &Value, said: &str) ->
         let observed = facts::observe_payment(connection, object).map(|o| with_token(o, plan, object));
         (observed, check_payment(call, plan, object))
     };
-    let disagrees = |d: Differs, observation| Outcome::Disagrees { field: d.field, observation, what: d.what };
+    let disagrees =
+        |d: Differs, observation| Outcome::Disagrees { field: d.field, observation, what: d.what };
     match (observed, checked) {
         (Ok(observation), Ok(())) => {
             if let Some(error) = declined(plan, object) {
@@ -131,7 +132,9 @@ fn with_token(mut observation: Observation, plan: &Plan, pi: &Value) -> Observat
 fn check_echo(plan: &Plan, object: &Value) -> Result<(), Differs> {
     for (key, sent) in &plan.echo {
         if wire::metadata(object, key) != Some(sent.as_str()) {
-            let what = format!("sent metadata `{key}` did not come back as it was sent; look at the object at Stripe");
+            let what = format!(
+                "sent metadata `{key}` did not come back as it was sent; look at the object at Stripe"
+            );
             return Err(differs(format!("metadata.{key}"), what));
         }
     }
@@ -216,12 +219,14 @@ async fn read_around(call: &Call<'_>, payment: &str) -> Result<Observation, Outc
     };
     let of = super::plan::refund_of(payment);
     let (mut observation, disputed) = if of == "charge" {
-        let charge = client.get(&format!("/v1/charges/{payment}"), &Value::Null).await.map_err(ReadFault::outcome)?;
+        let charge =
+            client.get(&format!("/v1/charges/{payment}"), &Value::Null).await.map_err(ReadFault::outcome)?;
         let facts = facts::of_charge(connection, &charge).map_err(bad)?;
         (Observation { facts, ..Observation::default() }, wire::flag(&charge, "disputed"))
     } else {
         let path = format!("/v1/payment_intents/{payment}");
-        let pi = client.get(&path, &json!({"expand": ["latest_charge"]})).await.map_err(ReadFault::outcome)?;
+        let pi =
+            client.get(&path, &json!({"expand": ["latest_charge"]})).await.map_err(ReadFault::outcome)?;
         let mut observation = facts::observe_payment(connection, &pi).map_err(bad)?;
         if let Some(review) = id(&pi, "review").filter(|r| wire::is_id(r)) {
             let review = client.get(&format!("/v1/reviews/{review}"), &Value::Null).await;

@@ -60,7 +60,11 @@ fn text<'a>(params: &'a Value, name: &str) -> Option<&'a str> {
 
 fn needed<'a>(params: &'a Value, name: &str) -> Result<&'a str, Fault> {
     text(params, name).ok_or_else(|| {
-        Fault::new("parameter_missing", name, format!("`{name}` is empty; map it to a field that is always there"))
+        Fault::new(
+            "parameter_missing",
+            name,
+            format!("`{name}` is empty; map it to a field that is always there"),
+        )
     })
 }
 
@@ -68,7 +72,11 @@ fn needed<'a>(params: &'a Value, name: &str) -> Result<&'a str, Fault> {
 fn object_id(params: &Value, name: &str) -> Result<String, Fault> {
     let id = needed(params, name)?;
     wire::is_id(id).then(|| id.to_owned()).ok_or_else(|| {
-        Fault::new("id_malformed", name, format!("`{name}` is no id of Stripe's (letters, digits, underscores)"))
+        Fault::new(
+            "id_malformed",
+            name,
+            format!("`{name}` is no id of Stripe's (letters, digits, underscores)"),
+        )
     })
 }
 
@@ -105,7 +113,8 @@ fn metadata(given: &Value, own: &[(&str, &str)]) -> Result<BTreeMap<String, Stri
             return Err(Fault::new("metadata_key_invalid", field, what));
         }
         if value.chars().count() > 500 {
-            let what = format!("a metadata value has at most 500 characters, this one {}", value.chars().count());
+            let what =
+                format!("a metadata value has at most 500 characters, this one {}", value.chars().count());
             return Err(Fault::new("metadata_value_too_long", field, what));
         }
     }
@@ -148,8 +157,9 @@ pub(super) fn prepare(
     };
     let sum = plan.amount.map(|a| format!(" {a}")).unwrap_or_default();
     let summary = format!("{} {}{sum}", plan.method, plan.path);
-    let bytes = serde_json::to_vec(&plan)
-        .map_err(|_| Fault::new("unserializable", "", "the request could not be written down; this is a bug"))?;
+    let bytes = serde_json::to_vec(&plan).map_err(|_| {
+        Fault::new("unserializable", "", "the request could not be written down; this is a bug")
+    })?;
     Ok(Prepared { bytes, summary })
 }
 
@@ -215,7 +225,8 @@ fn create_payment(connection: &Connection, command: &CommandId, params: &Value) 
     }
     // Several captures of one authorization must be asked for, and not every account may ask.
     let several = capture == Some("manual") && connection.setting("multicapture", "never") == "if_available";
-    let options = if several { json!({"card": {"request_multicapture": "if_available"}}) } else { Json::Null };
+    let options =
+        if several { json!({"card": {"request_multicapture": "if_available"}}) } else { Json::Null };
     let form = json!({
         "amount": count,
         "currency": code,

@@ -84,12 +84,18 @@ pub(super) fn check(connection: &Connection) -> Vec<(String, String)> {
     if connection.production && set("livemode").is_some_and(|v| matches!(v, "false" | "no")) {
         say("livemode", "a production connection takes live events; make a connection of its own for tests");
     }
-    if set("return_url").is_some_and(|u| !u.is_empty() && !u.starts_with("https://") && !u.starts_with("http://")) {
+    if set("return_url")
+        .is_some_and(|u| !u.is_empty() && !u.starts_with("https://") && !u.starts_with("http://"))
+    {
         say("return_url", "is no web address");
     }
-    let odd = |t: &&str| !t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._".contains(&b));
+    let odd =
+        |t: &&str| !t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._".contains(&b));
     if set("sweep_types").is_some_and(|v| v.split([',', ' ']).any(|t| odd(&t))) {
-        say("sweep_types", "is a list of event types separated by commas, e.g. charge.succeeded,refund.created");
+        say(
+            "sweep_types",
+            "is a list of event types separated by commas, e.g. charge.succeeded,refund.created",
+        );
     }
     wrong
 }

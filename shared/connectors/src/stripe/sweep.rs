@@ -31,7 +31,11 @@ fn not_now(fault: ReadFault) -> NotDone {
 /// happens meanwhile is newer than the first page and belongs to the next sweep.
 ///
 /// The cursor is `<group of types>:<last id>`.
-pub(super) async fn sweep(call: &Call<'_>, since: Timestamp, cursor: Option<&str>) -> Result<SweepPage, NotDone> {
+pub(super) async fn sweep(
+    call: &Call<'_>,
+    since: Timestamp,
+    cursor: Option<&str>,
+) -> Result<SweepPage, NotDone> {
     let (group, after) = cursor.and_then(|c| c.split_once(':')).unwrap_or(("0", ""));
     let group: usize = group.parse().unwrap_or(0);
     let types = types(call.connection);

@@ -12,27 +12,31 @@ use super::Stripe;
 use super::testing::{Script, connection, secrets};
 use crate::config::Connection;
 use crate::http::HttpError;
-use crate::port::{Call, Connector, Finding, NotDone, Outcome, Owner, Prepared};
+use crate::port::{Call, Connector, Finding, NotDone, Outcome, Prepared};
 
-fn usd(minor: i64) -> Value {
+pub(super) fn usd(minor: i64) -> Value {
     Value::Money(Money::new(minor, Currency::parse("USD").unwrap()))
 }
 
-fn ok(body: Json) -> Result<Response, HttpError> {
+pub(super) fn ok(body: Json) -> Result<Response, HttpError> {
     answer(200, body)
 }
 
-fn answer(status: u16, body: Json) -> Result<Response, HttpError> {
+pub(super) fn answer(status: u16, body: Json) -> Result<Response, HttpError> {
     let mut response = Response::json(status, &body);
     response.headers.push(("request-id".into(), "req_1".into()));
     Ok(response)
 }
 
-fn error(status: u16, code: &str) -> Result<Response, HttpError> {
+pub(super) fn error(status: u16, code: &str) -> Result<Response, HttpError> {
     answer(status, json!({"error": {"code": code, "type": "invalid_request_error", "message": "CANARY"}}))
 }
 
-fn with_header(response: Result<Response, HttpError>, name: &str, value: &str) -> Result<Response, HttpError> {
+fn with_header(
+    response: Result<Response, HttpError>,
+    name: &str,
+    value: &str,
+) -> Result<Response, HttpError> {
     response.map(|mut r| {
         r.headers.push((name.into(), value.into()));
         r
@@ -40,16 +44,16 @@ fn with_header(response: Result<Response, HttpError>, name: &str, value: &str) -
 }
 
 /// One prepared action with its script.
-struct Run {
+pub(super) struct Run {
     connection: Connection,
     action: &'static str,
     command: CommandId,
     prepared: Prepared,
-    http: Script,
+    pub(super) http: Script,
 }
 
 impl Run {
-    fn new(
+    pub(super) fn new(
         action: &'static str,
         params: Value,
         answers: impl IntoIterator<Item = Result<Response, HttpError>>,
@@ -59,7 +63,7 @@ impl Run {
         let prepared = Stripe.prepare(&connection, action, &command, &params).unwrap();
         Self { connection, action, command, prepared, http: Script::new(answers) }
     }
-    async fn go<T>(&self, run: impl AsyncFn(Call<'_>) -> T) -> T {
+    pub(super) async fn go<T>(&self, run: impl AsyncFn(Call<'_>) -> T) -> T {
         let secrets = secrets();
         let call = Call {
             connection: &self.connection,
@@ -75,15 +79,15 @@ impl Run {
         };
         run(call).await
     }
-    async fn call(&self) -> Outcome {
+    pub(super) async fn call(&self) -> Outcome {
         self.go(async |call| Stripe.call(call).await).await
     }
-    async fn find_out(&self) -> Finding {
+    pub(super) async fn find_out(&self) -> Finding {
         self.go(async |call| Stripe.find_out(call).await).await
     }
 }
 
-fn create_params() -> Value {
+pub(super) fn create_params() -> Value {
     Value::map([
         ("amount", usd(1099)),
         ("order_id", Value::text("A-1")),
@@ -93,13 +97,13 @@ fn create_params() -> Value {
     ])
 }
 
-fn created() -> Json {
+pub(super) fn created() -> Json {
     json!({"id": "pi_1", "object": "payment_intent", "amount": 1099, "currency": "usd", "amount_received": 0,
         "status": "requires_payment_method", "client_secret": "pi_1_secret_CANARY", "latest_charge": null,
         "metadata": {"clarity_order_id": "A-1", "sync_origin": "tillway", "tillway_command": "c0ffee"}})
 }
 
-fn refund_params() -> Value {
+pub(super) fn refund_params() -> Value {
     Value::map([
         ("payment", Value::text("pi_1")),
         ("amount", usd(500)),
@@ -113,15 +117,15 @@ fn refunded(amount: i64, request: &str, command: &str) -> Json {
         "metadata": {"tillway_request": request, "tillway_command": command, "sync_origin": "tillway"}})
 }
 
-fn confirm_params() -> Value {
+pub(super) fn confirm_params() -> Value {
     Value::map([("payment", Value::text("pi_1")), ("token", Value::text("pm_card_visa"))])
 }
 
-fn capture_params() -> Value {
+pub(super) fn capture_params() -> Value {
     Value::map([("payment", Value::text("pi_1")), ("amount", usd(1000))])
 }
 
-fn paid(received: i64, mark: &str) -> Json {
+pub(super) fn paid(received: i64, mark: &str) -> Json {
     json!({"id": "pi_1", "amount": 1000, "currency": "usd", "amount_received": received, "status": "succeeded",
         "latest_charge": "ch_1", "metadata": {"tillway_capture": mark}})
 }
@@ -255,7 +259,11 @@ async fn a_challenge_names_the_token_it_was_asked_for_and_seals_the_link() {
     let outcome = run.call().await;
     assert!(!format!("{outcome:?}").contains("CANARY"));
     let Outcome::Settled { observation, .. } = outcome else { panic!() };
-    assert!(observation.facts.contains(&Fact::ActionRequired { payment: "pi_1".into(), attempt: "pi_1:pm_card_visa".into() }));
+    assert!(
+        observation
+            .facts
+            .contains(&Fact::ActionRequired { payment: "pi_1".into(), attempt: "pi_1:pm_card_visa".into() })
+    );
     assert!(observation.personal.at("action.url").as_text().is_some());
 }
 
@@ -271,9 +279,11 @@ async fn done_before_counts_only_where_the_truth_agrees() {
 
     let already = || error(400, "charge_already_refunded");
     let list = |items: Json| ok(json!({"object": "list", "data": items, "has_more": false}));
-    let run = Run::new("stripe.refund", refund_params(), [already(), list(json!([refunded(500, "R-2", "x")]))]);
+    let run =
+        Run::new("stripe.refund", refund_params(), [already(), list(json!([refunded(500, "R-2", "x")]))]);
     assert_eq!(why(&run.call().await), "refused");
-    let run = Run::new("stripe.refund", refund_params(), [already(), list(json!([refunded(500, "R-1", "x")]))]);
+    let run =
+        Run::new("stripe.refund", refund_params(), [already(), list(json!([refunded(500, "R-1", "x")]))]);
     assert_eq!(why(&run.call().await), "settled");
 }
 
@@ -281,66 +291,14 @@ async fn done_before_counts_only_where_the_truth_agrees() {
 async fn a_refund_carries_the_request_and_only_reasons_stripe_knows() {
     let run = Run::new("stripe.refund", refund_params(), [ok(refunded(500, "R-1", "c0ffee"))]);
     let Outcome::Settled { observation, .. } = run.call().await else { panic!() };
-    assert!(matches!(&observation.facts[..], [Fact::Refund { status: RefundStatus::Succeeded, request: Some(r), .. }] if r == "R-1"));
+    assert!(
+        matches!(&observation.facts[..], [Fact::Refund { status: RefundStatus::Succeeded, request: Some(r), .. }] if r == "R-1")
+    );
     let body = run.http.bodies().remove(0);
-    assert!(body.starts_with("payment_intent=pi_1&amount=500&metadata") && !body.contains("reason"), "{body}");
-}
-
-#[tokio::test]
-async fn a_lost_creation_is_found_in_the_customers_list() {
-    let page = |items: Json, more: bool| ok(json!({"object": "list", "data": items, "has_more": more}));
-    let other = json!({"id": "pi_0", "metadata": {"tillway_command": "other"}});
-    let pages = [page(json!([other]), true), page(json!([created()]), false)];
-    let run = Run::new("stripe.create_payment", create_params(), pages);
-    assert!(matches!(run.find_out().await, Finding::Evidence(Outcome::Settled { .. })));
-    let query = run.http.seen.lock().unwrap()[1].query().to_owned();
-    assert_eq!(query, "customer=cus_1&limit=100&starting_after=pi_0");
-
-    let run = Run::new("stripe.create_payment", create_params(), [page(json!([other]), false)]);
-    assert_eq!(run.find_out().await, Finding::NotThere);
-    let run = Run::new("stripe.create_payment", create_params(), [Err(HttpError::NoAnswer)]);
-    assert!(matches!(run.find_out().await, Finding::StillUnknown { .. }));
-
-    // Without a customer a window of time is no proof.
-    let params = Value::map([("amount", usd(1099)), ("order_id", Value::text("A-1"))]);
-    let run = Run::new("stripe.create_payment", params, [page(json!([]), false)]);
-    assert_eq!(run.find_out().await, Finding::Replay);
-}
-
-#[tokio::test]
-async fn a_list_that_never_ends_proves_nothing() {
-    let page = || ok(json!({"data": [{"id": "pi_0"}], "has_more": true}));
-    let run = Run::new("stripe.create_payment", create_params(), std::iter::repeat_with(page).take(10));
-    assert_eq!(run.find_out().await, Finding::Replay);
-}
-
-#[tokio::test]
-async fn a_lost_confirmation_is_read_from_the_payment() {
-    let pi = |status: &str, error: Json| {
-        ok(json!({"id": "pi_1", "amount": 1000, "currency": "usd", "status": status, "latest_charge": "ch_1",
-            "amount_received": 1000, "last_payment_error": error}))
-    };
-    let find = async |answer| Run::new("stripe.confirm_payment", confirm_params(), [answer]).find_out().await;
-    assert!(matches!(find(pi("succeeded", json!(null))).await, Finding::Evidence(Outcome::Settled { .. })));
-    assert_eq!(find(pi("requires_payment_method", json!(null))).await, Finding::NotThere);
-    // The error may be of an earlier attempt: only the stored answer knows.
-    assert_eq!(find(pi("requires_payment_method", json!({"code": "card_declined"}))).await, Finding::Replay);
-    assert!(matches!(find(pi("canceled", json!(null))).await, Finding::Evidence(Outcome::Refused { .. })));
-    assert!(matches!(find(error(404, "resource_missing")).await, Finding::Evidence(Outcome::Refused { .. })));
-    assert!(matches!(find(error(500, "x")).await, Finding::StillUnknown { .. }));
-}
-
-#[tokio::test]
-async fn a_lost_capture_is_known_by_its_mark() {
-    let find = async |answer| Run::new("stripe.capture", capture_params(), [answer]).find_out().await;
-    assert!(matches!(find(ok(paid(1000, "c0ffee"))).await, Finding::Evidence(Outcome::Settled { .. })));
-    let open = |mark: Json| {
-        ok(json!({"id": "pi_1", "amount": 1000, "amount_capturable": 1000, "currency": "usd", "amount_received": 0,
-            "status": "requires_capture", "latest_charge": "ch_1", "metadata": {"tillway_capture": mark}}))
-    };
-    assert_eq!(find(open(json!(null))).await, Finding::NotThere);
-    assert_eq!(find(open(json!("other"))).await, Finding::Replay);
-    assert!(matches!(find(ok(paid(700, "other"))).await, Finding::Evidence(Outcome::Disagrees { .. })));
+    assert!(
+        body.starts_with("payment_intent=pi_1&amount=500&metadata") && !body.contains("reason"),
+        "{body}"
+    );
 }
 
 #[tokio::test]
@@ -360,77 +318,16 @@ async fn a_read_tells_everything_around_a_payment() {
     for part in ["Captured", "ReviewClosed", "Refund {", "Dispute {"] {
         assert!(told.contains(part), "{part} in {told}");
     }
-    let run = Run::new("stripe.read_payment", Value::map([("payment", Value::text("pi_1"))]), [error(500, "x")]);
+    let run =
+        Run::new("stripe.read_payment", Value::map([("payment", Value::text("pi_1"))]), [error(500, "x")]);
     assert!(matches!(run.call().await, Outcome::NotDone { why: NotDone::Unavailable, .. }));
-}
-
-#[tokio::test]
-async fn a_sweep_reads_every_group_of_types_to_its_end() {
-    let event = |n: i64| json!({"id": format!("evt_{n}"), "type": "charge.succeeded", "created": n,
-        "data": {"object": {"id": "ch_1", "payment_intent": "pi_1"}}});
-    let answers = [
-        ok(json!({"data": [event(9), event(8)], "has_more": true})),
-        ok(json!({"data": [event(7)], "has_more": false})),
-        ok(json!({"data": [], "has_more": false})),
-    ];
-    let run = Run::new("stripe.create_payment", create_params(), answers);
-    let mut cursor: Option<String> = None;
-    let mut ids = Vec::new();
-    for _ in 0..3 {
-        let page = run.go(async |c| Stripe.sweep(c, Timestamp::from_unix(5), cursor.as_deref()).await).await.unwrap();
-        ids.extend(page.events.iter().map(|e| (e.event_id.clone(), e.group.clone())));
-        cursor = page.next;
-    }
-    assert_eq!(cursor, None);
-    assert_eq!(ids.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["evt_8", "evt_9", "evt_7"]);
-    assert!(ids.iter().all(|(_, group)| group == "pi_1"));
-    let seen = run.http.seen.lock().unwrap();
-    assert!(seen[0].query().starts_with("created%5Bgte%5D=5&types%5B0%5D=charge.captured"));
-    assert!(seen[1].query().ends_with("starting_after=evt_8"), "{}", seen[1].query());
-    assert!(seen[2].query().contains("types%5B0%5D=refund.failed"), "{}", seen[2].query());
-}
-
-#[tokio::test]
-async fn an_object_is_followed_to_its_payment() {
-    let dispute = json!({"id": "dp_1", "amount": 1000, "currency": "usd", "payment_intent": "pi_1",
-        "status": "needs_response", "balance_transactions": []});
-    let run = Run::new("stripe.create_payment", create_params(), [ok(dispute.clone()), ok(created())]);
-    let found = run.go(async |c| Stripe.resolve(c, "dp_1").await).await.unwrap();
-    let Some((owner, observation)) = found else { panic!() };
-    assert_eq!((owner, observation.facts.len()), (Owner::Order { id: "A-1".into() }, 2));
-    let foreign = json!({"id": "pi_1", "amount": 1, "currency": "usd", "status": "processing"});
-    let run = Run::new("stripe.create_payment", create_params(), [ok(dispute), ok(foreign)]);
-    assert!(run.go(async |c| Stripe.resolve(c, "dp_1").await).await.unwrap().is_none());
-    let run = Run::new("stripe.create_payment", create_params(), []);
-    assert!(run.go(async |c| Stripe.resolve(c, "cus_1/../x").await).await.unwrap().is_none());
-}
-
-#[test]
-fn what_cannot_go_over_the_wire_is_rejected_by_field() {
-    let reject = |action: &str, params: Value| {
-        let rejected = Stripe.prepare(&connection(), action, &CommandId::new("c"), &params).unwrap_err();
-        (rejected.code, rejected.field)
-    };
-    let base = || [("amount", usd(1)), ("order_id", Value::text("A-1"))];
-    let with = |name, value| Value::map(base().into_iter().chain([(name, value)]));
-    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-    let long = Value::map([("note", Value::text("x".repeat(501)))]);
-    assert_eq!(reject("stripe.create_payment", with("metadata", long)), pair("metadata_value_too_long", "metadata.note"));
-    let key = Value::map([("a[b]", Value::text("x"))]);
-    assert_eq!(reject("stripe.create_payment", with("metadata", key)), pair("metadata_key_invalid", "metadata.a[b]"));
-    assert_eq!(reject("stripe.create_payment", with("amount", usd(0))), pair("amount_not_positive", "amount"));
-    assert_eq!(reject("stripe.create_payment", with("capture", Value::text("later"))), pair("capture_unknown", "capture"));
-    assert_eq!(reject("stripe.create_payment", Value::map([("amount", usd(1))])), pair("parameter_missing", "order_id"));
-    let path = Value::map([("payment", Value::text("pi_1/capture")), ("amount", usd(1))]);
-    assert_eq!(reject("stripe.capture", path), pair("id_malformed", "payment"));
-    assert_eq!(reject("stripe.ensure_customer", Value::map([])), pair("parameter_missing", "email"));
-    assert_eq!(reject("stripe.nothing", Value::Null), pair("action_unknown", "do"));
 }
 
 #[test]
 fn prepared_bytes_hold_no_credentials_and_summaries_nothing_personal() {
-    let prepared =
-        Stripe.prepare(&connection(), "stripe.create_payment", &CommandId::new("c"), &create_params()).unwrap();
+    let prepared = Stripe
+        .prepare(&connection(), "stripe.create_payment", &CommandId::new("c"), &create_params())
+        .unwrap();
     assert_eq!(prepared.summary, "POST /v1/payment_intents 10.99 USD");
     assert!(!format!("{prepared:?}").contains("CANARY"));
     assert!(!String::from_utf8(prepared.bytes).unwrap().contains("sk_test"));

@@ -191,11 +191,15 @@ mod tests {
 
     #[test]
     fn authentic_events_of_unknown_shape_get_in_and_other_json_does_not() {
-        let thin = json!({"id": "evt_2", "object": "v2.core.event", "type": "v1.billing.meter.no_meter_found",
+        let thin =
+            json!({"id": "evt_2", "object": "v2.core.event", "type": "v1.billing.meter.no_meter_found",
             "created": "2026-11-21T08:00:00.000Z"})
-        .to_string();
+            .to_string();
         let verified = run(Some(&signed("whsec_a", 7, &thin)), &["whsec_a"], 7, thin.as_bytes()).unwrap();
-        assert_eq!((verified.group.as_str(), verified.created_at.unwrap().day().as_str()), ("evt_2", "2026-11-21"));
+        assert_eq!(
+            (verified.group.as_str(), verified.created_at.unwrap().day().as_str()),
+            ("evt_2", "2026-11-21")
+        );
         for bad in ["[]", "1", "{"] {
             let header = signed("whsec_a", 7, bad);
             assert_eq!(run(Some(&header), &["whsec_a"], 7, bad.as_bytes()).err(), Some(EdgeFault::Malformed));

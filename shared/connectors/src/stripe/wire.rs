@@ -100,7 +100,11 @@ pub(super) const ORIGIN: &str = "tillway";
 pub(super) fn money(connection: &Connection, object: &Value, name: &str) -> Result<Money, Fault> {
     let amount = signed(connection, object, name)?;
     if amount.minor < 0 {
-        return Err(Fault::new("amount_negative", name, "Stripe gives this amount as a negative number; look there"));
+        return Err(Fault::new(
+            "amount_negative",
+            name,
+            "Stripe gives this amount as a negative number; look there",
+        ));
     }
     Ok(amount)
 }
@@ -111,9 +115,8 @@ pub(super) fn money(connection: &Connection, object: &Value, name: &str) -> Resu
 /// As [`money`], negative numbers aside.
 pub(super) fn signed(connection: &Connection, object: &Value, name: &str) -> Result<Money, Fault> {
     let missing = |field: &str| Fault::new("amount_missing", field, "expected a whole number of minor units");
-    let code = text(object, "currency").ok_or_else(|| {
-        Fault::new("currency_unknown", "currency", "the object names no currency")
-    })?;
+    let code = text(object, "currency")
+        .ok_or_else(|| Fault::new("currency_unknown", "currency", "the object names no currency"))?;
     currency::from_wire(connection, code, int(object, name).ok_or_else(|| missing(name))?, name)
 }
 

@@ -90,8 +90,7 @@ static PAYMENT: Schema = Schema {
     ],
 };
 
-static CUSTOMER: Schema =
-    Schema { name: "customer", fields: &[text("id", "the gateway's customer id")] };
+static CUSTOMER: Schema = Schema { name: "customer", fields: &[text("id", "the gateway's customer id")] };
 
 static STATUS: Schema = Schema {
     name: "status",
@@ -147,10 +146,7 @@ pub static BASE: Schema = Schema {
 
 static ATTEMPT: Schema = Schema {
     name: "attempt",
-    fields: &[
-        text("token", "payment token").required(),
-        field("n", Type::Int, "from 1").required(),
-    ],
+    fields: &[text("token", "payment token").required(), field("n", Type::Int, "from 1").required()],
 };
 static AUTHORIZATION: Schema = Schema {
     name: "authorization",
@@ -160,7 +156,8 @@ static AUTHORIZATION: Schema = Schema {
         money("amount", "reserved").required(),
         money("captured", "taken").required(),
         money("uncaptured", "still reserved").required(),
-        money("due", "still reserved and owed: what the order's total does not cover is left to lapse").required(),
+        money("due", "still reserved and owed: what the order's total does not cover is left to lapse")
+            .required(),
         field("expires_at", Type::Time, "when it runs out"),
         text("ended", "released, expired, voided, or empty"),
     ],
@@ -235,7 +232,8 @@ static TOTAL_CHANGE: Schema = Schema {
         money("before", "total before").required(),
         money("after", "total after").required(),
         flag("lowered", "after is less"),
-        money("refundable", "captured above the new total and not returned yet, at most the difference").required(),
+        money("refundable", "captured above the new total and not returned yet, at most the difference")
+            .required(),
     ],
 };
 static ACTION: Schema = Schema {
@@ -419,7 +417,11 @@ impl OrderState {
         for (payment, p) in &self.payments {
             for (id, charge) in &p.charges {
                 let currency = charge.authorized.currency;
-                let open = if charge.ended.is_none() { charge.authorized.minor.saturating_sub(charge.captured) } else { 0 };
+                let open = if charge.ended.is_none() {
+                    charge.authorized.minor.saturating_sub(charge.captured)
+                } else {
+                    0
+                };
                 let ended = match charge.ended {
                     None => "",
                     Some(AuthorizationEnd::Released) => "released",

@@ -37,7 +37,12 @@ pub struct LogNotify;
 #[async_trait]
 impl Notify for LogNotify {
     async fn notify(&self, notice: Notice) -> Result<(), NotifyError> {
-        tracing::info!(code = "notice", audience = notice.audience, id = notice.id, "notice not sent: no channel configured");
+        tracing::info!(
+            code = "notice",
+            audience = notice.audience,
+            id = notice.id,
+            "notice not sent: no channel configured"
+        );
         Ok(())
     }
 }

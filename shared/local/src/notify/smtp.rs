@@ -116,7 +116,8 @@ impl SmtpNotify {
             .header(ContentType::TEXT_PLAIN);
         if notice.audience == CUSTOMER {
             let to = notice.to.as_deref().ok_or_else(|| refused("the notice has no address"))?;
-            builder = builder.to(to.parse().map_err(|_| refused("the customer's e-mail address is malformed"))?);
+            builder =
+                builder.to(to.parse().map_err(|_| refused("the customer's e-mail address is malformed"))?);
         } else {
             for to in &self.staff {
                 builder = builder.to(to.clone());
@@ -130,9 +131,11 @@ impl SmtpNotify {
 
     async fn credentials(&self) -> Result<Option<Credentials>, NotifyError> {
         match self.secrets.secrets(&self.settings.connection, false).await {
-            Ok(secrets) => Ok(secrets.newest("username").zip(secrets.newest("password")).map(|(name, password)| {
-                Credentials::new(name.expose().to_owned(), password.expose().to_owned())
-            })),
+            Ok(secrets) => {
+                Ok(secrets.newest("username").zip(secrets.newest("password")).map(|(name, password)| {
+                    Credentials::new(name.expose().to_owned(), password.expose().to_owned())
+                }))
+            }
             Err(SecretError::Missing(_)) => Ok(None),
             Err(error) => Err(NotifyError::NotSent(error.to_string())),
         }
@@ -143,7 +146,8 @@ impl SmtpNotify {
         let hello = ClientId::default();
         let from_start = self.tls.clone().filter(|_| self.settings.tls == SmtpTls::Tls);
         let server = (self.settings.host.as_str(), self.settings.port);
-        let mut connection = AsyncSmtpConnection::connect_tokio1(server, None, &hello, from_start, None).await?;
+        let mut connection =
+            AsyncSmtpConnection::connect_tokio1(server, None, &hello, from_start, None).await?;
         if self.settings.tls == SmtpTls::StartTls
             && let Some(tls) = self.tls.clone()
         {
@@ -166,7 +170,8 @@ impl Notify for SmtpNotify {
             .map_err(|_| NotifyError::NotSent("the mail server did not answer in time".into()))?
             .map_err(|error| NotifyError::NotSent(told(&error)))?;
         let bytes = message.formatted();
-        let sending = tokio::time::timeout(self.settings.limit, connection.send(message.envelope(), &bytes)).await;
+        let sending =
+            tokio::time::timeout(self.settings.limit, connection.send(message.envelope(), &bytes)).await;
         match sending {
             Ok(Ok(_accepted)) => {
                 // Accepted is accepted, whatever the farewell brings.
@@ -189,7 +194,9 @@ fn told(error: &SmtpError) -> String {
         Some(code) => format!("the mail server answered {code}"),
         None if error.is_tls() => "the mail server's certificate or encryption was not accepted".into(),
         None if error.is_response() => "the mail server's answer cannot be read".into(),
-        None if error.is_client() => "the mail server lacks what is needed (STARTTLS, login or UTF-8 addresses)".into(),
+        None if error.is_client() => {
+            "the mail server lacks what is needed (STARTTLS, login or UTF-8 addresses)".into()
+        }
         None => "the connection to the mail server failed".into(),
     }
 }
@@ -276,7 +283,8 @@ mod tests {
 
     fn secrets() -> Arc<dyn SecretSource> {
         let variables = [("USERNAME", "me"), ("PASSWORD", "canary")];
-        let variables = variables.map(|(name, value)| (format!("TILLWAY_SECRET__SMTP__{name}"), value.to_owned()));
+        let variables =
+            variables.map(|(name, value)| (format!("TILLWAY_SECRET__SMTP__{name}"), value.to_owned()));
         Arc::new(FileSecrets::new("/nonexistent", variables).unwrap())
     }
 
@@ -304,7 +312,9 @@ mod tests {
         assert!(said.contains("AUTH PLAIN") && said.contains("MAIL FROM:<orders@shop.example>"), "{said}");
         assert_eq!(said.matches("RCPT TO:").count(), 1);
         assert!(said.contains("RCPT TO:<jane@example.com>"), "{said}");
-        assert!(said.contains(&format!("Message-ID: <{}@shop.example>", digest(&["notice", "order-1/refunded"]))));
+        assert!(
+            said.contains(&format!("Message-ID: <{}@shop.example>", digest(&["notice", "order-1/refunded"])))
+        );
         assert!(!said.contains("\nBcc:"), "a header was smuggled in: {said}");
         assert!(said.contains("\n..\n"), "the message ended early: {said}");
     }
@@ -314,7 +324,10 @@ mod tests {
         let (outcome, said) = send(Script::default(), notice("staff", None)).await;
         assert_eq!(outcome, Ok(()));
         let said = said.join("\n");
-        assert!(said.contains("RCPT TO:<ops@shop.example>") && said.contains("RCPT TO:<two@shop.example>"), "{said}");
+        assert!(
+            said.contains("RCPT TO:<ops@shop.example>") && said.contains("RCPT TO:<two@shop.example>"),
+            "{said}"
+        );
     }
 
     #[tokio::test]
@@ -324,9 +337,15 @@ mod tests {
         let (outcome, _) = send(login, to()).await;
         assert_eq!(outcome, Err(NotifyError::NotSent("the mail server answered 535".into())));
         let nobody = Script { rcpt: Some("550 no jane@example.com here"), ..Script::default() };
-        assert_eq!(send(nobody, to()).await.0, Err(NotifyError::Refused("the mail server answered 550".into())));
+        assert_eq!(
+            send(nobody, to()).await.0,
+            Err(NotifyError::Refused("the mail server answered 550".into()))
+        );
         let later = Script { done: Some("451 later"), ..Script::default() };
-        assert_eq!(send(later, to()).await.0, Err(NotifyError::NotSent("the mail server answered 451".into())));
+        assert_eq!(
+            send(later, to()).await.0,
+            Err(NotifyError::NotSent("the mail server answered 451".into()))
+        );
         let silent = Script { done: Some(""), ..Script::default() };
         assert!(matches!(send(silent, to()).await.0, Err(NotifyError::Unknown(_))));
     }

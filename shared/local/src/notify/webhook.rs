@@ -34,8 +34,11 @@ impl Notify for WebhookNotify {
         if notice.audience == CUSTOMER {
             return Err(NotifyError::Refused("a chat webhook is for staff, not for customers".into()));
         }
-        let secrets =
-            self.secrets.secrets(&self.connection, false).await.map_err(|e| NotifyError::NotSent(e.to_string()))?;
+        let secrets = self
+            .secrets
+            .secrets(&self.connection, false)
+            .await
+            .map_err(|e| NotifyError::NotSent(e.to_string()))?;
         let Some(url) = secrets.newest(URL) else {
             return Err(NotifyError::NotSent(format!("secret {}.{URL} is missing", self.connection)));
         };
@@ -44,7 +47,9 @@ impl Notify for WebhookNotify {
         let request = Request::new(Method::Post, url.expose()).with_body("application/json", body);
         match self.http.send(request, LIMIT).await {
             Ok(answer) if answer.is_success() => Ok(()),
-            Ok(answer) if answer.status == 429 => Err(NotifyError::NotSent("the webhook answered 429".into())),
+            Ok(answer) if answer.status == 429 => {
+                Err(NotifyError::NotSent("the webhook answered 429".into()))
+            }
             Ok(answer) if matches!(answer.status, 408 | 500..=599) => {
                 Err(NotifyError::Unknown(format!("the webhook answered {}", answer.status)))
             }
@@ -82,7 +87,8 @@ mod tests {
 
     async fn post(answer: Result<u16, HttpError>, audience: &str) -> (Result<(), NotifyError>, Vec<Request>) {
         let http = Arc::new(Answers(answer, Mutex::new(Vec::new())));
-        let url = ("TILLWAY_SECRET__SLACK__WEBHOOK_URL".to_owned(), "https://hooks.example/T/canary".to_owned());
+        let url =
+            ("TILLWAY_SECRET__SLACK__WEBHOOK_URL".to_owned(), "https://hooks.example/T/canary".to_owned());
         let secrets = FileSecrets::new("/nonexistent", [url]).unwrap();
         let way = WebhookNotify::new(http.clone(), Arc::new(secrets), "slack");
         let notice = Notice {

@@ -17,12 +17,19 @@ struct Echo {
 
 #[async_trait]
 impl Front for Echo {
-    async fn webhook(&self, connection: &str, topic: &str, headers: Vec<(String, String)>, body: &[u8]) -> Answer {
+    async fn webhook(
+        &self,
+        connection: &str,
+        topic: &str,
+        headers: Vec<(String, String)>,
+        body: &[u8],
+    ) -> Answer {
         if topic == "slow" {
             self.entered.notify_one();
             self.go.notified().await;
         }
-        let signature = headers.iter().find(|(name, _)| name == "x-signature").map(|(_, value)| value.clone());
+        let signature =
+            headers.iter().find(|(name, _)| name == "x-signature").map(|(_, value)| value.clone());
         let body = serde_json::json!({
             "connection": connection, "topic": topic, "signature": signature,
             "length": body.len(), "text": String::from_utf8_lossy(body.get(..20).unwrap_or(body)),
@@ -68,8 +75,10 @@ impl Client {
     }
     async fn post(&mut self, path: &str, body: &str) -> Heard {
         let length = body.len();
-        self.say(&format!("POST {path} HTTP/1.1\r\nHost: h\r\nX-Signature: s=1\r\nContent-Length: {length}\r\n\r\n{body}"))
-            .await;
+        self.say(&format!(
+            "POST {path} HTTP/1.1\r\nHost: h\r\nX-Signature: s=1\r\nContent-Length: {length}\r\n\r\n{body}"
+        ))
+        .await;
         self.hear().await
     }
     /// Reads one answer.
@@ -84,8 +93,11 @@ impl Client {
             }
         };
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_ascii_lowercase();
-        let length: usize =
-            head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok()).unwrap_or(0);
+        let length: usize = head
+            .split("content-length: ")
+            .nth(1)
+            .and_then(|rest| rest.lines().next()?.parse().ok())
+            .unwrap_or(0);
         while bytes.len() < end + length {
             assert_ne!(self.0.read_buf(&mut bytes).await.unwrap(), 0);
         }
@@ -128,7 +140,9 @@ async fn a_webhook_arrives_byte_for_byte_and_the_connection_stays() {
 async fn other_addresses_and_methods_are_told_so() {
     let running = start(Limits::default()).await;
     let mut client = Client::to(&running).await;
-    for path in ["/", "/webhooks", "/webhooks/a", "/webhooks/a/", "/webhooks/a/b/c", "/webhooks/a/%2e", "/healthz/x"] {
+    for path in
+        ["/", "/webhooks", "/webhooks/a", "/webhooks/a/", "/webhooks/a/b/c", "/webhooks/a/%2e", "/healthz/x"]
+    {
         let heard = client.post(path, "").await;
         assert_eq!((heard.status, &heard.body["error"]["code"]), (404, &"not_found".into()), "{path}");
     }
@@ -183,7 +197,11 @@ async fn too_many_at_work_are_turned_away() {
     assert_eq!(client.hear().await.status, 200, "health is answered however busy it is");
     running.echo.go.notify_one();
     assert_eq!(slow.hear().await.status, 202);
-    assert_eq!(client.post("/webhooks/a/b", "x").await.status, 202, "the connection was kept and there is room");
+    assert_eq!(
+        client.post("/webhooks/a/b", "x").await.status,
+        202,
+        "the connection was kept and there is room"
+    );
 }
 
 #[tokio::test]

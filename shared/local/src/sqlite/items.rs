@@ -46,7 +46,10 @@ impl SqliteStore {
     }
 
     /// Reads where it is asked for: right for reads of microseconds.
-    fn read_here<T>(&self, work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>) -> Result<T, StoreError> {
+    fn read_here<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, StoreError> {
         self.shared.readers.read(work).map_err(|e| StoreError::Unavailable(e.to_string()))
     }
 
@@ -73,8 +76,8 @@ impl Store for SqliteStore {
             return Err(StoreError::Invalid(format!("{} keys in one get, at most {MAX_GET}", keys.len())));
         }
         self.read_here(|connection| {
-            let mut select =
-                connection.prepare_cached(&format!("SELECT {COLUMNS} FROM items WHERE pk = ?1 AND sk = ?2"))?;
+            let mut select = connection
+                .prepare_cached(&format!("SELECT {COLUMNS} FROM items WHERE pk = ?1 AND sk = ?2"))?;
             keys.iter().map(|key| select.query_row([&key.pk, &key.sk], item).optional()).collect()
         })
     }
@@ -88,7 +91,13 @@ impl Store for SqliteStore {
         }
     }
 
-    async fn query(&self, pk: &str, prefix: &str, after: Option<&str>, limit: usize) -> Result<ItemPage, StoreError> {
+    async fn query(
+        &self,
+        pk: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<ItemPage, StoreError> {
         // One bound only, so that the index is entered at the right place.
         let (comparison, from) = match after {
             Some(after) if after >= prefix => (">", after),
@@ -162,8 +171,9 @@ impl Store for SqliteStore {
         let mut items = self
             .read_aside(move |connection| {
                 let bound = if after.is_some() { "WHERE (pk, sk) > (?2, ?3)" } else { "" };
-                let mut select = connection
-                    .prepare_cached(&format!("SELECT {COLUMNS} FROM items {bound} ORDER BY pk, sk LIMIT ?1"))?;
+                let mut select = connection.prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM items {bound} ORDER BY pk, sk LIMIT ?1"
+                ))?;
                 match &after {
                     Some([pk, sk]) => select.query_map(params![limit_of(limit), pk, sk], item)?.collect(),
                     None => select.query_map(params![limit_of(limit)], item)?.collect(),
@@ -233,7 +243,9 @@ pub(super) fn transact(connection: &Connection, writes: &[Write]) -> Result<Repl
             let (Write::Put(_, guard) | Write::Delete(_, guard) | Write::Check(_, guard)) = write;
             let holds = match guard {
                 Guard::Absent => rev.is_none(),
-                Guard::Rev(expected) => rev.is_some_and(|rev| u64::try_from(rev).is_ok_and(|r| r == *expected)),
+                Guard::Rev(expected) => {
+                    rev.is_some_and(|rev| u64::try_from(rev).is_ok_and(|r| r == *expected))
+                }
                 Guard::Any => true,
             };
             if !holds {

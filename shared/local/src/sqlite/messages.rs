@@ -92,7 +92,12 @@ impl Queue for SqliteQueue {
         }
     }
 
-    async fn receive(&self, queue: &str, max: usize, visibility: Millis) -> Result<Vec<InMessage>, QueueError> {
+    async fn receive(
+        &self,
+        queue: &str,
+        max: usize,
+        visibility: Millis,
+    ) -> Result<Vec<InMessage>, QueueError> {
         let max = max.clamp(1, MAX_BATCH);
         match self.ask(Request::Receive { queue: queue.to_owned(), max, visibility }).await? {
             Reply::Messages(messages) => Ok(messages),
@@ -133,7 +138,10 @@ fn check(queue: &str, messages: &[OutMessage]) -> Result<(), QueueError> {
     }
     for (place, message) in messages.iter().enumerate() {
         if message.body.len() > MAX_MESSAGE {
-            return refuse(format!("message {place} has {} bytes, at most {MAX_MESSAGE}", message.body.len()));
+            return refuse(format!(
+                "message {place} has {} bytes, at most {MAX_MESSAGE}",
+                message.body.len()
+            ));
         }
         if is_fifo(queue) && message.group.is_none() {
             return refuse(format!("message {place} has no group, and {queue} is a FIFO queue"));
@@ -191,11 +199,19 @@ impl Desk<'_> {
         Ok(Reply::Accepted(accepted))
     }
 
-    fn insert(&mut self, id: i64, queue: &str, fifo: bool, message: &OutMessage) -> Result<(), rusqlite::Error> {
+    fn insert(
+        &mut self,
+        id: i64,
+        queue: &str,
+        fifo: bool,
+        message: &OutMessage,
+    ) -> Result<(), rusqlite::Error> {
         let delay = Millis(message.delay.0.max(0));
         let group = message.group.as_deref().filter(|_| fifo);
         self.connection
-            .prepare_cached("INSERT INTO messages (queue, fifo, grp, visible_at, body) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .prepare_cached(
+                "INSERT INTO messages (queue, fifo, grp, visible_at, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
             .execute(params![id, fifo, group, (self.now + delay).0, message.body])?;
         if let Some(group) = group {
             self.connection
@@ -239,7 +255,12 @@ impl Desk<'_> {
         Ok(())
     }
 
-    pub(super) fn receive(&mut self, queue: &str, max: usize, visibility: Millis) -> Result<Reply, rusqlite::Error> {
+    pub(super) fn receive(
+        &mut self,
+        queue: &str,
+        max: usize,
+        visibility: Millis,
+    ) -> Result<Reply, rusqlite::Error> {
         let Some(id) = self.known_queue_id(queue)? else { return Ok(Reply::Messages(Vec::new())) };
         let until = self.now + Millis(visibility.0.max(0));
         let out = if is_fifo(queue) {
@@ -291,11 +312,15 @@ impl Desk<'_> {
         until: Timestamp,
     ) -> Result<Vec<InMessage>, rusqlite::Error> {
         self.connection
-            .prepare_cached("UPDATE groups SET ready_at = 0 WHERE queue = ?1 AND ready_at > 0 AND ready_at <= ?2")?
+            .prepare_cached(
+                "UPDATE groups SET ready_at = 0 WHERE queue = ?1 AND ready_at > 0 AND ready_at <= ?2",
+            )?
             .execute([id, self.now.0])?;
         let groups: Vec<String> = self
             .connection
-            .prepare_cached("SELECT grp FROM groups WHERE queue = ?1 AND ready_at = 0 ORDER BY head LIMIT ?2")?
+            .prepare_cached(
+                "SELECT grp FROM groups WHERE queue = ?1 AND ready_at = 0 ORDER BY head LIMIT ?2",
+            )?
             .query_map(params![id, i64::try_from(max).unwrap_or(1)], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
         let mut out = Vec::new();
@@ -367,7 +392,9 @@ impl Desk<'_> {
         for receipt in receipts {
             let removed: Option<Option<String>> = self
                 .connection
-                .prepare_cached("DELETE FROM messages WHERE id = ?1 AND queue = ?2 AND receives = ?3 RETURNING grp")?
+                .prepare_cached(
+                    "DELETE FROM messages WHERE id = ?1 AND queue = ?2 AND receives = ?3 RETURNING grp",
+                )?
                 .query_row(params![receipt.id, id, receipt.receives], |row| row.get(0))
                 .optional()?;
             if let Some(group) = removed {
@@ -383,7 +410,12 @@ impl Desk<'_> {
         Ok(Reply::Done)
     }
 
-    pub(super) fn release(&mut self, queue: &str, receipt: Receipt, delay: Millis) -> Result<Reply, rusqlite::Error> {
+    pub(super) fn release(
+        &mut self,
+        queue: &str,
+        receipt: Receipt,
+        delay: Millis,
+    ) -> Result<Reply, rusqlite::Error> {
         let Some(id) = self.known_queue_id(queue)? else { return Ok(Reply::Done) };
         let delay = Millis(delay.0.max(0));
         let given_back: Option<Option<String>> = self

@@ -52,7 +52,9 @@ pub enum OpenError {
     #[error("the database needs write-ahead logging but got journal mode {0}; put it on a local disk")]
     NoWal(String),
     /// Written by a newer Tillway.
-    #[error("the database has schema version {file}, this program knows up to {known}; run the newer Tillway that wrote it")]
+    #[error(
+        "the database has schema version {file}, this program knows up to {known}; run the newer Tillway that wrote it"
+    )]
     Newer {
         /// Version of the file.
         file: i64,
@@ -84,7 +86,12 @@ impl Options {
     /// The defaults under a clock.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, max_receives: DEFAULT_MAX_RECEIVES, max_receives_of: BTreeMap::new(), quick_check: false }
+        Self {
+            clock,
+            max_receives: DEFAULT_MAX_RECEIVES,
+            max_receives_of: BTreeMap::new(),
+            quick_check: false,
+        }
     }
 }
 
@@ -152,7 +159,10 @@ struct Readers {
 }
 
 impl Readers {
-    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>) -> Result<T, rusqlite::Error> {
+    fn read<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, rusqlite::Error> {
         let pooled = lock(&self.idle).pop();
         let connection = match pooled {
             Some(connection) => connection,

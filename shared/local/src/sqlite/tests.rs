@@ -141,7 +141,10 @@ async fn acknowledged_writes_survive_a_cut_at_any_moment() {
         for keys in expected.chunks(40) {
             let keys: Vec<Key> =
                 keys.iter().flat_map(|sk| [Key::new("p", sk), Key::new("p", format!("twin-{sk}"))]).collect();
-            assert!(copied.get(&keys).await.unwrap().iter().all(Option::is_some), "cut {cut}: a write is lost");
+            assert!(
+                copied.get(&keys).await.unwrap().iter().all(Option::is_some),
+                "cut {cut}: a write is lost"
+            );
         }
         let mut after = None;
         loop {
@@ -173,7 +176,8 @@ async fn a_reopened_file_holds_everything() {
         let taken = database.queue().receive("q.fifo", 1, Millis::secs(60)).await.unwrap();
         database.queue().delete("q.fifo", vec![taken[0].receipt.clone()]).await.unwrap();
     }
-    let database = Database::open(&path, Options { quick_check: true, ..Options::new(hand_clock()) }).unwrap();
+    let database =
+        Database::open(&path, Options { quick_check: true, ..Options::new(hand_clock()) }).unwrap();
     assert_eq!(database.store().transact(vec![put("a", Guard::Absent)]).await, Err(StoreError::Conflict(0)));
     assert_eq!(database.queue().depth("q.fifo").await.unwrap(), 1);
     let taken = database.queue().receive("q.fifo", 10, Millis::secs(60)).await.unwrap();
@@ -192,7 +196,11 @@ async fn two_processes_may_share_the_file() {
     assert_eq!(answers.iter().filter(|a| a.is_ok()).count(), 1, "{answers:?}");
     one.queue().send("q.fifo", vec![message("g", "1"), message("g", "2")]).await.unwrap();
     assert_eq!(two.queue().receive("q.fifo", 1, Millis::secs(60)).await.unwrap().len(), 1);
-    assert_eq!(one.queue().receive("q.fifo", 1, Millis::secs(60)).await.unwrap().len(), 0, "the group is held");
+    assert_eq!(
+        one.queue().receive("q.fifo", 1, Millis::secs(60)).await.unwrap().len(),
+        0,
+        "the group is held"
+    );
     assert_eq!(one.queue().depth("q.fifo").await.unwrap(), 2);
 }
 
@@ -250,7 +258,10 @@ async fn expired_items_are_purged_and_no_others() {
         let item = NewItem { key: Key::new("p", sk), body: Vec::new(), due: None, list: None, expires };
         Write::Put(item, Guard::Any)
     };
-    store.transact(vec![expiring("a", 1), expiring("b", 2), expiring("c", 9), put("d", Guard::Any)]).await.unwrap();
+    store
+        .transact(vec![expiring("a", 1), expiring("b", 2), expiring("c", 9), put("d", Guard::Any)])
+        .await
+        .unwrap();
     assert_eq!(store.purge_expired(Timestamp(5), 1).await, Ok(1));
     assert_eq!(store.purge_expired(Timestamp(5), 10).await, Ok(1));
     assert_eq!(store.purge_expired(Timestamp(5), 10).await, Ok(0));

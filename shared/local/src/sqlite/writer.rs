@@ -47,7 +47,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, options: Options, wakers: Arc<Wakers>) -> std::io::Result<Self> {
+    pub(super) fn start(
+        connection: Connection,
+        options: Options,
+        wakers: Arc<Wakers>,
+    ) -> std::io::Result<Self> {
         let (jobs, inbox) = mpsc::channel(WAITING);
         let mut desk = Desk { connection, options, wakers, batch: Batch::default() };
         std::thread::Builder::new().name("tillway-writer".into()).spawn(move || desk.run(inbox))?;
@@ -102,7 +106,9 @@ impl Desk {
             }
             // One request met an error of SQLite's own (a disk nearly full, a text it cannot hold): each is
             // tried alone, so that one bad request does not fail its neighbours.
-            Err(Failure::Request(_)) if jobs.len() > 1 => jobs.into_iter().for_each(|job| self.serve(vec![job])),
+            Err(Failure::Request(_)) if jobs.len() > 1 => {
+                jobs.into_iter().for_each(|job| self.serve(vec![job]))
+            }
             Err(Failure::Request(error) | Failure::Transaction(error)) => {
                 tracing::error!(code = "sqlite_write", error = %error, requests = jobs.len(), "write failed");
                 for job in jobs {
@@ -113,7 +119,10 @@ impl Desk {
     }
 
     fn commit(&mut self, jobs: &[Job]) -> Result<Vec<Reply>, Failure> {
-        self.connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut s| s.execute([])).map_err(Failure::Transaction)?;
+        self.connection
+            .prepare_cached("BEGIN IMMEDIATE")
+            .and_then(|mut s| s.execute([]))
+            .map_err(Failure::Transaction)?;
         let outcome = self.apply_all(jobs);
         let outcome = outcome.and_then(|replies| {
             let mut commit = self.connection.prepare_cached("COMMIT").map_err(Failure::Transaction)?;
@@ -150,7 +159,9 @@ impl Desk {
         };
         match request {
             Request::Transact(writes) => items::transact(&self.connection, writes),
-            Request::PurgeExpired { before, limit } => items::purge_expired(&self.connection, *before, *limit),
+            Request::PurgeExpired { before, limit } => {
+                items::purge_expired(&self.connection, *before, *limit)
+            }
             Request::Send { queue, messages } => desk.send(queue, messages),
             Request::Receive { queue, max, visibility } => desk.receive(queue, *max, *visibility),
             Request::Delete { queue, receipts } => desk.delete(queue, receipts),

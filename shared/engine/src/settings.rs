@@ -1,0 +1,268 @@
+//! The configuration file: connections, pairs and how people are told. Texts in, problems with file and line out.
+//!
+//! ```yaml
+//! production: false
+//! connections:
+//!   shop:        { system: clarity, base_url: https://shop.example.com/api/v1 }
+//!   stripe-main: { system: stripe }
+//! pairs:
+//!   main: { flow: stripe-clarity, shop: shop, gateway: stripe-main, initiates: tillway, capture: authorization }
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tillway_connectors::{Connection, Connector};
+use tillway_core::bundle::{Bundle, Source};
+use tillway_core::check::{Problem, did_you_mean, sorted};
+use tillway_core::ids::ConnectionName;
+use tillway_core::state::view::PAIR_OPTIONS;
+use tillway_core::time::Millis;
+use tillway_core::yaml::{self, Node};
+
+use crate::config::{Config, Pair, Times};
+use crate::vocabulary::vocabulary;
+
+/// What the file says beside the engine's own configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// `notify.*`, `alerts.*`, dotted.
+    pub people: BTreeMap<String, String>,
+    /// How often each connection is swept.
+    pub sweep_every: Option<Millis>,
+}
+
+const TOP: [&str; 6] = ["production", "connections", "pairs", "people", "sweep_every", "times"];
+
+/// Reads a configuration file and checks it with the flows it uses.
+///
+/// # Errors
+/// Every problem found, in order.
+pub fn load(
+    file: &str,
+    text: &str,
+    templates: &[Source],
+    overrides: &[Source],
+    notices: BTreeMap<String, String>,
+) -> Result<(Config, Extras), Vec<Problem>> {
+    let root = yaml::parse(file, text)?;
+    let mut problems = Vec::new();
+    let connectors = tillway_connectors::registry();
+    let bundle = Bundle::load(templates, overrides, &vocabulary(&connectors)).unwrap_or_else(|found| {
+        problems.extend(found);
+        Bundle::default()
+    });
+    root.only_keys(&TOP, &mut problems);
+    let production = root.get("production").is_some_and(|n| n.flag(&mut problems));
+    let connections = read_connections(&root, production, &connectors, &mut problems);
+    let pairs = read_pairs(&root, &connections, &bundle, &mut problems);
+    let mut times = Times::default();
+    read_times(&root, &mut times, &mut problems);
+    let mut extras = Extras::default();
+    if let Some(node) = root.get("people") {
+        flatten(node, "", &mut extras.people, &mut problems);
+    }
+    if let Some(node) = root.get("sweep_every") {
+        extras.sweep_every = length(node, &mut problems);
+    }
+    if !problems.is_empty() {
+        return Err(sorted(problems));
+    }
+    let config =
+        Config { connections, pairs, bundle: Arc::new(bundle), notices, times, max_body: 1024 * 1024 };
+    Ok((config, extras))
+}
+
+fn length(node: &Node, problems: &mut Vec<Problem>) -> Option<Millis> {
+    let text = node.text("a length of time such as 90s, 15m, 36h or 7d", problems)?;
+    let parsed = Millis::parse(text);
+    if parsed.is_none() {
+        problems.push(node.problem("bad-length", "not a length of time", "write 90s, 15m, 36h or 7d"));
+    }
+    parsed
+}
+
+fn read_times(root: &Node, times: &mut Times, problems: &mut Vec<Problem>) {
+    let Some(node) = root.get("times") else { return };
+    let names = [
+        "call_limit",
+        "resend_after",
+        "give_up_after",
+        "resolve_after",
+        "foreign_after",
+        "sweep_grace",
+        "sweep_overlap",
+        "breaker_open",
+    ];
+    node.only_keys(&names, problems);
+    for (key, value) in node.pairs() {
+        let Some(length) = length(value, problems) else { continue };
+        match key.as_text() {
+            Some("call_limit") => times.call_limit = length,
+            Some("resend_after") => times.resend_after = length,
+            Some("give_up_after") => times.give_up_after = length,
+            Some("resolve_after") => times.resolve_after = length,
+            Some("foreign_after") => times.foreign_after = length,
+            Some("sweep_grace") => times.sweep_grace = length,
+            Some("sweep_overlap") => times.sweep_overlap = length,
+            Some("breaker_open") => times.breaker_open = length,
+            _ => {}
+        }
+    }
+}
+
+/// Nested maps become dotted names; a list becomes its members with commas.
+fn flatten(node: &Node, prefix: &str, out: &mut BTreeMap<String, String>, problems: &mut Vec<Problem>) {
+    for (key, value) in node.map("a table of settings", problems) {
+        let Some(key) = key.text("a name", problems) else { continue };
+        let name = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
+        match &value.value {
+            yaml::Tree::Map(_) => flatten(value, &name, out, problems),
+            yaml::Tree::Seq(items) => {
+                let texts: Vec<&str> = items.iter().filter_map(|i| i.text("a text", problems)).collect();
+                out.insert(name, texts.join(","));
+            }
+            _ => {
+                if let Some(text) = value.text("a text", problems) {
+                    out.insert(name, text.to_owned());
+                }
+            }
+        }
+    }
+}
+
+type Connections = BTreeMap<ConnectionName, (Connection, &'static dyn Connector)>;
+
+fn read_connections(
+    root: &Node,
+    production: bool,
+    connectors: &[&'static dyn Connector],
+    problems: &mut Vec<Problem>,
+) -> Connections {
+    let mut out = Connections::new();
+    let Some(table) = root.get("connections") else {
+        problems.push(root.problem(
+            "no-connections",
+            "there are no connections",
+            "add `connections:` with a shop and a gateway",
+        ));
+        return out;
+    };
+    for (key, node) in table.map("a table of connections", problems) {
+        let Some(name) = key.text("a connection's name", problems) else { continue };
+        let fits = !name.is_empty()
+            && name.len() <= 40
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if !fits || ["tillway", "notify", "erp"].contains(&name) {
+            let hint = "use up to 40 of a-z, 0-9 and -; tillway, notify and erp are taken";
+            problems.push(key.problem("bad-name", format!("`{name}` cannot be a connection's name"), hint));
+            continue;
+        }
+        let mut settings = BTreeMap::new();
+        flatten(node, "", &mut settings, problems);
+        let system = settings.remove("system").unwrap_or_default();
+        let Some(connector) = connectors.iter().find(|c| c.system() == system) else {
+            let hint = did_you_mean(&system, connectors.iter().map(|c| c.system()));
+            problems.push(node.problem(
+                "unknown-system",
+                format!("connection {name}: there is no system `{system}`"),
+                hint,
+            ));
+            continue;
+        };
+        for setting in settings.keys() {
+            let known = |(n, _, _): &&(&str, &str, &str)| {
+                n == setting || n.strip_suffix('*').is_some_and(|prefix| setting.starts_with(prefix))
+            };
+            if !connector.settings().iter().any(|s| known(&s)) {
+                let hint = did_you_mean(setting, connector.settings().iter().map(|(n, _, _)| *n));
+                let what = format!("connection {name}: {system} has no setting `{setting}`");
+                problems.push(node.problem("unknown-setting", what, hint));
+            }
+        }
+        let connection = Connection { name: ConnectionName::new(name), system, production, settings };
+        for (setting, what) in connector.check_settings(&connection) {
+            problems.push(node.problem(
+                "bad-setting",
+                format!("connection {name}, setting {setting}: {what}"),
+                "mend the setting",
+            ));
+        }
+        out.insert(connection.name.clone(), (connection, *connector));
+    }
+    out
+}
+
+fn read_pairs(
+    root: &Node,
+    connections: &Connections,
+    bundle: &Bundle,
+    problems: &mut Vec<Problem>,
+) -> Vec<Pair> {
+    let mut out = Vec::new();
+    let Some(table) = root.get("pairs") else {
+        problems.push(root.problem(
+            "no-pairs",
+            "there are no pairs",
+            "add `pairs:` with flow, shop and gateway",
+        ));
+        return out;
+    };
+    let mut known: Vec<&str> = vec!["flow", "shop", "gateway"];
+    known.extend(PAIR_OPTIONS.iter().map(|(n, _, _)| *n));
+    for (key, node) in table.map("a table of pairs", problems) {
+        let Some(name) = key.text("a pair's name", problems) else { continue };
+        node.only_keys(&known, problems);
+        let text = |field: &str| node.get(field).and_then(Node::as_text).unwrap_or_default().to_owned();
+        let (flow, shop, gateway) = (text("flow"), text("shop"), text("gateway"));
+        if bundle.flow(&flow).is_none() {
+            let hint = did_you_mean(&flow, bundle.flows().map(|f| f.name.as_str()));
+            problems.push(node.problem(
+                "unknown-flow",
+                format!("pair {name}: there is no flow `{flow}`"),
+                hint,
+            ));
+        }
+        let mut systems = BTreeMap::new();
+        for (role, connection) in [("shop", &shop), ("gateway", &gateway)] {
+            match connections.get(&ConnectionName::new(connection.as_str())) {
+                Some((c, _)) => {
+                    systems.insert(c.system.clone(), c.name.clone());
+                }
+                None => {
+                    let hint = did_you_mean(connection, connections.keys().map(ConnectionName::as_str));
+                    let what = format!("pair {name}: its {role} `{connection}` is no connection");
+                    problems.push(node.problem("unknown-connection", what, hint));
+                }
+            }
+        }
+        for own in ["tillway", "notify"] {
+            systems.insert(own.to_owned(), ConnectionName::new(own));
+        }
+        let mut options = BTreeMap::new();
+        for (option, allowed, _) in PAIR_OPTIONS {
+            let default = allowed.first().copied().unwrap_or_default();
+            let value = node.get(option).and_then(Node::as_text).unwrap_or(default);
+            if !allowed.is_empty() && !allowed.contains(&value) {
+                let what = format!("pair {name}: {option} cannot be `{value}`");
+                problems.push(node.problem("bad-option", what, format!("one of {}", allowed.join(", "))));
+            }
+            options.insert((*option).to_owned(), value.to_owned());
+        }
+        let system = |c: &str| {
+            connections.get(&ConnectionName::new(c)).map(|(c, _)| c.system.clone()).unwrap_or_default()
+        };
+        options.insert("name".to_owned(), name.to_owned());
+        options.insert("shop".to_owned(), system(&shop));
+        options.insert("gateway".to_owned(), system(&gateway));
+        out.push(Pair {
+            name: name.to_owned(),
+            flow,
+            shop: ConnectionName::new(shop),
+            gateway: ConnectionName::new(gateway),
+            options,
+            systems,
+        });
+    }
+    out
+}
