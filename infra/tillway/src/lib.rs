@@ -1,7 +1,12 @@
 //! The `tillway` command, as a library so that tests can run its parts.
 
+pub mod check;
 pub mod demo;
+pub mod inspect;
 pub mod machine;
+pub mod open;
+pub mod parked;
+pub mod send;
 pub mod serve;
 
 use std::process::ExitCode;
@@ -22,6 +27,20 @@ enum Command {
     Demo(demo::Args),
     /// Runs the engine for real on this machine: webhooks in, orders worked, until SIGTERM.
     Serve(serve::Args),
+    /// Tells what happened to an order, why, and what comes next.
+    Explain(inspect::Explain),
+    /// Shows and works what waits for a person.
+    Parked(parked::Args),
+    /// Checks flows, mappings and lookups: file, line, what, and a hint.
+    Check(check::Args),
+    /// Asks the providers for what was missed.
+    Sweep(inspect::Sweep),
+    /// Erases a person: their key is destroyed.
+    Erase(inspect::Erase),
+    /// Counts events without a flow, and foreign objects.
+    Unhandled(inspect::Unhandled),
+    /// Signs a sample webhook and posts it.
+    Send(send::Args),
 }
 
 /// Reads the command line and does what it says.
@@ -31,7 +50,7 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln_line(&format!("error: cannot start the runtime: {error}"));
+            warn(&format!("error: cannot start the runtime: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -39,19 +58,26 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Demo(args) => demo::run(args).await,
             Command::Serve(args) => serve::run(args).await,
+            Command::Explain(args) => inspect::explain(args).await,
+            Command::Parked(args) => parked::run(args).await,
+            Command::Check(args) => check::run(&args),
+            Command::Sweep(args) => inspect::sweep(args).await,
+            Command::Erase(args) => inspect::erase(args).await,
+            Command::Unhandled(args) => inspect::unhandled(args).await,
+            Command::Send(args) => send::run(args).await,
         }
     });
     match done {
         Ok(code) => code,
         Err(error) => {
-            eprintln_line(&format!("error: {error:#}"));
+            warn(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
 /// Writes a line to standard error; a closed pipe is nobody's fault.
-fn eprintln_line(text: &str) {
+pub(crate) fn warn(text: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "{text}");
 }

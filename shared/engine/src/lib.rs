@@ -23,3 +23,5 @@ pub mod vocabulary;
 
 pub use engine::{Engine, Ports, WorkError};
 pub mod settings;
+pub mod erase;
+pub mod explain;

@@ -59,7 +59,7 @@ impl Engine {
         })
     }
 
-    fn open_raw(&self, id: &str, raw: &ParkedRaw) -> Result<Event, WorkError> {
+    pub(crate) fn open_raw(&self, id: &str, raw: &ParkedRaw) -> Result<Event, WorkError> {
         let key = self.vault.unwrap(id, &raw.key)?;
         Ok(serde_json::from_slice(&key.open(id.as_bytes(), &raw.blob)?)?)
     }

@@ -1,10 +1,12 @@
 //! The system's clock, and one that runs faster for the demo.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use tillway_core::time::{Millis, Timestamp};
 use tillway_engine::ports::Clock;
+use tokio::sync::watch;
 
 /// The machine's clock.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,12 +25,13 @@ impl Clock for SystemClock {
 }
 
 /// A clock that begins at `epoch` and runs `speed` times as fast as the machine's: the demo shows a week of
-/// re-reads in a minute.
-#[derive(Debug, Clone, Copy)]
+/// re-reads in a minute. It can also be put forward, so that nobody waits where nothing happens.
+#[derive(Debug, Clone)]
 pub struct ScaledClock {
     epoch: Timestamp,
     speed: u32,
     started: Instant,
+    skipped: Arc<watch::Sender<Millis>>,
 }
 
 impl ScaledClock {
@@ -36,7 +39,13 @@ impl ScaledClock {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the Clock port's adapter")]
     pub fn start(epoch: Timestamp, speed: u32) -> Self {
-        Self { epoch, speed: speed.max(1), started: Instant::now() }
+        let skipped = Arc::new(watch::Sender::new(Millis(0)));
+        Self { epoch, speed: speed.max(1), started: Instant::now(), skipped }
+    }
+
+    /// Puts the clock forward, never back. Whoever sleeps looks again.
+    pub fn jump(&self, length: Millis) {
+        self.skipped.send_modify(|skipped| skipped.0 = skipped.0.saturating_add(length.0.max(0)));
     }
 }
 
@@ -44,10 +53,22 @@ impl ScaledClock {
 impl Clock for ScaledClock {
     fn now(&self) -> Timestamp {
         let passed = self.started.elapsed().as_micros().saturating_mul(u128::from(self.speed)) / 1000;
-        self.epoch + Millis(i64::try_from(passed).unwrap_or(i64::MAX))
+        self.epoch + Millis(i64::try_from(passed).unwrap_or(i64::MAX)) + *self.skipped.borrow()
     }
     async fn sleep(&self, length: Millis) {
-        tokio::time::sleep(real(length, self.speed)).await;
+        let mut jumps = self.skipped.subscribe();
+        let until = self.now() + length;
+        loop {
+            let left = until.since(self.now());
+            if left.0 <= 0 {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(real(left, self.speed)) => {}
+                // The sender lives in `self`, so this only ends with a jump.
+                _ = jumps.changed() => {}
+            }
+        }
     }
 }
 
@@ -68,6 +89,20 @@ mod tests {
         let before = clock.now();
         clock.sleep(Millis::mins(1)).await;
         assert!(clock.now().since(before) >= Millis::mins(1));
+    }
+
+    #[tokio::test]
+    async fn a_jump_ends_the_sleep_it_passes() {
+        let clock = ScaledClock::start(Timestamp(0), 1);
+        let sleeper = clock.clone();
+        let slept = tokio::spawn(async move { sleeper.sleep(Millis::days(7)).await });
+        tokio::task::yield_now().await;
+        clock.jump(Millis::days(3));
+        clock.jump(Millis(-5));
+        assert!(!slept.is_finished());
+        clock.jump(Millis::days(4));
+        slept.await.unwrap();
+        assert!(clock.now() >= Timestamp(0) + Millis::days(7));
     }
 
     #[test]

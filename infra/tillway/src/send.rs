@@ -1,0 +1,104 @@
+//! `tillway send`: signs a sample from events/ and posts it, as the provider would.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use tillway_connectors::http::Http as _;
+use tillway_connectors::http::live::{AddressPolicy, LiveHttp};
+use tillway_core::http::{Method, Request};
+use tillway_core::time::Millis;
+use tillway_engine::ports::Clock as _;
+use tillway_local::clock::SystemClock;
+
+use crate::machine;
+use crate::open::say;
+
+/// Arguments of `send`.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  tillway send events/stripe/charge.succeeded.json --to http://127.0.0.1:8080 --config shop/tillway.yaml")]
+pub struct Args {
+    /// The sample: a webhook body.
+    pub file: PathBuf,
+    /// Where Tillway listens.
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    pub to: String,
+    /// Configuration file, for the connection's name and its webhook secret.
+    #[arg(long)]
+    pub config: PathBuf,
+    /// Secrets file [default: secrets beside the configuration].
+    #[arg(long)]
+    pub secrets: Option<PathBuf>,
+    /// The connection to send as; where it is left out, the only one of the sample's system.
+    #[arg(long)]
+    pub connection: Option<String>,
+    /// Keep the sample's event id (a second send is then a duplicate) instead of a fresh one.
+    #[arg(long)]
+    pub same_id: bool,
+}
+
+/// The topic of an event type, as the provider is told to use it.
+fn topic(system: &str, kind: &str) -> &'static str {
+    match (system, kind) {
+        ("clarity", k) if k.starts_with("customer.") => "customers",
+        ("clarity", k) if k.starts_with("inventory.") => "inventory",
+        ("clarity", _) => "orders",
+        (_, k) if k.starts_with("charge.dispute.") => "disputes",
+        (_, k) if k.starts_with("refund.") || k == "charge.refunded" => "refunds",
+        (_, k) if k.starts_with("customer.subscription.") || k.starts_with("invoice.") => "billing",
+        (_, k) if k.starts_with("customer.") => "customers",
+        (_, k) if k.starts_with("payout.") => "payouts",
+        _ => "payments",
+    }
+}
+
+/// Signs and posts.
+///
+/// # Errors
+/// A sample that is no event, a missing secret, an answer that is not 2xx.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let text = std::fs::read_to_string(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
+    let mut event: serde_json::Value = serde_json::from_str(&text).context("the sample is not JSON")?;
+    let kind = event.get("type").and_then(serde_json::Value::as_str).context("the sample has no `type`")?.to_owned();
+    let system = if event.get("object").and_then(serde_json::Value::as_str) == Some("event") { "stripe" } else { "clarity" };
+    let (config, _) = machine::read_config(&args.config)?;
+    let mut fitting = config.connections.values().filter(|(c, _)| c.system == system).map(|(c, _)| c.name.clone());
+    let connection = match args.connection {
+        Some(name) => name,
+        None => match (fitting.next(), fitting.next()) {
+            (Some(one), None) => one.to_string(),
+            _ => bail!("name the connection with --connection: there is not exactly one of system {system}"),
+        },
+    };
+    let secrets = crate::serve::secrets_of(&args.config, args.secrets)?;
+    let secrets = secrets.secrets(&connection, false).await?;
+    let secret = secrets
+        .newest("webhook_secret")
+        .with_context(|| format!("the secrets hold no {connection}.webhook_secret"))?
+        .expose()
+        .to_owned();
+    let now = SystemClock.now();
+    let id = format!("evt_sent{}", now.0);
+    if system == "stripe" && !args.same_id && let Some(object) = event.as_object_mut() {
+        object.insert("id".to_owned(), id.clone().into());
+        object.insert("created".to_owned(), now.unix().into());
+    }
+    let body = serde_json::to_vec(&event)?;
+    let url = format!("{}/webhooks/{connection}/{}", args.to.trim_end_matches('/'), topic(system, &kind));
+    let mut request = Request::new(Method::Post, url.clone()).with_body("application/json", body.clone());
+    if system == "stripe" {
+        let signature = tillway_sandbox::stripe::sign(&body, &secret, now.unix());
+        request = request.with_header("stripe-signature", signature);
+    } else {
+        let id = if args.same_id { "msg_sample".to_owned() } else { format!("msg_sent{}", now.0) };
+        let signature = tillway_sandbox::clarity::sign_standard(&secret, &id, now.unix(), &body);
+        request = request
+            .with_header("webhook-id", id)
+            .with_header("webhook-timestamp", now.unix().to_string())
+            .with_header("webhook-signature", signature);
+    }
+    let http = LiveHttp::new(AddressPolicy::AllowLoopback)?;
+    let answer = http.send(request, Millis::secs(10)).await.with_context(|| format!("no answer from {url}; is `tillway serve` running there?"))?;
+    say(format!("{kind} → {url}: {} {}", answer.status, String::from_utf8_lossy(&answer.body)));
+    Ok(if answer.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
