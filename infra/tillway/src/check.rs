@@ -12,8 +12,10 @@ use crate::open::say;
 
 /// Arguments of `check`.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  tillway check shop/flows\n  tillway check shop          # with shop/tillway.yaml\n\n\
-Files that say `extends: NAME` override single fields or steps of the built-in templates.")]
+#[command(
+    after_help = "Example:\n  tillway check shop/flows\n  tillway check shop          # with shop/tillway.yaml\n\n\
+Files that say `extends: NAME` override single fields or steps of the built-in templates."
+)]
 pub struct Args {
     /// Folder with flows, mappings and lookups; where it holds a tillway.yaml, that is checked too.
     pub dir: PathBuf,
@@ -30,7 +32,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = args.dir.join("tillway.yaml");
     if config.is_file() {
         let (config, _) = machine::read_config(&config)?;
-        say(format!("{} connection(s) and {} pair(s) are sound", config.connections.len(), config.pairs.len()));
+        say(format!(
+            "{} connection(s) and {} pair(s) are sound",
+            config.connections.len(),
+            config.pairs.len()
+        ));
         return Ok(ExitCode::SUCCESS);
     }
     let files = machine::yaml_files(&args.dir)?;
@@ -41,7 +47,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match Bundle::load(&tillway_templates::sources(), &files, &vocabulary(&connectors)) {
         Ok(bundle) => {
             for flow in bundle.flows() {
-                say(format!("flow {} is sound: {} steps, version {}", flow.name, flow.steps.len(), flow.hash.as_str().get(..12).unwrap_or("")));
+                say(format!(
+                    "flow {} is sound: {} steps, version {}",
+                    flow.name,
+                    flow.steps.len(),
+                    flow.hash.as_str().get(..12).unwrap_or("")
+                ));
             }
             say(format!("{} file(s), no problems", files.len()));
             Ok(ExitCode::SUCCESS)

@@ -9,8 +9,10 @@ use crate::open::{Place, say};
 
 /// Arguments of `explain`.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  tillway explain A-1001 --config shop/tillway.yaml --data /var/lib/tillway\n  \
-tillway explain pi_3Abc... --json --config shop/tillway.yaml --data /var/lib/tillway")]
+#[command(
+    after_help = "Example:\n  tillway explain A-1001 --config shop/tillway.yaml --data /var/lib/tillway\n  \
+tillway explain pi_3Abc... --json --config shop/tillway.yaml --data /var/lib/tillway"
+)]
 pub struct Explain {
     /// The shop's order id, `connection/order`, or a gateway's id (pi_…, ch_…, re_…).
     pub order: String,
@@ -45,8 +47,10 @@ pub async fn explain(args: Explain) -> anyhow::Result<ExitCode> {
 
 /// Arguments of `sweep`.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  tillway sweep --connection stripe-main --config shop/tillway.yaml --data /var/lib/tillway\n\n\
-What is found is sent to the queue of the data folder; a running `serve` works it.")]
+#[command(
+    after_help = "Example:\n  tillway sweep --connection stripe-main --config shop/tillway.yaml --data /var/lib/tillway\n\n\
+What is found is sent to the queue of the data folder; a running `serve` works it."
+)]
 pub struct Sweep {
     /// Only this connection; all where it is left out.
     #[arg(long)]
@@ -81,7 +85,13 @@ pub async fn sweep(args: Sweep) -> anyhow::Result<ExitCode> {
             if report.busy {
                 say("  another process is sweeping it now");
             }
-            say(format!("  {} looked at, {} known, {} late, {} lost", report.seen, report.known, report.late, report.lost.len()));
+            say(format!(
+                "  {} looked at, {} known, {} late, {} lost",
+                report.seen,
+                report.known,
+                report.late,
+                report.lost.len()
+            ));
             for lost in &report.lost {
                 let money: Vec<String> = lost.money.iter().map(ToString::to_string).collect();
                 say(format!(
@@ -108,8 +118,10 @@ pub async fn sweep(args: Sweep) -> anyhow::Result<ExitCode> {
 
 /// Arguments of `erase`.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  tillway erase jenny@example.com --yes --config shop/tillway.yaml --data /var/lib/tillway\n\n\
-Facts and journal hold nothing personal and stay. The gateway and the shop keep their own copies: erase there too.")]
+#[command(
+    after_help = "Example:\n  tillway erase jenny@example.com --yes --config shop/tillway.yaml --data /var/lib/tillway\n\n\
+Facts and journal hold nothing personal and stay. The gateway and the shop keep their own copies: erase there too."
+)]
 pub struct Erase {
     /// E-mail address or the shop's customer id.
     pub person: String,

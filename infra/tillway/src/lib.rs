@@ -1,5 +1,6 @@
 //! The `tillway` command, as a library so that tests can run its parts.
 
+pub mod bench;
 pub mod check;
 pub mod demo;
 pub mod inspect;
@@ -39,6 +40,8 @@ enum Command {
     Erase(inspect::Erase),
     /// Counts events without a flow, and foreign objects.
     Unhandled(inspect::Unhandled),
+    /// Measures orders per second on this machine.
+    Bench(bench::Args),
     /// Signs a sample webhook and posts it.
     Send(send::Args),
 }
@@ -64,6 +67,7 @@ pub fn main() -> ExitCode {
             Command::Sweep(args) => inspect::sweep(args).await,
             Command::Erase(args) => inspect::erase(args).await,
             Command::Unhandled(args) => inspect::unhandled(args).await,
+            Command::Bench(args) => bench::run(args).await,
             Command::Send(args) => send::run(args).await,
         }
     });

@@ -19,7 +19,9 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum Command {
     /// Lists what waits for a person, oldest first.
-    #[command(after_help = "Example:\n  tillway parked list --config shop/tillway.yaml --data /var/lib/tillway")]
+    #[command(
+        after_help = "Example:\n  tillway parked list --config shop/tillway.yaml --data /var/lib/tillway"
+    )]
     List {
         /// One JSON document instead of text.
         #[arg(long)]
@@ -28,7 +30,9 @@ enum Command {
         place: Place,
     },
     /// Shows one item with the event it came from. The event may hold personal data.
-    #[command(after_help = "Example:\n  tillway parked show 'event:shop:msg_1' --config shop/tillway.yaml --data /var/lib/tillway")]
+    #[command(
+        after_help = "Example:\n  tillway parked show 'event:shop:msg_1' --config shop/tillway.yaml --data /var/lib/tillway"
+    )]
     Show {
         /// The item.
         id: String,
@@ -51,7 +55,9 @@ tillway parked edit ID --file event.json --yes --config shop/tillway.yaml --data
         place: Place,
     },
     /// Lets an item run again. Whatever was done before is not done again.
-    #[command(after_help = "Example:\n  tillway parked replay ID --config shop/tillway.yaml --data /var/lib/tillway")]
+    #[command(
+        after_help = "Example:\n  tillway parked replay ID --config shop/tillway.yaml --data /var/lib/tillway"
+    )]
     Replay {
         /// The item.
         id: String,
@@ -59,7 +65,9 @@ tillway parked edit ID --file event.json --yes --config shop/tillway.yaml --data
         place: Place,
     },
     /// Drops an item, with a reason that stays in the order's history.
-    #[command(after_help = "Example:\n  tillway parked drop ID --reason 'refunded by hand' --config shop/tillway.yaml --data /var/lib/tillway")]
+    #[command(
+        after_help = "Example:\n  tillway parked drop ID --reason 'refunded by hand' --config shop/tillway.yaml --data /var/lib/tillway"
+    )]
     Drop {
         /// The item.
         id: String,
@@ -120,7 +128,10 @@ async fn list(json: bool, place: &Place) -> anyhow::Result<ExitCode> {
         let order = record.order.map(|o| o.to_string()).unwrap_or_else(|| "no order".to_owned());
         let field = record.item.field.map(|f| format!(", field {f}")).unwrap_or_default();
         let money = if record.item.blocks_money { "  [holds money commands back]" } else { "" };
-        say(format!("{}  {order}  {}{field}{money}\n    {}\n    id: {}", record.at, record.item.code, record.item.what, record.id));
+        say(format!(
+            "{}  {order}  {}{field}{money}\n    {}\n    id: {}",
+            record.at, record.item.code, record.item.what, record.id
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

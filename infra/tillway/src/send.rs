@@ -16,7 +16,9 @@ use crate::open::say;
 
 /// Arguments of `send`.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  tillway send events/stripe/charge.succeeded.json --to http://127.0.0.1:8080 --config shop/tillway.yaml")]
+#[command(
+    after_help = "Example:\n  tillway send events/stripe/charge.succeeded.json --to http://127.0.0.1:8080 --config shop/tillway.yaml"
+)]
 pub struct Args {
     /// The sample: a webhook body.
     pub file: PathBuf,
@@ -57,12 +59,19 @@ fn topic(system: &str, kind: &str) -> &'static str {
 /// # Errors
 /// A sample that is no event, a missing secret, an answer that is not 2xx.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let text = std::fs::read_to_string(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
+    let text = std::fs::read_to_string(&args.file)
+        .with_context(|| format!("cannot read {}", args.file.display()))?;
     let mut event: serde_json::Value = serde_json::from_str(&text).context("the sample is not JSON")?;
-    let kind = event.get("type").and_then(serde_json::Value::as_str).context("the sample has no `type`")?.to_owned();
-    let system = if event.get("object").and_then(serde_json::Value::as_str) == Some("event") { "stripe" } else { "clarity" };
+    let kind =
+        event.get("type").and_then(serde_json::Value::as_str).context("the sample has no `type`")?.to_owned();
+    let system = if event.get("object").and_then(serde_json::Value::as_str) == Some("event") {
+        "stripe"
+    } else {
+        "clarity"
+    };
     let (config, _) = machine::read_config(&args.config)?;
-    let mut fitting = config.connections.values().filter(|(c, _)| c.system == system).map(|(c, _)| c.name.clone());
+    let mut fitting =
+        config.connections.values().filter(|(c, _)| c.system == system).map(|(c, _)| c.name.clone());
     let connection = match args.connection {
         Some(name) => name,
         None => match (fitting.next(), fitting.next()) {
@@ -79,7 +88,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .to_owned();
     let now = SystemClock.now();
     let id = format!("evt_sent{}", now.0);
-    if system == "stripe" && !args.same_id && let Some(object) = event.as_object_mut() {
+    if system == "stripe"
+        && !args.same_id
+        && let Some(object) = event.as_object_mut()
+    {
         object.insert("id".to_owned(), id.clone().into());
         object.insert("created".to_owned(), now.unix().into());
     }
@@ -98,7 +110,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             .with_header("webhook-signature", signature);
     }
     let http = LiveHttp::new(AddressPolicy::AllowLoopback)?;
-    let answer = http.send(request, Millis::secs(10)).await.with_context(|| format!("no answer from {url}; is `tillway serve` running there?"))?;
+    let answer = http
+        .send(request, Millis::secs(10))
+        .await
+        .with_context(|| format!("no answer from {url}; is `tillway serve` running there?"))?;
     say(format!("{kind} → {url}: {} {}", answer.status, String::from_utf8_lossy(&answer.body)));
     Ok(if answer.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -14,12 +14,14 @@
 //!   same command, whatever event told of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::bundle::Bundle;
 use crate::facts::{CommandEnd, Fact, Parked, StepState};
 use crate::flow::{Flow, OnError, Step};
 use crate::ids::{CommandId, ConnectionName};
 use crate::journal::Entry;
+use crate::scope::View;
 use crate::state::{Contradiction, OrderState};
 use crate::time::Timestamp;
 use crate::value::Value;
@@ -147,7 +149,7 @@ struct Run<'a> {
     connection: &'a ConnectionName,
     out: Decision,
     /// The base view, built when first needed after a change.
-    view: Option<Value>,
+    view: Option<Arc<Value>>,
 }
 
 enum Gate {
@@ -206,8 +208,17 @@ impl Run<'_> {
     fn round(&mut self) -> Result<bool, NeedsPersonal> {
         let mut progress = self.project();
         for step in &self.plan.flow.steps {
-            for (key, object) in self.instances(step) {
-                progress |= self.try_step(step, key.as_deref(), object.as_ref())?;
+            let Some(kind) = &step.for_each else {
+                progress |= self.try_step(step, None, None)?;
+                continue;
+            };
+            // Most instances are over: only where one is not are the objects' views worth building.
+            let keys = self.out.state.object_keys(kind);
+            if keys.iter().all(|key| self.rests(&instance(&step.id, Some(key)))) {
+                continue;
+            }
+            for (key, object) in self.out.state.objects(kind, self.plan.personal) {
+                progress |= self.try_step(step, Some(&key), Some(&object))?;
             }
         }
         Ok(progress)
@@ -223,14 +234,10 @@ impl Run<'_> {
         self.apply(Fact::StatusChanged { seq, status, reason })
     }
 
-    fn instances(&self, step: &Step) -> Vec<(Option<String>, Option<Value>)> {
-        match &step.for_each {
-            None => vec![(None, None)],
-            Some(kind) => {
-                let objects = self.out.state.objects(kind, self.plan.personal);
-                objects.into_iter().map(|(k, v)| (Some(k), Some(v))).collect()
-            }
-        }
+    /// Whether an instance is over, or waits for its command.
+    fn rests(&self, instance: &str) -> bool {
+        let standing = self.out.state.steps.get(instance);
+        standing.is_some_and(|s| s.is_final() || matches!(s, StepState::Issued { .. }))
     }
 
     fn try_step(
@@ -240,10 +247,10 @@ impl Run<'_> {
         object: Option<&Value>,
     ) -> Result<bool, NeedsPersonal> {
         let instance = instance(&step.id, key);
-        let current = self.out.state.steps.get(&instance).cloned();
-        if current.as_ref().is_some_and(|s| s.is_final() || matches!(s, StepState::Issued { .. })) {
+        if self.rests(&instance) {
             return Ok(false);
         }
+        let current = self.out.state.steps.get(&instance).cloned();
         match self.needs(step, key) {
             Gate::Open => {}
             Gate::Shut => return Ok(false),
@@ -266,9 +273,11 @@ impl Run<'_> {
         if step.serial && self.sibling_out(&step.id) {
             return Ok(false);
         }
-        let view = self.view(step, object);
+        let base = self.base();
+        let plain = View::of(&base);
+        let view = over(&plain, step, object);
         if let Some(condition) = &step.condition {
-            match condition.eval(&view) {
+            match condition.eval_in(&view) {
                 Ok(true) => {}
                 Ok(false) => {
                     let why = format!("if {} is false", condition.source());
@@ -286,7 +295,7 @@ impl Run<'_> {
         instance: &str,
         key: Option<&str>,
         connection: ConnectionName,
-        view: &Value,
+        view: &View<'_>,
         money: bool,
     ) -> Result<bool, NeedsPersonal> {
         let mapping = step.mapping.as_deref().and_then(|name| self.plan.bundle.mapping(name));
@@ -301,7 +310,7 @@ impl Run<'_> {
         }
         let params = match mapping {
             None => Value::Map(BTreeMap::new()),
-            Some(mapping) => match mapping.apply(view, self.plan.bundle.lookups()) {
+            Some(mapping) => match mapping.apply_in(view, self.plan.bundle.lookups()) {
                 Ok(params) => params,
                 Err(error) => {
                     return Ok(self.park_step(instance, error.code, Some(&error.field), &error.what));
@@ -407,8 +416,9 @@ impl Run<'_> {
         object: Option<&Value>,
     ) -> Gate {
         if let Some(after) = &step.after {
-            let view = self.view(step, object);
-            let Some(at) = after.due(&view) else { return Gate::Shut };
+            let base = self.base();
+            let plain = View::of(&base);
+            let Some(at) = after.due_in(&over(&plain, step, object)) else { return Gate::Shut };
             if self.now < at {
                 self.wake(at);
                 return Gate::Shut;
@@ -482,14 +492,18 @@ impl Run<'_> {
         }))
     }
 
-    fn view(&mut self, step: &Step, object: Option<&Value>) -> Value {
+    /// The base view, built when first needed after a change.
+    fn base(&mut self) -> Arc<Value> {
         let (state, plan) = (&self.out.state, self.plan);
-        let base = self.view.get_or_insert_with(|| state.base_view(plan.options, plan.personal));
-        let mut view = base.clone();
-        if let (Value::Map(map), Some(kind), Some(object)) = (&mut view, &step.for_each, object) {
-            map.insert(kind.clone(), object.clone());
-        }
-        view
+        self.view.get_or_insert_with(|| Arc::new(state.base_view(plan.options, plan.personal))).clone()
+    }
+}
+
+/// Lays the object of a `for-each` step over the base view.
+fn over<'v>(base: &'v View<'v>, step: &'v Step, object: Option<&'v Value>) -> View<'v> {
+    match (&step.for_each, object) {
+        (Some(kind), Some(object)) => base.with(kind, object),
+        _ => *base,
     }
 }
 

@@ -61,7 +61,13 @@ impl After {
     /// The instant, where the view holds the time.
     #[must_use]
     pub fn due(&self, view: &Value) -> Option<Timestamp> {
-        match *View::of(view).fetch(&self.path) {
+        self.due_in(&View::of(view))
+    }
+
+    /// The same over a view with an object bound over the base.
+    #[must_use]
+    pub fn due_in(&self, view: &View<'_>) -> Option<Timestamp> {
+        match *view.fetch(&self.path) {
             Value::Time(time) => Some(time - self.before),
             _ => None,
         }
@@ -182,7 +188,7 @@ fn step(
     let action = match node.get("do") {
         None => {
             let others = ids.iter().filter(|other| **other != id);
-            let hint = format!("say what it does, e.g. `do: stripe.capture`; {}", did_you_mean(id, others));
+            let hint = format!("say what it does, e.g. `do: system.action`; {}", did_you_mean(id, others));
             problems.push(key.problem("missing-do", format!("step `{id}` has no `do`"), hint));
             None
         }

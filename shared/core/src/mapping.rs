@@ -104,12 +104,16 @@ impl Mapping {
     /// [`MapError`] naming the field: a required one without a value, a text a lookup does not list, a
     /// transform that cannot take the value, a condition that cannot be evaluated.
     pub fn apply(&self, view: &Value, lookups: &Lookups) -> Result<Value, MapError> {
+        self.apply_in(&View::of(view), lookups)
+    }
+
+    /// The same over a view with an object bound over the base.
+    ///
+    /// # Errors
+    /// As [`Mapping::apply`].
+    pub fn apply_in(&self, view: &View<'_>, lookups: &Lookups) -> Result<Value, MapError> {
         let run = Run { lookups };
-        run.fields(&self.fields, &View::of(view)).map_err(|Fail(field, code, what)| MapError {
-            field,
-            code,
-            what,
-        })
+        run.fields(&self.fields, view).map_err(|Fail(field, code, what)| MapError { field, code, what })
     }
 }
 

@@ -46,7 +46,7 @@ impl Mapping {
         node.only_keys(&["mapping", "about", "action", "for-each", "fields"], problems);
         let spec = match node.get("action") {
             None => {
-                let hint = "write e.g. `action: stripe.create_payment`";
+                let hint = "write e.g. `action: system.action`";
                 problems.push(node.problem("missing-key", format!("mapping `{name}` has no `action`"), hint));
                 None
             }

@@ -108,8 +108,11 @@ impl Engine {
         let Some(record) = record else { return Ok(None) };
         let own: BTreeSet<CommandId> = commands.iter().map(|c| c.id.clone()).collect();
         if let Some(person) = &record.state.person {
-            let keys: Vec<Key> =
-                shared.difference(&own).map(|id| rec::command_key(order, Some(person), id)).take(100).collect();
+            let keys: Vec<Key> = shared
+                .difference(&own)
+                .map(|id| rec::command_key(order, Some(person), id))
+                .take(100)
+                .collect();
             if !keys.is_empty() {
                 for item in self.ports.store.get(&keys).await?.into_iter().flatten() {
                     commands.push(serde_json::from_slice(&item.body)?);
@@ -126,7 +129,9 @@ impl Engine {
         for (step, standing) in &state.steps {
             match standing {
                 StepState::Waiting { since } => next.push(format!("{step} waits since {since}")),
-                StepState::Issued { command } => next.push(issued(step, commands.iter().find(|c| c.id == *command))),
+                StepState::Issued { command } => {
+                    next.push(issued(step, commands.iter().find(|c| c.id == *command)))
+                }
                 _ => {}
             }
         }
@@ -142,7 +147,10 @@ impl Engine {
             order: order.to_string(),
             status: state.status,
             status_reason: state.status_reason.clone(),
-            flow: state.binding.as_ref().map(|b| format!("{} @ {}", b.flow, b.hash.as_str().get(..12).unwrap_or(""))),
+            flow: state
+                .binding
+                .as_ref()
+                .map(|b| format!("{} @ {}", b.flow, b.hash.as_str().get(..12).unwrap_or(""))),
             authorized: state.authorized(),
             captured: state.captured(),
             refunded: state.refunded(),
@@ -227,7 +235,9 @@ fn command_lines(command: &CommandRecord) -> Vec<Line> {
 fn issued(step: &str, command: Option<&CommandRecord>) -> String {
     match command.map(|c| (&c.state, c)) {
         Some((CommandState::Unknown { since, lookups, .. }, _)) => {
-            format!("{step}: its outcome is unknown since {since}; looked up {lookups} time(s), nothing is sent twice")
+            format!(
+                "{step}: its outcome is unknown since {since}; looked up {lookups} time(s), nothing is sent twice"
+            )
         }
         Some((CommandState::Pending { not_before: Some(at) }, c)) => {
             let why = c.last_not_done.map(|w| format!(" ({w:?})")).unwrap_or_default();
@@ -243,7 +253,9 @@ fn issued(step: &str, command: Option<&CommandRecord>) -> String {
 #[must_use]
 pub fn sentence(fact: &Fact) -> Option<String> {
     Some(match fact {
-        Fact::Order(o) => format!("order {} is {} at {} (version {})", o.number, o.status.name(), o.total, o.version),
+        Fact::Order(o) => {
+            format!("order {} is {} at {} (version {})", o.number, o.status.name(), o.total, o.version)
+        }
         Fact::RefundRequested { id, amount, .. } => format!("the shop asks to refund {amount} ({id})"),
         Fact::Customer { id } => format!("the gateway's customer is {id}"),
         Fact::Payment { payment, amount } => format!("payment {payment} for {amount}"),
@@ -266,14 +278,21 @@ pub fn sentence(fact: &Fact) -> Option<String> {
             format!("dispute {dispute} moved {amount}, fee {fee} minor units")
         }
         Fact::Bound { pair, flow, .. } => format!("belongs to pair {pair}, flow {flow}"),
-        Fact::StatusChanged { status, reason, .. } if reason.is_empty() => format!("status is now {}", status.name()),
+        Fact::StatusChanged { status, reason, .. } if reason.is_empty() => {
+            format!("status is now {}", status.name())
+        }
         Fact::StatusChanged { status, reason, .. } => format!("status is now {} ({reason})", status.name()),
         Fact::CommandEnded { step, end, .. } => match end {
             CommandEnd::Done => format!("{step} is done"),
             CommandEnd::Refused { code } => format!("{step} was refused: {code}"),
             CommandEnd::Parked { code } => format!("{step} was given up: {code}"),
         },
-        Fact::Parked(p) => format!("parked: {} ({}{})", p.what, p.code, p.field.as_ref().map(|f| format!(", {f}")).unwrap_or_default()),
+        Fact::Parked(p) => format!(
+            "parked: {} ({}{})",
+            p.what,
+            p.code,
+            p.field.as_ref().map(|f| format!(", {f}")).unwrap_or_default()
+        ),
         Fact::Unparked { id, how } => match how {
             Unparked::Replayed { by } => format!("{by} let {id} run again"),
             Unparked::Dropped { by, reason } => format!("{by} dropped {id}: {reason}"),
@@ -288,7 +307,10 @@ pub fn sentence(fact: &Fact) -> Option<String> {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let currency = self.currency.as_deref().unwrap_or("");
-        let exact = |minor: i64| match ConnectionName::new(currency).as_str().parse::<tillway_core::money::Currency>() {
+        let exact = |minor: i64| match ConnectionName::new(currency)
+            .as_str()
+            .parse::<tillway_core::money::Currency>()
+        {
             Ok(c) => tillway_core::money::Money::new(minor, c).to_string(),
             Err(_) => minor.to_string(),
         };

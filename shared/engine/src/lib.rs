@@ -22,6 +22,6 @@ pub mod vault;
 pub mod vocabulary;
 
 pub use engine::{Engine, Ports, WorkError};
-pub mod settings;
 pub mod erase;
 pub mod explain;
+pub mod settings;

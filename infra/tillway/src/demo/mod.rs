@@ -1,30 +1,199 @@
 //! `tillway demo`: sandboxes and Tillway on loopback, real orders, and what became of them.
 
+pub mod pace;
+pub mod promises;
+pub mod report;
+pub mod run;
+pub mod scenarios;
+pub mod seen;
 pub mod stage;
+pub mod story;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Example: `tillway demo --seed 7`
+use anyhow::bail;
+use tillway_core::check::did_you_mean;
+
+use report::{Outcome, Row};
+use run::{Draw, Placed, Run};
+use scenarios::Scenario;
+use stage::Stage;
+use story::{Story, say};
+
+/// Pairs the demo can play.
+const PAIRS: [&str; 1] = ["stripe-clarity"];
+
+/// Starts sandboxes of Stripe and Clarity and Tillway beside them, places orders, tells what happens at each,
+/// and checks the five promises.
 #[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  tillway demo\n  tillway demo --seed 7 --scenario paid-at-once --scenario dispute-won\n  \
+tillway demo --json > demo.json\n\n\
+Everything runs on 127.0.0.1 and in a temporary folder. The exit code is 0 when every order ended as it must and\n\
+no promise was broken. TILLWAY_LOG=info shows Tillway's own log on standard error."
+)]
 pub struct Args {
     /// Draws inputs and faults; the same number gives the same end states.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// The pair of systems to play.
+    #[arg(long, default_value = "stripe-clarity")]
+    pub pair: String,
+    /// Play only this scenario; may be given several times.
+    #[arg(long = "scenario", value_name = "NAME")]
+    pub scenarios: Vec<String>,
+    /// List the scenarios and play none.
+    #[arg(long)]
+    pub list: bool,
+    /// Print one JSON document at the end and nothing else.
+    #[arg(long)]
+    pub json: bool,
+    /// Keep the data folder here; it must be new or empty [default: a temporary one, removed afterwards].
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+    /// How much faster than the real one the demo's clock runs; where nothing is under way it is put forward.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=120))]
+    pub speed: u32,
+}
+
+/// The engine's log goes to standard error, and only where it is asked for.
+fn log_if_asked() {
+    if let Ok(filter) = tracing_subscriber::EnvFilter::try_from_env("TILLWAY_LOG") {
+        let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+        // A second call in one process keeps the first subscriber.
+        let _ = subscriber.try_init();
+    }
+}
+
+fn chosen(names: &[String]) -> anyhow::Result<Vec<Scenario>> {
+    let known = || scenarios::ALL.iter().map(|s| s.name);
+    for name in names {
+        if !known().any(|k| k == name) {
+            let hint = did_you_mean(name, known());
+            bail!("there is no scenario `{name}`; {hint} (`tillway demo --list` lists them)");
+        }
+    }
+    let wanted = |s: &&Scenario| names.is_empty() || names.iter().any(|n| n == s.name);
+    Ok(scenarios::ALL.iter().filter(wanted).copied().collect())
 }
 
 /// Runs the demo.
 ///
 /// # Errors
-/// What could not be started.
+/// What could not be started, or a name nobody knows.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    crate::serve::log_json();
-    let stage = stage::Stage::start(args.seed).await?;
-    let order = stage.place_paid_order("A-1001").await?;
-    let status = stage.wait_status(&order, "Paid", 60).await;
-    for line in stage.lines() {
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), "{line}");
+    if !PAIRS.contains(&args.pair.as_str()) {
+        bail!("there is no pair `{}`; known pairs: {}", args.pair, PAIRS.join(", "));
     }
+    let chosen = chosen(&args.scenarios)?;
+    if args.list {
+        for scenario in &chosen {
+            say(&format!("{:<30} {}", scenario.name, scenario.title));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    log_if_asked();
+    let stage = Stage::start(args.seed, args.speed, args.keep.as_deref()).await?;
+    let played = play_all(&stage, &args, &chosen).await;
     stage.stop().await;
-    Ok(if status { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if played? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn play_all(stage: &Stage, args: &Args, chosen: &[Scenario]) -> anyhow::Result<bool> {
+    if !args.json {
+        say(&format!(
+            "Stripe and Clarity (sandboxes) and Tillway on 127.0.0.1; pair {}, seed {}, {} scenarios.",
+            args.pair,
+            args.seed,
+            chosen.len()
+        ));
+        say("Times are the demo's own clock: it runs faster, and skips ahead where nothing is under way.");
+    }
+    // The cursors stand at the beginning, so that the last sweep looks at everything.
+    for merchant in &stage.merchants {
+        stage.machine.engine.sweep(&merchant.gateway).await?;
+        stage.machine.engine.sweep(&merchant.shop).await?;
+    }
+    let mut story = Story::new(!args.json, stage.epoch);
+    let mut outcomes = Vec::new();
+    let mut all: Vec<Vec<Placed>> = Vec::new();
+    for scenario in chosen {
+        let (outcome, placed) = play_one(stage, &mut story, args.seed, *scenario).await?;
+        outcomes.push(outcome);
+        all.push(placed);
+    }
+    let told: Vec<String> = outcomes.iter().flat_map(|o| &o.lines).map(|l| l.what.clone()).collect();
+    let flat: Vec<Placed> = all.into_iter().flatten().collect();
+    let (kept, books) = promises::check(stage, &flat, &told).await?;
+    // What ended well must still stand at the very end.
+    for outcome in &mut outcomes {
+        outcome.rows.clear();
+    }
+    for placed in flat {
+        let row = row(stage, &placed).await?;
+        if let Some(outcome) = outcomes.iter_mut().find(|o| o.lines.iter().any(|l| l.order == placed.order)) {
+            outcome.rows.push(row);
+        }
+    }
+    let ok = outcomes.iter().all(Outcome::ok) && kept.iter().all(|p| p.kept);
+    if args.json {
+        let document = report::json(args.seed, &args.pair, &outcomes, &books, &kept, ok);
+        say(&serde_json::to_string_pretty(&document)?);
+        return Ok(ok);
+    }
+    say("");
+    report::table(&outcomes).iter().for_each(|l| say(l));
+    say("\nTrial balance of the journal\n");
+    report::books(&books).iter().for_each(|l| say(l));
+    say("\nPromises\n");
+    report::promises(&kept).iter().for_each(|l| say(l));
+    let good = outcomes.iter().filter(|o| o.ok()).count();
+    let verdict = if ok { "All as it must be" } else { "NOT as it must be" };
+    say(&format!("\n{verdict}: {good} of {} scenarios ended well.", outcomes.len()));
+    if args.keep.is_some() {
+        say(&format!("The data is kept in {}.", stage.folder.display()));
+    }
+    Ok(ok)
+}
+
+async fn play_one(
+    stage: &Stage,
+    story: &mut Story,
+    seed: u64,
+    scenario: Scenario,
+) -> anyhow::Result<(Outcome, Vec<Placed>)> {
+    story.head(scenario.name, scenario.title);
+    let mut run = Run {
+        stage,
+        merchant: stage.merchant(scenario.merchant)?,
+        story,
+        draw: Draw::new(seed, scenario.name),
+        placed: Vec::new(),
+    };
+    let played = scenarios::play(scenario.name, &mut run).await;
+    let placed = std::mem::take(&mut run.placed);
+    let failed = match played.and(stage.settle().await) {
+        Ok(()) => None,
+        Err(error) => {
+            let now = run.now();
+            run.story.tell(now, "", "demo", format!("FAILED: {error:#}"));
+            Some(format!("{error:#}"))
+        }
+    };
+    let lines = std::mem::take(&mut story.lines);
+    Ok((Outcome { scenario, rows: Vec::new(), failed, lines }, placed))
+}
+
+async fn row(stage: &Stage, placed: &Placed) -> anyhow::Result<Row> {
+    let seen = stage.look(stage.merchant(placed.merchant)?, &placed.order).await?;
+    Ok(Row {
+        order: placed.order.clone(),
+        clarity: seen.shop_status().to_owned(),
+        stripe: seen.payment().map_or_else(|| "no payment".to_owned(), seen::describe),
+        tillway: seen.status().map_or("unknown", tillway_core::facts::OrderStatus::name).to_owned(),
+        parked: seen.parked(),
+        wrong: placed.end.as_ref().map(|end| end.differences(&seen)).unwrap_or_default(),
+        must: placed.end.clone(),
+    })
 }

@@ -195,25 +195,29 @@ impl OrderState {
         let cancelled = entry.cancelled.is_some();
         let Some(known) = entry.charges.get_mut(charge) else {
             let ended = cancelled.then_some(AuthorizationEnd::Voided);
-            let fresh =
-                Charge { authorized: amount, captured: 0, sold: 0, expires_at, ended, captures: Vec::new() };
-            entry.charges.insert(charge.to_owned(), fresh);
+            entry.charges.insert(charge.to_owned(), fresh_charge(amount, false, expires_at, ended));
             return true;
         };
         if known.authorized.currency != amount.currency {
             out.contradictions.push(mixed(charge, known.authorized, amount));
             return false;
         }
-        // Incremental authorization only ever raises the amount.
-        let raised = amount.minor > known.authorized.minor;
-        if raised {
+        // Incremental authorization only ever raises the amount; an implied one was a lower bound.
+        let news = known.implied || amount.minor > known.authorized.minor;
+        if news {
+            known.implied = false;
             known.authorized = amount;
         }
         let dated = known.expires_at.is_none() && expires_at.is_some();
         if dated {
             known.expires_at = expires_at;
         }
-        raised || dated
+        if news && known.captured > amount.minor {
+            let captured = Money::new(known.captured, amount.currency);
+            out.contradictions.push(above(charge, captured, amount));
+            known.authorized = captured;
+        }
+        news || dated
     }
 
     fn join_captured(
@@ -224,27 +228,22 @@ impl OrderState {
         at: Timestamp,
         out: &mut Applied,
     ) -> bool {
-        // A capture implies an authorization of at least as much, even where that event is still on its way.
-        let implied = !self.payment_mut(payment, connection).charges.contains_key(charge);
-        if implied {
-            self.join_authorized(connection, (payment, charge), total, None, out);
-        }
         let entry = self.payment_mut(payment, connection);
         let gateway = entry.connection.clone();
-        let Some(known) = entry.charges.get_mut(charge) else { return false };
+        let new = !entry.charges.contains_key(charge);
+        // A capture implies an authorization of at least as much, even where that event is still on its way.
+        let known = entry.charges.entry(charge.to_owned()).or_insert_with(|| fresh_charge(total, true, None, None));
         if known.authorized.currency != total.currency {
             out.contradictions.push(mixed(charge, known.authorized, total));
             return false;
         }
         if total.minor <= known.captured {
-            return implied;
+            return new;
         }
         if total.minor > known.authorized.minor {
-            out.contradictions.push(Contradiction {
-                code: "captured_above_authorized",
-                object: charge.to_owned(),
-                what: format!("{charge}: {total} captured of {} authorized", known.authorized),
-            });
+            if !known.implied {
+                out.contradictions.push(above(charge, total, known.authorized));
+            }
             known.authorized = total;
         }
         let amount = Money::new(total.minor.saturating_sub(known.captured), total.currency);
@@ -370,6 +369,23 @@ fn raise<T: Ord + Copy>(slot: &mut Option<T>, value: T) -> bool {
         *slot = Some(value);
     }
     higher
+}
+
+fn fresh_charge(
+    authorized: Money,
+    implied: bool,
+    expires_at: Option<Timestamp>,
+    ended: Option<AuthorizationEnd>,
+) -> Charge {
+    Charge { authorized, implied, captured: 0, sold: 0, expires_at, ended, captures: Vec::new() }
+}
+
+fn above(charge: &str, captured: Money, authorized: Money) -> Contradiction {
+    Contradiction {
+        code: "captured_above_authorized",
+        object: charge.to_owned(),
+        what: format!("{charge}: {captured} captured of {authorized} authorized; compare with the gateway, then drop"),
+    }
 }
 
 fn mixed(object: &str, known: Money, new: Money) -> Contradiction {

@@ -6,6 +6,8 @@
 mod apply;
 mod ledger;
 mod project;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,6 +76,9 @@ pub struct Failure {
 pub struct Charge {
     /// Reserved amount.
     pub authorized: Money,
+    /// The amount is only implied by a capture; the authorization's own event is still on its way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub implied: bool,
     /// Captured so far, minor units: a watermark.
     pub captured: i64,
     /// Booked as sold so far, minor units.

@@ -76,9 +76,14 @@ impl Store for SqliteStore {
             return Err(StoreError::Invalid(format!("{} keys in one get, at most {MAX_GET}", keys.len())));
         }
         self.read_here(|connection| {
+            // One snapshot for several keys: the file's locks are taken once.
+            let snapshot = if keys.len() > 1 { Some(connection.unchecked_transaction()?) } else { None };
             let mut select = connection
                 .prepare_cached(&format!("SELECT {COLUMNS} FROM items WHERE pk = ?1 AND sk = ?2"))?;
-            keys.iter().map(|key| select.query_row([&key.pk, &key.sk], item).optional()).collect()
+            let rows = keys.iter().map(|key| select.query_row([&key.pk, &key.sk], item).optional());
+            let found = rows.collect::<Result<_, _>>()?;
+            snapshot.map_or(Ok(()), rusqlite::Transaction::commit)?;
+            Ok(found)
         })
     }
 

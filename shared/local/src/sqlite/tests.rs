@@ -127,6 +127,7 @@ async fn acknowledged_writes_survive_a_cut_at_any_moment() {
     for cut in 0..5 {
         let before = acknowledged.lock().unwrap().len();
         while acknowledged.lock().unwrap().len() < before + 50 {
+            assert!(!writers.iter().any(tokio::task::JoinHandle::is_finished), "a writer failed");
             tokio::task::yield_now().await;
         }
         let expected = acknowledged.lock().unwrap().clone();

@@ -1,0 +1,389 @@
+//! One scenario at work: placing orders, doing what people do, waiting, and saying how it must end.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde::Serialize;
+use tillway_core::facts::OrderStatus;
+use tillway_core::ids::OrderKey;
+use tillway_core::money::Currency;
+use tillway_core::time::{Millis, Timestamp};
+use tillway_engine::ports::Clock as _;
+use tillway_sandbox::clarity::{ClaritySandbox, Customer, NewLine, NewOrder};
+use tillway_sandbox::stripe::{ShopPayment, StripeSandbox};
+use tillway_sandbox::{ApiFault, ApiFaultRule, HookFault, HookFaultRule, Sandbox as _};
+
+use super::pace::LOOK;
+use super::seen::{Seen, wire};
+use super::stage::{Merchant, Stage};
+use super::story::Story;
+
+/// Longest real wait for one thing to happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How far the clock is put forward while waiting for one thing, unless said otherwise.
+const HORIZON: Millis = Millis::hours(3);
+
+/// Numbers from a seed (SplitMix64), the same for a scenario whichever others run.
+pub struct Draw(u64);
+
+impl Draw {
+    /// Begins from the demo's seed and the scenario's name.
+    pub fn new(seed: u64, name: &str) -> Self {
+        Self(name.bytes().fold(seed ^ 0x5EED, |a, b| a.wrapping_mul(0x0100_0000_01B3) ^ u64::from(b)))
+    }
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+    /// A number from `low` to `high`, both included.
+    pub fn range(&mut self, low: i64, high: i64) -> i64 {
+        let span = u64::try_from(high.saturating_sub(low)).unwrap_or(0).saturating_add(1);
+        low.saturating_add(i64::try_from(self.next() % span).unwrap_or(0))
+    }
+    /// One of these.
+    pub fn one_of<T: Copy + Default>(&mut self, choices: &[T]) -> T {
+        let last = i64::try_from(choices.len()).unwrap_or(1).saturating_sub(1);
+        let at = usize::try_from(self.range(0, last)).unwrap_or(0);
+        choices.get(at).copied().unwrap_or_default()
+    }
+}
+
+/// How an order must end, in each system. Amounts are the gateway's minor units.
+#[derive(Debug, Clone, Serialize)]
+pub struct End {
+    /// The shop's status.
+    pub clarity: &'static str,
+    /// The gateway's status of the payment.
+    pub stripe: &'static str,
+    /// Tillway's status.
+    pub tillway: &'static str,
+    /// Taken.
+    pub captured: i64,
+    /// Given back.
+    pub refunded: i64,
+    /// Withdrawn by disputes and not reinstated.
+    pub disputed: i64,
+    /// Charges approved, over all payments of the order.
+    pub charges: usize,
+    /// Codes of what waits for a person, sorted.
+    pub parked: Vec<&'static str>,
+}
+
+impl End {
+    /// Paid in full by one charge, and the shop says so.
+    pub fn paid(captured: i64) -> Self {
+        Self {
+            clarity: "Paid",
+            stripe: "succeeded",
+            tillway: OrderStatus::Paid.name(),
+            captured,
+            refunded: 0,
+            disputed: 0,
+            charges: 1,
+            parked: Vec::new(),
+        }
+    }
+    /// No money moved.
+    pub fn unpaid(clarity: &'static str, stripe: &'static str, tillway: OrderStatus) -> Self {
+        Self { clarity, stripe, tillway: tillway.name(), charges: 0, ..Self::paid(0) }
+    }
+    /// The shop shows this.
+    pub const fn shop(mut self, clarity: &'static str) -> Self {
+        self.clarity = clarity;
+        self
+    }
+    /// Both the shop and Tillway show this.
+    pub fn status(mut self, clarity: &'static str, tillway: OrderStatus) -> Self {
+        self.clarity = clarity;
+        self.tillway = tillway.name();
+        self
+    }
+    /// Given back.
+    pub const fn refunded(mut self, minor: i64) -> Self {
+        self.refunded = minor;
+        self
+    }
+    /// Withdrawn by a dispute.
+    pub const fn disputed(mut self, minor: i64) -> Self {
+        self.disputed = minor;
+        self
+    }
+    /// One charge was approved (and nothing taken of it).
+    pub const fn authorized_once(mut self) -> Self {
+        self.charges = 1;
+        self
+    }
+    /// This waits for a person.
+    pub fn parked(mut self, code: &'static str) -> Self {
+        self.parked.push(code);
+        self
+    }
+
+    /// What is not as it must be; empty where all is.
+    pub fn differences(&self, seen: &Seen) -> Vec<String> {
+        let mut out = Vec::new();
+        let mut compare = |what: &str, is: String, must: String| {
+            if is != must {
+                out.push(format!("{what} is {is}, must be {must}"));
+            }
+        };
+        compare("Clarity", seen.shop_status().to_owned(), self.clarity.to_owned());
+        let stripe = seen.payment_status().map_or("none", |s| s.name());
+        compare("Stripe", stripe.to_owned(), self.stripe.to_owned());
+        compare("Tillway", seen.status().map_or("none", OrderStatus::name).to_owned(), self.tillway.to_owned());
+        compare("captured", seen.captured().to_string(), self.captured.to_string());
+        compare("refunded", seen.refunded().to_string(), self.refunded.to_string());
+        compare("disputed", seen.disputed().to_string(), self.disputed.to_string());
+        compare("charges", seen.charges().to_string(), self.charges.to_string());
+        compare("parked", seen.parked().join(" "), self.parked.join(" "));
+        out
+    }
+}
+
+/// An order that was placed, and how it must end.
+pub struct Placed {
+    /// Whose.
+    pub merchant: &'static str,
+    /// The order.
+    pub order: String,
+    /// How it must end; none where the scenario broke off before it could say.
+    pub end: Option<End>,
+}
+
+/// A scenario at work.
+pub struct Run<'a> {
+    /// The stage.
+    pub stage: &'a Stage,
+    /// The shop it plays at.
+    pub merchant: &'a Merchant,
+    /// The narrator.
+    pub story: &'a mut Story,
+    /// Numbers.
+    pub draw: Draw,
+    /// Orders so far.
+    pub placed: Vec<Placed>,
+}
+
+impl Run<'_> {
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        self.stage.clock.now()
+    }
+
+    /// Tells something that happens in the world.
+    pub fn tell(&mut self, order: &str, who: &'static str, what: impl Into<String>) {
+        let now = self.now();
+        self.story.tell(now, order, who, what);
+    }
+
+    /// A card token that no other order has.
+    pub fn token(&mut self, card: &str) -> String {
+        format!("{card}_x{}", self.draw.range(100_000, 999_999))
+    }
+
+    /// An order of two lines by somebody new, to be paid with this card where one is named.
+    pub fn new_order(&mut self, currency: &str, card: Option<&str>) -> anyhow::Result<NewOrder> {
+        let mut order = NewOrder::new(Currency::parse(currency)?);
+        let (first, last) = (
+            self.draw.one_of(&["Jenny", "Omar", "Mei", "Tomas", "Aino", "Ravi"]),
+            self.draw.one_of(&["Rosen", "Haddad", "Lindqvist", "Okafor", "Novak", "Iyer"]),
+        );
+        let number = self.draw.range(1000, 999_999);
+        order.customer = Customer {
+            email: Some(format!("{first}.{last}.{number}@example.com").to_lowercase()),
+            first_name: Some(first.to_owned()),
+            last_name: Some(last.to_owned()),
+            ..Customer::default()
+        };
+        // Whole tens, so that every currency can carry them in every part.
+        let (tea, pot) = (self.draw.range(60, 400) * 10, self.draw.range(200, 900) * 10);
+        let line = |sku: &str, name: &str, quantity: &str, unit_price: i64, tax: i64| NewLine {
+            sku: sku.to_owned(),
+            name: name.to_owned(),
+            quantity: quantity.to_owned(),
+            unit_price,
+            discount: 0,
+            tax,
+        };
+        order.lines = vec![line("TEA", "Tea", "2", tea, tea / 100 * 10), line("POT", "Teapot", "1", pot, pot / 100 * 10)];
+        order.shipping = self.draw.range(30, 90) * 10;
+        order.payment_token = card.map(|card| self.token(card));
+        Ok(order)
+    }
+
+    /// Places an order at the shop.
+    pub fn place(&mut self, order: NewOrder) -> anyhow::Result<String> {
+        let card = order.payment_token.clone();
+        let now = self.now();
+        let (id, total) = {
+            let mut clarity = self.merchant.clarity();
+            let id = clarity.place_order(now, order)?;
+            let total = clarity.order(&id).map(|o| o.total).context("the order is gone")?;
+            (id, total)
+        };
+        let card = card.map_or_else(String::new, |card| format!(", card token {card}"));
+        self.tell(&id, "shop", format!("order placed: {total}{card}"));
+        self.placed.push(Placed { merchant: self.merchant.name, order: id.clone(), end: None });
+        Ok(id)
+    }
+
+    /// Places an order of somebody new in dollars, paid with this card.
+    pub fn order(&mut self, card: &str) -> anyhow::Result<String> {
+        let order = self.new_order("USD", Some(card))?;
+        self.place(order)
+    }
+
+    /// Somebody does something at the shop.
+    pub fn shop<T, E: Into<anyhow::Error>>(
+        &mut self,
+        order: &str,
+        what: impl Into<String>,
+        act: impl FnOnce(&mut ClaritySandbox, Timestamp) -> Result<T, E>,
+    ) -> anyhow::Result<T> {
+        self.tell(order, "shop", what);
+        let now = self.now();
+        act(&mut self.merchant.clarity(), now).map_err(Into::into)
+    }
+
+    /// Somebody does something at the gateway.
+    pub fn gateway<T>(
+        &mut self,
+        order: &str,
+        what: impl Into<String>,
+        act: impl FnOnce(&mut StripeSandbox, Timestamp) -> Result<T, tillway_sandbox::stripe::ApiError>,
+    ) -> anyhow::Result<T> {
+        self.tell(order, "stripe", what);
+        let now = self.now();
+        let mut stripe = self.merchant.stripe();
+        act(&mut stripe, now).map_err(|error| anyhow::anyhow!("Stripe refused: {}", stripe.error_json(&error)))
+    }
+
+    /// The shop makes the payment itself, as a shop does that follows no one.
+    pub fn shop_pays(
+        &mut self,
+        order: &str,
+        card: &str,
+        capture_method: &'static str,
+        metadata_key: &'static str,
+    ) -> anyhow::Result<String> {
+        let token = self.token(card);
+        let shop = self.merchant.clarity().order(order).cloned().context("the order is gone")?;
+        let currency = shop.total.currency.code().to_lowercase();
+        let payment = self.gateway(order, format!("the shop makes a payment itself ({capture_method})"), |s, now| {
+            s.create_payment_as_shop(now, &ShopPayment {
+                amount: wire(shop.total),
+                currency: &currency,
+                metadata_key,
+                order_id: order,
+                capture_method,
+                payment_method: &token,
+                customer: None,
+            })
+        })?;
+        Ok(payment)
+    }
+
+    /// Breaks the gateway's next calls to a path.
+    pub fn break_gateway(&mut self, order: &str, path: &str, fault: ApiFault, times: u32, what: &str) {
+        self.tell(order, "world", what);
+        let rule = ApiFaultRule { method: None, path_contains: path.to_owned(), fault, times };
+        self.merchant.stripe().inject(rule);
+    }
+
+    /// Breaks the gateway's next webhooks of a type.
+    pub fn break_hooks(&mut self, kind: &str, fault: HookFault, times: u32) {
+        let rule = HookFaultRule { type_contains: kind.to_owned(), fault, times };
+        self.merchant.stripe().inject_hook(rule);
+    }
+
+    /// Breaks the shop's next webhooks of a type.
+    pub fn break_shop_hooks(&mut self, kind: &str, fault: HookFault, times: u32) {
+        let rule = HookFaultRule { type_contains: kind.to_owned(), fault, times };
+        self.merchant.clarity().inject_hook(rule);
+    }
+
+    /// Looks at an order and tells what is new.
+    pub async fn look(&mut self, order: &str) -> anyhow::Result<Seen> {
+        let seen = self.stage.look(self.merchant, order).await?;
+        self.story.catch_up(self.stage, self.merchant, &seen).await?;
+        Ok(seen)
+    }
+
+    /// Waits until this is so.
+    ///
+    /// # Errors
+    /// What was last seen, where it does not come to be.
+    pub async fn until(
+        &mut self,
+        order: &str,
+        what: &str,
+        done: impl Fn(&Seen) -> bool,
+    ) -> anyhow::Result<Seen> {
+        let begun = tokio::time::Instant::now();
+        let limit = self.now() + HORIZON;
+        loop {
+            let seen = self.look(order).await?;
+            if done(&seen) {
+                return Ok(seen);
+            }
+            let in_vain = self.stage.still().await? && !self.stage.skip(limit).await?;
+            if in_vain {
+                // Once more: it may have come to be in the last moment.
+                let seen = self.look(order).await?;
+                if done(&seen) {
+                    return Ok(seen);
+                }
+            }
+            if in_vain || begun.elapsed() > PATIENCE {
+                let key = OrderKey::of(&self.merchant.shop, order);
+                let open = self.stage.open_commands(&key).await?;
+                let open = if open.is_empty() { "none".to_owned() } else { open.join(", ") };
+                bail!("waited in vain for: {what}. Last seen: {}; open commands: {open}", seen.summary());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until Tillway computed this status.
+    pub async fn until_status(&mut self, order: &str, status: OrderStatus) -> anyhow::Result<Seen> {
+        self.until(order, &format!("Tillway's status {}", status.name()), |s| s.status() == Some(status)).await
+    }
+
+    /// Waits until the shop shows this status.
+    pub async fn until_shop(&mut self, order: &str, status: &str) -> anyhow::Result<Seen> {
+        self.until(order, &format!("Clarity's status {status}"), |s| s.shop_status() == status).await
+    }
+
+    /// Waits until staff or customer were told something about the order.
+    pub async fn until_told(&mut self, order: &str, audience: &str, about: &str) -> anyhow::Result<()> {
+        let notices = self.stage.notices.clone();
+        let told = move |order: &str| {
+            notices.sent().iter().any(|n| {
+                n.audience == audience && n.subject.contains(about) && n.subject.contains(order)
+            })
+        };
+        self.until(order, &format!("{audience} told of {about}"), |_| told(order)).await.map(drop)
+    }
+
+    /// Lets time pass.
+    pub async fn pass(&mut self, order: &str, length: Millis, why: &str) -> anyhow::Result<()> {
+        self.tell(order, "world", format!("{length} pass{why}"));
+        self.stage.pass(length).await?;
+        self.look(order).await.map(drop)
+    }
+
+    /// Waits until the order ends like this, and stays so when everything under way is done.
+    pub async fn ends(&mut self, order: &str, end: End) -> anyhow::Result<()> {
+        if let Some(placed) = self.placed.iter_mut().find(|p| p.order == order) {
+            placed.end = Some(end.clone());
+        }
+        self.until(order, "its end state", |s| end.differences(s).is_empty()).await.map_err(|error| anyhow::anyhow!("{error}"))?;
+        self.stage.settle().await?;
+        let seen = self.look(order).await?;
+        let wrong = end.differences(&seen);
+        if wrong.is_empty() { Ok(()) } else { bail!("it did not stay: {}", wrong.join("; ")) }
+    }
+}

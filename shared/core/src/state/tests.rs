@@ -1,0 +1,264 @@
+//! The join is a lattice, the ledger balances, and both say the same in whatever order the facts come.
+
+use proptest::prelude::*;
+use rust_decimal::Decimal;
+
+use super::OrderState;
+use crate::facts::{
+    AuthorizationEnd, DisputeStatus, Fact, Line, OrderSnapshot, OrderStatus, RefundStatus, ReviewOutcome,
+    Shipment,
+};
+use crate::ids::{ConnectionName, OrderKey};
+use crate::journal::{Role, TrialBalance};
+use crate::money::{Currency, Money};
+use crate::time::Timestamp;
+
+fn usd(minor: i64) -> Money {
+    Money::new(minor, Currency::parse("USD").unwrap())
+}
+
+fn order(version: i64, total: i64, tax: i64) -> OrderSnapshot {
+    OrderSnapshot {
+        order_id: "A".into(),
+        number: "1".into(),
+        version,
+        placed_at: None,
+        status: OrderStatus::PendingPayment,
+        total: usd(total),
+        tax,
+        shipping: 0,
+        lines: Vec::new(),
+        shipments: Vec::new(),
+        token: None,
+        payment: None,
+        guest: true,
+        customer_ref: None,
+        gateway_customer: None,
+        test: false,
+    }
+}
+
+fn captured(total: i64) -> Fact {
+    Fact::Captured { payment: "pi".into(), charge: "ch".into(), total: usd(total) }
+}
+fn authorized(total: i64) -> Fact {
+    Fact::Authorized { payment: "pi".into(), charge: "ch".into(), amount: usd(total), expires_at: None }
+}
+fn refund(id: &str, minor: i64, status: RefundStatus, moved: bool, returned: bool) -> Fact {
+    Fact::Refund {
+        refund: id.into(),
+        payment: "pi".into(),
+        amount: usd(minor),
+        status,
+        moved,
+        returned,
+        request: None,
+    }
+}
+fn dispute(status: DisputeStatus) -> Fact {
+    Fact::Dispute {
+        dispute: "dp".into(),
+        payment: "pi".into(),
+        amount: usd(1000),
+        status,
+        reason: "fraud".into(),
+    }
+}
+fn moved(txn: &str, minor: i64, fee: i64) -> Fact {
+    Fact::DisputeMoved {
+        dispute: "dp".into(),
+        payment: "pi".into(),
+        txn: txn.into(),
+        amount: usd(minor),
+        fee,
+    }
+}
+
+/// A life with everything in it, in one possible order.
+fn life() -> Vec<Fact> {
+    vec![
+        Fact::Order(Box::new(order(1, 1000, 77))),
+        Fact::Payment { payment: "pi".into(), amount: usd(1000) },
+        authorized(1000),
+        captured(300),
+        captured(1000),
+        refund("re_1", 100, RefundStatus::Pending, false, false),
+        refund("re_1", 100, RefundStatus::Succeeded, true, false),
+        refund("re_2", 333, RefundStatus::Succeeded, true, false),
+        refund("re_2", 333, RefundStatus::Failed, true, true),
+        Fact::ReviewOpened { review: "prv".into(), payment: "pi".into() },
+        Fact::ReviewClosed { review: "prv".into(), payment: "pi".into(), outcome: ReviewOutcome::Approved },
+        dispute(DisputeStatus::NeedsResponse),
+        moved("txn_1", -1000, 1500),
+        dispute(DisputeStatus::Lost),
+        dispute(DisputeStatus::Won),
+        moved("txn_2", 1000, 0),
+    ]
+}
+
+fn run<'a>(facts: impl IntoIterator<Item = &'a Fact>) -> (OrderState, TrialBalance, usize) {
+    let gateway = ConnectionName::new("gateway");
+    let mut state = OrderState::new(OrderKey::new("shop/A"), Timestamp(0));
+    let mut balance = TrialBalance::default();
+    let mut contradictions = 0;
+    let mut ids = std::collections::BTreeSet::new();
+    for fact in facts {
+        let applied = state.apply(fact, &gateway, Timestamp(1));
+        contradictions += applied.contradictions.len();
+        for entry in &applied.entries {
+            entry.check().unwrap();
+            assert!(ids.insert(entry.id.clone()), "{} booked twice", entry.id);
+            balance.add(entry);
+        }
+    }
+    (state, balance, contradictions)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_order_and_any_repetition_end_the_same(shuffled in Just(life()).prop_shuffle(), again in 0..16_usize) {
+        let (state, balance, contradictions) = run(life().iter());
+        prop_assert_eq!(contradictions, 0);
+        let mut facts = shuffled;
+        facts.extend(life().into_iter().skip(again));
+        let (other, other_balance, contradictions) = run(facts.iter());
+        prop_assert_eq!(contradictions, 0);
+        prop_assert_eq!(other.project(), state.project());
+        prop_assert_eq!(
+            (other.captured(), other.refunded(), other.disputed()),
+            (state.captured(), state.refunded(), state.disputed())
+        );
+        prop_assert_eq!(other.refunds.get("re_2").map(|r| r.status), Some(RefundStatus::Failed));
+        // Clearing, receivable and losses do not depend on the order; the tax of single parts may be split
+        // another way, but each currency balances and the receivable is settled.
+        let usd = Currency::parse("USD").unwrap();
+        prop_assert_eq!(other_balance.of(Role::GatewayClearing, usd), balance.of(Role::GatewayClearing, usd));
+        prop_assert_eq!(other_balance.of(Role::Receivable, usd), 0);
+        prop_assert_eq!(other_balance.of(Role::ChargebackLoss, usd), 0);
+        prop_assert_eq!(other_balance.of(Role::Disputed, usd), 0);
+        prop_assert!(other_balance.unbalanced().is_empty());
+    }
+
+    #[test]
+    fn tax_of_parts_adds_up_to_the_orders_tax(total in 1_i64..100_000, rate in 0_i64..30, cuts in prop::collection::vec(1_i64..100, 0..6)) {
+        let tax = total * rate / 100;
+        let mut levels: Vec<i64> = cuts.iter().map(|c| (total * c / 100).max(1)).collect();
+        levels.push(total);
+        let mut facts = vec![Fact::Order(Box::new(order(1, total, tax))), authorized(total)];
+        facts.extend(levels.into_iter().map(captured));
+        let (_, balance, _) = run(facts.iter());
+        let usd = Currency::parse("USD").unwrap();
+        prop_assert_eq!(balance.of(Role::Tax, usd), -i128::from(tax));
+        prop_assert_eq!(balance.of(Role::Sales, usd), -i128::from(total - tax));
+        prop_assert_eq!(balance.of(Role::Receivable, usd), 0);
+    }
+
+    #[test]
+    fn shipments_add_up_to_the_total(prices in prop::collection::vec((1_i64..5_000, 1_i64..5), 1..5), shipping in 0_i64..900, off in 0_i64..50, order_of in any::<u64>()) {
+        let goods: i64 = prices.iter().map(|(p, q)| p * q).sum();
+        let mut o = order(1, goods - goods * off / 100 + shipping, 0);
+        o.shipping = shipping;
+        o.lines = prices.iter().enumerate().map(|(n, (p, q))| Line {
+            line_id: n.to_string(),
+            sku: "S".into(),
+            quantity: Decimal::from(*q),
+            total: p * q,
+            tax: 0,
+        }).collect();
+        // One unit at a time, from lines drawn by the number.
+        let mut left: Vec<i64> = prices.iter().map(|(_, q)| *q).collect();
+        let mut draw = order_of;
+        while left.iter().sum::<i64>() > 0 {
+            draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let line = (draw >> 33) as usize % left.len();
+            if left[line] > 0 {
+                left[line] -= 1;
+                o.shipments.push(Shipment { id: format!("S{}", o.shipments.len()), lines: vec![(line.to_string(), Decimal::ONE)] });
+            }
+        }
+        let total = o.total.minor;
+        let (state, _, _) = run([Fact::Order(Box::new(o))].iter());
+        let amounts = state.shipment_amounts();
+        prop_assert_eq!(amounts.iter().map(|s| s.amount.minor).sum::<i64>(), total);
+        prop_assert!(amounts.iter().all(|s| s.amount.minor >= 0));
+        prop_assert_eq!(amounts.iter().filter(|s| s.last).count(), 1);
+    }
+}
+
+#[test]
+fn state_and_journal_are_rebuilt_from_the_facts_alone() {
+    let gateway = ConnectionName::new("gateway");
+    let key = OrderKey::new("shop/A");
+    let facts = life();
+    let mut state = OrderState::new(key.clone(), Timestamp(5));
+    let mut entries = Vec::new();
+    for fact in &facts {
+        entries.extend(state.apply(fact, &gateway, Timestamp(5)).entries);
+    }
+    let (rebuilt, again) = OrderState::rebuild(key, facts.iter().map(|f| (Timestamp(5), &gateway, f)));
+    assert_eq!(serde_json::to_string(&rebuilt.unwrap()).unwrap(), serde_json::to_string(&state).unwrap());
+    assert_eq!(again, entries);
+}
+
+#[test]
+fn a_payment_that_overtakes_its_order_is_booked_at_once_and_its_sale_follows() {
+    let (_, early, _) = run([captured(1000)].iter());
+    let usd = Currency::parse("USD").unwrap();
+    assert_eq!(early.of(Role::GatewayClearing, usd), 1000);
+    assert_eq!(early.of(Role::Receivable, usd), -1000);
+    let (_, late, _) = run([captured(1000), Fact::Order(Box::new(order(1, 1000, 77)))].iter());
+    assert_eq!(late.of(Role::Receivable, usd), 0);
+    assert_eq!(late.of(Role::Tax, usd), -77);
+}
+
+#[test]
+fn captured_above_authorized_is_a_contradiction() {
+    let (_, _, contradictions) = run([authorized(500), captured(501)].iter());
+    assert_eq!(contradictions, 1);
+}
+
+#[test]
+fn an_older_snapshot_never_replaces_a_newer() {
+    let (state, _, _) =
+        run([Fact::Order(Box::new(order(2, 900, 0))), Fact::Order(Box::new(order(1, 1000, 0)))].iter());
+    assert_eq!(state.order.unwrap().total, usd(900));
+    assert!(state.total_changes.is_empty());
+}
+
+#[test]
+fn failed_becomes_paid_with_another_card_and_an_expired_authorization_is_no_payment() {
+    let failed = Fact::AttemptFailed {
+        payment: "pi".into(),
+        attempt: "ch_0".into(),
+        code: "stolen_card".into(),
+        shopper_reason: "generic_decline".into(),
+        soft: false,
+    };
+    let (state, _, _) = run([failed.clone()].iter());
+    assert_eq!(state.project(), (OrderStatus::PaymentFailed, "generic_decline".to_owned()));
+    let (state, _, _) = run([failed, authorized(1000), captured(1000)].iter());
+    assert_eq!(state.project().0, OrderStatus::Paid);
+    let ended = Fact::AuthorizationEnded {
+        payment: "pi".into(),
+        charge: "ch".into(),
+        how: AuthorizationEnd::Expired,
+    };
+    let cancelled = Fact::PaymentCancelled { payment: "pi".into(), reason: "automatic".into() };
+    let (state, _, _) = run([authorized(1000), ended, cancelled].iter());
+    assert_eq!(state.project(), (OrderStatus::PaymentFailed, "authorization_ended".to_owned()));
+}
+
+#[test]
+fn reinstated_funds_are_not_a_won_dispute() {
+    let facts = [
+        captured(1000),
+        dispute(DisputeStatus::NeedsResponse),
+        moved("t1", -1000, 1500),
+        moved("t2", 1000, 0),
+    ];
+    let (state, balance, _) = run(facts.iter());
+    assert_eq!(state.project().0, OrderStatus::Disputed);
+    assert_eq!(balance.of(Role::Fees, Currency::parse("USD").unwrap()), 1500);
+}

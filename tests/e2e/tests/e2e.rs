@@ -1,0 +1,12 @@
+//! The whole of Tillway, seen from outside.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+#[path = "e2e/pains.rs"]
+mod pains;

@@ -1,0 +1,99 @@
+//! The way out: requests go to the sandboxes in memory, and get lost on the way there or back.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tillway_connectors::http::{Http, HttpError};
+use tillway_core::http::{Method, Request, Response};
+use tillway_core::time::Millis;
+use tillway_sandbox::{ApiFault, ApiFaultRule, Reply, Sandbox};
+
+use super::Gate;
+use super::people::Outside;
+use crate::exec::After;
+use crate::faults::{CallFate, Fate, Op};
+
+/// [`Http`] over the sandboxes.
+pub(crate) struct SimHttp {
+    pub(crate) gate: Gate,
+    pub(crate) outside: Arc<Outside>,
+}
+
+impl SimHttp {
+    fn execute(outside: &Outside, request: &Request, fault: Option<ApiFault>) -> Option<Response> {
+        let now = outside.core.now();
+        let changes = request.method != Method::Get && !request.url.ends_with("/oauth/token");
+        let reply = outside.at_host(&request.url, changes, |sandbox: &mut dyn Sandbox| {
+            if let Some(fault) = fault {
+                let path_contains = request.path().to_owned();
+                sandbox.inject(ApiFaultRule { method: Some(request.method), path_contains, fault, times: 1 });
+            }
+            sandbox.handle(now, request)
+        });
+        let shown = match &reply {
+            Some(Reply::Answer(response)) => response.status,
+            Some(Reply::Silence) | None => 0,
+        };
+        outside.trace.note(now, || {
+            let body = String::from_utf8_lossy(&request.body).into_owned();
+            let key = request.header("idempotency-key").unwrap_or("");
+            let url = request.url.as_str();
+            format!("http {} {url} [{key}] {body} → {shown}", request.method.as_str())
+        });
+        match reply {
+            Some(Reply::Answer(response)) => Some(response),
+            Some(Reply::Silence) | None => None,
+        }
+    }
+}
+
+#[async_trait]
+impl Http for SimHttp {
+    async fn send(&self, request: Request, limit: Millis) -> Result<Response, HttpError> {
+        let core = &self.gate.core;
+        let began = core.now();
+        let port = self.gate.enter(Op::HttpSend).await.map_err(|_| HttpError::NotSent)?;
+        if core.now().since(began) > limit {
+            // The adapter keeps to the limit: what stalled before the first byte sends none.
+            return Err(HttpError::NotSent);
+        }
+        let call = self.gate.faults.call_fate(limit);
+        let fault = match call {
+            CallFate::NotSent => return Err(HttpError::NotSent),
+            CallFate::Late(wait) => {
+                let (outside, late) = (self.outside.clone(), request.clone());
+                let (at, sleeper) = (core.now() + wait, core.clone());
+                let work = Box::pin(async move {
+                    sleeper.sleep_until(at).await;
+                    Self::execute(&outside, &late, None);
+                });
+                core.spawn("late request", work, After::Immune);
+                core.sleep_until(began + limit).await;
+                return Err(HttpError::NoAnswer);
+            }
+            CallFate::Refuse(status) => Some(ApiFault::Refuse(status)),
+            CallFate::Fail500 => Some(ApiFault::Fail500),
+            CallFate::Fail500After => Some(ApiFault::Fail500AfterEffect),
+            CallFate::SilenceBefore => Some(ApiFault::SilenceBefore),
+            CallFate::SilenceAfter => Some(ApiFault::SilenceAfter),
+            CallFate::Fine => None,
+        };
+        let (there, back) = (self.gate.faults.latency(), self.gate.faults.latency());
+        core.sleep_until(core.now() + there).await;
+        let answer = Self::execute(&self.outside, &request, fault);
+        if port == Fate::CrashAfter || matches!(port, Fate::StallAfter(_)) {
+            let left = self.gate.leave(port).await;
+            left.map_err(|_| HttpError::NoAnswer)?;
+        }
+        match answer {
+            Some(response) => {
+                core.sleep_until(core.now() + back).await;
+                Ok(response)
+            }
+            None => {
+                core.sleep_until(began + limit).await;
+                Err(HttpError::NoAnswer)
+            }
+        }
+    }
+}
