@@ -542,3 +542,7 @@ fn contradiction_parked(c: &Contradiction) -> Parked {
         blocks_money: true,
     }
 }
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

@@ -35,7 +35,8 @@ pub fn all() -> Vec<Sample> {
             let file = file.unwrap().path();
             let body: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap())
                 .unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-            let kind = body["type"].as_str().unwrap_or_else(|| panic!("{}: no type", file.display())).to_owned();
+            let kind =
+                body["type"].as_str().unwrap_or_else(|| panic!("{}: no type", file.display())).to_owned();
             let system = system.file_name().unwrap().to_string_lossy().into_owned();
             out.push(Sample { system, file, kind, body });
         }

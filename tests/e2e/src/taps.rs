@@ -81,7 +81,8 @@ impl Taps {
     }
 
     fn count(&self, kind: &'static str) {
-        let stage = STAGES.get(usize::from(self.stage.load(Ordering::SeqCst))).copied().unwrap_or(Stage::Other);
+        let stage =
+            STAGES.get(usize::from(self.stage.load(Ordering::SeqCst))).copied().unwrap_or(Stage::Other);
         *lock(&self.counts).entry((stage, kind)).or_default() += 1;
     }
 }

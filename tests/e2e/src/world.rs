@@ -172,8 +172,11 @@ impl World {
     pub async fn with(setup: Setup) -> Self {
         let clock = Arc::new(StepClock::at(Timestamp::parse_rfc3339(EPOCH).unwrap()));
         let folder = Temp::new("world");
-        let overrides: Vec<Source> =
-            setup.overrides.iter().map(|(file, text)| Source { file: file.clone(), text: text.clone() }).collect();
+        let overrides: Vec<Source> = setup
+            .overrides
+            .iter()
+            .map(|(file, text)| Source { file: file.clone(), text: text.clone() })
+            .collect();
         let loaded = tillway_engine::settings::load(
             "tillway.yaml",
             &setup.yaml(),
@@ -309,8 +312,7 @@ impl World {
             let name = command_queue(system);
             let batch = queue.receive(&name, 10, Millis::secs(90)).await.unwrap();
             self.taps.enter(Stage::Act);
-            let ended =
-                futures_util::future::join_all(batch.iter().map(|m| engine.handle_command(m))).await;
+            let ended = futures_util::future::join_all(batch.iter().map(|m| engine.handle_command(m))).await;
             self.taps.enter(Stage::Other);
             for (message, ended) in batch.iter().zip(ended) {
                 match ended {
@@ -362,7 +364,8 @@ impl World {
             self.engine.tick().await.unwrap();
         }
         let parked = self.parked().await;
-        let parked: Vec<String> = parked.iter().map(|p| format!("{}: {}", p.item.code, p.item.what)).collect();
+        let parked: Vec<String> =
+            parked.iter().map(|p| format!("{}: {}", p.item.code, p.item.what)).collect();
         panic!("never so: {what}; parked: {parked:?}");
     }
 
@@ -418,7 +421,8 @@ impl World {
     /// Messages in all queues.
     pub async fn depth(&self) -> usize {
         let mut sum = 0;
-        for name in [EVENTS.to_owned()].into_iter().chain(["stripe", "clarity", "notify"].map(command_queue)) {
+        for name in [EVENTS.to_owned()].into_iter().chain(["stripe", "clarity", "notify"].map(command_queue))
+        {
             sum += self.queue().depth(&name).await.unwrap();
             sum += self.queue().depth(&dead_queue(&name)).await.unwrap();
         }
@@ -485,7 +489,8 @@ impl World {
 
     /// The time line of an order.
     pub async fn explain(&self, order: &str) -> Explanation {
-        let key = self.engine.find_order(order).await.unwrap().unwrap_or_else(|| panic!("{order} is not known"));
+        let key =
+            self.engine.find_order(order).await.unwrap().unwrap_or_else(|| panic!("{order} is not known"));
         self.engine.explain(&key).await.unwrap().unwrap()
     }
 
@@ -514,8 +519,7 @@ impl World {
 
     /// Calls to the gateway whose path holds this meet a fault.
     pub fn gateway_fault(&self, method: Method, path: &str, fault: ApiFault, times: u32) {
-        let rule =
-            ApiFaultRule { method: Some(method), path_contains: path.to_owned(), fault, times };
+        let rule = ApiFaultRule { method: Some(method), path_contains: path.to_owned(), fault, times };
         self.stripe().inject(rule);
     }
 
@@ -524,7 +528,9 @@ impl World {
     pub fn gateway_hook(&self, body: impl Into<Vec<u8>>) -> Request {
         let body = body.into();
         let signature = sign(&body, GATEWAY_HOOK, self.now().unix());
-        Request::new(Method::Post, "").with_body("application/json", body).with_header("stripe-signature", signature)
+        Request::new(Method::Post, "")
+            .with_body("application/json", body)
+            .with_header("stripe-signature", signature)
     }
 
     /// A signed webhook of the shop.

@@ -178,7 +178,8 @@ impl Checker<'_> {
             self.say(Promise::Explains, None, format!("{} {} cannot be read", key.pk, key.sk));
         }
         for (key, what) in wrong {
-            let promise = if key.sk.starts_with("jrn#") { Promise::BooksBalance } else { Promise::NothingLeaks };
+            let promise =
+                if key.sk.starts_with("jrn#") { Promise::BooksBalance } else { Promise::NothingLeaks };
             let order = key.pk.strip_prefix("order#").map(str::to_owned);
             self.say(promise, order.as_deref(), format!("{}: {what}", key.sk));
         }
@@ -229,7 +230,8 @@ impl Checker<'_> {
         let key = OrderKey::new(format!("{shop}/{}", plan.id()));
         let name = key.to_string();
         let outside = &self.world.shared.outside;
-        let truth = outside.gateways.get(plan.pair).map(|g| payments(&lock(g), &plan.id())).unwrap_or_default();
+        let truth =
+            outside.gateways.get(plan.pair).map(|g| payments(&lock(g), &plan.id())).unwrap_or_default();
         self.charges(&name, plan, &truth);
         self.refunds(&name, outside, plan, deeds, &truth);
         let Some(stored) = all.orders.get(&key) else {
@@ -263,7 +265,11 @@ impl Checker<'_> {
         let held = truth.iter().filter(|p| p.captured > 0 || p.capturable > 0).count();
         if held > 1 {
             let all: Vec<&str> = truth.iter().map(|p| p.payment.as_str()).collect();
-            self.say(Promise::NothingTwice, Some(name), format!("{held} payments hold money: {}", all.join(", ")));
+            self.say(
+                Promise::NothingTwice,
+                Some(name),
+                format!("{held} payments hold money: {}", all.join(", ")),
+            );
         }
         let mut commands = BTreeSet::new();
         for p in truth {
@@ -309,7 +315,9 @@ impl Checker<'_> {
             let minor = amount / wire(plan.currency);
             match request {
                 None if deeds.dashboard_refunds.contains(&refund) || deeds.review_refunds => {}
-                None => self.say(Promise::NothingTwice, Some(name), format!("nobody asked for refund {refund}")),
+                None => {
+                    self.say(Promise::NothingTwice, Some(name), format!("nobody asked for refund {refund}"))
+                }
                 Some(request) => {
                     let asked = deeds.asked.get(&request).copied();
                     let own = request.starts_with("cancelled:") && deeds.cancelled
@@ -378,7 +386,8 @@ impl Checker<'_> {
         let cash = of(Role::GatewayClearing) + of(Role::Fees);
         let expected = taken - refunded - out;
         if cash != expected {
-            let what = format!("clearing and fees are {cash}, the gateway holds {expected} {}", plan.currency);
+            let what =
+                format!("clearing and fees are {cash}, the gateway holds {expected} {}", plan.currency);
             self.say(Promise::BooksBalance, Some(name), what);
         }
         let lost = of(Role::Disputed) + of(Role::ChargebackLoss);
@@ -393,7 +402,14 @@ impl Checker<'_> {
     }
 
     /// What is known is what is true.
-    fn state(&mut self, name: &str, plan: &OrderPlan, deeds: &Deeds, state: &OrderState, truth: &[PaymentTruth]) {
+    fn state(
+        &mut self,
+        name: &str,
+        plan: &OrderPlan,
+        deeds: &Deeds,
+        state: &OrderState,
+        truth: &[PaymentTruth],
+    ) {
         let wire = wire(plan.currency);
         let sum = |f: &dyn Fn(&PaymentTruth) -> i64| truth.iter().map(f).sum::<i64>() / wire;
         for (what, known, really) in [
@@ -408,12 +424,17 @@ impl Checker<'_> {
             }
         }
         if state.captured() > state.authorized() || state.refunded() > state.captured() {
-            self.say(Promise::NothingTwice, Some(name), "more was taken or returned than there was".to_owned());
+            self.say(
+                Promise::NothingTwice,
+                Some(name),
+                "more was taken or returned than there was".to_owned(),
+            );
         }
         let outside = &self.world.shared.outside;
-        let shown = outside.shops.get(plan.pair).and_then(|s| {
-            lock(s).order(&plan.id()).map(|o| (o.version, o.total.minor))
-        });
+        let shown = outside
+            .shops
+            .get(plan.pair)
+            .and_then(|s| lock(s).order(&plan.id()).map(|o| (o.version, o.total.minor)));
         let known = state.order.as_ref().map(|o| (u64::try_from(o.version).unwrap_or(0), o.total.minor));
         if shown != known {
             let what = format!("the shop's order is {shown:?}, known is {known:?} (version, total)");
@@ -509,11 +530,12 @@ impl Checker<'_> {
         let fulfilment = matches!(text.as_str(), "Processing" | "Shipped" | "Completed");
         // The shop's own cancellation stands until what is known changes.
         let own = by_shop && deeds.cancelled && text == "Cancelled";
-        let parked = state.parked.values().any(|p| p.step.as_deref().is_some_and(|s| s.starts_with("status")))
-            || state
-                .steps
-                .iter()
-                .any(|(s, is)| s.starts_with("status/") && matches!(is, StepState::Skipped { why } if why.contains("person")));
+        let parked =
+            state.parked.values().any(|p| p.step.as_deref().is_some_and(|s| s.starts_with("status")))
+                || state.steps.iter().any(|(s, is)| {
+                    s.starts_with("status/")
+                        && matches!(is, StepState::Skipped { why } if why.contains("person"))
+                });
         if text != expected && !fulfilment && !own && !parked {
             let what = format!("the shop shows {text}, what is known is {projected:?}");
             self.say(Promise::NothingLost, Some(name), what);

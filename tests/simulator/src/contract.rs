@@ -46,7 +46,9 @@ impl Bench {
     }
     /// Lets time pass.
     #[must_use]
-    pub fn advance(&self) -> impl Fn(Millis) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync + use<> {
+    pub fn advance(
+        &self,
+    ) -> impl Fn(Millis) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync + use<> {
         let core = self.gate.core.clone();
         move |length| Box::pin(core.sleep_until(core.now() + length))
     }

@@ -161,7 +161,8 @@ impl Plan {
 }
 
 fn order(dice: &mut Dice, n: u32, pair: usize, at: Millis, people: u32, capture: &str) -> OrderPlan {
-    let currency = dice.pick(&["USD", "USD", "USD", "EUR", "EUR", "JPY", "KWD", "ISK", "ISK"]).unwrap_or("USD");
+    let currency =
+        dice.pick(&["USD", "USD", "USD", "EUR", "EUR", "JPY", "KWD", "ISK", "ISK"]).unwrap_or("USD");
     let step = if currency == "KWD" { 10 } else { 1 };
     let lines = (0..=dice.below(2))
         .map(|_| {

@@ -176,44 +176,90 @@ impl Future for Yield {
     }
 }
 
+#[derive(Default)]
+struct Waiting {
+    wakers: BTreeMap<u64, Waker>,
+    serial: u64,
+}
+
 /// Waits until told, or until an instant. Several may wait; each telling wakes one of them or all.
 #[derive(Default)]
 pub(crate) struct Bell {
-    waiting: Mutex<Vec<Waker>>,
+    waiting: Mutex<Waiting>,
 }
 
 impl Bell {
     /// Wakes one of those who wait.
     pub(crate) fn ring(&self) {
-        let waker = lock(&self.waiting).pop();
-        if let Some(waker) = waker {
+        let waker = lock(&self.waiting).wakers.pop_first();
+        if let Some((_, waker)) = waker {
             waker.wake();
         }
     }
     /// Wakes all who wait.
     pub(crate) fn ring_all(&self) {
-        let all = std::mem::take(&mut *lock(&self.waiting));
-        for waker in all {
+        let all = std::mem::take(&mut lock(&self.waiting).wakers);
+        for waker in all.into_values() {
             waker.wake();
         }
     }
     /// Waits until `when` tells an instant that has come; asked again whenever the bell rings. `None`: not
     /// before the bell rings.
-    pub(crate) async fn wait(&self, core: &Arc<Core>, when: impl Fn() -> Option<Timestamp> + Send + Sync) {
-        let mut sleep: Option<Sleep> = None;
-        std::future::poll_fn(move |cx| {
-            let due = when();
-            if due.is_some_and(|at| at <= core.now()) {
-                return Poll::Ready(());
-            }
-            lock(&self.waiting).push(cx.waker().clone());
-            sleep = due.map(|at| core.sleep_until(at));
-            if let Some(sleep) = &mut sleep {
-                return Pin::new(sleep).poll(cx);
-            }
-            Poll::Pending
-        })
-        .await;
+    pub(crate) const fn wait<'a, F>(&'a self, core: &'a Arc<Core>, when: F) -> Wait<'a, F>
+    where
+        F: Fn() -> Option<Timestamp> + Unpin,
+    {
+        Wait { bell: self, core, when, place: None, sleep: None }
+    }
+}
+
+/// Waits for a bell. Dropped, it leaves nothing behind.
+pub(crate) struct Wait<'a, F> {
+    bell: &'a Bell,
+    core: &'a Arc<Core>,
+    when: F,
+    place: Option<u64>,
+    sleep: Option<Sleep>,
+}
+
+impl<F> Wait<'_, F> {
+    fn leave(&mut self) {
+        if let Some(place) = self.place.take() {
+            lock(&self.bell.waiting).wakers.remove(&place);
+        }
+    }
+}
+
+impl<F: Fn() -> Option<Timestamp> + Unpin> Future for Wait<'_, F> {
+    type Output = ();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.leave();
+        self.sleep = None;
+        let due = (self.when)();
+        if due.is_some_and(|at| at <= self.core.now()) {
+            return Poll::Ready(());
+        }
+        let place = {
+            let mut waiting = lock(&self.bell.waiting);
+            waiting.serial += 1;
+            let place = waiting.serial;
+            waiting.wakers.insert(place, cx.waker().clone());
+            place
+        };
+        self.place = Some(place);
+        if let Some(at) = due {
+            let mut sleep = self.core.sleep_until(at);
+            // It lies ahead: this only sets the timer.
+            let _pending = Pin::new(&mut sleep).poll(cx);
+            self.sleep = Some(sleep);
+        }
+        Poll::Pending
+    }
+}
+
+impl<F> Drop for Wait<'_, F> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

@@ -9,12 +9,12 @@
 //! There is no wall clock inside: whoever calls measures orders per second.
 
 mod check;
+#[cfg(feature = "planted-bugs")]
+pub mod contract;
 mod dice;
 mod draw;
 mod exec;
 mod faults;
-#[cfg(feature = "planted-bugs")]
-pub mod contract;
 mod memory;
 mod report;
 mod shrink;
@@ -88,7 +88,8 @@ impl Options {
 
 /// Runs one world and checks it.
 pub(crate) fn run_world(plan: Plan, setup: &Setup) -> (Outcome, Vec<String>) {
-    let mut outcome = Outcome { orders: plan.orders.len().try_into().unwrap_or(u64::MAX), ..Outcome::default() };
+    let mut outcome =
+        Outcome { orders: plan.orders.len().try_into().unwrap_or(u64::MAX), ..Outcome::default() };
     match World::new(plan, setup) {
         Ok(mut world) => {
             world.run();

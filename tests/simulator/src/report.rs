@@ -102,7 +102,9 @@ impl Outcome {
     pub fn crash_points_missed(&self) -> Vec<String> {
         let all = Op::ALL.into_iter().flat_map(|op| [(op, false), (op, true)]);
         let missed = all.filter(|point| !self.crash_points.contains_key(point));
-        missed.map(|(op, after)| format!("{} {}", if after { "after" } else { "before" }, op.name())).collect()
+        missed
+            .map(|(op, after)| format!("{} {}", if after { "after" } else { "before" }, op.name()))
+            .collect()
     }
 }
 

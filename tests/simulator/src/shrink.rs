@@ -58,7 +58,8 @@ impl Search {
 
 /// What a violation is about, without ids and amounts.
 fn kind(violation: &Violation) -> String {
-    let words = violation.what.split(' ').filter(|w| !w.is_empty() && w.bytes().all(|b| b.is_ascii_lowercase()));
+    let words =
+        violation.what.split(' ').filter(|w| !w.is_empty() && w.bytes().all(|b| b.is_ascii_lowercase()));
     words.take(6).collect::<Vec<_>>().join(" ")
 }
 
@@ -87,7 +88,8 @@ pub fn shrink(options: &Options, outcome: &Outcome) -> String {
         }
     }
     let orders = plan.orders.clone();
-    plan.orders = search.fewer(&orders, |s, some| s.fails(&Plan { orders: some.to_vec(), ..plan.clone() }, &mask));
+    plan.orders =
+        search.fewer(&orders, |s, some| s.fails(&Plan { orders: some.to_vec(), ..plan.clone() }, &mask));
     let without = Plan { swap_at: None, ..plan.clone() };
     if search.fails(&without, &mask) {
         plan = without;

@@ -8,7 +8,9 @@ use tillway_core::money::Currency;
 use tillway_core::time::Timestamp;
 use tillway_sandbox::Sandbox;
 use tillway_sandbox::clarity::{Address, Customer, NewLine, NewOrder};
-use tillway_sandbox::stripe::{API_VERSION, PaymentStatus, PaymentTruth, ReviewVerdict, ShopPayment, StripeSandbox};
+use tillway_sandbox::stripe::{
+    API_VERSION, PaymentStatus, PaymentTruth, ReviewVerdict, ShopPayment, StripeSandbox,
+};
 
 use crate::draw::{Act, Card, OrderPlan, Verdict};
 use crate::memory::people::Outside;
@@ -92,7 +94,9 @@ impl People {
         match act {
             Act::Pay(card) => pay(outside, now, order, deeds, card, n),
             Act::Cancel | Act::Change { .. } | Act::Ship { .. } | Act::Complete | Act::AskRefund { .. } => {
-                outside.shop(order.pair, |shop| in_shop(shop, now, order, &id, act, deeds)).unwrap_or(Done::Never)
+                outside
+                    .shop(order.pair, |shop| in_shop(shop, now, order, &id, act, deeds))
+                    .unwrap_or(Done::Never)
             }
             _ => outside
                 .gateway(order.pair, |stripe| at_gateway(stripe, now, &id, act, deeds))
@@ -196,7 +200,14 @@ fn capture_method(order: &OrderPlan) -> &'static str {
     }
 }
 
-fn pay(outside: &Outside, now: Timestamp, order: &OrderPlan, deeds: &mut Deeds, card: Card, n: usize) -> Done {
+fn pay(
+    outside: &Outside,
+    now: Timestamp,
+    order: &OrderPlan,
+    deeds: &mut Deeds,
+    card: Card,
+    n: usize,
+) -> Done {
     let id = order.id();
     let token = card.token(&id, n);
     deeds.tokens += 1;
@@ -265,7 +276,8 @@ fn at_gateway(stripe: &mut StripeSandbox, now: Timestamp, id: &str, act: Act, de
                 Verdict::Fraud => ReviewVerdict::RefundedAsFraud,
                 Verdict::Acknowledged => ReviewVerdict::Acknowledged,
             };
-            deeds.review_refunds |= matches!(verdict, ReviewVerdict::Refunded | ReviewVerdict::RefundedAsFraud);
+            deeds.review_refunds |=
+                matches!(verdict, ReviewVerdict::Refunded | ReviewVerdict::RefundedAsFraud);
             done(stripe.close_review(now, &review, verdict))
         }
         Act::DashboardRefund(percent) => {

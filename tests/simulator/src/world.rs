@@ -1,7 +1,7 @@
 //! One world: the engine over memory, its workers, the sandboxes, and the people.
 
-use std::collections::{BTreeMap, BinaryHeap};
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -53,6 +53,9 @@ pub(crate) struct World {
     pub(crate) rested: bool,
 }
 
+/// When, which order, which of its acts (0: placing it), and how often it was tried.
+type Due = (i64, usize, usize, u8);
+
 /// What all workers of a world share.
 pub(crate) struct Shared {
     pub(crate) gate: Gate,
@@ -64,7 +67,7 @@ pub(crate) struct Shared {
     pub(crate) counted: Arc<Mutex<BTreeMap<(&'static str, String), u64>>>,
     pub(crate) people: Mutex<People>,
     engines: Mutex<Vec<Arc<Engine>>>,
-    agenda: Mutex<BinaryHeap<Reverse<(i64, usize, usize, u8)>>>,
+    agenda: Mutex<BinaryHeap<Reverse<Due>>>,
     agenda_bell: Bell,
     deliveries: AtomicU64,
     pub(crate) operated: Mutex<BTreeMap<&'static str, u64>>,
@@ -76,7 +79,11 @@ impl Shared {
     fn engine(&self) -> Option<Arc<Engine>> {
         let engines = lock(&self.engines);
         let newest = engines.last().cloned();
-        if engines.len() > 1 && self.gate.faults.number(0, 9) == 0 { engines.first().cloned() } else { newest }
+        if engines.len() > 1 && self.gate.faults.number(0, 9) == 0 {
+            engines.first().cloned()
+        } else {
+            newest
+        }
     }
 }
 
@@ -92,8 +99,9 @@ fn bundle(changed: bool) -> Option<Arc<Bundle>> {
         // What a merchant may change without harm: a word in a notice's data, and a step of his own.
         let own = Source {
             file: "own.yaml".to_owned(),
-            text: "mapping: clarity/status\nextends: clarity/status\nfields:\n  note: { text: \"own words\" }\n"
-                .to_owned(),
+            text:
+                "mapping: clarity/status\nextends: clarity/status\nfields:\n  note: { text: \"own words\" }\n"
+                    .to_owned(),
         };
         CHANGED.get_or_init(|| load(&[own])).clone()
     } else {
@@ -118,8 +126,7 @@ fn config(plan: &Plan, changed: bool) -> Result<Config, String> {
     let read = || {
         let (flows, notices) = (tillway_templates::sources(), tillway_templates::notices());
         let read = settings::load("simulator.yaml", FILE, &flows, &[], notices);
-        read.map(|(config, _)| config)
-            .map_err(|p| p.first().map(ToString::to_string).unwrap_or_default())
+        read.map(|(config, _)| config).map_err(|p| p.first().map(ToString::to_string).unwrap_or_default())
     };
     let base = BASE.get_or_init(read).as_ref().map_err(Clone::clone)?;
     let mut pairs = base.pairs.clone();
@@ -145,7 +152,8 @@ impl World {
         let start = Timestamp::parse_rfc3339(START).unwrap_or_default();
         let exec = Exec::new(start, Dice::new(plan.seed, 2));
         let core = exec.core.clone();
-        let faults = Arc::new(Faults::new(core.clone(), Dice::new(plan.seed, 3), setup.level, setup.mask.clone()));
+        let faults =
+            Arc::new(Faults::new(core.clone(), Dice::new(plan.seed, 3), setup.level, setup.mask.clone()));
         let gate = Gate { core: core.clone(), faults };
         let store = MemoryStore::new(gate.clone(), true);
         let queue = MemoryQueue::new(gate.clone(), MAX_RECEIVES);
@@ -315,7 +323,10 @@ async fn act(shared: Arc<Shared>, name: String) {
                 Ok(()) => done.push(message.receipt.clone()),
                 Err(error) => {
                     let code = error.code();
-                    shared.outside.trace.note(shared.gate.core.now(), || format!("command goes back: {code}"));
+                    shared
+                        .outside
+                        .trace
+                        .note(shared.gate.core.now(), || format!("command goes back: {code}"));
                     let _given = shared.queue.release(&name, &message.receipt, RETRY).await;
                 }
             }

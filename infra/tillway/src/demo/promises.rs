@@ -8,7 +8,9 @@ use tillway_core::ids::{ConnectionName, OrderKey};
 use tillway_core::journal::{Entry, Role, TrialBalance};
 use tillway_core::money::{Currency, Money};
 use tillway_core::state::OrderState;
-use tillway_engine::records::{CommandRecord, CommandState, LogRecord, OrderRecord, ParkedRecord, UnhandledRecord};
+use tillway_engine::records::{
+    CommandRecord, CommandState, LogRecord, OrderRecord, ParkedRecord, UnhandledRecord,
+};
 
 use super::run::Placed;
 use super::seen::unwire;
@@ -128,7 +130,10 @@ pub async fn check(
         for connection in [&merchant.gateway, &merchant.shop] {
             let report = stage.machine.engine.sweep(connection).await?;
             let kinds: Vec<&str> = report.lost.iter().map(|l| l.kind.as_str()).collect();
-            lost.must(report.lost.is_empty(), format!("the last sweep of {connection} found {}", kinds.join(", ")));
+            lost.must(
+                report.lost.is_empty(),
+                format!("the last sweep of {connection} found {}", kinds.join(", ")),
+            );
         }
     }
     stage.settle().await?;
@@ -182,7 +187,8 @@ async fn nothing_lost(stage: &Stage, files: &Files, promise: &mut Promise) -> an
          news the sweeps brought",
         files.parked, files.unhandled,
     ));
-    let refused = stage.machine.alerts.snapshot().counters.get("receive_refused").cloned().unwrap_or_default();
+    let refused =
+        stage.machine.alerts.snapshot().counters.get("receive_refused").cloned().unwrap_or_default();
     let refused: Vec<String> = refused.iter().map(|(code, n)| format!("{n} {code}")).collect();
     let refused = if refused.is_empty() { "none".to_owned() } else { refused.join(", ") };
     promise.how.push(format!("every other delivery was answered 2xx; refused at the edge: {refused}"));
@@ -190,9 +196,14 @@ async fn nothing_lost(stage: &Stage, files: &Files, promise: &mut Promise) -> an
     let (queued, dead) = (stage.queued().await?, stage.dead().await?);
     promise.must(queued == 0, format!("{queued} message(s) are still queued"));
     promise.must(dead == 0, format!("{dead} message(s) were given up"));
-    promise.must(files.open_commands.is_empty(), format!("commands not ended: {}", files.open_commands.join(", ")));
+    promise.must(
+        files.open_commands.is_empty(),
+        format!("commands not ended: {}", files.open_commands.join(", ")),
+    );
     promise.must(files.waiting == 0, format!("{} payment(s) wait for their order", files.waiting));
-    promise.how.push("queues and dead letters are empty, no command is open, no event waits for its order".to_owned());
+    promise.how.push(
+        "queues and dead letters are empty, no command is open, no event waits for its order".to_owned(),
+    );
     Ok(())
 }
 
@@ -228,7 +239,8 @@ fn nothing_twice(stage: &Stage, placed: &[Placed]) -> Promise {
             *count = count.saturating_add(1);
         }
         let doubled = by_mail.values().filter(|n| **n > 1).count();
-        promise.must(doubled == 0, format!("{}: {doubled} person(s) have several customers", merchant.gateway));
+        promise
+            .must(doubled == 0, format!("{}: {doubled} person(s) have several customers", merchant.gateway));
     }
     promise.how.push(format!(
         "Stripe's truth: {charges} charges for {} orders, none for one order twice; {refunds} refunds, none above what \
@@ -280,7 +292,8 @@ fn balanced(stage: &Stage, files: &Files) -> (Promise, Books) {
         }
         for (currency, truth) in currencies {
             // Fees of disputes went out of the clearing account as well.
-            let clearing = booked.of(Role::GatewayClearing, currency).saturating_add(booked.of(Role::Fees, currency));
+            let clearing =
+                booked.of(Role::GatewayClearing, currency).saturating_add(booked.of(Role::Fees, currency));
             let clearing = Money::new(i64::try_from(clearing).unwrap_or(i64::MAX), currency);
             promise.must(
                 clearing == truth,
@@ -324,9 +337,10 @@ fn no_card_number(stage: &Stage, told: &[String]) -> Promise {
     let notices = stage.notices.sent();
     let texts = notices.iter().flat_map(|n| [&n.subject, &n.text]).chain(told);
     promise.must(texts.into_iter().all(|t| !holds(t.as_bytes())), "the card number was told to somebody");
-    let typed = stage.merchants.iter().any(|m| {
-        m.clarity().orders().any(|o| o.note.as_deref().is_some_and(|note| note.contains(CANARY)))
-    });
+    let typed = stage
+        .merchants
+        .iter()
+        .any(|m| m.clarity().orders().any(|o| o.note.as_deref().is_some_and(|note| note.contains(CANARY))));
     let sent = if typed { "typed into an order's note" } else { "not typed in by any scenario of this run" };
     promise.how.push(format!(
         "a card number {sent} is in none of {} files ({bytes} bytes) of the data folder, in no notice and in no line \
@@ -363,11 +377,14 @@ fn explains(files: &Files, placed: &[Placed], stage: &Stage) -> Promise {
             _ => false,
         };
         promise.must(same, format!("the state of order {key} is not what its facts make"));
-        let sorted = |entries: &mut Vec<Entry>| entries.sort_by(|a, b| (&a.connection, &a.id).cmp(&(&b.connection, &b.id)));
+        let sorted = |entries: &mut Vec<Entry>| {
+            entries.sort_by(|a, b| (&a.connection, &a.id).cmp(&(&b.connection, &b.id)))
+        };
         let mut stored = filed.entries.clone();
         sorted(&mut entries);
         sorted(&mut stored);
-        let same = matches!((serde_json::to_vec(&entries), serde_json::to_vec(&stored)), (Ok(a), Ok(b)) if a == b);
+        let same =
+            matches!((serde_json::to_vec(&entries), serde_json::to_vec(&stored)), (Ok(a), Ok(b)) if a == b);
         promise.must(same, format!("the journal of order {key} is not what its facts make"));
     }
     promise.how.push(format!(

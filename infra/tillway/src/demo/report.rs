@@ -91,7 +91,8 @@ pub fn table(outcomes: &[Outcome]) -> Vec<String> {
     }
     let widths = widths(&rows);
     let line = |row: &[String; 7]| {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         cells.join("  ").trim_end().to_owned()
     };
     let mut out: Vec<String> = rows.iter().map(line).collect();

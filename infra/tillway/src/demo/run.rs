@@ -133,7 +133,11 @@ impl End {
         compare("Clarity", seen.shop_status().to_owned(), self.clarity.to_owned());
         let stripe = seen.payment_status().map_or("none", |s| s.name());
         compare("Stripe", stripe.to_owned(), self.stripe.to_owned());
-        compare("Tillway", seen.status().map_or("none", OrderStatus::name).to_owned(), self.tillway.to_owned());
+        compare(
+            "Tillway",
+            seen.status().map_or("none", OrderStatus::name).to_owned(),
+            self.tillway.to_owned(),
+        );
         compare("captured", seen.captured().to_string(), self.captured.to_string());
         compare("refunded", seen.refunded().to_string(), self.refunded.to_string());
         compare("disputed", seen.disputed().to_string(), self.disputed.to_string());
@@ -208,7 +212,10 @@ impl Run<'_> {
             discount: 0,
             tax,
         };
-        order.lines = vec![line("TEA", "Tea", "2", tea, tea / 100 * 10), line("POT", "Teapot", "1", pot, pot / 100 * 10)];
+        order.lines = vec![
+            line("TEA", "Tea", "2", tea, tea / 100 * 10),
+            line("POT", "Teapot", "1", pot, pot / 100 * 10),
+        ];
         order.shipping = self.draw.range(30, 90) * 10;
         order.payment_token = card.map(|card| self.token(card));
         Ok(order)
@@ -258,7 +265,8 @@ impl Run<'_> {
         self.tell(order, "stripe", what);
         let now = self.now();
         let mut stripe = self.merchant.stripe();
-        act(&mut stripe, now).map_err(|error| anyhow::anyhow!("Stripe refused: {}", stripe.error_json(&error)))
+        act(&mut stripe, now)
+            .map_err(|error| anyhow::anyhow!("Stripe refused: {}", stripe.error_json(&error)))
     }
 
     /// The shop makes the payment itself, as a shop does that follows no one.
@@ -272,17 +280,21 @@ impl Run<'_> {
         let token = self.token(card);
         let shop = self.merchant.clarity().order(order).cloned().context("the order is gone")?;
         let currency = shop.total.currency.code().to_lowercase();
-        let payment = self.gateway(order, format!("the shop makes a payment itself ({capture_method})"), |s, now| {
-            s.create_payment_as_shop(now, &ShopPayment {
-                amount: wire(shop.total),
-                currency: &currency,
-                metadata_key,
-                order_id: order,
-                capture_method,
-                payment_method: &token,
-                customer: None,
-            })
-        })?;
+        let payment =
+            self.gateway(order, format!("the shop makes a payment itself ({capture_method})"), |s, now| {
+                s.create_payment_as_shop(
+                    now,
+                    &ShopPayment {
+                        amount: wire(shop.total),
+                        currency: &currency,
+                        metadata_key,
+                        order_id: order,
+                        capture_method,
+                        payment_method: &token,
+                        customer: None,
+                    },
+                )
+            })?;
         Ok(payment)
     }
 
@@ -349,7 +361,8 @@ impl Run<'_> {
 
     /// Waits until Tillway computed this status.
     pub async fn until_status(&mut self, order: &str, status: OrderStatus) -> anyhow::Result<Seen> {
-        self.until(order, &format!("Tillway's status {}", status.name()), |s| s.status() == Some(status)).await
+        self.until(order, &format!("Tillway's status {}", status.name()), |s| s.status() == Some(status))
+            .await
     }
 
     /// Waits until the shop shows this status.
@@ -361,9 +374,10 @@ impl Run<'_> {
     pub async fn until_told(&mut self, order: &str, audience: &str, about: &str) -> anyhow::Result<()> {
         let notices = self.stage.notices.clone();
         let told = move |order: &str| {
-            notices.sent().iter().any(|n| {
-                n.audience == audience && n.subject.contains(about) && n.subject.contains(order)
-            })
+            notices
+                .sent()
+                .iter()
+                .any(|n| n.audience == audience && n.subject.contains(about) && n.subject.contains(order))
         };
         self.until(order, &format!("{audience} told of {about}"), |_| told(order)).await.map(drop)
     }
@@ -380,7 +394,9 @@ impl Run<'_> {
         if let Some(placed) = self.placed.iter_mut().find(|p| p.order == order) {
             placed.end = Some(end.clone());
         }
-        self.until(order, "its end state", |s| end.differences(s).is_empty()).await.map_err(|error| anyhow::anyhow!("{error}"))?;
+        self.until(order, "its end state", |s| end.differences(s).is_empty())
+            .await
+            .map_err(|error| anyhow::anyhow!("{error}"))?;
         self.stage.settle().await?;
         let seen = self.look(order).await?;
         let wrong = end.differences(&seen);

@@ -6,9 +6,7 @@ use tillway_core::ids::OrderKey;
 use tillway_core::money::{Currency, Money};
 use tillway_core::state::OrderState;
 use tillway_engine::ports::Key;
-use tillway_engine::records::{
-    CommandRecord, CommandState, LogRecord, OrderRecord, order_pk, state_key,
-};
+use tillway_engine::records::{CommandRecord, CommandState, LogRecord, OrderRecord, order_pk, state_key};
 use tillway_sandbox::clarity::OrderTruth;
 use tillway_sandbox::stripe::{PaymentStatus, PaymentTruth};
 
@@ -109,7 +107,8 @@ pub fn unwire(minor: i64, code: &str) -> Option<Money> {
 
 /// A payment in a few words.
 pub fn describe(p: &PaymentTruth) -> String {
-    let amount = |minor: i64| unwire(minor, &p.currency).map_or_else(String::new, |m| m.to_major().to_string());
+    let amount =
+        |minor: i64| unwire(minor, &p.currency).map_or_else(String::new, |m| m.to_major().to_string());
     let mut parts = vec![p.status.name().to_owned()];
     for (what, minor) in [
         ("holds", p.capturable),

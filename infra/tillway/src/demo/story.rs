@@ -71,7 +71,8 @@ impl Story {
         let days = now.since(self.epoch).0.div_euclid(86_400_000);
         let text = now.rfc3339();
         let clock = text.get(11..19).unwrap_or_default();
-        let line = Line { at: format!("day {days} {clock}"), order: order.to_owned(), who, what: what.into() };
+        let line =
+            Line { at: format!("day {days} {clock}"), order: order.to_owned(), who, what: what.into() };
         if self.loud {
             say(&format!("  {}  {:<9} {:<8} {}", line.at, line.order, line.who, line.what));
         }
@@ -156,7 +157,9 @@ impl Story {
 
 /// Notes that say more than "it was sent and answered".
 fn worth_telling(note: &str) -> bool {
-    ["unknown", "again", "not done", "held back", "looked", "claim", "used up"].iter().any(|w| note.contains(w))
+    ["unknown", "again", "not done", "held back", "looked", "claim", "used up"]
+        .iter()
+        .any(|w| note.contains(w))
 }
 
 /// A decision in a line, or nothing where it only kept books of its own.

@@ -232,7 +232,8 @@ impl OrderState {
         let gateway = entry.connection.clone();
         let new = !entry.charges.contains_key(charge);
         // A capture implies an authorization of at least as much, even where that event is still on its way.
-        let known = entry.charges.entry(charge.to_owned()).or_insert_with(|| fresh_charge(total, true, None, None));
+        let known =
+            entry.charges.entry(charge.to_owned()).or_insert_with(|| fresh_charge(total, true, None, None));
         if known.authorized.currency != total.currency {
             out.contradictions.push(mixed(charge, known.authorized, total));
             return false;
@@ -384,7 +385,9 @@ fn above(charge: &str, captured: Money, authorized: Money) -> Contradiction {
     Contradiction {
         code: "captured_above_authorized",
         object: charge.to_owned(),
-        what: format!("{charge}: {captured} captured of {authorized} authorized; compare with the gateway, then drop"),
+        what: format!(
+            "{charge}: {captured} captured of {authorized} authorized; compare with the gateway, then drop"
+        ),
     }
 }
 

@@ -187,7 +187,8 @@ impl MemoryQueue {
                 one.groups.entry(group.clone()).or_default().push_back(id);
             }
             let visible_at = now + Millis(message.delay.0.max(0));
-            one.messages.insert(id, Message { group, body: message.body, sent_at: now, visible_at, receives: 0 });
+            one.messages
+                .insert(id, Message { group, body: message.body, sent_at: now, visible_at, receives: 0 });
         }
         let bell = guard.queues.get(queue).map(|q| q.bell.clone());
         drop(guard);

@@ -55,7 +55,9 @@ impl SecretSource for SimSecrets {
         let broken = || SecretError::Unavailable("the simulator said so".into());
         let fate = self.0.enter(Op::Secrets).await.map_err(|_| broken())?;
         let pairs: &[(&str, &str)] = match connection {
-            "tillway" => &[("master_key", "6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d")],
+            "tillway" => {
+                &[("master_key", "6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d")]
+            }
             c if c.starts_with("stripe") => &[("api_key", STRIPE_KEY), ("webhook_secret", STRIPE_HOOKS)],
             _ => &[
                 ("client_id", "tillway"),

@@ -21,7 +21,8 @@ pub(crate) const CANARIES: [&[u8]; 3] = [b"canary", b"4111111111111111", b"4111 
 pub(crate) fn has_canary(bytes: &[u8]) -> bool {
     // The first byte of each is looked for first: most bytes end there.
     bytes.iter().enumerate().any(|(at, byte)| {
-        matches!(byte, b'c' | b'4') && bytes.get(at..).is_some_and(|rest| CANARIES.iter().any(|c| rest.starts_with(c)))
+        matches!(byte, b'c' | b'4')
+            && bytes.get(at..).is_some_and(|rest| CANARIES.iter().any(|c| rest.starts_with(c)))
     })
 }
 
@@ -32,7 +33,6 @@ pub(crate) struct Data {
     lists: BTreeMap<String, BTreeSet<(String, Key)>>,
     /// Every parked item there ever was, and every event listed or noted, by key.
     pub(crate) parked_ever: BTreeSet<String>,
-    pub(crate) parked_codes: BTreeMap<String, u64>,
     pub(crate) entries: u64,
     /// What was wrong with something as it was written.
     pub(crate) wrong: Vec<(Key, String)>,

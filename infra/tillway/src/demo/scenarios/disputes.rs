@@ -12,9 +12,10 @@ async fn dispute(run: &mut Run<'_>) -> anyhow::Result<(String, String, i64)> {
     let (order, seen) = paid(run, "pm_card_visa").await?;
     let reason = run.draw.one_of(&REASONS);
     let payment = seen.payment_id()?;
-    let dispute = run.gateway(&order, format!("the cardholder's bank disputes the charge ({reason})"), |s, now| {
-        s.open_dispute(now, &payment, None, reason)
-    })?;
+    let dispute =
+        run.gateway(&order, format!("the cardholder's bank disputes the charge ({reason})"), |s, now| {
+            s.open_dispute(now, &payment, None, reason)
+        })?;
     run.until_shop(&order, "Disputed").await?;
     run.until_told(&order, "staff", "the payment is disputed").await?;
     run.stage.settle().await?;

@@ -41,7 +41,13 @@ pub async fn silent_before(run: &mut Run<'_>) -> anyhow::Result<()> {
 pub async fn silent_refund(run: &mut Run<'_>) -> anyhow::Result<()> {
     let (order, seen) = back::paid(run, "pm_card_visa").await?;
     let amount = run.draw.range(100, seen.total() / 2);
-    run.break_gateway(&order, "/refunds", ApiFault::SilenceAfter, 1, "Stripe will refund and then not answer");
+    run.break_gateway(
+        &order,
+        "/refunds",
+        ApiFault::SilenceAfter,
+        1,
+        "Stripe will refund and then not answer",
+    );
     run.shop(&order, "asks for a refund", |c, now| {
         c.request_refund(now, &order, Some(&format!("{order}-R1")), amount, "goods_returned")
     })?;
@@ -52,7 +58,13 @@ pub async fn silent_refund(run: &mut Run<'_>) -> anyhow::Result<()> {
 pub async fn silent_capture(run: &mut Run<'_>) -> anyhow::Result<()> {
     let order = run.order("pm_card_visa")?;
     let seen = run.until_status(&order, OrderStatus::Authorized).await?;
-    run.break_gateway(&order, "/capture", ApiFault::SilenceAfter, 1, "Stripe will capture and then not answer");
+    run.break_gateway(
+        &order,
+        "/capture",
+        ApiFault::SilenceAfter,
+        1,
+        "Stripe will capture and then not answer",
+    );
     run.shop(&order, "ships everything", |c, now| c.ship(now, &order, None))?;
     run.ends(&order, End::paid(seen.total()).shop("Shipped")).await?;
     let seen = run.look(&order).await?;

@@ -49,7 +49,8 @@ pub async fn declined_and_changed(run: &mut Run<'_>) -> anyhow::Result<()> {
     run.shop(&order, "the customer takes three packets instead of two", |c, now| {
         c.change_total(now, &order, "1", Some("3"))
     })?;
-    run.until(&order, "the payment's new amount", |s| s.payment().is_some_and(|p| p.amount == s.total())).await?;
+    run.until(&order, "the payment's new amount", |s| s.payment().is_some_and(|p| p.amount == s.total()))
+        .await?;
     another_card(run, &order).await
 }
 
