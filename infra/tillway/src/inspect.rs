@@ -142,11 +142,56 @@ pub async fn erase(args: Erase) -> anyhow::Result<ExitCode> {
     }
     let machine = args.place.open().await?;
     let report = machine.engine.erase(&args.person).await?;
+    remember(&args.place.data, &report.persons)?;
     if report.keys == 0 && report.events == 0 {
         say("nothing personal is kept under that e-mail address or customer id");
         return Ok(ExitCode::FAILURE);
     }
     say(format!("erased: {} key(s) destroyed, {} event content(s) dropped", report.keys, report.events));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Erasures are also written beside the database, so that they can be applied again after a restore.
+fn remember(data: &std::path::Path, persons: &[tillway_core::ids::PersonId]) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(data.join(ERASURES))?;
+    for person in persons {
+        writeln!(file, "{person}")?;
+    }
+    file.sync_all()?;
+    Ok(())
+}
+
+/// Name of the list of erasures inside the data folder: keyed hashes, one a line.
+pub const ERASURES: &str = "erasures";
+
+/// Arguments of `restored`.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  # with serve stopped, the backup's tillway.sqlite put back, and `erasures` kept:\n  \
+tillway restored --config shop/tillway.yaml --data /var/lib/tillway\n  tillway serve …\n\n\
+Until every connection was swept, serve only reads at the gateways: what was done since the backup is found, not repeated.")]
+pub struct Restored {
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Marks the data folder as restored from a backup.
+///
+/// # Errors
+/// The store's.
+pub async fn restored(args: Restored) -> anyhow::Result<ExitCode> {
+    let machine = args.place.open().await?;
+    let list = args.place.data.join(ERASURES);
+    let erased: Vec<tillway_core::ids::PersonId> = match std::fs::read_to_string(&list) {
+        Ok(text) => text.lines().filter(|l| !l.is_empty()).map(tillway_core::ids::PersonId::new).collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    machine.engine.begin_restore(&erased).await?;
+    say(format!(
+        "marked: {} erasure(s) applied again; start `tillway serve`, it only reads until every connection was swept",
+        erased.len()
+    ));
     Ok(ExitCode::SUCCESS)
 }
 

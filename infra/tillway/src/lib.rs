@@ -38,6 +38,8 @@ enum Command {
     Sweep(inspect::Sweep),
     /// Erases a person: their key is destroyed.
     Erase(inspect::Erase),
+    /// Says that the data folder was restored from a backup.
+    Restored(inspect::Restored),
     /// Counts events without a flow, and foreign objects.
     Unhandled(inspect::Unhandled),
     /// Measures orders per second on this machine.
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
             Command::Check(args) => check::run(&args),
             Command::Sweep(args) => inspect::sweep(args).await,
             Command::Erase(args) => inspect::erase(args).await,
+            Command::Restored(args) => inspect::restored(args).await,
             Command::Unhandled(args) => inspect::unhandled(args).await,
             Command::Bench(args) => bench::run(args).await,
             Command::Send(args) => send::run(args).await,

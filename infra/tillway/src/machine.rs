@@ -17,7 +17,7 @@ use tillway_engine::{Engine, Ports};
 use tillway_local::alerts::LogAlerts;
 use tillway_local::entropy::OsEntropy;
 use tillway_local::notify::{ByAudience, LogNotify, SmtpNotify, SmtpSettings, SmtpTls, WebhookNotify};
-use tillway_local::sqlite::{Database, Options, SqliteQueue};
+use tillway_local::sqlite::{Database, Options, SqliteQueue, SqliteStore};
 
 /// Everything that runs on one machine.
 pub struct Machine {
@@ -25,6 +25,8 @@ pub struct Machine {
     pub engine: Arc<Engine>,
     /// Its queues.
     pub queue: Arc<SqliteQueue>,
+    /// Its store, for housekeeping.
+    pub store: SqliteStore,
     /// Its alerts and counters.
     pub alerts: Arc<LogAlerts>,
     /// What the configuration says beside the engine's own part.
@@ -130,7 +132,7 @@ pub async fn assemble(
     let engine = Engine::new(Arc::new(config), ports).await.context(
         "the secrets file needs the line `tillway.master_key = <64 hex digits>`; make one with `openssl rand -hex 32`",
     )?;
-    Ok(Machine { engine: Arc::new(engine), queue, alerts, extras })
+    Ok(Machine { engine: Arc::new(engine), queue, store: database.store(), alerts, extras })
 }
 
 /// The ways to tell people: `people.smtp.*` for customers (and staff), `people.webhook: yes` for staff by a

@@ -89,6 +89,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = Runtime::start(&machine.engine, &machine.queue, options);
     let front = Arc::new(EngineFront { engine: machine.engine.clone(), alerts: machine.alerts.clone() });
     tracing::info!(listen = %address, data = %args.data.display(), "serving");
+    let housekeeping = tokio::spawn(housekeep(machine.store.clone()));
     let mut terminate = signal(SignalKind::terminate())?;
     let shutdown = async move {
         tokio::select! {
@@ -98,7 +99,21 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         tracing::info!("stopping: no new webhooks, work in hand is finished");
     };
     serve(listener, front, Limits::default(), shutdown).await?;
+    housekeeping.abort();
     runtime.stop().await;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Removes notes and lists that expired, every hour.
+async fn housekeep(store: tillway_local::sqlite::SqliteStore) {
+    loop {
+        let clock = SystemClock;
+        match store.purge_expired(tillway_engine::ports::Clock::now(&clock), 10_000).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "expired records removed"),
+            Err(error) => tracing::warn!(code = "store", "{error}"),
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
+    }
 }

@@ -273,6 +273,11 @@ impl Run<'_> {
         if step.serial && self.sibling_out(&step.id) {
             return Ok(false);
         }
+        // What is sealed reads like nothing: it is opened before the question is asked, once and for good.
+        let asks = step.condition.as_ref().is_some_and(crate::expr::Expr::is_personal);
+        if asks && self.plan.personal.is_none() && !self.plan.erased {
+            return Err(NeedsPersonal);
+        }
         let base = self.base();
         let plain = View::of(&base);
         let view = over(&plain, step, object);

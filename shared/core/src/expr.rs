@@ -57,6 +57,8 @@ pub(crate) struct Slot {
     pub(crate) ty: Type,
     /// Only whether it is there: `has(…)`.
     pub(crate) presence: bool,
+    /// It is about a person, and sealed until asked for.
+    pub(crate) personal: bool,
 }
 
 /// Why a condition could not be evaluated. Holds no value of the view.
@@ -108,6 +110,12 @@ impl Expr {
     #[must_use]
     pub fn is_never(&self) -> bool {
         self.source.trim() == "false"
+    }
+
+    /// Whether it reads anything personal, which must be opened before it can tell.
+    #[must_use]
+    pub fn is_personal(&self) -> bool {
+        self.slots.iter().any(|s| s.personal)
     }
 
     /// The paths it reads.

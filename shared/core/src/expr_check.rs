@@ -174,7 +174,7 @@ impl<'a> Checker<'a> {
     }
 
     fn slot(&mut self, node: &mut IdedExpr, source: Source, presence: bool) {
-        let slot = Slot { path: source.path, ty: source.ty, presence };
+        let slot = Slot { path: source.path, ty: source.ty, presence, personal: source.personal };
         let index = self.slots.iter().position(|s| *s == slot).unwrap_or(self.slots.len());
         if index == self.slots.len() {
             self.slots.push(slot);

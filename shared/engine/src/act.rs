@@ -15,7 +15,7 @@ use tillway_core::value::Value;
 use crate::bugs::Bug;
 use crate::engine::{Engine, PersonAccess, WorkError};
 use crate::limits::Go;
-use crate::orchestrate::put_command;
+use crate::commit::put_command;
 use crate::ports::{Guard, InMessage, Item, Key, Severity, StoreError};
 use crate::records::{
     CommandMessage, CommandNote, CommandRecord, CommandState, Event, EventBody, Origin, Report, RequestBytes,
@@ -92,6 +92,9 @@ impl Engine {
                 .end_parked(held, "connection_missing", None, "its connection or action is not configured")
                 .await;
         };
+        if self.restoring() && !action.repeatable {
+            return self.look_first(held).await;
+        }
         match self.limits.go(&connection.name, now) {
             Go::Now => {}
             Go::After(wait) => self.ports.clock.sleep(wait).await,
@@ -131,6 +134,16 @@ impl Engine {
             _ => 0,
         };
         self.settle(held, connection, action, outcome, deadline, replays).await
+    }
+
+    /// On a restored store nothing is sent before the provider was asked whether it was done already.
+    async fn look_first(&self, mut held: Held) -> Result<(), WorkError> {
+        let now = self.now();
+        if !matches!(held.record.state, CommandState::Unknown { .. }) {
+            note(&mut held.record, now, "restored from backup: looked up before anything is sent");
+        }
+        held.record.state = unknown(now, now, false);
+        self.write(&mut held, now + self.config.times.resend_after).await.map(|_| ())
     }
 
     fn resolve<'a>(

@@ -51,7 +51,7 @@ pub struct Times {
 impl Default for Times {
     fn default() -> Self {
         Self {
-            call_limit: Millis::secs(30),
+            call_limit: Millis::secs(60),
             resend_after: Millis::mins(1),
             backoff: (Millis::secs(2), Millis::mins(15)),
             give_up_after: Millis::days(3),

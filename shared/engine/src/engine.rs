@@ -48,6 +48,7 @@ pub struct Engine {
     pub(crate) planted: Planted,
     pub(crate) limits: Limits,
     pub(crate) flows: crate::flows::FlowCache,
+    pub(crate) restore: crate::restore::RestoreMode,
 }
 
 /// Why a piece of work could not be finished now; its message is handed out again.
@@ -125,7 +126,17 @@ impl Engine {
         let master = own.newest("master_key").ok_or_else(|| SecretError::Missing("tillway".into()))?;
         let vault = Vault::new(master.expose())?;
         let limits = Limits::new(&config);
-        Ok(Self { config, ports, vault, planted, limits, flows: crate::flows::FlowCache::default() })
+        let engine = Self {
+            config,
+            ports,
+            vault,
+            planted,
+            limits,
+            flows: crate::flows::FlowCache::default(),
+            restore: crate::restore::RestoreMode::default(),
+        };
+        engine.load_restore().await?;
+        Ok(engine)
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -19,6 +19,8 @@ pub struct EraseReport {
     pub keys: u32,
     /// Parked and unhandled events whose content was dropped.
     pub events: u32,
+    /// The persons erased: keyed hashes, to be applied again after a restore from backup.
+    pub persons: Vec<tillway_core::ids::PersonId>,
 }
 
 impl Engine {
@@ -43,6 +45,7 @@ impl Engine {
                 report.keys = report.keys.saturating_add(1);
             }
             if known.is_some() {
+                report.persons.push(id.clone());
                 let item = NewItem {
                     key,
                     body: serde_json::to_vec(&PersonKey::Erased { at: now })?,

@@ -2,15 +2,18 @@
 
 mod act;
 pub mod bugs;
+mod commit;
 pub mod config;
 #[cfg(feature = "contract-tests")]
 pub mod contract;
 pub mod engine;
 mod flows;
 mod limits;
+mod meaning;
 mod notices;
 mod orchestrate;
 pub mod parking;
+mod personal;
 mod planted;
 pub mod ports;
 pub mod receive;
@@ -24,4 +27,5 @@ pub mod vocabulary;
 pub use engine::{Engine, Ports, WorkError};
 pub mod erase;
 pub mod explain;
+pub mod restore;
 pub mod settings;

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tillway_connectors::{Interpreted, Observation, Owner, Rejected};
+use tillway_connectors::Observation;
 use tillway_core::bundle::Bundle;
 use tillway_core::decide::{Command, Decision, Input, Plan, decide, system_of};
 use tillway_core::facts::{Fact, Parked};
@@ -18,65 +18,15 @@ use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
 
 use crate::bugs::Bug;
+use crate::commit::{CommitParts, Loaded, put_state};
 use crate::config::Pair;
-use crate::engine::{Engine, PersonAccess, WorkError};
+use crate::engine::{Engine, WorkError};
+use crate::meaning::{About, Extra, Meaning, event_parked};
 use crate::ports::{Guard, InMessage, Item, Key, NewItem, OutMessage, Severity, StoreError, Write};
-use crate::records::{
-    self as rec, CommandMessage, CommandRecord, CommandState, Event, EventBody, Listener, LogRecord,
-    OrderRecord, Origin, Report, Waiting,
-};
-use crate::vault::DataKey;
+use crate::records::{self as rec, CommandRecord, CommandState, Event, EventBody, LogRecord, OrderRecord, Origin};
 
-/// How many event ids an order remembers to tell a duplicate from nothing new.
-const SEEN: usize = 48;
 /// How often a commit is tried against other writers before the message goes back.
 const MAX_TRIES: u32 = 8;
-
-/// What an event turned out to be.
-pub(crate) enum Meaning {
-    /// Facts about an order.
-    Order { key: OrderKey, observation: Observation, person: Option<PersonId>, extra: Extra },
-    /// An owner nobody knows yet.
-    Waits { ids: Vec<String> },
-    /// Dealt with: parked without an order, or listed as unhandled.
-    Over,
-}
-
-/// What goes along with the facts.
-#[derive(Default)]
-pub(crate) struct Extra {
-    /// The report of a command, where the event is one.
-    report: Option<Box<Report>>,
-    /// The event's own content is parked with this item.
-    parked_raw: Option<Parked>,
-    /// A read to be made because the event cannot be believed as it stands.
-    read: Option<&'static str>,
-}
-
-/// What was loaded for one try.
-struct Loaded {
-    record: Option<(OrderRecord, u64)>,
-    waiting: BTreeMap<String, (Waiting, u64)>,
-    command: Option<(CommandRecord, u64)>,
-    person: Option<(PersonId, PersonAccess)>,
-}
-
-/// A commit being put together.
-pub(crate) struct CommitParts {
-    writes: Vec<Write>,
-    /// Places of command puts, so that a conflict there can be told.
-    commands: BTreeMap<usize, usize>,
-    messages: Vec<(String, OutMessage)>,
-    drained: Vec<(Key, Vec<rec::SealedEvent>)>,
-    pub(crate) parked: Vec<Parked>,
-}
-
-impl CommitParts {
-    /// Adds a write.
-    pub(crate) fn put(&mut self, write: Write) {
-        self.writes.push(write);
-    }
-}
 
 impl Engine {
     /// Works one message of the events queue. `Ok` means it can be deleted.
@@ -130,194 +80,13 @@ impl Engine {
                     }
                     // An alias appeared in between: the owner is known now.
                 }
-                Meaning::Order { key, observation, person, extra } => {
+                Meaning::Order(about) => {
+                    let About { key, observation, person, extra } = *about;
                     return self.work_order(&event, key, observation, person, extra).await;
                 }
             }
         }
         Err(WorkError::Contended)
-    }
-
-    /// Finds out what an event says and whom it is about.
-    pub(crate) async fn mean(&self, event: &Event) -> Result<Meaning, WorkError> {
-        let plain = |key: &OrderKey, facts: Vec<Fact>, extra: Extra| Meaning::Order {
-            key: key.clone(),
-            observation: Observation { facts, personal: Value::Null },
-            person: None,
-            extra,
-        };
-        match &event.body {
-            EventBody::Wake { order } => Ok(plain(order, Vec::new(), Extra::default())),
-            EventBody::Dead { order, parked } => {
-                Ok(plain(order, vec![Fact::Parked(parked.clone())], Extra::default()))
-            }
-            EventBody::Unpark { order, item, how, .. } => {
-                let fact = Fact::Unparked { id: item.clone(), how: how.clone() };
-                Ok(plain(order, vec![fact], Extra::default()))
-            }
-            EventBody::Result(report) => {
-                let mut facts = report.facts.clone();
-                facts.push(Fact::CommandEnded {
-                    command: report.command.clone(),
-                    step: report.step.clone(),
-                    end: report.end.clone(),
-                });
-                let observation = Observation { facts, personal: report.personal.clone() };
-                let extra = Extra { report: Some(report.clone()), ..Extra::default() };
-                Ok(Meaning::Order { key: report.order.clone(), observation, person: None, extra })
-            }
-            EventBody::Provider { json } => self.mean_provider(event, json).await,
-        }
-    }
-
-    async fn mean_provider(&self, event: &Event, json: &serde_json::Value) -> Result<Meaning, WorkError> {
-        let name = event.connection.as_str();
-        let Some((connection, connector)) = self.config.connection(name) else {
-            return Err(WorkError::Config(format!("connection {name} is not configured any more")));
-        };
-        let interpreted = connector.interpret(connection, &event.kind, json);
-        let mut extra = Extra::default();
-        let redacted = |event: &Event| Parked {
-            id: format!("event:{}:{}", event.connection, event.id),
-            code: "card_number_removed".to_owned(),
-            field: event.redacted.first().cloned(),
-            what:
-                "a card number stood in this event and was removed; find out who typed it there, then drop \
-                   the item"
-                    .to_owned(),
-            step: None,
-            blocks_money: false,
-        };
-        let (owner, mut observation, person) = match interpreted {
-            Ok(Interpreted::Unhandled) => {
-                self.list_unhandled(event, "unhandled").await?;
-                if !event.redacted.is_empty() {
-                    self.park_event(event, redacted(event), None).await?;
-                }
-                return Ok(Meaning::Over);
-            }
-            Ok(Interpreted::About { owner, observation, person }) => (owner, observation, person),
-            Ok(Interpreted::ReadAgain { owner, action }) => {
-                extra.read = Some(action);
-                (owner, Observation::default(), None)
-            }
-            Err(rejected) => {
-                let parked = rejected_parked(event, &rejected);
-                extra.parked_raw = Some(parked.clone());
-                let facts = vec![Fact::Parked(parked)];
-                (rejected.owner, Observation { facts, personal: Value::Null }, None)
-            }
-        };
-        if !event.redacted.is_empty() && extra.parked_raw.is_none() {
-            let parked = redacted(event);
-            observation.facts.push(Fact::Parked(parked.clone()));
-            extra.parked_raw = Some(parked);
-        }
-        if self.planted.has(Bug::RefundFromTotal) {
-            crate::planted::refund_from_total(&event.kind, json, &mut observation.facts);
-        }
-        let person = person.map(|p| self.vault.person(p.expose()));
-        let key = match owner {
-            Owner::Order { id } => self.order_key(&event.connection, &id),
-            Owner::Objects { ids } => match self.by_alias(&event.connection, &ids).await? {
-                Some(key) => Some(key),
-                None if extra.parked_raw.is_some() => None,
-                None => return Ok(Meaning::Waits { ids }),
-            },
-            Owner::Nobody => None,
-        };
-        match (key, extra.parked_raw) {
-            (Some(key), parked_raw) => {
-                // Personal data without an identity belongs to whoever stands behind this order.
-                let nameless = person.is_none() && observation.personal != Value::Null;
-                let person = if nameless { Some(self.vault.person(&format!("order:{key}"))) } else { person };
-                Ok(Meaning::Order { key, observation, person, extra: Extra { parked_raw, ..extra } })
-            }
-            (None, Some(parked)) => {
-                self.park_event(event, parked, None).await?;
-                Ok(Meaning::Over)
-            }
-            (None, None) => {
-                self.list_unhandled(event, "foreign").await?;
-                Ok(Meaning::Over)
-            }
-        }
-    }
-
-    /// The key of an order named by an event of a connection: of the shop itself, or of a gateway whose pair
-    /// names the shop.
-    pub(crate) fn order_key(&self, connection: &ConnectionName, order_id: &str) -> Option<OrderKey> {
-        let pair = self.config.pairs_of(connection).next()?;
-        Some(OrderKey::of(&pair.shop, order_id))
-    }
-
-    /// The order known under any of these ids.
-    pub(crate) async fn by_alias(
-        &self,
-        connection: &ConnectionName,
-        ids: &[String],
-    ) -> Result<Option<OrderKey>, WorkError> {
-        let keys: Vec<Key> = ids.iter().take(20).map(|id| rec::alias_key(connection, id)).collect();
-        if keys.is_empty() {
-            return Ok(None);
-        }
-        let items = self.ports.store.get(&keys).await?;
-        let found = items.into_iter().flatten().next();
-        Ok(found.map(|item| serde_json::from_slice(&item.body)).transpose()?)
-    }
-
-    /// Stores an event as waiting for its owner, under the condition that no alias appeared. `false` where
-    /// one did.
-    async fn let_wait(&self, event: &Event, ids: &[String]) -> Result<bool, WorkError> {
-        let Some(first) = ids.first() else {
-            self.list_unhandled(event, "foreign").await?;
-            return Ok(true);
-        };
-        let now = self.now();
-        let key = rec::waiting_key(&event.connection, first);
-        let known = self.ports.store.get(std::slice::from_ref(&key)).await?.into_iter().flatten().next();
-        let (mut waiting, guard) = match &known {
-            Some(item) => (serde_json::from_slice::<Waiting>(&item.body)?, Guard::Rev(item.rev)),
-            None => {
-                let fresh =
-                    Waiting { owner: None, since: now, ids: ids.to_vec(), events: Vec::new(), lookups: 0 };
-                (fresh, Guard::Absent)
-            }
-        };
-        let dedup = format!("{}:{}:{}", event.connection, event.id, event.replay);
-        if waiting.events.iter().any(|e| e.dedup == dedup) {
-            return Ok(true);
-        }
-        if waiting.events.len() >= 64 {
-            let what =
-                "more than 64 events wait for one unknown payment; find its order, then replay".to_owned();
-            let parked = event_parked(event, "too_many_waiting", what);
-            self.park_event(event, parked, None).await?;
-            return Ok(true);
-        }
-        waiting.events.push(rec::SealedEvent {
-            group: event.group.clone(),
-            dedup,
-            blob: self.seal_event(event),
-        });
-        let at = now + self.config.times.resolve_after;
-        let item = NewItem {
-            body: serde_json::to_vec(&waiting)?,
-            due: Some(rec::due(&key, at)),
-            list: Some(("waiting".to_owned(), format!("{}#{first}", waiting.since.rfc3339()))),
-            expires: None,
-            key,
-        };
-        let mut writes = vec![Write::Put(item, guard)];
-        // The condition that closes the race with whoever writes an alias right now.
-        writes.extend(
-            ids.iter().take(20).map(|id| Write::Check(rec::alias_key(&event.connection, id), Guard::Absent)),
-        );
-        match self.ports.store.transact(writes).await {
-            Ok(()) => Ok(true),
-            Err(StoreError::Conflict(_)) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
     }
 
     async fn work_order(
@@ -489,7 +258,6 @@ impl Engine {
 
     #[expect(
         clippy::too_many_arguments,
-        clippy::too_many_lines,
         reason = "one decision from load to commit, in order"
     )]
     async fn prepare(
@@ -517,7 +285,7 @@ impl Engine {
         let Some(pair) = self.pair_for(&record.state, &event.connection, key) else {
             let what =
                 format!("no pair, or more than one, takes orders of {}; configure one pair", key.shop());
-            self.park_event(event, event_parked(event, "no_single_pair", what), Some(key.clone())).await?;
+            self.park_event(event, event_parked(event, "no_single_pair", what), None).await?;
             return Ok(None);
         };
         let duplicate =
@@ -589,165 +357,7 @@ impl Engine {
             }
             return Ok(None);
         }
-        self.build(event, key, record, decision, opened, extra, loaded, adopted, seen_id).map(Some)
-    }
-
-    #[expect(clippy::too_many_arguments, clippy::too_many_lines, reason = "one transaction, in order")]
-    fn build(
-        &self,
-        event: &Event,
-        key: &OrderKey,
-        mut record: OrderRecord,
-        decision: Decision,
-        opened: Opened,
-        extra: &Extra,
-        loaded: &mut Loaded,
-        adopted: &BTreeMap<CommandId, (CommandRecord, u64)>,
-        seen_id: String,
-    ) -> Result<CommitParts, WorkError> {
-        let now = self.now();
-        let before = record.state.aliases();
-        let mut commit = CommitParts {
-            writes: Vec::new(),
-            commands: BTreeMap::new(),
-            messages: Vec::new(),
-            drained: Vec::new(),
-            parked: Vec::new(),
-        };
-        let guard = loaded.record.as_ref().map_or(Guard::Absent, |(_, rev)| Guard::Rev(*rev));
-        record.seq = record.seq.saturating_add(1);
-        record.state = decision.state;
-        record.wake_at = decision.wake_at;
-        if matches!(event.origin, Origin::Webhook | Origin::Sweep | Origin::Replay) {
-            record.seen.push(seen_id);
-            let surplus = record.seen.len().saturating_sub(SEEN);
-            record.seen.drain(..surplus);
-        }
-        if let (Some((person, data_key)), true) = (&opened.key, opened.changed)
-            && let Some(value) = &opened.value
-        {
-            record.personal = Some(self.seal_value(data_key, person, value)?);
-        }
-        if let Some((person, wrapped)) = &opened.new_key {
-            let body = serde_json::to_vec(&rec::PersonKey::Live { wrapped: wrapped.clone() })?;
-            let item = NewItem { key: rec::person_key(person), body, due: None, list: None, expires: None };
-            commit.writes.push(Write::Put(item, opened.new_key_guard));
-        }
-
-        for command in &decision.commands {
-            let (record, guard, send) =
-                self.command_record(command, key, &record.state, &opened, adopted, now)?;
-            let record_key = rec::command_key(key, command_person(command, &record), &command.id);
-            if send {
-                let message = CommandMessage {
-                    pk: record_key.pk.clone(),
-                    sk: record_key.sk.clone(),
-                    person: record.person.clone(),
-                    planted: self.planted.has(Bug::SendBeforeCommit).then(|| Box::new(record.clone())),
-                };
-                let message = OutMessage {
-                    group: None,
-                    dedup: None,
-                    body: serde_json::to_vec(&message)?,
-                    delay: Millis(0),
-                };
-                commit.messages.push((rec::command_queue(system_of(&command.action)), message));
-            }
-            let at = commit.writes.len();
-            commit.commands.insert(at, 0);
-            commit.writes.push(put_command(
-                record_key,
-                &record,
-                now + self.config.times.resend_after,
-                guard,
-            )?);
-        }
-        if let (Some(report), Some((command, rev))) = (&extra.report, loaded.command.take()) {
-            commit.writes.push(told(command, rev, report, key, now)?);
-        }
-        for entry in &decision.entries {
-            let item = NewItem {
-                key: rec::entry_key(key, entry),
-                body: serde_json::to_vec(entry)?,
-                due: None,
-                list: Some((format!("journal#{}", now.day()), format!("{}#{}", now.rfc3339(), entry.id))),
-                expires: None,
-            };
-            commit.writes.push(Write::Put(item, Guard::Absent));
-        }
-        self.write_parked(event, key, &decision.facts, extra.parked_raw.as_ref(), &mut commit)?;
-        let gateway =
-            record.state.payments.values().next().map_or(&event.connection, |p| &p.connection).clone();
-        for alias in record.state.aliases().difference(&before) {
-            let item = NewItem {
-                key: rec::alias_key(&gateway, alias),
-                body: serde_json::to_vec(key)?,
-                due: None,
-                list: None,
-                expires: None,
-            };
-            commit.writes.push(Write::Put(item, Guard::Absent));
-            self.claim_waiting(&gateway, alias, key, loaded, &mut commit)?;
-        }
-        let log = LogRecord {
-            at: now,
-            connection: event.connection.clone(),
-            event: event.id.clone(),
-            kind: event.kind.clone(),
-            origin: event.origin,
-            replay: event.replay,
-            received_at: event.received_at,
-            created_at: event.created_at,
-            facts: decision.facts,
-            entries: decision.entries.iter().map(|e| e.id.clone()).collect(),
-            why: decision.why,
-        };
-        let log = NewItem {
-            key: rec::log_key(key, record.seq),
-            body: serde_json::to_vec(&log)?,
-            due: None,
-            list: None,
-            expires: None,
-        };
-        commit.writes.push(Write::Put(log, Guard::Absent));
-        commit.writes.push(put_state(key, &record, guard)?);
-        Ok(commit)
-    }
-
-    /// Takes what waits for an alias into the same transaction: marked as owned here, sent and removed
-    /// after the commit. Where nothing waits, that too is a condition.
-    fn claim_waiting(
-        &self,
-        gateway: &ConnectionName,
-        alias: &str,
-        key: &OrderKey,
-        loaded: &mut Loaded,
-        commit: &mut CommitParts,
-    ) -> Result<(), WorkError> {
-        let waiting_key = rec::waiting_key(gateway, alias);
-        match loaded.waiting.remove(alias) {
-            None => {
-                if !self.planted.has(Bug::DropWaiting) {
-                    commit.writes.push(Write::Check(waiting_key, Guard::Absent));
-                }
-            }
-            Some((_, rev)) if self.planted.has(Bug::DropWaiting) => {
-                commit.writes.push(Write::Delete(waiting_key, Guard::Rev(rev)));
-            }
-            Some((mut waiting, rev)) => {
-                waiting.owner = Some(key.clone());
-                let item = NewItem {
-                    body: serde_json::to_vec(&waiting)?,
-                    due: Some(rec::due(&waiting_key, self.now() + self.config.times.resend_after)),
-                    list: None,
-                    expires: None,
-                    key: waiting_key.clone(),
-                };
-                commit.writes.push(Write::Put(item, Guard::Rev(rev)));
-                commit.drained.push((waiting_key, waiting.events));
-            }
-        }
-        Ok(())
+        self.build(event, key, record, decision, opened, extra, loaded, adopted, seen_id, now).map(Some)
     }
 
     fn per_person(&self, action: &str) -> bool {
@@ -798,142 +408,10 @@ impl Engine {
         });
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a private step of one decision")]
-    fn command_record(
-        &self,
-        command: &Command,
-        key: &OrderKey,
-        state: &OrderState,
-        opened: &Opened,
-        adopted: &BTreeMap<CommandId, (CommandRecord, u64)>,
-        now: Timestamp,
-    ) -> Result<(CommandRecord, Guard, bool), WorkError> {
-        let listener = Listener { order: key.clone(), step: command.step.clone(), told: false };
-        if let Some((known, rev)) = adopted.get(&command.id) {
-            // In flight for another order of the same person: wait for the same answer.
-            let mut known = known.clone();
-            if !known.listeners.iter().any(|l| l.order == *key && l.step == command.step) {
-                known.listeners.push(listener);
-            }
-            return Ok((known, Guard::Rev(*rev), false));
-        }
-        let (params, sealed_params) = match (&opened.key, command.personal) {
-            (Some((person, data_key)), true) => {
-                (None, Some(self.seal_value(data_key, person, &command.params)?))
-            }
-            _ => (Some(command.params.clone()), None),
-        };
-        let record = CommandRecord {
-            id: command.id.clone(),
-            connection: command.connection.clone(),
-            action: command.action.clone(),
-            money: command.money,
-            listeners: vec![listener],
-            person: state.person.clone(),
-            params,
-            sealed_params,
-            request: None,
-            summary: String::new(),
-            state: CommandState::Pending { not_before: None },
-            fence: 0,
-            generation: 0,
-            attempts: 0,
-            created_at: now,
-            first_sent_at: None,
-            facts: Vec::new(),
-            answer_personal: None,
-            provider_id: None,
-            answer: String::new(),
-            field: None,
-            history: Vec::new(),
-            last_not_done: None,
-        };
-        Ok((record, Guard::Absent, true))
-    }
 }
 
-/// Personal data as opened for one decision.
-#[derive(Default, Clone)]
-pub(crate) struct Opened {
-    value: Option<Value>,
-    key: Option<(PersonId, DataKey)>,
-    new_key: Option<(PersonId, Vec<u8>)>,
-    new_key_guard: NewKeyGuard,
-    changed: bool,
-    erased: bool,
-}
-
-type NewKeyGuard = Guard;
-
-impl Default for Guard {
-    fn default() -> Self {
-        Self::Absent
-    }
-}
 
 impl Engine {
-    /// Opens or starts personal data from what came in, without reading anything more.
-    async fn open_personal(
-        &self,
-        record: &OrderRecord,
-        observation: &Observation,
-        loaded: &Loaded,
-        event: &Event,
-    ) -> Result<Opened, WorkError> {
-        if observation.personal == Value::Null {
-            return Ok(Opened::default());
-        }
-        let bound = record.state.person.clone();
-        let (person, access) = match (&loaded.person, bound) {
-            (Some((person, access)), None) => (person.clone(), access.clone()),
-            (Some((person, access)), Some(bound)) if *person == bound => (bound, access.clone()),
-            // Another person than the order began with, or none named: the order's first one keeps it.
-            (_, Some(bound)) => {
-                let access = self.person_access(&bound).await?;
-                (bound, access)
-            }
-            (None, None) => return Ok(Opened::default()),
-        };
-        let mut opened = Opened::default();
-        let data_key = match access {
-            PersonAccess::Live(key) => key,
-            PersonAccess::Erased(at) if event.created_at.unwrap_or(event.received_at) <= at => {
-                // Said before the erasure: it must not come back.
-                return Ok(Opened { erased: true, ..opened });
-            }
-            PersonAccess::Fresh | PersonAccess::Erased(_) => {
-                let fresh = DataKey::draw(self.ports.entropy.as_ref());
-                let wrapped = self.vault.wrap(self.ports.entropy.as_ref(), person.as_str(), &fresh);
-                opened.new_key = Some((person.clone(), wrapped));
-                opened.new_key_guard =
-                    if matches!(access, PersonAccess::Fresh) { Guard::Absent } else { Guard::Any };
-                fresh
-            }
-        };
-        let mut value = match record.personal.as_ref().filter(|_| opened.new_key.is_none()) {
-            Some(sealed) => Self::open_value(&data_key, sealed).unwrap_or_default(),
-            None => Value::Null,
-        };
-        let known = value.clone();
-        merge(&mut value, &observation.personal);
-        opened.changed = value != known || opened.new_key.is_some();
-        opened.value = Some(value);
-        opened.key = Some((person, data_key));
-        Ok(opened)
-    }
-
-    /// Opens what is stored of the order's person: one more read, made only where a step needs it.
-    async fn open_stored(&self, record: &OrderRecord) -> Result<Opened, WorkError> {
-        let gone = Opened { erased: true, ..Opened::default() };
-        let Some(person) = record.state.person.clone() else { return Ok(gone) };
-        let PersonAccess::Live(key) = self.person_access(&person).await? else { return Ok(gone) };
-        let value = match &record.personal {
-            Some(sealed) => Self::open_value(&key, sealed).ok(),
-            None => Some(Value::Map(BTreeMap::new())),
-        };
-        let erased = value.is_none();
-        Ok(Opened { value, key: Some((person, key)), erased, ..Opened::default() })
-    }
 
     async fn note_nothing(
         &self,
@@ -949,10 +427,14 @@ impl Engine {
         if let Some((_, rev)) = loaded.record.as_ref().filter(|_| wake_at != record.wake_at) {
             let mut record = record.clone();
             record.wake_at = wake_at;
-            return match self.ports.store.transact(vec![put_state(key, &record, Guard::Rev(*rev))?]).await {
-                Ok(()) | Err(StoreError::Conflict(_)) => Ok(()),
-                Err(error) => Err(error.into()),
-            };
+            match self.ports.store.transact(vec![put_state(key, &record, Guard::Rev(*rev))?]).await {
+                // Whoever wrote the order meanwhile set its own time.
+                Ok(()) | Err(StoreError::Conflict(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if matches!(event.body, EventBody::Wake { .. }) {
+            return Ok(());
         }
         let note = LogRecord {
             at: self.now(),
@@ -1010,70 +492,6 @@ fn adopt_into(
     Some(decision)
 }
 
-/// Lays new personal data over what is known.
-fn merge(known: &mut Value, new: &Value) {
-    match (known, new) {
-        (Value::Map(known), Value::Map(new)) => {
-            for (name, value) in new {
-                merge(known.entry(name.clone()).or_default(), value);
-            }
-        }
-        (_, Value::Null) => {}
-        (known, new) => *known = new.clone(),
-    }
-}
-
-fn command_person<'a>(command: &Command, record: &'a CommandRecord) -> Option<&'a PersonId> {
-    record.person.as_ref().filter(|_| command.per_person)
-}
-
-fn put_state(key: &OrderKey, record: &OrderRecord, guard: Guard) -> Result<Write, WorkError> {
-    let item_key = rec::state_key(key);
-    let item = NewItem {
-        body: serde_json::to_vec(record)?,
-        due: record.wake_at.map(|at| rec::due(&item_key, at)),
-        list: Some(("orders".to_owned(), format!("{}#{key}", record.state.first_at.rfc3339()))),
-        expires: None,
-        key: item_key,
-    };
-    Ok(Write::Put(item, guard))
-}
-
-/// A command's record with its due time.
-pub(crate) fn put_command(
-    key: Key,
-    record: &CommandRecord,
-    at: Timestamp,
-    guard: Guard,
-) -> Result<Write, WorkError> {
-    let told = record.listeners.iter().all(|l| l.told);
-    let over = matches!(record.state, CommandState::Ended { .. }) && told;
-    let unknown = matches!(record.state, CommandState::Unknown { .. });
-    let item = NewItem {
-        body: serde_json::to_vec(record)?,
-        due: (!over).then(|| rec::due(&key, at)),
-        list: unknown
-            .then(|| ("unknown".to_owned(), format!("{}#{}", record.created_at.rfc3339(), record.id))),
-        expires: None,
-        key,
-    };
-    Ok(Write::Put(item, guard))
-}
-
-fn told(
-    mut record: CommandRecord,
-    rev: u64,
-    report: &Report,
-    key: &OrderKey,
-    now: Timestamp,
-) -> Result<Write, WorkError> {
-    for listener in record.listeners.iter_mut().filter(|l| l.order == *key && l.step == report.step) {
-        listener.told = true;
-    }
-    let at = Key::new(report.record.0.clone(), report.record.1.clone());
-    put_command(at, &record, now + Millis::mins(1), Guard::Rev(rev))
-}
-
 /// The gateway objects a list of facts names, for looking up what waits for them.
 pub(crate) fn fact_objects(facts: &[Fact]) -> BTreeSet<String> {
     let mut out = BTreeSet::new();
@@ -1101,27 +519,4 @@ pub(crate) fn fact_objects(facts: &[Fact]) -> BTreeSet<String> {
         }
     }
     out
-}
-
-fn rejected_parked(event: &Event, rejected: &Rejected) -> Parked {
-    Parked {
-        id: format!("event:{}:{}", event.connection, event.id),
-        code: rejected.code.clone(),
-        field: Some(rejected.field.clone()),
-        what: rejected.what.clone(),
-        step: None,
-        blocks_money: false,
-    }
-}
-
-/// A parked item for an event as a whole.
-pub(crate) fn event_parked(event: &Event, code: &str, what: String) -> Parked {
-    Parked {
-        id: format!("event:{}:{}", event.connection, event.id),
-        code: code.to_owned(),
-        field: None,
-        what,
-        step: None,
-        blocks_money: false,
-    }
 }

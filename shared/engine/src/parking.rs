@@ -9,7 +9,7 @@ use tillway_core::ids::OrderKey;
 use tillway_core::time::Millis;
 
 use crate::engine::{Engine, WorkError};
-use crate::orchestrate::CommitParts;
+use crate::commit::CommitParts;
 use crate::ports::{Guard, Item, Key, NewItem, Severity, StoreError, Write};
 use crate::records::{
     self as rec, CommandRecord, CommandState, Event, EventBody, Origin, ParkedEdit, ParkedRaw, ParkedRecord,
@@ -120,6 +120,10 @@ impl Engine {
                     let keep = raw_of.is_some_and(|p| p.id == item.id);
                     let id = format!("{key}|{}", item.id);
                     commit.parked.push(item.clone());
+                    if matches!(event.body, EventBody::Dead { .. }) && item.id.starts_with("event:") {
+                        // Triage wrote the record, with the content.
+                        continue;
+                    }
                     commit.put(self.parked_write(id, event, item.clone(), Some(key.clone()), keep)?);
                 }
                 Fact::Unparked { id, .. } => {
@@ -304,14 +308,12 @@ impl Engine {
         );
     }
 
-    async fn finish_unpark(
-        &self,
-        record: &ParkedRecord,
-        item: &Item,
-        events: Vec<Event>,
-    ) -> Result<(), ParkingError> {
-        if !self.send_events(&events).await {
-            return Err(WorkError::NotSent.into());
+    async fn finish_unpark(&self, record: &ParkedRecord, item: &Item, events: Vec<Event>) -> Result<(), ParkingError> {
+        // The event goes first: only when it is accepted may the item that holds its content go.
+        for event in events.iter().rev() {
+            if !self.send_events(std::slice::from_ref(event)).await {
+                return Err(WorkError::NotSent.into());
+            }
         }
         if record.order.is_some() {
             // The order's decision removes the item, together with the fact that it was dealt with.
@@ -360,7 +362,7 @@ impl Engine {
                 .history
                 .push(rec::CommandNote { at: now, what: "a person let it be looked up again".to_owned() });
             let write =
-                crate::orchestrate::put_command(item.key.clone(), &record, now, Guard::Rev(item.rev))?;
+                crate::commit::put_command(item.key.clone(), &record, now, Guard::Rev(item.rev))?;
             self.ports.store.transact(vec![write]).await?;
         }
         Ok(())

@@ -73,9 +73,10 @@ pub struct Item {
 }
 
 /// Condition of a write on the item as it stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Guard {
     /// There is none (an expired item that was not removed yet counts as there).
+    #[default]
     Absent,
     /// Its revision is exactly this.
     Rev(u64),

@@ -15,7 +15,7 @@ use tillway_core::time::{Millis, Timestamp};
 
 use crate::bugs::Bug;
 use crate::engine::{Engine, WorkError};
-use crate::orchestrate::Meaning;
+use crate::meaning::Meaning;
 use crate::ports::{Guard, Key, NewItem, Severity, StoreError, Write};
 use crate::records::{Event, EventBody, OrderRecord, Origin, state_key};
 
@@ -128,6 +128,7 @@ impl Engine {
         // A lease that was lost meanwhile writes nothing: the revision has moved on.
         self.put_cursor(&key, &cursor, &mut rev).await?;
         swept?;
+        self.swept(name).await?;
         if !report.lost.is_empty() {
             let money: Vec<String> = report.money().iter().map(ToString::to_string).collect();
             let text = format!(
@@ -270,7 +271,7 @@ impl Engine {
             // Parked once; a sweep does not park it again.
             Err(rejected) => {
                 let id = format!("event:{}:{}", event.connection, event.id);
-                return Ok(self.known_parked(&rejected.owner, event, &id).await?);
+                return self.known_parked(&rejected.owner, event, &id).await;
             }
             Ok(_) => return Ok(Peek::Known),
         };

@@ -9,7 +9,7 @@ use tillway_core::time::{Millis, Timestamp};
 
 use crate::bugs::Bug;
 use crate::engine::{Engine, WorkError};
-use crate::orchestrate::event_parked;
+use crate::meaning::event_parked;
 use crate::ports::{DUE_SHARDS, Guard, InMessage, Item, OutMessage, Severity, StoreError, Write};
 use crate::records::{
     self as rec, CommandMessage, CommandRecord, CommandState, Event, EventBody, OrderRecord, Origin, Waiting,
@@ -111,7 +111,7 @@ impl Engine {
         // that a long queue is not filled with copies.
         let age = now.since(record.created_at).0.max(0);
         let next = Millis((age / 4).clamp(self.config.times.resend_after.0, Millis::mins(30).0));
-        let write = crate::orchestrate::put_command(item.key, &record, now + next, Guard::Rev(item.rev))?;
+        let write = crate::commit::put_command(item.key, &record, now + next, Guard::Rev(item.rev))?;
         match self.ports.store.transact(vec![write]).await {
             Ok(()) => Ok(true),
             Err(StoreError::Conflict(_)) => Ok(true),
@@ -275,17 +275,20 @@ impl Engine {
             let what = "this event could not be worked again and again; read the log for its id, then replay"
                 .to_owned();
             let parked = event_parked(&event, "dead_letter", what);
-            self.park_event(&event, parked.clone(), None).await?;
-            if let Ok(crate::orchestrate::Meaning::Order { key, .. }) = self.mean(&event).await {
-                let parked = Parked { blocks_money: true, ..parked };
-                let now = self.now();
+            let order = match self.mean(&event).await {
+                Ok(crate::meaning::Meaning::Order(about)) => Some(about.key),
+                _ => None,
+            };
+            let parked = Parked { blocks_money: order.is_some(), ..parked };
+            self.park_event(&event, parked.clone(), order.clone()).await?;
+            if let Some(order) = order {
                 let told = Event {
-                    id: format!("dead:{}", event.id),
+                    id: format!("dead:{}:{}", event.id, event.replay),
                     kind: "tillway.dead_letter".to_owned(),
                     origin: Origin::Triage,
-                    received_at: now,
-                    group: key.order_id().to_owned(),
-                    body: EventBody::Dead { order: key, parked },
+                    received_at: self.now(),
+                    group: order.order_id().to_owned(),
+                    body: EventBody::Dead { order, parked },
                     redacted: Vec::new(),
                     ..event
                 };

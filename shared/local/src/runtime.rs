@@ -39,7 +39,7 @@ impl Default for Options {
 }
 
 /// A message hidden by a worker that died comes back after this.
-const VISIBILITY: Millis = Millis::secs(90);
+const VISIBILITY: Millis = Millis::secs(180);
 /// A message that failed comes back after this.
 const RETRY: Millis = Millis::secs(2);
 
@@ -234,8 +234,10 @@ async fn sweeper(
     mut stopped: watch::Receiver<bool>,
 ) {
     while !*stopped.borrow() {
+        // A restored store is swept at once: nothing is sent before.
+        let wait = if engine.restoring() { Millis::secs(1) } else { every };
         tokio::select! {
-            () = engine.ports.clock.sleep(every) => {}
+            () = engine.ports.clock.sleep(wait) => {}
             _ = stopped.changed() => return,
         }
         match engine.sweep(&connection).await {

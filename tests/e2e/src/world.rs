@@ -581,3 +581,25 @@ pub fn new_order(order: &str, currency: &str, token: Option<&str>) -> NewOrder {
     new.payment_token = token.map(str::to_owned);
     new
 }
+
+impl World {
+    /// What the gateway wants delivered now.
+    pub fn stripe_deliveries(&self) -> Vec<(&'static str, Delivery)> {
+        let now = self.now();
+        self.stripe().take_deliveries(now).into_iter().map(|d| (GATEWAY, d)).collect()
+    }
+    /// What the shop wants delivered now.
+    pub fn shop_deliveries(&self) -> Vec<(&'static str, Delivery)> {
+        let now = self.now();
+        self.shop().take_deliveries(now).into_iter().map(|d| (SHOP, d)).collect()
+    }
+    /// Tells that a delivery was accepted.
+    pub fn accepted(&self, connection: &str, id: u64) {
+        let now = self.now();
+        if connection == GATEWAY {
+            self.stripe().delivered(now, id, Some(202));
+        } else {
+            self.shop().delivered(now, id, Some(202));
+        }
+    }
+}

@@ -8,5 +8,11 @@
     reason = "tests fail by panicking"
 )]
 
+#[path = "e2e/counts.rs"]
+mod counts;
+#[path = "e2e/edge.rs"]
+mod edge;
+#[path = "e2e/meaning.rs"]
+mod meaning;
 #[path = "e2e/pains.rs"]
 mod pains;

@@ -163,9 +163,11 @@ fn difference(
             let current = settings::status_in(connection, current).ok_or_else(|| {
                 refused("status_unknown", "status: the order's present text is not in status_in; add it")
             })?;
-            let allowed = settings::status_in(connection, target)
-                .is_some_and(|target| settings::may_overwrite_fulfilment(connection, target));
-            if current.is_fulfilment() && !allowed {
+            let target = settings::status_in(connection, target);
+            let allowed = target.is_some_and(|t| settings::may_overwrite_fulfilment(connection, t));
+            // Cancelled while we were writing: only what follows a cancellation goes over it.
+            let late = current == OrderStatus::Cancelled && target.is_some_and(precedes_cancelling);
+            if late || (current.is_fulfilment() && !allowed) {
                 left.remove("status");
                 left.remove("statusReason");
                 kept = Some(current.name());
@@ -178,6 +180,19 @@ fn difference(
         ids.retain(|name, wanted| there.get("externalIds").and_then(|ids| ids.get(name)) != Some(wanted));
     }
     Ok((left, kept))
+}
+
+/// Statuses of an order that still goes on.
+const fn precedes_cancelling(status: OrderStatus) -> bool {
+    matches!(
+        status,
+        OrderStatus::PendingPayment
+            | OrderStatus::OnHold
+            | OrderStatus::Authorized
+            | OrderStatus::PartiallyPaid
+            | OrderStatus::Paid
+            | OrderStatus::PaymentFailed
+    )
 }
 
 /// The key of a write. It begins with the command's own; what follows names this request alone: a shop

@@ -192,7 +192,14 @@ impl<'a> Client<'a> {
                     {
                         Err(unknown(answer.said(), false))
                     }
-                    Ok(response) => Ok(Answer::read(&response)),
+                    Ok(response) => {
+                        let mut answer = Answer::read(&response);
+                        if answer.status >= 500 {
+                            // Twice the same under one key: it is stored there, whatever the header says.
+                            answer.should_retry = None;
+                        }
+                        Ok(answer)
+                    }
                     Err(_) if maybe_done => Err(unknown(answer.said(), false)),
                     Err(error) => Err(unsent(error)),
                 }

@@ -52,8 +52,11 @@ impl OrderState {
             }
             Fact::Payment { payment, amount } => {
                 let entry = self.payment_mut(payment, connection);
-                let new = entry.amount != Some(*amount);
-                entry.amount = Some(*amount);
+                // The highest it was ever made for: an older event must not bring an older amount back.
+                let new = entry.amount.is_none_or(|known| known.minor < amount.minor);
+                if new {
+                    entry.amount = Some(*amount);
+                }
                 new
             }
             Fact::Authorized { payment, charge, amount, expires_at } => {
@@ -161,12 +164,21 @@ impl OrderState {
     }
 
     fn join_order(&mut self, snapshot: &OrderSnapshot) -> bool {
+        let mut news = false;
         if let Some(token) = snapshot.token.as_ref().filter(|t| !self.tokens.contains(t)) {
             self.tokens.push(token.clone());
+            news = true;
+        }
+        // "Cancelled" that we wrote ourselves comes back as an echo; only the shop's own cancels. An older
+        // version tells it too: our own write may have gone over it meanwhile.
+        let cancels = snapshot.status == OrderStatus::Cancelled && self.status != OrderStatus::Cancelled;
+        if cancels && !self.cancelled_by_shop {
+            self.cancelled_by_shop = true;
+            news = true;
         }
         let newer = self.order.as_ref().is_none_or(|known| snapshot.version > known.version);
         if !newer {
-            return false;
+            return news;
         }
         if let Some(known) = self.order.as_ref().filter(|k| k.total != snapshot.total) {
             self.total_changes.push(TotalChange {
@@ -174,10 +186,6 @@ impl OrderState {
                 before: known.total,
                 after: snapshot.total,
             });
-        }
-        // "Cancelled" that we wrote ourselves comes back as an echo; only the shop's own cancels.
-        if snapshot.status == OrderStatus::Cancelled && self.status != OrderStatus::Cancelled {
-            self.cancelled_by_shop = true;
         }
         self.order = Some(Box::new(snapshot.clone()));
         true

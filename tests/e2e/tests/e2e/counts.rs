@@ -1,0 +1,91 @@
+//! How many calls of store and queue an order takes (DESIGN section 9): on AWS each is a paid request.
+
+use std::collections::BTreeMap;
+
+use tillway_core::time::Millis;
+use tillway_engine::records::{EVENTS, command_queue};
+use tillway_tests::taps::Stage;
+use tillway_tests::world::World;
+
+type Counts = BTreeMap<(Stage, &'static str), u64>;
+
+fn store(counts: &Counts) -> u64 {
+    counts.iter().filter(|((_, kind), _)| *kind != "send").map(|(_, n)| *n).sum()
+}
+fn sends(counts: &Counts) -> u64 {
+    counts.iter().filter(|((_, kind), _)| *kind == "send").map(|(_, n)| *n).sum()
+}
+
+/// Works one order to its end, message by message; answers calls in all, and what went over its bound.
+async fn work(w: &World, order: &str) -> (u64, Vec<String>) {
+    let queue = w.queue();
+    let (mut total, mut over, mut lines) = (0, Vec::new(), Vec::new());
+    w.taps.take();
+    let mut note = |what: String, counts: Counts, most: u64| {
+        let sum = store(&counts) + sends(&counts);
+        total += sum;
+        lines.push(format!("{what}: {sum} {counts:?}"));
+        if sum > most {
+            over.push(lines.last().cloned().unwrap_or_default());
+        }
+    };
+    for _ in 0..400 {
+        let mut moved = false;
+        for delivery in [w.stripe_deliveries(), w.shop_deliveries()].concat() {
+            let receipt = w.post(delivery.0, &delivery.1.topic, &delivery.1.request).await;
+            assert_eq!(receipt.status, 202);
+            w.accepted(delivery.0, delivery.1.id);
+            let counts = w.taps.take();
+            assert_eq!((store(&counts), sends(&counts)), (0, 1), "receive sends and nothing else");
+            note(format!("receive {}", delivery.1.event_type), counts, 1);
+            moved = true;
+        }
+        for message in queue.receive(EVENTS, 1, Millis::secs(90)).await.unwrap() {
+            w.taps.enter(Stage::Decide);
+            w.engine.handle_event(&message).await.unwrap();
+            let counts = w.taps.take();
+            // Load, commit, send; an alias more; and a send for each further system.
+            let further = sends(&counts).saturating_sub(1);
+            note("decide".to_owned(), counts, 4 + further);
+            queue.delete(EVENTS, vec![message.receipt]).await.unwrap();
+            moved = true;
+        }
+        for system in ["stripe", "clarity", "notify"] {
+            let name = command_queue(system);
+            for message in queue.receive(&name, 1, Millis::secs(90)).await.unwrap() {
+                w.taps.enter(Stage::Act);
+                w.engine.handle_command(&message).await.unwrap();
+                note(format!("act on {system}"), w.taps.take(), 4);
+                queue.delete(&name, vec![message.receipt]).await.unwrap();
+                moved = true;
+            }
+        }
+        if !moved {
+            if w.status(order) == "Paid" {
+                break;
+            }
+            w.clock.forward(Millis::secs(1));
+        }
+    }
+    assert_eq!(w.status(order), "Paid");
+    for line in &lines {
+        println!("{line}");
+    }
+    (total, over)
+}
+
+#[tokio::test]
+async fn an_order_paid_at_once_takes_at_most_45_calls() {
+    let w = World::start().await;
+    // The first order of a process also stores the flow and fetches the shop's token.
+    w.place("A-0", Some("pm_card_visa"));
+    w.until_status("A-0", "Paid").await;
+    w.pass(Millis::mins(1)).await;
+    w.place("A-1", Some("pm_card_visa"));
+    let (total, over) = work(&w, "A-1").await;
+    println!("calls of store and queue for an order paid at once: {total}");
+    assert!(over.is_empty(), "{over:#?}");
+    assert!(total <= 45, "{total} calls");
+    // No tick was needed.
+    w.charged_once("A-1", 4712);
+}
