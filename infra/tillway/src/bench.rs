@@ -26,6 +26,9 @@ const HOOK: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 #[command(after_help = "Example:\n  cargo run --release -- bench --orders 5000\n\n\
 Sandboxes, HTTP both ways, signatures, SQLite with synchronous=FULL: everything that serve does, on this machine.")]
 pub struct Args {
+    /// Only the small figures: signature checks, decisions, mappings.
+    #[arg(long)]
+    pub micro: bool,
     /// Orders to place.
     #[arg(long, default_value_t = 3000)]
     pub orders: usize,
@@ -42,6 +45,10 @@ pub struct Args {
 /// # Errors
 /// What could not be started; orders that were not paid in time.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if args.micro {
+        crate::micro::run()?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let folder = std::env::temp_dir().join(format!("tillway-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let measured = measure(&args, &folder).await;

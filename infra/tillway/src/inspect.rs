@@ -167,9 +167,11 @@ pub const ERASURES: &str = "erasures";
 
 /// Arguments of `restored`.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  # with serve stopped, the backup's tillway.sqlite put back, and `erasures` kept:\n  \
+#[command(
+    after_help = "Example:\n  # with serve stopped, the backup's tillway.sqlite put back, and `erasures` kept:\n  \
 tillway restored --config shop/tillway.yaml --data /var/lib/tillway\n  tillway serve …\n\n\
-Until every connection was swept, serve only reads at the gateways: what was done since the backup is found, not repeated.")]
+Until every connection was swept, serve only reads at the gateways: what was done since the backup is found, not repeated."
+)]
 pub struct Restored {
     #[command(flatten)]
     place: Place,

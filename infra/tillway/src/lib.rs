@@ -5,10 +5,12 @@ pub mod check;
 pub mod demo;
 pub mod inspect;
 pub mod machine;
+pub mod micro;
 pub mod open;
 pub mod parked;
 pub mod send;
 pub mod serve;
+pub mod simulate;
 
 use std::process::ExitCode;
 
@@ -34,6 +36,8 @@ enum Command {
     Parked(parked::Args),
     /// Checks flows, mappings and lookups: file, line, what, and a hint.
     Check(check::Args),
+    /// Runs the engine under faults, crashes and races, in memory.
+    Simulate(simulate::Args),
     /// Asks the providers for what was missed.
     Sweep(inspect::Sweep),
     /// Erases a person: their key is destroyed.
@@ -66,6 +70,7 @@ pub fn main() -> ExitCode {
             Command::Explain(args) => inspect::explain(args).await,
             Command::Parked(args) => parked::run(args).await,
             Command::Check(args) => check::run(&args),
+            Command::Simulate(args) => simulate::run_command(&args),
             Command::Sweep(args) => inspect::sweep(args).await,
             Command::Erase(args) => inspect::erase(args).await,
             Command::Restored(args) => inspect::restored(args).await,

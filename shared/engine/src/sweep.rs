@@ -4,6 +4,8 @@
 //! was accepted. What the order knows already is left alone; what is news is sent on like a webhook, and is
 //! told apart by age: younger than the grace time it is late, older it was lost.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use tillway_connectors::port::Call;
 use tillway_connectors::{Interpreted, SweptEvent};
@@ -38,6 +40,9 @@ pub struct SweepReport {
     pub lost: Vec<LostEvent>,
     /// Another process holds the lease.
     pub busy: bool,
+    /// What was counted as missed of each charge, refund and movement: several events tell of one.
+    #[serde(skip)]
+    counted: BTreeMap<String, i64>,
 }
 
 /// A webhook that never came.
@@ -59,7 +64,7 @@ impl SweepReport {
     /// Money that would have been missed, by currency.
     #[must_use]
     pub fn money(&self) -> Vec<Money> {
-        let mut sums: std::collections::BTreeMap<tillway_core::money::Currency, i64> = Default::default();
+        let mut sums: BTreeMap<tillway_core::money::Currency, i64> = BTreeMap::new();
         for money in self.lost.iter().flat_map(|l| &l.money) {
             let sum = sums.entry(money.currency).or_default();
             *sum = sum.saturating_add(money.minor);
@@ -239,24 +244,26 @@ impl Engine {
             report.known = report.known.saturating_add(1);
             return Ok(None);
         }
-        let (order, facts) = match self.peek(&event, json).await? {
+        let (order, facts, known) = match self.peek(&event, json).await? {
             Peek::Known => {
                 report.known = report.known.saturating_add(1);
                 return Ok(None);
             }
-            Peek::News { order, facts } => (order, facts),
+            Peek::News { order, facts, known } => (order, facts, known),
         };
         if swept.created_at + self.config.times.sweep_grace > report.until {
             // It may just be on its way; the next sweep's window still covers it.
             report.late = report.late.saturating_add(1);
             return Ok(None);
         }
+        let counted = &mut report.counted;
+        let money = facts.iter().filter_map(|f| missed(f, known.as_deref(), counted)).collect();
         report.lost.push(LostEvent {
             event: event.id.clone(),
             kind: event.kind.clone(),
             order: order.map(|o| o.to_string()),
             at: swept.created_at,
-            money: facts.iter().filter_map(moved).collect(),
+            money,
         });
         Ok(Some(event))
     }
@@ -284,15 +291,16 @@ impl Engine {
             return Ok(if self.is_listed(event).await? {
                 Peek::Known
             } else {
-                Peek::News { order: None, facts }
+                Peek::News { order: None, facts, known: None }
             });
         };
         let item = self.ports.store.get(&[state_key(&order)]).await?.into_iter().flatten().next();
-        let Some(item) = item else { return Ok(Peek::News { order: Some(order), facts }) };
+        let Some(item) = item else { return Ok(Peek::News { order: Some(order), facts, known: None }) };
         let record: OrderRecord = serde_json::from_slice(&item.body)?;
+        let known = Some(Box::new(record.state.clone()));
         let mut state: OrderState = record.state;
         let news = facts.iter().any(|f| state.apply(f, &event.connection, event.received_at).changed);
-        Ok(if news { Peek::News { order: Some(order), facts } } else { Peek::Known })
+        Ok(if news { Peek::News { order: Some(order), facts, known } } else { Peek::Known })
     }
 
     async fn known_parked(
@@ -320,7 +328,7 @@ impl Engine {
                 return Ok(Peek::Known);
             }
         }
-        Ok(Peek::News { order, facts: Vec::new() })
+        Ok(Peek::News { order, facts: Vec::new(), known: None })
     }
 
     /// Whether an event without an owner stands in a list or waits already.
@@ -338,13 +346,34 @@ impl Engine {
 
 enum Peek {
     Known,
-    News { order: Option<OrderKey>, facts: Vec<Fact> },
+    News { order: Option<OrderKey>, facts: Vec<Fact>, known: Option<Box<OrderState>> },
 }
 
-fn moved(fact: &Fact) -> Option<Money> {
-    match fact {
-        Fact::Captured { total, .. } => Some(*total),
-        Fact::Refund { amount, .. } | Fact::DisputeMoved { amount, .. } => Some(*amount),
-        _ => None,
+/// What a fact says was moved beyond what the order and this sweep know of it already.
+fn missed(fact: &Fact, known: Option<&OrderState>, counted: &mut BTreeMap<String, i64>) -> Option<Money> {
+    let (name, level, before) = match fact {
+        Fact::Captured { payment, charge, total } => {
+            let charges = known.and_then(|s| s.payments.get(payment)).map(|p| &p.charges);
+            let before = charges.and_then(|c| c.get(charge)).map_or(0, |c| c.captured);
+            (format!("captured:{charge}"), *total, before)
+        }
+        Fact::Refund { refund, amount, .. } => {
+            let before = known.and_then(|s| s.refunds.get(refund)).map_or(0, |r| r.amount.minor);
+            (format!("refund:{refund}"), *amount, before)
+        }
+        Fact::DisputeMoved { dispute, txn, amount, .. } => {
+            let moved = known.and_then(|s| s.disputes.get(dispute)).map(|d| &d.moved);
+            let before = moved.and_then(|m| m.get(txn)).map_or(0, |minor| minor.saturating_abs());
+            // Withdrawn or reinstated: money either way.
+            (format!("txn:{txn}"), Money::new(amount.minor.saturating_abs(), amount.currency), before)
+        }
+        _ => return None,
+    };
+    let before = counted.get(&name).copied().unwrap_or(0).max(before);
+    let more = level.minor.saturating_sub(before);
+    if more <= 0 {
+        return None;
     }
+    counted.insert(name, level.minor);
+    Some(Money::new(more, level.currency))
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use tillway_core::time::Millis;
 use tillway_engine::Engine;
-use tillway_engine::ports::InMessage;
+use tillway_engine::ports::{Alerts as _, InMessage};
 use tillway_engine::records::{EVENTS, command_queue};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -38,8 +38,11 @@ impl Default for Options {
     }
 }
 
-/// A message hidden by a worker that died comes back after this.
-const VISIBILITY: Millis = Millis::secs(180);
+/// A message hidden by a worker that died comes back after this: longer than a worker holds one, which is
+/// two calls and the wait for its place in line.
+fn visibility(engine: &Engine) -> Millis {
+    Millis(engine.config.times.call_limit.0.saturating_mul(3).max(Millis::secs(10).0))
+}
 /// A message that failed comes back after this.
 const RETRY: Millis = Millis::secs(2);
 
@@ -101,7 +104,7 @@ async fn idle(engine: &Engine, queue: &SqliteQueue, name: &str, stopped: &mut wa
 
 async fn decider(engine: Arc<Engine>, queue: Arc<SqliteQueue>, mut stopped: watch::Receiver<bool>) {
     while !*stopped.borrow() {
-        let batch = match engine.ports.queue.receive(EVENTS, 10, VISIBILITY).await {
+        let batch = match engine.ports.queue.receive(EVENTS, 10, visibility(&engine)).await {
             Ok(batch) if !batch.is_empty() => batch,
             Ok(_) => {
                 if idle(&engine, &queue, EVENTS, &mut stopped).await {
@@ -146,7 +149,7 @@ async fn actor(
     mut stopped: watch::Receiver<bool>,
 ) {
     while !*stopped.borrow() {
-        let batch = match engine.ports.queue.receive(&name, 10, VISIBILITY).await {
+        let batch = match engine.ports.queue.receive(&name, 10, visibility(&engine)).await {
             Ok(batch) if !batch.is_empty() => batch,
             Ok(_) => {
                 if idle(&engine, &queue, &name, &mut stopped).await {
@@ -193,7 +196,7 @@ async fn triage(
 ) {
     let dead = crate::sqlite::dead_queue(&name);
     while !*stopped.borrow() {
-        let batch = engine.ports.queue.receive(&dead, 10, VISIBILITY).await.unwrap_or_default();
+        let batch = engine.ports.queue.receive(&dead, 10, visibility(&engine)).await.unwrap_or_default();
         if batch.is_empty() {
             tokio::select! {
                 () = queue.notified(&dead) => {}
@@ -277,6 +280,11 @@ impl Front for EngineFront {
             body: serde_json::json!({ key: receipt.code }),
             retry_after: (receipt.status == 503).then_some(5),
         }
+    }
+
+    fn refused(&self, code: &'static str) {
+        self.alerts.count("receive_refused", code, 1);
+        tracing::warn!(code, "request refused");
     }
 
     async fn health(&self) -> (bool, serde_json::Value) {

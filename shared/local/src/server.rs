@@ -50,6 +50,10 @@ pub trait Front: Send + Sync {
         headers: Vec<(String, String)>,
         body: &[u8],
     ) -> Answer;
+    /// A request was refused before it came to [`Front::webhook`]: to be counted and logged. `code` is stable.
+    fn refused(&self, code: &'static str) {
+        tracing::warn!(code, "request refused");
+    }
     /// Whether all is well, and the details.
     async fn health(&self) -> (bool, serde_json::Value);
 }
@@ -198,8 +202,12 @@ impl Shared {
                 let (connection, topic) = (connection.to_owned(), topic.to_owned());
                 self.webhook(&connection, &topic, request).await
             }
-            Err(Misroute::NotFound) => fault(StatusCode::NOT_FOUND, "not_found", "no such address"),
+            Err(Misroute::NotFound) => {
+                self.front.refused("unknown_url");
+                fault(StatusCode::NOT_FOUND, "not_found", "no such address")
+            }
             Err(Misroute::NotAllowed(allow)) => {
+                self.front.refused("method_not_allowed");
                 let mut answer =
                     fault(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "another method is needed");
                 answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
@@ -208,19 +216,31 @@ impl Shared {
         }
     }
 
+    /// Refuses and ends the connection: the rest of the request is not read.
+    fn closed(&self, code: &'static str, answer: Answered) -> Answered {
+        self.front.refused(code);
+        closing(answer)
+    }
+
     async fn webhook(&self, connection: &str, topic: &str, request: Request<Incoming>) -> Answered {
         let (head, body) = request.into_parts();
         let announced = body.size_hint().lower();
         if announced > u64::try_from(self.limits.body).unwrap_or(u64::MAX) {
-            return closing(too_large());
+            return self.closed("too_large", too_large());
         }
         let reading = Limited::new(body, self.limits.body).collect();
         let body = match tokio::time::timeout(self.limits.read, reading).await {
             Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => return closing(too_large()),
-            Ok(Err(_)) => return closing(fault(StatusCode::BAD_REQUEST, "body", "the body broke off")),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                return self.closed("too_large", too_large());
+            }
+            Ok(Err(_)) => {
+                let answer = fault(StatusCode::BAD_REQUEST, "body", "the body broke off");
+                return self.closed("body", answer);
+            }
             Err(_elapsed) => {
-                return closing(fault(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took too long"));
+                let answer = fault(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took too long");
+                return self.closed("timeout", answer);
             }
         };
         // Taken only now: a slow sender holds its connection, not a place at work.

@@ -19,5 +19,6 @@ fn main() {
     for v in &out.violations { let w: String = v.what.chars().filter(|c| !c.is_ascii_digit()).take(60).collect(); let e = kinds.entry(w).or_insert((0, v.clone())); e.0 += 1; }
     for (k, (n, v)) in kinds { println!("{n:>5} {k} e.g. {v}"); }
     if get(6, "-") == "counted" { for (k, n) in &out.counted { println!("{n:>8} {k}"); } }
+    if get(6, "-") == "history" { let n: usize = get(8, "0").parse().unwrap(); if let Some(v) = out.violations.get(n) { println!("{v}\n{}", history(&o, v)); } }
     if get(6, "-") == "shrink" && !out.violations.is_empty() { println!("{}", shrink(&o, &out)); }
 }

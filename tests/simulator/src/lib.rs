@@ -26,7 +26,7 @@ use tillway_engine::bugs::Planted;
 pub use check::{Promise, Violation};
 pub use faults::{FaultLevel, Op};
 pub use report::{Outcome, Progress};
-pub use shrink::shrink;
+pub use shrink::{history, shrink};
 
 use draw::Plan;
 use faults::Mask;

@@ -128,6 +128,30 @@ pub fn shrink(options: &Options, outcome: &Outcome) -> String {
     tell(&first, &plan, &Setup { mask, trace: true, ..search.setup }, options)
 }
 
+/// The world a violation happened in, told again: every line that names its order or one of its payments.
+#[must_use]
+pub fn history(options: &Options, violation: &Violation) -> String {
+    let worlds = options.orders.div_ceil(options.batch.max(1));
+    let plan = (0..worlds).map(|world| options.plan(world)).find(|plan| plan.seed == violation.world);
+    let Some(plan) = plan else { return "no such world".to_owned() };
+    let setup =
+        Setup { level: options.faults, mask: Mask::default(), planted: options.planted(), trace: true };
+    let order = violation.order.as_deref().and_then(|o| o.rsplit('/').next()).unwrap_or("-").to_owned();
+    let mine = plan.orders.iter().find(|o| o.id() == order).map(|o| format!("{o:?}")).unwrap_or_default();
+    let (_, lines) = run_world(plan, &setup);
+    let payment = |line: &str| {
+        let mut found = line.match_indices("pi_").filter(|(at, _)| !line.get(..*at).is_some_and(|l| l.ends_with('a')));
+        let (at, _) = found.next()?;
+        line.get(at..at + 27).map(str::to_owned)
+    };
+    let name = |line: &String, end: &str| line.contains(&format!("{order}{end}"));
+    let of_order = |line: &&String| ["\"", " ", "|", "/", "#", "?", ",", "&", "\n"].iter().any(|end| name(line, end));
+    let payments: BTreeSet<String> = lines.iter().filter(of_order).filter_map(|l| payment(l)).collect();
+    let about = |line: &&String| of_order(line) || payments.iter().any(|p| line.contains(p.as_str()));
+    let told = lines.iter().filter(about).map(|line| line.chars().take(1200).collect::<String>());
+    std::iter::once(mine).chain(told).collect::<Vec<_>>().join("\n")
+}
+
 fn world_of(plan: &Plan, setup: &Setup) -> Option<crate::world::World> {
     let mut world = crate::world::World::new(plan.clone(), setup).ok()?;
     world.run();

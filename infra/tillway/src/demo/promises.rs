@@ -337,11 +337,13 @@ fn no_card_number(stage: &Stage, told: &[String]) -> Promise {
     let notices = stage.notices.sent();
     let texts = notices.iter().flat_map(|n| [&n.subject, &n.text]).chain(told);
     promise.must(texts.into_iter().all(|t| !holds(t.as_bytes())), "the card number was told to somebody");
-    let typed = stage
-        .merchants
-        .iter()
-        .any(|m| m.clarity().orders().any(|o| o.note.as_deref().is_some_and(|note| note.contains(CANARY))));
-    let sent = if typed { "typed into an order's note" } else { "not typed in by any scenario of this run" };
+    let alarms = stage.machine.alerts.snapshot().alerts.get("card_number_received").copied();
+    let typed = alarms.is_some_and(|n| n > 0);
+    let sent = if typed {
+        "typed into an order's note (removed at the edge, alarmed)"
+    } else {
+        "not typed in by any scenario of this run"
+    };
     promise.how.push(format!(
         "a card number {sent} is in none of {} files ({bytes} bytes) of the data folder, in no notice and in no line \
          of this report",

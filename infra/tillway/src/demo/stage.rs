@@ -182,7 +182,8 @@ impl Stage {
         let clock = Arc::new(ScaledClock::start(epoch, speed));
         let sandbox_clock = {
             let clock = clock.clone();
-            Arc::new(move || clock.now()) as SandboxClock
+            let read: SandboxClock = Arc::new(move || clock.now());
+            read
         };
         let mut merchants = Vec::new();
         for (n, named) in [("now", "N-"), ("ship", "S-"), ("follow", "F-")].into_iter().enumerate() {

@@ -1,6 +1,7 @@
 //! The actions: each reads, compares, and writes only what differs.
 
 use serde_json::{Map, Value as Json};
+use tillway_core::facts::OrderStatus;
 use tillway_core::http::Method;
 use tillway_core::ids::digest;
 use tillway_core::money::{Currency, Money};

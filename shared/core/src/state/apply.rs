@@ -51,12 +51,11 @@ impl OrderState {
                 new
             }
             Fact::Payment { payment, amount } => {
+                // The amount it was first heard of with: later amounts are told by authorizations, and a late
+                // event must not bring an old one back.
                 let entry = self.payment_mut(payment, connection);
-                // The highest it was ever made for: an older event must not bring an older amount back.
-                let new = entry.amount.is_none_or(|known| known.minor < amount.minor);
-                if new {
-                    entry.amount = Some(*amount);
-                }
+                let new = entry.amount.is_none();
+                entry.amount.get_or_insert(*amount);
                 new
             }
             Fact::Authorized { payment, charge, amount, expires_at } => {

@@ -41,7 +41,7 @@ pub struct Binding {
 pub struct Payment {
     /// The gateway account.
     pub connection: ConnectionName,
-    /// What it is for, where known.
+    /// What it was first heard of with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amount: Option<Money>,
     /// Authorizations by the gateway's id.
