@@ -323,6 +323,11 @@ impl Engine {
     /// Looks for evidence of what became of a call.
     async fn find_out(&self, mut held: Held) -> Result<(), WorkError> {
         let now = self.now();
+        if matches!(system_of(&held.record.action), "notify") {
+            // A notice has no provider to ask, and may have gone out: a second one says less than none.
+            let said = "sent, unconfirmed: its sender was interrupted".to_owned();
+            return self.end(held, CommandEnd::Done, Observation::default(), said).await;
+        }
         let Some((connection, connector, action)) = self.resolve(&held.record) else {
             return self
                 .end_parked(held, "connection_missing", None, "its connection or action is not configured")

@@ -20,5 +20,6 @@ fn main() {
     for (k, (n, v)) in kinds { println!("{n:>5} {k} e.g. {v}"); }
     if get(6, "-") == "counted" { for (k, n) in &out.counted { println!("{n:>8} {k}"); } }
     if get(6, "-") == "history" { let n: usize = get(8, "0").parse().unwrap(); if let Some(v) = out.violations.get(n) { println!("{v}\n{}", history(&o, v)); } }
+    if get(6, "-") == "all" { let n: usize = get(8, "0").parse().unwrap(); if let Some(v) = out.violations.get(n) { let mut v = v.clone(); v.order = None; println!("{v}\n{}", history(&o, &v)); } }
     if get(6, "-") == "shrink" && !out.violations.is_empty() { println!("{}", shrink(&o, &out)); }
 }

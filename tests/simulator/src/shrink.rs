@@ -147,6 +147,9 @@ pub fn history(options: &Options, violation: &Violation) -> String {
     let name = |line: &String, end: &str| line.contains(&format!("{order}{end}"));
     let of_order = |line: &&String| ["\"", " ", "|", "/", "#", "?", ",", "&", "\n"].iter().any(|end| name(line, end));
     let payments: BTreeSet<String> = lines.iter().filter(of_order).filter_map(|l| payment(l)).collect();
+    if violation.order.is_none() {
+        return lines.join("\n");
+    }
     let about = |line: &&String| of_order(line) || payments.iter().any(|p| line.contains(p.as_str()));
     let told = lines.iter().filter(about).map(|line| line.chars().take(1200).collect::<String>());
     std::iter::once(mine).chain(told).collect::<Vec<_>>().join("\n")

@@ -41,6 +41,8 @@ pub(crate) struct Deeds {
     pub(crate) cancelled: bool,
     pub(crate) changed: bool,
     pub(crate) disputes: Vec<String>,
+    /// Every total the order had, minor units.
+    pub(crate) totals: BTreeSet<i64>,
 }
 
 /// All of them.
@@ -162,6 +164,7 @@ fn total(order: &OrderPlan) -> i64 {
 fn place_order(outside: &Outside, now: Timestamp, order: &OrderPlan, deeds: &mut Deeds) -> Done {
     deeds.placed = true;
     deeds.tokens += 1;
+    deeds.totals.insert(total(order));
     let id = order.id();
     let token = order.card.token(&id, 0);
     if order.pair == 0 {
@@ -237,7 +240,9 @@ fn in_shop(
         Act::Change { line, pieces } => {
             deeds.changed = true;
             let pieces = pieces.map(|p| p.to_string());
-            done(shop.change_total(now, id, &line.to_string(), pieces.as_deref()))
+            let changed = shop.change_total(now, id, &line.to_string(), pieces.as_deref());
+            deeds.totals.extend(shop.order(id).map(|o| o.total.minor));
+            done(changed)
         }
         Act::Ship { all: true } => done(shop.ship(now, id, None)),
         Act::Ship { all: false } => done(shop.ship(now, id, Some(&[("1", "1")]))),

@@ -51,6 +51,8 @@ pub(crate) struct World {
     pub(crate) shared: Arc<Shared>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) rested: bool,
+    /// A world that has not come to rest by then never will.
+    end: Timestamp,
 }
 
 /// When, which order, which of its acts (0: placing it), and how often it was tried.
@@ -167,7 +169,7 @@ impl World {
             clock: Arc::new(SimClock(core.clone())),
             entropy: Arc::new(SimEntropy(Mutex::new(Dice::new(plan.seed, 4)))),
             secrets: Arc::new(SimSecrets(gate.clone())),
-            http: Arc::new(SimHttp { gate: gate.clone(), outside: outside.clone() }),
+            http: Arc::new(SimHttp { gate: gate.clone(), outside: outside.clone(), store: store.clone() }),
             notify: Arc::new(SimNotify { gate: gate.clone(), sent: Arc::clone(&notices) }),
             alerts: Arc::new(SimAlerts {
                 gate: gate.clone(),
@@ -197,8 +199,10 @@ impl World {
             deliveries: AtomicU64::new(0),
             operated: Mutex::default(),
         });
+        let last = plan.orders.iter().map(|o| o.at.0 + o.acts.last().map_or(0, |(at, _)| at.0)).max();
+        let end = start + Millis(last.unwrap_or(0)) + Millis::days(16);
         let plan = Arc::new(plan);
-        let mut world = Self { exec, shared, plan, rested: false };
+        let mut world = Self { exec, shared, plan, rested: false, end };
         world.start(&ports, setup)?;
         Ok(world)
     }
@@ -269,7 +273,8 @@ impl World {
                 self.rested = true;
                 return;
             }
-            if self.exec.core.steps() > MAX_STEPS || !self.exec.jump() {
+            let over = self.exec.core.now() > self.end;
+            if over || self.exec.core.steps() > MAX_STEPS || !self.exec.jump() {
                 return;
             }
         }

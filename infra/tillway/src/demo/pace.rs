@@ -121,15 +121,18 @@ impl Stage {
     /// # Errors
     /// Where the store does not answer.
     pub async fn skip(&self, limit: Timestamp) -> anyhow::Result<bool> {
-        let now = self.clock.now();
-        let (next, overdue) = self.next_due(now).await?;
+        let (mut next, overdue) = self.next_due(self.clock.now()).await?;
         if overdue {
-            // The ticker would see it in a moment.
+            // The ticker would see it in a moment. What it set going may be over before anybody looks.
             self.machine.engine.tick().await?;
-            if self.queued().await? > 0 {
+            self.settle().await?;
+            let (then, stuck) = self.next_due(self.clock.now()).await?;
+            if !stuck {
                 return Ok(true);
             }
+            next = then;
         }
+        let now = self.clock.now();
         let Some(at) = next.filter(|at| *at <= limit) else { return Ok(false) };
         let at = (at + TOGETHER).0.min(limit.0.max(at.0));
         self.clock.jump(Timestamp(at).since(now));

@@ -41,12 +41,15 @@ async fn work(w: &World, order: &str) -> (u64, Vec<String>) {
             moved = true;
         }
         for message in queue.receive(EVENTS, 1, Millis::secs(90)).await.unwrap() {
+            let before = w.counters();
             w.taps.enter(Stage::Decide);
             w.engine.handle_event(&message).await.unwrap();
             let counts = w.taps.take();
+            let told: Vec<String> =
+                w.counters().into_iter().filter(|(k, n)| before.get(k) != Some(n)).map(|((m, l), _)| format!("{m} {l}")).collect();
             // Load, commit, send; an alias more; and a send for each further system.
             let further = sends(&counts).saturating_sub(1);
-            note("decide".to_owned(), counts, 4 + further);
+            note(format!("decide ({})", told.join(", ")), counts, 4 + further);
             queue.delete(EVENTS, vec![message.receipt]).await.unwrap();
             moved = true;
         }

@@ -6,10 +6,10 @@ use tillway_core::facts::OrderStatus;
 use tillway_core::http::Method;
 use tillway_core::ids::ConnectionName;
 use tillway_core::time::Millis;
-use tillway_engine::ports::{Queue as _, Write};
+use tillway_engine::ports::Write;
 use tillway_sandbox::clarity::NewLine;
 use tillway_sandbox::stripe::{PaymentStatus, ShopPayment};
-use tillway_sandbox::{ApiFault, HookFault, Sandbox as _};
+use tillway_sandbox::{ApiFault, HookFault};
 use tillway_tests::taps::Fate;
 use tillway_tests::world::{GATEWAY, SHOP, Setup, World, new_order};
 use tokio::sync::Notify;
@@ -449,7 +449,7 @@ async fn worker_stalls_and_wakes_after_another_has_taken_over() {
             tokio::task::yield_now().await;
             w.clock.forward(Millis::secs(15));
             other.tick().await.unwrap();
-            while w.act_as(&other).await + w.decide().await > 0 {}
+            for n in 0..200 { let a = w.act_as(&other).await; let d = w.decide().await; eprintln!("{n} acted {a} decided {d} at {}", w.now()); if a + d == 0 { break; } }
             if w.payments("A-1").iter().any(|p| p.charges_succeeded > 0) {
                 break;
             }
@@ -462,5 +462,4 @@ async fn worker_stalls_and_wakes_after_another_has_taken_over() {
     w.charged_once("A-1", 4712);
     let shop_calls = w.queue().depth("commands-stripe").await.unwrap();
     assert_eq!(shop_calls, 0);
-    assert_eq!(w.stripe().next_due().is_some(), w.stripe().next_due().is_some());
 }

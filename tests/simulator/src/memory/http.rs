@@ -6,17 +6,26 @@ use async_trait::async_trait;
 use tillway_connectors::http::{Http, HttpError};
 use tillway_core::http::{Method, Request, Response};
 use tillway_core::time::Millis;
+use tillway_engine::ports::Key;
 use tillway_sandbox::{ApiFault, ApiFaultRule, Reply, Sandbox};
 
 use super::Gate;
 use super::people::Outside;
-use crate::exec::After;
+use super::store::MemoryStore;
+use crate::exec::{After, lock};
 use crate::faults::{CallFate, Fate, Op};
 
 /// [`Http`] over the sandboxes.
 pub(crate) struct SimHttp {
     pub(crate) gate: Gate,
     pub(crate) outside: Arc<Outside>,
+    pub(crate) store: MemoryStore,
+}
+
+/// The command a write names in its idempotency key: `tillway:<connection>:<command>…`.
+fn command_of(request: &Request) -> Option<&str> {
+    let command = request.header("idempotency-key")?.split(':').nth(2)?;
+    (command.len() == 40 && command.bytes().all(|b| b.is_ascii_hexdigit())).then_some(command)
 }
 
 impl SimHttp {
@@ -56,6 +65,13 @@ impl Http for SimHttp {
         if core.now().since(began) > limit {
             // The adapter keeps to the limit: what stalled before the first byte sends none.
             return Err(HttpError::NotSent);
+        }
+        if let Some(command) = command_of(&request) {
+            let mut data = lock(&self.store.data);
+            if !data.decided.contains(command) {
+                let key = Key::new("http", command);
+                data.wrong.push((key, "was sent before its decision was committed".to_owned()));
+            }
         }
         let call = self.gate.faults.call_fate(limit);
         let fault = match call {

@@ -34,6 +34,8 @@ pub(crate) struct Data {
     /// Every parked item there ever was, and every event listed or noted, by key.
     pub(crate) parked_ever: BTreeSet<String>,
     pub(crate) entries: u64,
+    /// Commands whose decision is committed.
+    pub(crate) decided: BTreeSet<String>,
     /// What was wrong with something as it was written.
     pub(crate) wrong: Vec<(Key, String)>,
     watched: bool,
@@ -150,6 +152,10 @@ impl MemoryStore {
         });
         if let Some(at) = failed {
             return Err(StoreError::Conflict(at));
+        }
+        if data.watched && writes.iter().any(|w| w.key().sk.starts_with("log#")) {
+            let commands = writes.iter().filter_map(|w| w.key().sk.strip_prefix("cmd#"));
+            data.decided.extend(commands.map(str::to_owned));
         }
         let mut due = false;
         for write in writes {
