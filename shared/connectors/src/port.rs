@@ -134,6 +134,8 @@ pub struct Observation {
     /// Personal data by the names flows know (`order.customer.email` → `{"order":{"customer":{"email":…}}}`);
     /// kept sealed, merged over what is known. `Value::Null` where there is none.
     pub personal: Value,
+    /// Normalised identity of the person it belongs to, where it came with an answer that tells.
+    pub person: Option<Secret>,
 }
 
 /// `Debug` shows facts and hides personal data.

@@ -514,6 +514,14 @@ impl Engine {
             }
             _ => None,
         };
+        held.record.answer_unowned = match (&held.record.person, &observation.person) {
+            // Read before anybody said whose order it is: decide gives it to the person.
+            (None, Some(identity)) if observation.personal != Value::Null => {
+                let person = self.vault.person(identity.expose());
+                Some(self.seal_value(&self.vault.queue_key(), &person, &observation.personal)?)
+            }
+            _ => None,
+        };
         if !self.write(&mut held, now + self.config.times.resend_after).await? {
             // The fence was raised: someone else looks it up and will find what happened.
             return Ok(());
@@ -524,11 +532,15 @@ impl Engine {
     /// Tells every order that waits. What is not accepted is told again by the tick.
     async fn report(&self, held: &Held) -> Result<(), WorkError> {
         let CommandState::Ended { end } = &held.record.state else { return Ok(()) };
-        let personal = match (&held.access, &held.record.answer_personal) {
-            (Some(PersonAccess::Live(key)), Some(sealed)) => {
-                Self::open_value(key, sealed).unwrap_or_default()
+        let (person, personal) = match (&held.access, &held.record.answer_personal, &held.record.answer_unowned)
+        {
+            (Some(PersonAccess::Live(key)), Some(sealed), _) => {
+                (Some(sealed.person.clone()), Self::open_value(key, sealed).unwrap_or_default())
             }
-            _ => Value::Null,
+            (_, _, Some(sealed)) => {
+                (Some(sealed.person.clone()), Self::open_value(&self.vault.queue_key(), sealed)?)
+            }
+            _ => (None, Value::Null),
         };
         let mut events = Vec::new();
         for listener in held.record.listeners.iter().filter(|l| !l.told) {
@@ -539,6 +551,7 @@ impl Engine {
                 record: (held.key.pk.clone(), held.key.sk.clone()),
                 end: end.clone(),
                 facts: held.record.facts.clone(),
+                person: person.clone(),
                 personal: personal.clone(),
                 summary: held.record.answer.clone(),
                 field: held.record.field.clone(),

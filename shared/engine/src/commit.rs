@@ -249,6 +249,7 @@ impl Engine {
             first_sent_at: None,
             facts: Vec::new(),
             answer_personal: None,
+            answer_unowned: None,
             provider_id: None,
             answer: String::new(),
             field: None,
@@ -306,6 +307,7 @@ fn told(
     for listener in record.listeners.iter_mut().filter(|l| l.order == *key && l.step == report.step) {
         listener.told = true;
     }
+    record.answer_unowned = None;
     let at = Key::new(report.record.0.clone(), report.record.1.clone());
     put_command(at, &record, now + Millis::mins(1), Guard::Rev(rev))
 }

@@ -48,6 +48,7 @@ pub struct Engine {
     pub(crate) planted: Planted,
     pub(crate) limits: Limits,
     pub(crate) flows: crate::flows::FlowCache,
+    pub(crate) tokens: crate::tokens::TokenCache,
     pub(crate) restore: crate::restore::RestoreMode,
 }
 
@@ -133,6 +134,7 @@ impl Engine {
             planted,
             limits,
             flows: crate::flows::FlowCache::default(),
+            tokens: crate::tokens::TokenCache::default(),
             restore: crate::restore::RestoreMode::default(),
         };
         engine.load_restore().await?;

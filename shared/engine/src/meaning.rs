@@ -47,7 +47,7 @@ impl Engine {
     /// Finds out what an event says and whom it is about.
     pub(crate) async fn mean(&self, event: &Event) -> Result<Meaning, WorkError> {
         let plain = |key: &OrderKey, facts: Vec<Fact>, extra: Extra| {
-            let observation = Observation { facts, personal: Value::Null };
+            let observation = Observation { facts, ..Observation::default() };
             Meaning::Order(Box::new(About { key: key.clone(), observation, person: None, extra }))
         };
         match &event.body {
@@ -66,9 +66,10 @@ impl Engine {
                     step: report.step.clone(),
                     end: report.end.clone(),
                 });
-                let observation = Observation { facts, personal: report.personal.clone() };
+                let observation = Observation { facts, personal: report.personal.clone(), person: None };
                 let extra = Extra { report: Some(report.clone()), ..Extra::default() };
-                Ok(Meaning::Order(Box::new(About { key: report.order.clone(), observation, person: None, extra })))
+                let person = report.person.clone();
+                Ok(Meaning::Order(Box::new(About { key: report.order.clone(), observation, person, extra })))
             }
             EventBody::Provider { json } => self.mean_provider(event, json).await,
         }
@@ -109,7 +110,7 @@ impl Engine {
                 let parked = rejected_parked(event, &rejected);
                 extra.parked_raw = Some(parked.clone());
                 let facts = vec![Fact::Parked(parked)];
-                (rejected.owner, Observation { facts, personal: Value::Null }, None)
+                (rejected.owner, Observation { facts, ..Observation::default() }, None)
             }
         };
         if !event.redacted.is_empty() && extra.parked_raw.is_none() {

@@ -101,6 +101,11 @@ impl Engine {
         let mut adopt: Vec<Key> = Vec::new();
         for _ in 0..MAX_TRIES {
             let mut loaded = self.load(event, &key, &observation, person.as_ref(), &extra).await?;
+            if let Some((record, rev)) = &loaded.command {
+                // Another step of this order may want the very command that just ended (one for the person):
+                // it takes the same end, instead of writing the same record twice in one transaction.
+                adopted.insert(record.id.clone(), (record.clone(), *rev));
+            }
             if !adopt.is_empty() {
                 for item in self.ports.store.get(&adopt).await?.into_iter().flatten() {
                     let record: CommandRecord = serde_json::from_slice(&item.body)?;

@@ -134,6 +134,9 @@ pub struct Report {
     /// Personal data that came with it.
     #[serde(default)]
     pub personal: Value,
+    /// The person it belongs to, so that their key is loaded with the order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<PersonId>,
     /// A few words.
     pub summary: String,
     /// Field at fault, where the end is parked.
@@ -304,6 +307,9 @@ pub struct CommandRecord {
     /// Personal data that came with the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer_personal: Option<Sealed>,
+    /// The same where it named the person first: under the queue's key, until the order has taken it over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_unowned: Option<Sealed>,
     /// The provider's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_id: Option<String>,

@@ -182,6 +182,8 @@ impl Engine {
         };
         let id = CommandId::new("sweep");
         let mut page_at: Option<String> = None;
+        // Pages overlap where the window moves with what was seen.
+        let mut ids: std::collections::BTreeSet<String> = std::collections::BTreeSet::new();
         for _ in 0..MAX_PAGES {
             if let crate::limits::Go::After(wait) = self.limits.go(&connection.name, self.now()) {
                 self.ports.clock.sleep(wait).await;
@@ -201,6 +203,9 @@ impl Engine {
             let page = connector.sweep(call, report.since, page_at.as_deref()).await.map_err(unavailable)?;
             let mut news = Vec::new();
             for swept in page.events {
+                if !ids.insert(swept.event_id.clone()) {
+                    continue;
+                }
                 report.seen = report.seen.saturating_add(1);
                 if let Some(event) = self.sweep_event(connection, connector, swept, report).await? {
                     news.push(event);

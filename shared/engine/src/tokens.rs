@@ -1,5 +1,8 @@
 //! Bearer tokens: one per connection for all functions, fetched by one of them at a time, kept sealed.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use serde::{Deserialize, Serialize};
 use tillway_connectors::port::NotDone;
 use tillway_connectors::{Connection, Connector, Secret};
@@ -17,6 +20,22 @@ struct TokenRecord {
     fetching_until: Option<Timestamp>,
 }
 
+/// Tokens this process has seen, so that a call needs no read of the store. One that was refused is looked
+/// for in the store again: another process may have renewed it.
+#[derive(Default)]
+pub(crate) struct TokenCache(Mutex<BTreeMap<String, (Secret, Timestamp)>>);
+
+impl TokenCache {
+    fn get(&self, name: &str, now: Timestamp) -> Option<Secret> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(name).filter(|(_, expires)| *expires > now).map(|(token, _)| token.clone())
+    }
+    fn put(&self, name: &str, token: &Secret, expires: Timestamp) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(name.to_owned(), (token.clone(), expires));
+    }
+}
+
 impl Engine {
     /// The connection's token: from memory, from the store, or fetched. `refused` is the token a 401 came for.
     pub(crate) async fn token(
@@ -26,6 +45,9 @@ impl Engine {
         refused: Option<&Secret>,
     ) -> Result<Result<Secret, NotDone>, WorkError> {
         let name = connection.name.as_str();
+        if let Some(token) = self.tokens.get(name, self.now()).filter(|t| refused != Some(t)) {
+            return Ok(Ok(token));
+        }
         let key = Key::new(format!("conn#{name}"), "token");
         for _ in 0..20 {
             let now = self.now();
@@ -36,6 +58,7 @@ impl Engine {
                 let plain = self.vault.queue_key().open(name.as_bytes(), &record.sealed)?;
                 let token = Secret::new(String::from_utf8_lossy(&plain).into_owned());
                 if record.expires > now && refused != Some(&token) {
+                    self.tokens.put(name, &token, record.expires);
                     return Ok(Ok(token));
                 }
             }
@@ -77,6 +100,7 @@ impl Engine {
                 token.expose().as_bytes(),
             );
             self.put_token(&key, &record, Guard::Any).await?;
+            self.tokens.put(name, &token, record.expires);
             return Ok(Ok(token));
         }
         Ok(Err(NotDone::Unavailable))

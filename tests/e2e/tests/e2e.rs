@@ -8,11 +8,17 @@
     reason = "tests fail by panicking"
 )]
 
+#[path = "e2e/config.rs"]
+mod config;
 #[path = "e2e/counts.rs"]
 mod counts;
 #[path = "e2e/edge.rs"]
 mod edge;
+#[path = "e2e/events.rs"]
+mod events;
 #[path = "e2e/meaning.rs"]
 mod meaning;
 #[path = "e2e/pains.rs"]
 mod pains;
+#[path = "e2e/privacy.rs"]
+mod privacy;

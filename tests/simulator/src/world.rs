@@ -305,6 +305,12 @@ async fn decide(shared: Arc<Shared>) {
         let done = engine.handle_events(&batch).await;
         let failed: Vec<&str> =
             batch.iter().filter(|m| !done.contains(&m.receipt)).map(|m| m.receipt.as_str()).collect();
+        if shared.outside.trace.is_on()
+            && let Some(first) = batch.iter().find(|m| failed.contains(&m.receipt.as_str()))
+            && let Err(error) = engine.handle_event(first).await
+        {
+            shared.outside.trace.note(shared.gate.core.now(), || format!("event goes back: {error}"));
+        }
         for receipt in failed {
             // What is not given back comes back by itself.
             let _given = shared.queue.release(EVENTS, receipt, RETRY).await;

@@ -94,7 +94,7 @@ pub(super) fn action_link(pi: &Value) -> Data {
 
 /// Facts and personal data of a PaymentIntent.
 pub(super) fn observe_payment(connection: &Connection, pi: &Value) -> Result<Observation, Fault> {
-    Ok(Observation { facts: of_payment(connection, pi)?, personal: action_link(pi) })
+    Ok(Observation { facts: of_payment(connection, pi)?, personal: action_link(pi), person: None })
 }
 
 fn authorized(payment: &str, charge: &str, amount: Money) -> Fact {

@@ -30,6 +30,9 @@ impl Trace {
             lock(lines).push((now, line()));
         }
     }
+    pub(crate) const fn is_on(&self) -> bool {
+        self.lines.is_some()
+    }
     pub(crate) fn take(&self) -> Vec<(Timestamp, String)> {
         self.lines.as_ref().map(|l| std::mem::take(&mut *lock(l))).unwrap_or_default()
     }
@@ -56,6 +59,8 @@ pub(crate) struct Outside {
     pub(crate) unswept: [AtomicU8; 4],
     pub(crate) sweep_bell: Bell,
     pub(crate) post: Mutex<Post>,
+    /// Idempotency keys that were used.
+    pub(crate) keys: Mutex<BTreeSet<String>>,
     pub(crate) trace: Trace,
 }
 
@@ -81,6 +86,7 @@ impl Outside {
             unswept: Default::default(),
             sweep_bell: Bell::default(),
             post: Mutex::default(),
+            keys: Mutex::default(),
             trace: Trace::new(trace),
         }
     }

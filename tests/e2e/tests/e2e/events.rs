@@ -1,0 +1,91 @@
+//! The samples in events/: each is understood, and none is missing.
+
+use std::collections::BTreeSet;
+
+use tillway_connectors::Interpreted;
+use tillway_tests::samples::{all, root};
+use tillway_tests::world::{GATEWAY, SHOP, World};
+
+fn connection(system: &str) -> &'static str {
+    if system == "clarity" { SHOP } else { GATEWAY }
+}
+
+#[tokio::test]
+async fn every_sample_is_understood_or_listed() {
+    let w = World::start().await;
+    let samples = all();
+    assert!(samples.len() > 30);
+    for sample in &samples {
+        let (connection, connector) = w.engine.config.connection(connection(&sample.system)).unwrap();
+        let file = sample.file.display();
+        match connector.interpret(connection, &sample.kind, &sample.body) {
+            Ok(Interpreted::About { .. } | Interpreted::Unhandled) => {}
+            Ok(Interpreted::ReadAgain { .. }) => panic!("{file} is not believed"),
+            Err(rejected) => panic!("{file}: {rejected:?}"),
+        }
+        let name = sample.file.file_stem().unwrap().to_string_lossy();
+        assert_eq!(name, sample.kind.as_str(), "{file} is named after its type");
+        // Nothing of the real world in a sample.
+        let text = sample.body.to_string();
+        assert!(tillway_core::pan::find(&text).is_empty() && !text.contains("_live_"), "{file}");
+    }
+}
+
+/// The types a connector's source says it handles: the texts between two marks.
+fn texts_between(file: &str, from: &str, to: &str) -> BTreeSet<String> {
+    let source = std::fs::read_to_string(root().join(file)).unwrap();
+    let part = source.split_once(from).unwrap_or_else(|| panic!("{file} has no {from}")).1;
+    let part = part.split_once(to).unwrap().0;
+    part.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_handled_type_has_a_sample() {
+    let samples = all();
+    let of = |system: &str| -> BTreeSet<String> {
+        samples.iter().filter(|s| s.system == system).map(|s| s.kind.clone()).collect()
+    };
+    let handled =
+        texts_between("shared/connectors/src/stripe/events.rs", "HANDLED: &[&str] = &[", "];");
+    assert!(handled.len() > 20);
+    let missing: Vec<_> = handled.difference(&of("stripe")).cloned().collect();
+    assert!(missing.is_empty(), "events/stripe lacks {missing:?}");
+    let handled = texts_between("shared/connectors/src/clarity/settings.rs", "EVENTS: [&str; 5] =", "];");
+    assert_eq!(handled.len(), 5);
+    let missing: Vec<_> = handled.difference(&of("clarity")).cloned().collect();
+    assert!(missing.is_empty(), "events/clarity lacks {missing:?}");
+}
+
+#[tokio::test]
+async fn types_without_a_flow_are_stored_counted_and_shown() {
+    let w = World::start().await;
+    let mut unhandled = BTreeSet::new();
+    for sample in all() {
+        let (connection, connector) = w.engine.config.connection(connection(&sample.system)).unwrap();
+        if connector.interpret(connection, &sample.kind, &sample.body) == Ok(Interpreted::Unhandled) {
+            unhandled.insert(sample.kind.clone());
+        }
+        let body = sample.body.to_string();
+        let (name, topic, request) = if sample.system == "clarity" {
+            let topic = match sample.kind.split('.').next() {
+                Some("customer") => "customers",
+                Some("inventory") => "inventory",
+                _ => "orders",
+            };
+            (SHOP, topic, w.shop_hook(&format!("msg_{}", sample.kind), body))
+        } else {
+            (GATEWAY, "events", w.gateway_hook(body))
+        };
+        let receipt = w.post(name, topic, &request).await;
+        assert_eq!(receipt.status, 202, "{}", sample.kind);
+    }
+    w.quiet().await;
+    let listed = w.engine.unhandled().await.unwrap();
+    let kinds: BTreeSet<String> = listed.iter().map(|r| r.kind.clone()).collect();
+    assert_eq!(kinds, unhandled);
+    assert!(listed.iter().all(|r| r.why == "unhandled" && r.raw.is_some()));
+    for kind in &unhandled {
+        let counted = w.counters().get(&("events_unhandled".to_owned(), kind.clone())).copied();
+        assert_eq!(counted, Some(1), "{kind}");
+    }
+}

@@ -1,0 +1,192 @@
+//! Secrets and people's data: planted everywhere, and then looked for in everything that stays.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use tillway_core::http::Method;
+use tillway_core::time::Millis;
+use tillway_sandbox::clarity::Address;
+use tillway_sandbox::{ApiFault, HookFault};
+use tillway_tests::outside::lock;
+use tillway_tests::temp::holds;
+use tillway_tests::world::{
+    API_KEY, CLIENT_SECRET, GATEWAY_HOOK, MASTER_KEY, SHOP, SHOP_HOOK, World, new_order,
+};
+
+const MAIL: &str = "canary.mail@quarantine.example";
+const FIRST: &str = "Canaryfirst";
+const LAST: &str = "Canarylast";
+const STREET: &str = "77 Canary Row";
+const PHONE: &str = "+1 555 0177 7700";
+
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        lock(&self.0).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn place(w: &World, order: &str, token: &str) {
+    let mut new = new_order(order, "USD", Some(token));
+    new.customer.email = Some(MAIL.to_owned());
+    new.customer.first_name = Some(FIRST.to_owned());
+    new.customer.last_name = Some(LAST.to_owned());
+    new.customer.phone = Some(PHONE.to_owned());
+    let mut address = Address { street1: Some(STREET.to_owned()), ..Address::default() };
+    address.city = Some("Canaryville".to_owned());
+    new.billing_address = Some(address);
+    w.place_with(new);
+}
+
+/// The bearer tokens that were used.
+fn tokens(w: &World) -> Vec<String> {
+    let sent = lock(&w.outside.sent);
+    let mut tokens: Vec<String> = sent
+        .iter()
+        .filter_map(|s| s.request.header("authorization")?.strip_prefix("Bearer ").map(str::to_owned))
+        .collect();
+    tokens.sort();
+    tokens.dedup();
+    tokens
+}
+
+#[tokio::test]
+async fn nothing_secret_or_personal_stands_in_clear() {
+    let sink = Sink::default();
+    let (writer, level) = (sink.clone(), tracing_subscriber::filter::LevelFilter::TRACE);
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_max_level(level)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _logging = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
+
+    let w = World::start().await;
+    let mut said = String::new();
+    // Paid, declined, silenced, refused, disputed, parked, unhandled, waiting, forged.
+    place(&w, "A-1", "pm_card_visa");
+    place(&w, "A-2", "pm_card_chargeDeclined");
+    w.gateway_fault(Method::Post, "/v1/customers", ApiFault::SilenceAfter, 1);
+    w.gateway_fault(Method::Post, "/confirm", ApiFault::Fail500AfterEffect, 1);
+    w.until_status("A-1", "Paid").await;
+    w.until_status("A-2", "Payment Failed").await;
+    w.shop().revoke_tokens();
+    w.hook("order.created", HookFault::Lose, 1);
+    place(&w, "A-3", "pm_card_visa");
+    let bad = w.order_event("A-3", |o| o["status"] = LAST.into());
+    w.post(SHOP, "orders", &w.shop_hook("msg_bad", bad.to_string())).await;
+    let forged = tillway_tests::world::shop_hook_at("msg_f", w.now() - Millis::days(1), bad.to_string());
+    let refused = w.post(SHOP, "orders", &forged).await;
+    said.push_str(refused.code);
+    for (id, kind, object) in [
+        ("evt_u", "customer.updated", serde_json::json!({"id": "cus_1", "object": "customer", "email": MAIL, "name": FIRST})),
+        (
+            "evt_w",
+            "charge.succeeded",
+            serde_json::json!({"id": "ch_nobodys", "object": "charge", "amount": 1, "currency": "usd", "status": "succeeded",
+                "captured": true, "amount_captured": 1, "created": 1, "payment_intent": "pi_nobodys",
+                "billing_details": {"email": MAIL, "name": LAST, "address": {"line1": STREET}}}),
+        ),
+    ] {
+        let body = serde_json::json!({"id": id, "object": "event", "type": kind, "livemode": false,
+            "created": w.now().unix(), "data": {"object": object}});
+        w.post("stripe", "payments", &w.gateway_hook(body.to_string())).await;
+    }
+    // In the queues too.
+    w.deliver().await;
+    let in_flight = w.folder.bytes();
+    w.quiet().await;
+    let (now, payment) = (w.now(), w.payment("A-1").payment);
+    w.stripe().open_dispute(now, &payment, None, "fraudulent").unwrap();
+    w.until_status("A-1", "Disputed").await;
+    w.pass(Millis::mins(3)).await;
+
+    assert!(w.notices.sent().iter().any(|n| n.to.as_deref() == Some(MAIL)), "the customer was not told");
+    for order in ["A-1", "A-2", "A-3"] {
+        said.push_str(&w.explain(order).await.to_string());
+        said.push_str(&serde_json::to_string(&w.explain(order).await).unwrap());
+    }
+    for item in w.parked().await {
+        said.push_str(&serde_json::to_string(&item).unwrap());
+        for wrong in ["nobody", MAIL] {
+            said.push_str(&w.engine.parked_edit(wrong, serde_json::json!(1), "x").await.unwrap_err().to_string());
+        }
+    }
+    let said = said.replace(&format!("no parked item {MAIL}"), "");
+    let said = said.replace(&format!("no parked item `{MAIL}`"), "");
+    let stored = w.folder.bytes();
+    let logged = lock(&sink.0).clone();
+    assert!(stored.len() > 50_000 && logged.len() > 500, "{} {}", stored.len(), logged.len());
+
+    let tokens = tokens(&w);
+    assert!(tokens.len() >= 3, "{tokens:?}");
+    let canaries: Vec<&str> =
+        [MAIL, FIRST, LAST, STREET, PHONE, API_KEY, CLIENT_SECRET, GATEWAY_HOOK, SHOP_HOOK, MASTER_KEY]
+            .into_iter()
+            .chain(["Canaryville", "whsec_", "sk_test_"])
+            .chain(tokens.iter().map(String::as_str))
+            .collect();
+    for canary in canaries {
+        for (place, bytes) in
+            [("the files", &stored), ("the files, events queued", &in_flight), ("the log", &logged)]
+        {
+            assert!(!holds(bytes, canary), "{canary} stands in clear in {place}");
+        }
+        assert!(!said.contains(canary), "{canary} is shown");
+    }
+    // The log names no payment token either.
+    assert!(!holds(&logged, "pm_card_"), "a payment token is logged");
+}
+
+#[tokio::test]
+async fn an_erased_person_cannot_be_read_and_the_books_stay() {
+    let w = World::start().await;
+    place(&w, "A-1", "pm_card_visa");
+    place(&w, "A-2", "pm_card_chargeDeclined");
+    w.until_status("A-1", "Paid").await;
+    w.until_status("A-2", "Payment Failed").await;
+    // Parked, and unhandled, with the address in them.
+    let bad = w.order_event("A-1", |o| {
+        o["status"] = "Vorgemerkt".into();
+        o["version"] = 50.into();
+    });
+    w.post(SHOP, "orders", &w.shop_hook("msg_bad", bad.to_string())).await;
+    let told = serde_json::json!({"type": "customer.updated", "timestamp": w.now().rfc3339(),
+        "data": {"customerId": "C-1", "email": MAIL}});
+    w.post(SHOP, "customers", &w.shop_hook("msg_told", told.to_string())).await;
+    w.quiet().await;
+    let item = w.parked_one().await;
+    assert!(w.engine.parked_show(&item.id).await.unwrap().content.unwrap().to_string().contains(MAIL));
+    let (journal, told_before) = (w.journal(None).await, w.notices.sent().len());
+
+    let report = w.engine.erase(&MAIL.to_uppercase()).await.unwrap();
+    assert!(report.keys >= 1 && report.events >= 2, "{report:?}");
+
+    assert!(w.engine.parked_show(&item.id).await.unwrap().content.is_none());
+    assert!(w.engine.unhandled().await.unwrap().iter().filter(|r| r.event == "msg_told").all(|r| r.raw.is_none()));
+    assert_eq!(w.journal(None).await, journal);
+    for order in ["A-1", "A-2"] {
+        let shown = w.explain(order).await.to_string();
+        assert!(shown.contains(order) && !shown.contains(MAIL), "{shown}");
+    }
+    // What happens later goes on without the person: the money side works, nobody is written to.
+    let (now, payment) = (w.now(), w.payment("A-1").payment);
+    w.stripe().dashboard_refund(now, &payment, Some(100), None).unwrap();
+    let declined = w.payment("A-2").payment;
+    let now = w.now();
+    w.stripe().shopper_retries(now, &declined, "pm_card_chargeDeclinedExpiredCard").unwrap();
+    w.until_status("A-1", "Partially Refunded").await;
+    w.pass(Millis::mins(5)).await;
+    let later = w.notices.sent();
+    assert!(later[told_before..].iter().all(|n| n.to.as_deref() != Some(MAIL)), "the erased person was written to");
+    // Once more does no harm.
+    assert_eq!(w.engine.erase(MAIL).await.unwrap().keys, 0);
+    assert!(!holds(&w.folder.bytes(), MAIL));
+}
