@@ -13,9 +13,9 @@ use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
 
 use crate::bugs::Bug;
+use crate::commit::put_command;
 use crate::engine::{Engine, PersonAccess, WorkError};
 use crate::limits::Go;
-use crate::commit::put_command;
 use crate::ports::{Guard, InMessage, Item, Key, Severity, StoreError};
 use crate::records::{
     CommandMessage, CommandNote, CommandRecord, CommandState, Event, EventBody, Origin, Report, RequestBytes,
@@ -518,7 +518,7 @@ impl Engine {
             // Read before anybody said whose order it is: decide gives it to the person.
             (None, Some(identity)) if observation.personal != Value::Null => {
                 let person = self.vault.person(identity.expose());
-                Some(self.seal_value(&self.vault.queue_key(), &person, &observation.personal)?)
+                Some(self.seal_value(self.vault.queue_key(), &person, &observation.personal)?)
             }
             _ => None,
         };
@@ -532,16 +532,16 @@ impl Engine {
     /// Tells every order that waits. What is not accepted is told again by the tick.
     async fn report(&self, held: &Held) -> Result<(), WorkError> {
         let CommandState::Ended { end } = &held.record.state else { return Ok(()) };
-        let (person, personal) = match (&held.access, &held.record.answer_personal, &held.record.answer_unowned)
-        {
-            (Some(PersonAccess::Live(key)), Some(sealed), _) => {
-                (Some(sealed.person.clone()), Self::open_value(key, sealed).unwrap_or_default())
-            }
-            (_, _, Some(sealed)) => {
-                (Some(sealed.person.clone()), Self::open_value(&self.vault.queue_key(), sealed)?)
-            }
-            _ => (None, Value::Null),
-        };
+        let (person, personal) =
+            match (&held.access, &held.record.answer_personal, &held.record.answer_unowned) {
+                (Some(PersonAccess::Live(key)), Some(sealed), _) => {
+                    (Some(sealed.person.clone()), Self::open_value(key, sealed).unwrap_or_default())
+                }
+                (_, _, Some(sealed)) => {
+                    (Some(sealed.person.clone()), Self::open_value(self.vault.queue_key(), sealed)?)
+                }
+                _ => (None, Value::Null),
+            };
         let mut events = Vec::new();
         for listener in held.record.listeners.iter().filter(|l| !l.told) {
             let report = Report {

@@ -14,8 +14,8 @@ use crate::meaning::Extra;
 use crate::personal::Opened;
 use crate::ports::{Guard, Key, NewItem, OutMessage, Write};
 use crate::records::{
-    self as rec, CommandMessage, CommandRecord, CommandState, Event, Listener, LogRecord, OrderRecord, Origin, Report,
-    Waiting,
+    self as rec, CommandMessage, CommandRecord, CommandState, Event, Listener, LogRecord, OrderRecord,
+    Origin, Report, Waiting,
 };
 
 /// How many event ids an order remembers to tell a duplicate from nothing new.

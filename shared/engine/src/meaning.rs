@@ -75,7 +75,11 @@ impl Engine {
         }
     }
 
-    pub(crate) async fn mean_provider(&self, event: &Event, json: &serde_json::Value) -> Result<Meaning, WorkError> {
+    pub(crate) async fn mean_provider(
+        &self,
+        event: &Event,
+        json: &serde_json::Value,
+    ) -> Result<Meaning, WorkError> {
         let name = event.connection.as_str();
         let Some((connection, connector)) = self.config.connection(name) else {
             return Err(WorkError::Config(format!("connection {name} is not configured any more")));
@@ -249,12 +253,5 @@ fn rejected_parked(event: &Event, rejected: &Rejected) -> Parked {
 
 /// A parked item for an event as a whole.
 pub(crate) fn event_parked(event: &Event, code: &str, what: String) -> Parked {
-    Parked {
-        id: parked_id(event),
-        code: code.to_owned(),
-        field: None,
-        what,
-        step: None,
-        blocks_money: false,
-    }
+    Parked { id: parked_id(event), code: code.to_owned(), field: None, what, step: None, blocks_money: false }
 }

@@ -23,7 +23,9 @@ use crate::config::Pair;
 use crate::engine::{Engine, WorkError};
 use crate::meaning::{About, Extra, Meaning, event_parked};
 use crate::ports::{Guard, InMessage, Item, Key, NewItem, OutMessage, Severity, StoreError, Write};
-use crate::records::{self as rec, CommandRecord, CommandState, Event, EventBody, LogRecord, OrderRecord, Origin};
+use crate::records::{
+    self as rec, CommandRecord, CommandState, Event, EventBody, LogRecord, OrderRecord, Origin,
+};
 
 /// How often a commit is tried against other writers before the message goes back.
 const MAX_TRIES: u32 = 8;
@@ -261,10 +263,7 @@ impl Engine {
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one decision from load to commit, in order"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "one decision from load to commit, in order")]
     async fn prepare(
         &self,
         event: &Event,
@@ -412,12 +411,9 @@ impl Engine {
             per_person: false,
         });
     }
-
 }
 
-
 impl Engine {
-
     async fn note_nothing(
         &self,
         event: &Event,

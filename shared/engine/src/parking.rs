@@ -8,8 +8,8 @@ use tillway_core::facts::{Fact, Parked, Unparked};
 use tillway_core::ids::OrderKey;
 use tillway_core::time::Millis;
 
-use crate::engine::{Engine, WorkError};
 use crate::commit::CommitParts;
+use crate::engine::{Engine, WorkError};
 use crate::ports::{Guard, Item, Key, NewItem, Severity, StoreError, Write};
 use crate::records::{
     self as rec, CommandRecord, CommandState, Event, EventBody, Origin, ParkedEdit, ParkedRaw, ParkedRecord,
@@ -308,7 +308,12 @@ impl Engine {
         );
     }
 
-    async fn finish_unpark(&self, record: &ParkedRecord, item: &Item, events: Vec<Event>) -> Result<(), ParkingError> {
+    async fn finish_unpark(
+        &self,
+        record: &ParkedRecord,
+        item: &Item,
+        events: Vec<Event>,
+    ) -> Result<(), ParkingError> {
         // The event goes first: only when it is accepted may the item that holds its content go.
         for event in events.iter().rev() {
             if !self.send_events(std::slice::from_ref(event)).await {
@@ -361,8 +366,7 @@ impl Engine {
             record
                 .history
                 .push(rec::CommandNote { at: now, what: "a person let it be looked up again".to_owned() });
-            let write =
-                crate::commit::put_command(item.key.clone(), &record, now, Guard::Rev(item.rev))?;
+            let write = crate::commit::put_command(item.key.clone(), &record, now, Guard::Rev(item.rev))?;
             self.ports.store.transact(vec![write]).await?;
         }
         Ok(())

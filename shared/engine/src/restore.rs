@@ -84,7 +84,10 @@ impl Engine {
             Write::Delete(key(), Guard::Rev(item.rev))
         } else {
             let body = serde_json::to_vec(&state)?;
-            Write::Put(NewItem { key: key(), body, due: None, list: None, expires: None }, Guard::Rev(item.rev))
+            Write::Put(
+                NewItem { key: key(), body, due: None, list: None, expires: None },
+                Guard::Rev(item.rev),
+            )
         };
         match self.ports.store.transact(vec![write]).await {
             Ok(()) if state.left.is_empty() => {

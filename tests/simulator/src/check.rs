@@ -257,7 +257,8 @@ impl Checker<'_> {
         for p in truth {
             let amount = p.amount / wire(plan.currency);
             if !deeds.totals.contains(&amount) {
-                let what = format!("{}: is for {amount} {}, which the order never was", p.payment, plan.currency);
+                let what =
+                    format!("{}: is for {amount} {}, which the order never was", p.payment, plan.currency);
                 self.say(Promise::BooksBalance, Some(name), what);
             }
             if p.captured > p.authorized {
@@ -588,21 +589,22 @@ fn explained(item: &tillway_core::facts::Parked, faulty: bool) -> bool {
     let of_capture = item.step.as_deref().is_some_and(|s| s.starts_with("capture-"));
     let by_fault = matches!(code, "outcome_unknown" | "unavailable" | "dead_letter")
         || code == "answer_disagrees" && of_capture;
-    faulty && by_fault || matches!(
-        code,
-        "total_raised_after_payment"
-            | "authorized_less_than_total"
-            | "total_lowered_after_capture"
-            | "cancelled_after_capture"
-            | "card_number_removed"
-            | "await_timed_out"
-            | "charge_disputed"
-            | "charge_already_refunded"
-            | "payment_intent_unexpected_state"
-            | "amount_too_large"
-            | "invalid_request_error"
-            | "amount_forbidden"
-    )
+    faulty && by_fault
+        || matches!(
+            code,
+            "total_raised_after_payment"
+                | "authorized_less_than_total"
+                | "total_lowered_after_capture"
+                | "cancelled_after_capture"
+                | "card_number_removed"
+                | "await_timed_out"
+                | "charge_disputed"
+                | "charge_already_refunded"
+                | "payment_intent_unexpected_state"
+                | "amount_too_large"
+                | "invalid_request_error"
+                | "amount_forbidden"
+        )
 }
 
 /// A fact in a few words, for a trace.

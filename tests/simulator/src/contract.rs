@@ -33,19 +33,16 @@ impl Bench {
         Self { exec, gate }
     }
     /// Makes empty stores.
-    #[must_use]
     pub fn stores(&self) -> impl Fn() -> Box<dyn Store> + Send + Sync + use<> {
         let gate = self.gate.clone();
         move || Box::new(MemoryStore::new(gate.clone(), false))
     }
     /// Makes empty queues.
-    #[must_use]
     pub fn queues(&self) -> impl Fn() -> Box<dyn Queue> + Send + Sync + use<> {
         let gate = self.gate.clone();
         move || Box::new(MemoryQueue::new(gate.clone(), MAX_RECEIVES))
     }
     /// Lets time pass.
-    #[must_use]
     pub fn advance(
         &self,
     ) -> impl Fn(Millis) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync + use<> {
@@ -67,7 +64,6 @@ impl Bench {
         });
         self.exec.core.spawn("bench", work, After::Immune);
         while self.exec.step() || lock(&done).is_none() && self.exec.jump() {}
-        let value = lock(&done).take();
-        value
+        lock(&done).take()
     }
 }

@@ -140,12 +140,14 @@ pub fn history(options: &Options, violation: &Violation) -> String {
     let mine = plan.orders.iter().find(|o| o.id() == order).map(|o| format!("{o:?}")).unwrap_or_default();
     let (_, lines) = run_world(plan, &setup);
     let payment = |line: &str| {
-        let mut found = line.match_indices("pi_").filter(|(at, _)| !line.get(..*at).is_some_and(|l| l.ends_with('a')));
+        let mut found =
+            line.match_indices("pi_").filter(|(at, _)| !line.get(..*at).is_some_and(|l| l.ends_with('a')));
         let (at, _) = found.next()?;
         line.get(at..at + 27).map(str::to_owned)
     };
     let name = |line: &String, end: &str| line.contains(&format!("{order}{end}"));
-    let of_order = |line: &&String| ["\"", " ", "|", "/", "#", "?", ",", "&", "\n"].iter().any(|end| name(line, end));
+    let of_order =
+        |line: &&String| ["\"", " ", "|", "/", "#", "?", ",", "&", "\n"].iter().any(|end| name(line, end));
     let payments: BTreeSet<String> = lines.iter().filter(of_order).filter_map(|l| payment(l)).collect();
     if violation.order.is_none() {
         return lines.join("\n");

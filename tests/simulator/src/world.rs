@@ -33,8 +33,8 @@ const RETRY: Millis = Millis::secs(2);
 const MAX_RECEIVES: u32 = 12;
 /// Where time begins.
 pub(crate) const START: &str = "2026-11-21T09:00:00Z";
-/// Polls after which a world that does not come to rest is given up.
-const MAX_STEPS: u64 = 40_000_000;
+/// Polls for each order after which a world that does not come to rest is given up; usual are 600.
+const MAX_STEPS: u64 = 4_000;
 
 /// What one run of a world is given.
 #[derive(Clone)]
@@ -267,14 +267,16 @@ impl World {
 
     /// Runs until nothing is left to do.
     pub(crate) fn run(&mut self) {
+        let orders = u64::try_from(self.plan.orders.len()).unwrap_or(u64::MAX);
+        let most = orders.saturating_mul(MAX_STEPS).saturating_add(100_000);
         loop {
-            while self.exec.step() {}
+            while self.exec.step() && self.exec.core.steps() <= most {}
             if self.quiet() {
                 self.rested = true;
                 return;
             }
             let over = self.exec.core.now() > self.end;
-            if over || self.exec.core.steps() > MAX_STEPS || !self.exec.jump() {
+            if over || self.exec.core.steps() > most || !self.exec.jump() {
                 return;
             }
         }
@@ -305,12 +307,6 @@ async fn decide(shared: Arc<Shared>) {
         let done = engine.handle_events(&batch).await;
         let failed: Vec<&str> =
             batch.iter().filter(|m| !done.contains(&m.receipt)).map(|m| m.receipt.as_str()).collect();
-        if shared.outside.trace.is_on()
-            && let Some(first) = batch.iter().find(|m| failed.contains(&m.receipt.as_str()))
-            && let Err(error) = engine.handle_event(first).await
-        {
-            shared.outside.trace.note(shared.gate.core.now(), || format!("event goes back: {error}"));
-        }
         for receipt in failed {
             // What is not given back comes back by itself.
             let _given = shared.queue.release(EVENTS, receipt, RETRY).await;
@@ -397,13 +393,20 @@ async fn sweep(shared: Arc<Shared>, place: usize) {
             core.spawn("second sweep", second, After::Tell(Box::new(|| {})));
         }
         let before = unswept.load(Ordering::Relaxed);
-        if let Ok(report) = engine.sweep(&connection).await
+        let swept = engine.sweep(&connection).await;
+        shared.outside.trace.note(core.now(), || match &swept {
+            Ok(r) => {
+                let lost: Vec<&str> = r.lost.iter().map(|l| l.event.as_str()).collect();
+                format!(
+                    "sweep {name} {} to {}: busy {}, late {}, lost {lost:?}",
+                    r.since, r.until, r.busy, r.late
+                )
+            }
+            Err(error) => format!("sweep {name}: {error}"),
+        });
+        if let Ok(report) = swept
             && !report.busy
         {
-            if !report.lost.is_empty() {
-                let found = report.lost.len();
-                shared.outside.trace.note(core.now(), || format!("sweep of {name} found {found} lost"));
-            }
             // What happened meanwhile set it anew.
             let left = before.saturating_sub(1);
             let _same = unswept.compare_exchange(before, left, Ordering::Relaxed, Ordering::Relaxed);

@@ -18,7 +18,11 @@ fn owner(data: &Node<'_>) -> Owner {
 
 impl From<Read> for Observation {
     fn from(read: Read) -> Self {
-        Self { facts: vec![Fact::Order(Box::new(read.snapshot))], personal: read.personal, person: read.person }
+        Self {
+            facts: vec![Fact::Order(Box::new(read.snapshot))],
+            personal: read.personal,
+            person: read.person,
+        }
     }
 }
 

@@ -172,7 +172,7 @@ proptest! {
         let mut draw = order_of;
         while left.iter().sum::<i64>() > 0 {
             draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let line = (draw >> 33) as usize % left.len();
+            let line = usize::try_from(draw >> 33).unwrap() % left.len();
             if left[line] > 0 {
                 left[line] -= 1;
                 o.shipments.push(Shipment { id: format!("S{}", o.shipments.len()), lines: vec![(line.to_string(), Decimal::ONE)] });

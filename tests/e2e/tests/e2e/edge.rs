@@ -55,7 +55,9 @@ fn cases(w: &World) -> Vec<Case> {
     let gateway = |at: i64, secret: &str| {
         let body = stripe_body("evt_edge");
         let signature = sign(&body, secret, at);
-        Request::new(Method::Post, "").with_body("application/json", body).with_header("stripe-signature", signature)
+        Request::new(Method::Post, "")
+            .with_body("application/json", body)
+            .with_header("stripe-signature", signature)
     };
     let set = |request: Request, name: &str, value: Option<&str>| {
         let mut request = request;
@@ -103,7 +105,13 @@ fn cases(w: &World) -> Vec<Case> {
         let mut case = |name, path: &str, request, status, counter| {
             out.push(Case { name, path: path.to_owned(), request, status, counter });
         };
-        case("wrong content type", &path, set(good.clone(), "content-type", Some("text/plain")), 415, "content_type");
+        case(
+            "wrong content type",
+            &path,
+            set(good.clone(), "content-type", Some("text/plain")),
+            415,
+            "content_type",
+        );
         case("no content type", &path, set(good.clone(), "content-type", None), 415, "content_type");
         case("unknown connection", &format!("/webhooks/nobody/{topic}"), good.clone(), 404, "unknown_url");
         case("unknown topic", &format!("/webhooks/{connection}/secrets"), good.clone(), 404, "unknown_url");
@@ -126,7 +134,10 @@ async fn edge_faults_are_answered_counted_and_leave_nothing() {
         let (status, body) = exchange(address, "POST", &case.path, &case.request).await.unwrap();
         let named = format!("{} {}", case.name, case.path);
         assert_eq!(status, case.status, "{named}: {body}");
-        assert!(serde_json::from_str::<serde_json::Value>(&body).is_ok_and(|b| b.is_object()), "{named}: {body}");
+        assert!(
+            serde_json::from_str::<serde_json::Value>(&body).is_ok_and(|b| b.is_object()),
+            "{named}: {body}"
+        );
         assert_eq!(traces(&w).await, before, "{named}");
         let mut expected = counted;
         *expected.entry(("receive_refused".to_owned(), case.counter.to_owned())).or_default() += 1;
@@ -157,7 +168,8 @@ async fn a_body_over_the_bound_is_refused_unread() {
 #[tokio::test]
 async fn a_replay_inside_the_tolerance_is_accepted_and_dropped() {
     let (w, address) = opened().await;
-    let (connection, delivery) = w.deliveries().into_iter().find(|(_, d)| d.event_type == "order.created").unwrap();
+    let (connection, delivery) =
+        w.deliveries().into_iter().find(|(_, d)| d.event_type == "order.created").unwrap();
     let path = format!("/webhooks/{connection}/{}", delivery.topic);
     let original = w.now();
     let request = shop_hook_at(&delivery.event_id, original, delivery.request.body.clone());

@@ -95,7 +95,10 @@ async fn orders_that_make_no_sense_are_parked_mended_and_paid() {
         assert_eq!(w.engine.parked_show(&item.id).await.unwrap().content.unwrap(), bad, "{}", case.name);
         let good = w.order_event(&order, |_| ());
         let changed = w.engine.parked_edit(&item.id, good, "mender").await.unwrap();
-        assert!(changed.iter().any(|p| case.field.starts_with(&p.replace('[', ".").replace(']', ""))), "{changed:?}");
+        assert!(
+            changed.iter().any(|p| case.field.starts_with(&p.replace('[', ".").replace(']', ""))),
+            "{changed:?}"
+        );
         let audited = w.parked_one().await;
         assert_eq!((audited.edits.len(), audited.edits[0].by.as_str()), (1, "mender"));
         assert_eq!(audited.edits[0].changed, changed);

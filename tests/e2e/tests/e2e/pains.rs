@@ -276,10 +276,9 @@ async fn signature_checked_on_raw_bytes() {
     let order = order.replacen("order.created", "order.\\u0063reated", 1);
     let event = "{ \"data\" : {\"object\":{\"object\":\"invoice\",\"id\":\"in_\\u0031\"}},\"type\":\"invoice.paid\",\r\n\
                  \"livemode\":false,\"id\":\"evt_raw\"}";
-    for (connection, topic, request) in [
-        (SHOP, "orders", w.shop_hook("msg_raw", order)),
-        (GATEWAY, "billing", w.gateway_hook(event)),
-    ] {
+    for (connection, topic, request) in
+        [(SHOP, "orders", w.shop_hook("msg_raw", order)), (GATEWAY, "billing", w.gateway_hook(event))]
+    {
         let parsed: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
         let mut written_anew = request.clone();
         written_anew.body = serde_json::to_vec(&parsed).unwrap();
@@ -325,7 +324,8 @@ async fn contact_created_twice() {
     for n in 0..6 {
         let mut order = new_order(&format!("A-{n}"), "USD", Some("pm_card_visa"));
         // The same person, written in two ways, twice with an account and else as a guest.
-        order.customer.email = Some(if n % 2 == 0 { "Pat@Example.com" } else { "pat@example.com" }.to_owned());
+        order.customer.email =
+            Some(if n % 2 == 0 { "Pat@Example.com" } else { "pat@example.com" }.to_owned());
         order.customer.customer_id = (n > 3).then(|| "C-9".to_owned());
         w.place_with(order);
         if n == 2 {

@@ -61,11 +61,8 @@ fn tokens(w: &World) -> Vec<String> {
 async fn nothing_secret_or_personal_stands_in_clear() {
     let sink = Sink::default();
     let (writer, level) = (sink.clone(), tracing_subscriber::filter::LevelFilter::TRACE);
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .with_max_level(level)
-        .with_writer(move || writer.clone())
-        .finish();
+    let subscriber =
+        tracing_subscriber::fmt().json().with_max_level(level).with_writer(move || writer.clone()).finish();
     let _logging = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
 
     let w = World::start().await;
@@ -86,7 +83,11 @@ async fn nothing_secret_or_personal_stands_in_clear() {
     let refused = w.post(SHOP, "orders", &forged).await;
     said.push_str(refused.code);
     for (id, kind, object) in [
-        ("evt_u", "customer.updated", serde_json::json!({"id": "cus_1", "object": "customer", "email": MAIL, "name": FIRST})),
+        (
+            "evt_u",
+            "customer.updated",
+            serde_json::json!({"id": "cus_1", "object": "customer", "email": MAIL, "name": FIRST}),
+        ),
         (
             "evt_w",
             "charge.succeeded",
@@ -116,7 +117,9 @@ async fn nothing_secret_or_personal_stands_in_clear() {
     for item in w.parked().await {
         said.push_str(&serde_json::to_string(&item).unwrap());
         for wrong in ["nobody", MAIL] {
-            said.push_str(&w.engine.parked_edit(wrong, serde_json::json!(1), "x").await.unwrap_err().to_string());
+            said.push_str(
+                &w.engine.parked_edit(wrong, serde_json::json!(1), "x").await.unwrap_err().to_string(),
+            );
         }
     }
     let said = said.replace(&format!("no parked item {MAIL}"), "");
@@ -170,7 +173,9 @@ async fn an_erased_person_cannot_be_read_and_the_books_stay() {
     assert!(report.keys >= 1 && report.events >= 2, "{report:?}");
 
     assert!(w.engine.parked_show(&item.id).await.unwrap().content.is_none());
-    assert!(w.engine.unhandled().await.unwrap().iter().filter(|r| r.event == "msg_told").all(|r| r.raw.is_none()));
+    assert!(
+        w.engine.unhandled().await.unwrap().iter().filter(|r| r.event == "msg_told").all(|r| r.raw.is_none())
+    );
     assert_eq!(w.journal(None).await, journal);
     for order in ["A-1", "A-2"] {
         let shown = w.explain(order).await.to_string();
@@ -185,7 +190,10 @@ async fn an_erased_person_cannot_be_read_and_the_books_stay() {
     w.until_status("A-1", "Partially Refunded").await;
     w.pass(Millis::mins(5)).await;
     let later = w.notices.sent();
-    assert!(later[told_before..].iter().all(|n| n.to.as_deref() != Some(MAIL)), "the erased person was written to");
+    assert!(
+        later[told_before..].iter().all(|n| n.to.as_deref() != Some(MAIL)),
+        "the erased person was written to"
+    );
     // Once more does no harm.
     assert_eq!(w.engine.erase(MAIL).await.unwrap().keys, 0);
     assert!(!holds(&w.folder.bytes(), MAIL));

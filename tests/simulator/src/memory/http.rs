@@ -33,7 +33,8 @@ impl SimHttp {
         let now = outside.core.now();
         let changes = request.method != Method::Get && !request.url.ends_with("/oauth/token");
         // A failure kept under a key strikes with the first use of the key; later it would not be used up.
-        let used = request.header("idempotency-key").is_some_and(|key| !lock(&outside.keys).insert(key.to_owned()));
+        let used =
+            request.header("idempotency-key").is_some_and(|key| !lock(&outside.keys).insert(key.to_owned()));
         let fault =
             fault.filter(|f| !(used && matches!(f, ApiFault::Fail500 | ApiFault::Fail500AfterEffect)));
         let reply = outside.at_host(&request.url, changes, |sandbox: &mut dyn Sandbox| {
