@@ -1,6 +1,6 @@
 //! One decision as one transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tillway_core::decide::{Command, Decision, system_of};
 use tillway_core::facts::Parked;
@@ -27,6 +27,8 @@ pub(crate) struct Loaded {
     pub(crate) waiting: BTreeMap<String, (Waiting, u64)>,
     pub(crate) command: Option<(CommandRecord, u64)>,
     pub(crate) person: Option<(PersonId, PersonAccess)>,
+    /// Aliases of this order that stand already: whoever resolved a waiting event wrote them.
+    pub(crate) own_aliases: BTreeSet<Key>,
 }
 
 /// A commit being put together.
@@ -142,7 +144,9 @@ impl Engine {
                 list: None,
                 expires: None,
             };
-            commit.writes.push(Write::Put(item, Guard::Absent));
+            if !loaded.own_aliases.contains(&item.key) {
+                commit.writes.push(Write::Put(item, Guard::Absent));
+            }
             self.claim_waiting(&gateway, alias, key, loaded, &mut commit)?;
         }
         let log = LogRecord {

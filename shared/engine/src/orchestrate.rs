@@ -101,8 +101,10 @@ impl Engine {
     ) -> Result<(), WorkError> {
         let mut adopted: BTreeMap<CommandId, (CommandRecord, u64)> = BTreeMap::new();
         let mut adopt: Vec<Key> = Vec::new();
+        let mut own_aliases: BTreeSet<Key> = BTreeSet::new();
         for _ in 0..MAX_TRIES {
             let mut loaded = self.load(event, &key, &observation, person.as_ref(), &extra).await?;
+            loaded.own_aliases.clone_from(&own_aliases);
             if let Some((record, rev)) = &loaded.command {
                 // Another step of this order may want the very command that just ended (one for the person):
                 // it takes the same end, instead of writing the same record twice in one transaction.
@@ -142,6 +144,9 @@ impl Engine {
                                 .to_owned();
                         let parked = event_parked(event, "payment_of_two_orders", what);
                         return self.park_event(event, parked, None).await;
+                    } else if met.sk == "alias" {
+                        // Ours already, written by whoever resolved an event that waited for it.
+                        own_aliases.insert(met.clone());
                     }
                 }
                 Err(error) => return Err(error.into()),
@@ -250,7 +255,7 @@ impl Engine {
             }
             _ => None,
         };
-        Ok(Loaded { record, waiting, command, person })
+        Ok(Loaded { record, waiting, command, person, own_aliases: BTreeSet::new() })
     }
 
     /// The flow an order runs on: the version it is bound to, or the newest of its pair.

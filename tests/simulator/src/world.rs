@@ -307,6 +307,13 @@ async fn decide(shared: Arc<Shared>) {
         let done = engine.handle_events(&batch).await;
         let failed: Vec<&str> =
             batch.iter().filter(|m| !done.contains(&m.receipt)).map(|m| m.receipt.as_str()).collect();
+        // Why a message fails again and again is worth another try, where somebody reads the trace.
+        if shared.outside.trace.is_on()
+            && let Some(stuck) = batch.iter().find(|m| m.receives > 6 && failed.contains(&m.receipt.as_str()))
+            && let Err(error) = engine.handle_event(stuck).await
+        {
+            shared.outside.trace.note(shared.gate.core.now(), || format!("event is stuck: {error}"));
+        }
         for receipt in failed {
             // What is not given back comes back by itself.
             let _given = shared.queue.release(EVENTS, receipt, RETRY).await;

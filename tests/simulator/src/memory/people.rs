@@ -30,6 +30,9 @@ impl Trace {
             lock(lines).push((now, line()));
         }
     }
+    pub(crate) const fn is_on(&self) -> bool {
+        self.lines.is_some()
+    }
     pub(crate) fn take(&self) -> Vec<(Timestamp, String)> {
         self.lines.as_ref().map(|l| std::mem::take(&mut *lock(l))).unwrap_or_default()
     }
