@@ -269,8 +269,25 @@ fn redact_text(text: &str, path: &str, hits: &mut Vec<Hit>) -> Option<String> {
 /// those, is left alone; objects under it are searched.
 pub fn redact_json(value: &mut Value, identifiers: &[&str]) -> Vec<Hit> {
     let mut hits = Vec::new();
-    redact(value, "", false, identifiers, &mut hits);
+    // Nearly always there is nothing: that is found without touching the document.
+    if holds(value, false, identifiers) {
+        redact(value, "", false, identifiers, &mut hits);
+    }
     hits
+}
+
+/// Whether [`redact`] would find anything.
+fn holds(value: &Value, spared: bool, identifiers: &[&str]) -> bool {
+    match value {
+        Value::String(text) => !spared && !find_all(text).is_empty(),
+        Value::Number(number) => !spared && !find_all(&written(number)).is_empty(),
+        Value::Array(items) => items.iter().any(|item| holds(item, spared, identifiers)),
+        Value::Object(members) => members.iter().any(|(name, member)| {
+            let spared = identifiers.iter().any(|i| i.eq_ignore_ascii_case(name));
+            !find_all(name).is_empty() || holds(member, spared, identifiers)
+        }),
+        Value::Null | Value::Bool(_) => false,
+    }
 }
 
 fn redact(value: &mut Value, path: &str, spared: bool, identifiers: &[&str], hits: &mut Vec<Hit>) {

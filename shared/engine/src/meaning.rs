@@ -71,7 +71,7 @@ impl Engine {
                 let person = report.person.clone();
                 Ok(Meaning::Order(Box::new(About { key: report.order.clone(), observation, person, extra })))
             }
-            EventBody::Provider { json } => self.mean_provider(event, json).await,
+            EventBody::Provider { json } => self.mean_provider(event, &json.parse()?).await,
         }
     }
 

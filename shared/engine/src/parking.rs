@@ -13,7 +13,7 @@ use crate::engine::{Engine, WorkError};
 use crate::ports::{Guard, Item, Key, NewItem, Severity, StoreError, Write};
 use crate::records::{
     self as rec, CommandRecord, CommandState, Event, EventBody, Origin, ParkedEdit, ParkedRaw, ParkedRecord,
-    UnhandledRecord,
+    RawJson, UnhandledRecord,
 };
 use crate::vault::DataKey;
 
@@ -206,7 +206,7 @@ impl Engine {
         let (record, _) = self.parked_item(id).await?;
         let content = match &record.raw {
             Some(raw) => match self.open_raw(id, raw)?.body {
-                EventBody::Provider { json } => Some(json),
+                EventBody::Provider { json } => Some(json.parse().map_err(WorkError::from)?),
                 _ => None,
             },
             None => None,
@@ -221,7 +221,7 @@ impl Engine {
     pub async fn parked_edit(
         &self,
         id: &str,
-        content: serde_json::Value,
+        mut content: serde_json::Value,
         by: &str,
     ) -> Result<Vec<String>, ParkingError> {
         let (mut record, item) = self.parked_item(id).await?;
@@ -231,14 +231,12 @@ impl Engine {
             return Err(ParkingError::NothingToEdit(id.to_owned()));
         };
         let mut changed = Vec::new();
-        differences("", json, &content, &mut changed);
-        *json = content;
+        differences("", &json.parse().map_err(WorkError::from)?, &content, &mut changed);
         // An edit is no way in for card numbers either.
-        if let EventBody::Provider { json } = &mut event.body
-            && let Some((_, connector)) = self.config.connection(event.connection.as_str())
-        {
-            tillway_core::pan::redact_json(json, connector.identifier_fields());
+        if let Some((_, connector)) = self.config.connection(event.connection.as_str()) {
+            tillway_core::pan::redact_json(&mut content, connector.identifier_fields());
         }
+        *json = RawJson::from_value(&content).map_err(WorkError::from)?;
         event.redacted.clear();
         record.raw = Some(self.seal_raw(id, &event)?);
         record.edits.push(ParkedEdit { at: self.now(), by: by.to_owned(), changed: changed.clone() });

@@ -7,7 +7,7 @@ use tillway_core::pan;
 use crate::bugs::Bug;
 use crate::engine::Engine;
 use crate::ports::{Guard, Key, NewItem, OutMessage, Severity, Write};
-use crate::records::{Event, EventBody, Origin};
+use crate::records::{Event, EventBody, Origin, RawJson};
 
 /// The answer to a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,11 +75,13 @@ impl Engine {
             }
         }
         let mut verified = verified.map_err(edge)?;
+        let mut json = RawJson::from_body(body).map_err(|_| edge(EdgeFault::Malformed))?;
         let mut redacted = Vec::new();
         if pan::scan_bytes(body) {
             let hits = pan::redact_json(&mut verified.body, connector.identifier_fields());
             redacted = hits.into_iter().map(|hit| hit.path).collect();
             if !redacted.is_empty() {
+                json = RawJson::from_value(&verified.body).map_err(|_| edge(EdgeFault::Malformed))?;
                 let text = format!(
                     "a card number came in by {name}/{topic} (event {}) in {}; it was removed before \
                      anything was stored",
@@ -99,7 +101,7 @@ impl Engine {
             replay: 0,
             group: verified.group,
             redacted,
-            body: EventBody::Provider { json: verified.body },
+            body: EventBody::Provider { json },
         };
         if self.planted.has(Bug::SeenBeforeSent) {
             let key = Key::new(format!("seen#{name}#{}", event.id), "seen");

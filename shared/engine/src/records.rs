@@ -1,6 +1,7 @@
 //! What is stored and sent: records, their keys, and the messages between the stages.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use tillway_connectors::port::NotDone;
 use tillway_core::facts::{CommandEnd, Fact};
 use tillway_core::ids::{CommandId, ConnectionName, OrderKey, PersonId};
@@ -80,14 +81,50 @@ pub struct Event {
     pub body: EventBody,
 }
 
-/// Content of an event.
+/// A provider's JSON as text. It is checked and searched for card numbers where it comes in, and parsed
+/// once, where its meaning is asked for.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RawJson(Box<RawValue>);
+
+impl RawJson {
+    /// The bytes of a body, where they are JSON.
+    ///
+    /// # Errors
+    /// The parser's.
+    pub fn from_body(body: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(body).map(Self)
+    }
+    /// A value as text.
+    ///
+    /// # Errors
+    /// The serialiser's.
+    pub fn from_value(value: &serde_json::Value) -> Result<Self, serde_json::Error> {
+        serde_json::value::to_raw_value(value).map(Self)
+    }
+    /// The value.
+    ///
+    /// # Errors
+    /// The parser's: nested deeper than it goes.
+    pub fn parse(&self) -> Result<serde_json::Value, serde_json::Error> {
+        serde_json::from_str(self.0.get())
+    }
+}
+
+impl PartialEq for RawJson {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
+
+/// Content of an event. Tagged from outside: the provider's part is then passed on as it is, unparsed.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "body")]
+#[serde(rename_all = "snake_case")]
 pub enum EventBody {
     /// What the provider sent.
     Provider {
-        /// Parsed, card numbers removed.
-        json: serde_json::Value,
+        /// Card numbers removed.
+        json: RawJson,
     },
     /// How a command ended.
     Result(Box<Report>),

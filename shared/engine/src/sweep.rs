@@ -5,10 +5,11 @@
 //! told apart by age: younger than the grace time it is late, older it was lost.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tillway_connectors::port::Call;
-use tillway_connectors::{Interpreted, SweptEvent};
+use tillway_connectors::{Interpreted, Rejected, SweptEvent};
 use tillway_core::facts::Fact;
 use tillway_core::ids::{CommandId, ConnectionName, OrderKey};
 use tillway_core::money::Money;
@@ -19,7 +20,7 @@ use crate::bugs::Bug;
 use crate::engine::{Engine, WorkError};
 use crate::meaning::Meaning;
 use crate::ports::{Guard, Key, NewItem, Severity, StoreError, Write};
-use crate::records::{Event, EventBody, OrderRecord, Origin, state_key};
+use crate::records::{Event, EventBody, OrderRecord, Origin, RawJson, state_key};
 
 /// What a sweep found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -202,12 +203,15 @@ impl Engine {
             };
             let page = connector.sweep(call, report.since, page_at.as_deref()).await.map_err(unavailable)?;
             let mut news = Vec::new();
+            let mut orders = Known::new();
             for swept in page.events {
                 if !ids.insert(swept.event_id.clone()) {
                     continue;
                 }
                 report.seen = report.seen.saturating_add(1);
-                if let Some(event) = self.sweep_event(connection, connector, swept, report).await? {
+                if let Some(event) =
+                    self.sweep_event(connection, connector, swept, report, &mut orders).await?
+                {
                     news.push(event);
                 }
             }
@@ -229,8 +233,10 @@ impl Engine {
         connector: &'static dyn tillway_connectors::Connector,
         mut swept: SweptEvent,
         report: &mut SweepReport,
+        orders: &mut Known,
     ) -> Result<Option<Event>, WorkError> {
         let redacted = tillway_core::pan::redact_json(&mut swept.body, connector.identifier_fields());
+        let json = RawJson::from_value(&swept.body)?;
         let event = Event {
             connection: connection.name.clone(),
             id: swept.event_id,
@@ -241,15 +247,10 @@ impl Engine {
             replay: 0,
             group: swept.group,
             redacted: redacted.into_iter().map(|hit| hit.path).collect(),
-            body: EventBody::Provider { json: swept.body },
+            body: EventBody::Provider { json },
         };
-        let EventBody::Provider { json } = &event.body else { return Ok(None) };
-        // What has no flow needs no sweep: it moves nothing.
-        if matches!(connector.interpret(connection, &event.kind, json), Ok(Interpreted::Unhandled)) {
-            report.known = report.known.saturating_add(1);
-            return Ok(None);
-        }
-        let (order, facts, known) = match self.peek(&event, json).await? {
+        let told = connector.interpret(connection, &event.kind, &swept.body);
+        let (order, facts, known) = match self.peek(&event, told, orders).await? {
             Peek::Known => {
                 report.known = report.known.saturating_add(1);
                 return Ok(None);
@@ -262,7 +263,8 @@ impl Engine {
             return Ok(None);
         }
         let counted = &mut report.counted;
-        let money = facts.iter().filter_map(|f| missed(f, known.as_deref(), counted)).collect();
+        let money =
+            facts.iter().filter_map(|f| missed(f, known.as_ref().map(|r| &r.state), counted)).collect();
         report.lost.push(LostEvent {
             event: event.id.clone(),
             kind: event.kind.clone(),
@@ -273,18 +275,20 @@ impl Engine {
         Ok(Some(event))
     }
 
-    async fn peek(&self, event: &Event, json: &serde_json::Value) -> Result<Peek, WorkError> {
-        let (connection, connector) = self
-            .config
-            .connection(event.connection.as_str())
-            .ok_or_else(|| WorkError::Config(format!("there is no connection {}", event.connection)))?;
-        let (owner, facts) = match connector.interpret(connection, &event.kind, json) {
+    async fn peek(
+        &self,
+        event: &Event,
+        told: Result<Interpreted, Rejected>,
+        orders: &mut Known,
+    ) -> Result<Peek, WorkError> {
+        let (owner, facts) = match told {
             Ok(Interpreted::About { owner, observation, .. }) => (owner, observation.facts),
             // Parked once; a sweep does not park it again.
             Err(rejected) => {
                 let id = format!("event:{}:{}", event.connection, event.id);
                 return self.known_parked(&rejected.owner, event, &id).await;
             }
+            // What has no flow needs no sweep: it moves nothing.
             Ok(_) => return Ok(Peek::Known),
         };
         let order = match owner {
@@ -299,13 +303,22 @@ impl Engine {
                 Peek::News { order: None, facts, known: None }
             });
         };
-        let item = self.ports.store.get(&[state_key(&order)]).await?.into_iter().flatten().next();
-        let Some(item) = item else { return Ok(Peek::News { order: Some(order), facts, known: None }) };
-        let record: OrderRecord = serde_json::from_slice(&item.body)?;
-        let known = Some(Box::new(record.state.clone()));
-        let mut state: OrderState = record.state;
+        // Many events of a page are of one order.
+        let known = match orders.get(&order) {
+            Some(known) => known.clone(),
+            None => {
+                let item = self.ports.store.get(&[state_key(&order)]).await?.into_iter().flatten().next();
+                let read =
+                    |i: crate::ports::Item| serde_json::from_slice::<OrderRecord>(&i.body).map(Arc::new);
+                let known = item.map(read).transpose()?;
+                orders.insert(order.clone(), known.clone());
+                known
+            }
+        };
+        let Some(known) = known else { return Ok(Peek::News { order: Some(order), facts, known: None }) };
+        let mut state = known.state.clone();
         let news = facts.iter().any(|f| state.apply(f, &event.connection, event.received_at).changed);
-        Ok(if news { Peek::News { order: Some(order), facts, known } } else { Peek::Known })
+        Ok(if news { Peek::News { order: Some(order), facts, known: Some(known) } } else { Peek::Known })
     }
 
     async fn known_parked(
@@ -349,9 +362,12 @@ impl Engine {
     }
 }
 
+/// Orders that events of one page are about, each read once.
+type Known = BTreeMap<OrderKey, Option<Arc<OrderRecord>>>;
+
 enum Peek {
     Known,
-    News { order: Option<OrderKey>, facts: Vec<Fact>, known: Option<Box<OrderState>> },
+    News { order: Option<OrderKey>, facts: Vec<Fact>, known: Option<Arc<OrderRecord>> },
 }
 
 /// What a fact says was moved beyond what the order and this sweep know of it already.

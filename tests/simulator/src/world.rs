@@ -387,7 +387,7 @@ async fn sweep(shared: Arc<Shared>, place: usize) {
     let connection = ConnectionName::new(name);
     let mut last = core.now();
     while !core.replaced() {
-        let every = Millis(shared.gate.faults.number(12, 25).saturating_mul(60_000));
+        let every = Millis(shared.gate.faults.number(30, 60).saturating_mul(60_000));
         let when = || (unswept.load(Ordering::Relaxed) > 0).then(|| last + every);
         shared.outside.sweep_bell.wait(&core, when).await;
         last = core.now();

@@ -81,7 +81,8 @@ fn the_memory_queues_keep_the_contract() {
     let work = async move {
         let advance = move |length| -> futures_util::future::BoxFuture<'static, ()> { advance(length) };
         let dead = |queue: &str| Bench::dead(queue);
-        queue_suite(QueueRig { make: &queues, advance: &advance, max_receives: MAX_RECEIVES, dead: &dead }).await
+        queue_suite(QueueRig { make: &queues, advance: &advance, max_receives: MAX_RECEIVES, dead: &dead })
+            .await
     };
     let passed = bench.run(work).unwrap().unwrap();
     assert!(passed.len() > 20, "{passed:?}");

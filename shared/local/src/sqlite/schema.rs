@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::OpenError;
@@ -14,7 +15,8 @@ const APPLICATION_ID: i64 = 0x5469_6c6c;
 const MIGRATIONS: &[&str] = &[V1];
 
 // `body` stands last in both tables: SQLite reads a row from its front, and what follows a long body is
-// reached only through all of its overflow pages.
+// reached only through all of its overflow pages. Items have row ids: bodies of kilobytes inside the tree of
+// the keys would leave four of them to a page.
 const V1: &str = "
 CREATE TABLE items (
   pk        TEXT NOT NULL,
@@ -27,10 +29,10 @@ CREATE TABLE items (
   expires   INTEGER,
   body      BLOB NOT NULL,
   PRIMARY KEY (pk, sk)
-) STRICT, WITHOUT ROWID;
--- The primary key follows in every index, so ties are in key order.
-CREATE INDEX items_due  ON items (due_shard, due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX items_list ON items (list, list_sort) WHERE list IS NOT NULL;
+) STRICT;
+-- The key follows in the indexes that are read in order, so that ties are in key order.
+CREATE INDEX items_due  ON items (due_shard, due_at, pk, sk) WHERE due_at IS NOT NULL;
+CREATE INDEX items_list ON items (list, list_sort, pk, sk) WHERE list IS NOT NULL;
 CREATE INDEX items_expires ON items (expires) WHERE expires IS NOT NULL;
 
 CREATE TABLE queues (
@@ -76,6 +78,8 @@ CREATE INDEX dedups_until ON dedups (until);
 pub(super) fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(64);
+    // A plan does not depend on the values bound: without this each execution prepares its statement anew.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
