@@ -65,7 +65,7 @@ pub struct Sweep {
 /// Asks the providers what happened and finds webhooks that never came.
 ///
 /// # Errors
-/// A provider that does not answer; its cursor has not moved then.
+/// Providers that could not be swept, after all others were; their cursors have not moved.
 pub async fn sweep(args: Sweep) -> anyhow::Result<ExitCode> {
     let machine = args.place.open().await?;
     let mut names: Vec<ConnectionName> = machine.engine.config.connections.keys().cloned().collect();
@@ -76,44 +76,74 @@ pub async fn sweep(args: Sweep) -> anyhow::Result<ExitCode> {
         }
     }
     let mut reports = Vec::new();
+    let mut failed: Vec<String> = Vec::new();
     for name in names {
         if !args.json {
             say(format!("sweeping {name} …"));
         }
-        let report = machine.engine.sweep(&name).await?;
-        if !args.json {
-            if report.busy {
-                say("  another process is sweeping it now");
+        // A large window takes several sweeps.
+        loop {
+            let report = match machine.engine.sweep(&name).await {
+                Ok(report) => report,
+                Err(error) => {
+                    // The others are not held up by it.
+                    crate::warn(&format!("  {name} was not swept: {error}"));
+                    failed.push(name.to_string());
+                    break;
+                }
+            };
+            if !args.json {
+                show(&report);
             }
-            say(format!(
-                "  {} looked at, {} known, {} late, {} lost",
-                report.seen,
-                report.known,
-                report.late,
-                report.lost.len()
-            ));
-            for lost in &report.lost {
-                let money: Vec<String> = lost.money.iter().map(ToString::to_string).collect();
-                say(format!(
-                    "  lost: {} {} of {} (order {}) {}",
-                    lost.kind,
-                    lost.event,
-                    lost.at,
-                    lost.order.as_deref().unwrap_or("unknown"),
-                    money.join(", ")
-                ));
-            }
-            let money: Vec<String> = report.money().iter().map(ToString::to_string).collect();
-            if !money.is_empty() {
-                say(format!("  would have been missed: {}", money.join(", ")));
+            let more = report.more;
+            reports.push(report);
+            if !more {
+                break;
             }
         }
-        reports.push(report);
     }
     if args.json {
         say(serde_json::to_string_pretty(&reports)?);
     }
+    if !failed.is_empty() {
+        bail!(
+            "{} of the connections could not be swept: {}; mend what is said above, then \
+             `tillway sweep --connection {}` begins where it stopped",
+            failed.len(),
+            failed.join(", "),
+            failed.first().map_or("", String::as_str)
+        );
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn show(report: &tillway_engine::sweep::SweepReport) {
+    if report.busy {
+        say("  another process is sweeping it now, or after a restore a gateway comes first");
+    }
+    say(format!(
+        "  {} looked at, {} known, {} late, {} lost{}",
+        report.seen,
+        report.known,
+        report.late,
+        report.lost.len(),
+        if report.more { ", and more to come" } else { "" }
+    ));
+    for lost in &report.lost {
+        let money: Vec<String> = lost.money.iter().map(ToString::to_string).collect();
+        say(format!(
+            "  lost: {} {} of {} (order {}) {}",
+            lost.kind,
+            lost.event,
+            lost.at,
+            lost.order.as_deref().unwrap_or("unknown"),
+            money.join(", ")
+        ));
+    }
+    let money: Vec<String> = report.money().iter().map(ToString::to_string).collect();
+    if !money.is_empty() {
+        say(format!("  would have been missed: {}", money.join(", ")));
+    }
 }
 
 /// Arguments of `erase`.

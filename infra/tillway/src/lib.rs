@@ -18,7 +18,15 @@ use clap::{Parser, Subcommand};
 
 /// Order to cash between payment gateways and shops, on one machine.
 #[derive(Parser)]
-#[command(name = "tillway", version, about, max_term_width = 110)]
+#[command(
+    name = "tillway",
+    version,
+    about,
+    max_term_width = 110,
+    after_help = "Example:\n  tillway demo\n  tillway check shop/\n  \
+tillway serve --config shop/tillway.yaml --data /var/lib/tillway --listen 127.0.0.1:8080\n  \
+tillway explain A-1001 --config shop/tillway.yaml --data /var/lib/tillway"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

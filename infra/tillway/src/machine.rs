@@ -113,11 +113,12 @@ pub async fn assemble(
     let production = config.connections.values().any(|(c, _)| c.production);
     let policy = if production { AddressPolicy::PublicOnly } else { AddressPolicy::AllowLoopback };
     let http: Arc<dyn Http> = Arc::new(LiveHttp::new(policy)?);
-    let notify = match notify {
-        Some(notify) => notify,
+    let (notify, told) = match notify {
+        Some(notify) => (notify, true),
         None => channels(&extras.people, &http, &secrets)?,
     };
-    let alerts = Arc::new(LogAlerts::new(clock.clone()).with_channel(notify.clone()));
+    let alerts = LogAlerts::new(clock.clone());
+    let alerts = Arc::new(if told { alerts.with_channel(notify.clone()) } else { alerts });
     let queue = Arc::new(database.queue());
     let ports = Ports {
         store: Arc::new(database.store()),
@@ -136,12 +137,12 @@ pub async fn assemble(
 }
 
 /// The ways to tell people: `people.smtp.*` for customers (and staff), `people.webhook: yes` for staff by a
-/// webhook such as Slack's; without either a log line.
+/// webhook such as Slack's; without either a log line. Tells also whether staff can be told.
 fn channels(
     people: &BTreeMap<String, String>,
     http: &Arc<dyn Http>,
     secrets: &Arc<dyn SecretSource>,
-) -> anyhow::Result<Arc<dyn Notify>> {
+) -> anyhow::Result<(Arc<dyn Notify>, bool)> {
     let known = ["smtp.host", "smtp.port", "smtp.tls", "smtp.from", "smtp.staff", "webhook"];
     if let Some(name) = people.keys().find(|k| !known.contains(&k.as_str())) {
         bail!("people.{name} is no setting; there are {}", known.map(|k| format!("people.{k}")).join(", "));
@@ -177,5 +178,6 @@ fn channels(
     if text("webhook") == Some("yes") {
         staff = Arc::new(WebhookNotify::new(http.clone(), secrets.clone(), "staff"));
     }
-    Ok(Arc::new(ByAudience { customer, staff }))
+    let told = text("smtp.host").is_some() || text("webhook") == Some("yes");
+    Ok((Arc::new(ByAudience { customer, staff }), told))
 }

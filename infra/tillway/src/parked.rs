@@ -11,6 +11,11 @@ use crate::open::{Place, say, who};
 
 /// Arguments of `parked`.
 #[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  tillway parked list --config shop/tillway.yaml --data /var/lib/tillway\n  \
+tillway parked show ID --config shop/tillway.yaml --data /var/lib/tillway\n  \
+tillway parked replay ID --config shop/tillway.yaml --data /var/lib/tillway"
+)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,

@@ -86,6 +86,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("the secrets hold no {connection}.webhook_secret"))?
         .expose()
         .to_owned();
+    let (settings, connector) =
+        config.connection(&connection).with_context(|| format!("there is no connection `{connection}`"))?;
+    let setting = |name: &'static str| {
+        let default = connector.settings().iter().find(|(n, _, _)| *n == name).map_or("", |(_, d, _)| d);
+        settings.setting(name, default)
+    };
     let now = SystemClock.now();
     let id = format!("evt_sent{}", now.0);
     if system == "stripe"
@@ -101,13 +107,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if system == "stripe" {
         let signature = tillway_sandbox::stripe::sign(&body, &secret, now.unix());
         request = request.with_header("stripe-signature", signature);
+    } else if setting("webhook.scheme") == "shared_header" {
+        request = request.with_header(setting("webhook.header"), secret);
     } else {
         let id = if args.same_id { "msg_sample".to_owned() } else { format!("msg_sent{}", now.0) };
         let signature = tillway_sandbox::clarity::sign_standard(&secret, &id, now.unix(), &body);
         request = request
-            .with_header("webhook-id", id)
-            .with_header("webhook-timestamp", now.unix().to_string())
-            .with_header("webhook-signature", signature);
+            .with_header(setting("webhook.id_header"), id)
+            .with_header(setting("webhook.timestamp_header"), now.unix().to_string())
+            .with_header(setting("webhook.signature_header"), signature);
     }
     let http = LiveHttp::new(AddressPolicy::AllowLoopback)?;
     let answer = http

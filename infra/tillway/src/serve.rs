@@ -64,9 +64,18 @@ pub fn log_json() {
     let _ = subscriber.try_init();
 }
 
+/// A panic is logged with its place alone: what it says may hold data.
+fn quiet_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(code = "panicked", place, "a defect of ours stopped a piece of work");
+    }));
+}
+
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     log_json();
+    quiet_panics();
     let (config, extras) = machine::read_config(&args.config)?;
     let secrets = secrets_of(&args.config, args.secrets)?;
     let machine =
@@ -80,11 +89,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let address = listener.local_addr()?;
+    let defaults = Options::default();
     let options = Options {
         deciders: args.workers,
         actors: args.workers,
+        // A tick sends what is due: it is no rarer than that.
+        tick: defaults.tick.min(machine.engine.config.times.resend_after),
         sweep: machine.extras.sweep_every.unwrap_or(Millis::mins(15)),
-        ..Options::default()
+        ..defaults
     };
     let runtime = Runtime::start(&machine.engine, &machine.queue, options);
     let front = Arc::new(EngineFront { engine: machine.engine.clone(), alerts: machine.alerts.clone() });

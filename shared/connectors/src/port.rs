@@ -191,6 +191,8 @@ pub struct Action {
     /// Doing it twice does no harm (reads, read-compare-write, upserts guarded by the connector): a lost
     /// answer is simply followed by doing it again.
     pub repeatable: bool,
+    /// Changes nothing at the provider: allowed even while a restored store may only look.
+    pub reads: bool,
 }
 
 /// A request made ready, before it is claimed. The bytes are stored before the first one leaves and are
@@ -380,6 +382,20 @@ pub trait Connector: Send + Sync {
         event_type: &str,
         body: &serde_json::Value,
     ) -> Result<Interpreted, Rejected>;
+
+    /// The same for what we read from the provider ourselves (a sweep): it needs no second reading, where a
+    /// webhook that nobody signed does.
+    ///
+    /// # Errors
+    /// As [`Connector::interpret`].
+    fn interpret_read(
+        &self,
+        connection: &Connection,
+        event_type: &str,
+        body: &serde_json::Value,
+    ) -> Result<Interpreted, Rejected> {
+        self.interpret(connection, event_type, body)
+    }
 
     /// Turns a flow's parameters into the bytes of a request. Pure.
     ///

@@ -13,17 +13,17 @@ fn problems_in_mappings() {
         ("receipt: order.total", "type-clash", "money_major"),
         ("receipt: order.placed", "type-clash", "rfc3339"),
         ("minor: order.total", "type-clash", "minor_units"),
-        ("minor: {text: x1}", "type-clash", ""),
+        ("minor: {text: x1}", "type-clash", "digits alone"),
         ("live: {text: NO}", "type-clash", "`true` or `false`"),
         ("receipt: {from: order.id, transform: uper}", "unknown-transform", "`upper`"),
-        ("receipt: {from: order.id, transform: date}", "type-clash", ""),
+        ("receipt: {from: order.id, transform: date}", "type-clash", "source of that type"),
         ("receipt: {from: order.id, lookup: clarity/status-ot}", "unknown-lookup", "`clarity/status-out`"),
         ("receipt: {from: order.id, text: x}", "wrong-shape", "one of from"),
         ("receipt: {form: order.id}", "wrong-shape", "one of from"),
         ("receipt: {from: order.id, whn: 'true'}", "unknown-key", "`when`"),
         ("receipt: ~", "wrong-shape", "one of from"),
         ("receipt: {from: order.id, when: order.idd != ''}", "unknown-field", "`id`"),
-        ("amount.minor: order.count", "unknown-target", ""),
+        ("amount.minor: order.count", "unknown-target", "`amount` alone"),
         ("items: order.lines", "type-clash", "each"),
         ("items: {each: order.lines}", "missing-key", "item"),
         ("items: {each: order.lines, fields: {amount: line.quantity}}", "missing-target", "add `code"),
@@ -91,7 +91,7 @@ fn problems_in_lookups() {
         ("lookup: l\nfrom: text\nvalues:\n  A: x\n  A: y\n", 5, "duplicate-key", "one of the two"),
         ("lookup: l\nvalues: {}\n", 1, "missing-key", "from: text"),
         ("lookup: l\nfrom: text\nvalues: {}\ndefalt: x\n", 4, "unknown-key", "`default`"),
-        ("lookup: l\nfrom: text\nvalues: {}\nignore-case: NO\n", 4, "wrong-shape", ""),
+        ("lookup: l\nfrom: text\nvalues: {}\nignore-case: NO\n", 4, "wrong-shape", "`true` or `false`"),
     ] {
         is(&alone(&[text]), ("f0.yaml", line), code, hint);
     }
@@ -171,7 +171,7 @@ fn problems_in_flows() {
         "flow: f\nsteps:\n  a: {do: stripe.ping, needs: [b]}\n  b: {do: stripe.ping, needs: [c]}\n  c: {do: stripe.ping, needs: [b]}\n",
     ]);
     assert_eq!((p.line, p.what.as_str()), (4, "steps need each other in a circle: b needs c needs b"));
-    is(&alone(&["flow: f\n"]), ("f0.yaml", 1), "missing-key", "");
+    is(&alone(&["flow: f\n"]), ("f0.yaml", 1), "missing-key", "`steps:`");
     is(&alone(&["flw: f\n"]), ("f0.yaml", 1), "unknown-document", "mapping");
     is(&alone(&["flow: 'f f'\nsteps: {}\n"]), ("f0.yaml", 1), "bad-name", "letters");
 }

@@ -7,9 +7,14 @@
 //!   `if` (then that decides) or uses `needs-any`. A refused or parked need holds the step back, unless the
 //!   needed step says `on: {refused: continue}`.
 //! - Then its awaited fact must be there (`await`, with `within` and `on: {timeout: …}`), and its time must
-//!   have come (`after`).
+//!   have come (`after`, with `before` or `later`).
 //! - Money commands of one order never overlap, and wait while anything that blocks money is parked.
-//! - Only then is `if` evaluated, once. False skips the step for good; an error parks the order.
+//! - Only then is `if` evaluated, once. False skips the step for good; an error parks the order. Then `must`
+//!   has to hold, or the step is parked; a person who mended the cause replays it, and it is asked again.
+//! - An attempt (`for-each: attempt`) that is refused is parked as its `on: {refused: …}` says, unless the same
+//!   answer tells of the failed attempt or the dead payment, or money is there already: the order's status shows
+//!   that, and the order stays open for the next attempt.
+//! - A money command in another currency than the payment it names is parked, before anything is sent.
 //! - The command's id is made of connection, business key, step and causing object: the same intent is the
 //!   same command, whatever event told of it.
 
@@ -125,9 +130,11 @@ pub fn decide(
         },
         view: None,
     };
+    let declined =
+        input.facts.iter().any(|f| matches!(f, Fact::AttemptFailed { .. } | Fact::PaymentCancelled { .. }));
     for fact in &input.facts {
         run.apply(fact.clone());
-        run.after_command(fact, &input.answer);
+        run.after_command(fact, &input.answer, declined);
     }
     if input.facts.iter().all(|f| !matches!(f, Fact::Duplicate))
         && run.out.facts.is_empty()
@@ -176,13 +183,16 @@ impl Run<'_> {
         applied.changed
     }
 
-    /// A command that was refused or given up may have to go to a person.
-    fn after_command(&mut self, fact: &Fact, answer: &(String, Option<String>)) {
+    /// A command that was refused or given up may have to go to a person. `declined`: the answer tells of a
+    /// failed attempt or a dead payment.
+    fn after_command(&mut self, fact: &Fact, answer: &(String, Option<String>), declined: bool) {
         let Fact::CommandEnded { command, step, end } = fact else { return };
         let spec = self.plan.flow.step(step_of(step));
         let money = spec.is_some_and(|s| s.action.money);
+        let attempt = spec.is_some_and(|s| s.for_each.as_deref() == Some("attempt"));
         let (id, code) = match end {
             CommandEnd::Done => return,
+            CommandEnd::Refused { .. } if attempt && (declined || self.out.state.has("authorized")) => return,
             CommandEnd::Refused { .. } if spec.is_none_or(|s| s.on_refused != OnError::Park) => return,
             CommandEnd::Refused { code } => (format!("step:{step}"), code),
             CommandEnd::Parked { code } => (format!("command:{command}"), code),
@@ -274,7 +284,7 @@ impl Run<'_> {
             return Ok(false);
         }
         // What is sealed reads like nothing: it is opened before the question is asked, once and for good.
-        let asks = step.condition.as_ref().is_some_and(crate::expr::Expr::is_personal);
+        let asks = step.condition.iter().chain(&step.must).any(crate::expr::Expr::is_personal);
         if asks && self.plan.personal.is_none() && !self.plan.erased {
             return Err(NeedsPersonal);
         }
@@ -289,6 +299,22 @@ impl Run<'_> {
                     return Ok(self.skip(&instance, why));
                 }
                 Err(error) => return Ok(self.park_step(&instance, error.code, None, &error.what)),
+            }
+        }
+        if let Some(must) = &step.must {
+            let what = match must.eval_in(&view) {
+                Ok(true) => None,
+                Ok(false) => {
+                    let source = must.source();
+                    Some((
+                        "must_not_run",
+                        format!("`{source}` does not hold; mend that, then replay or drop"),
+                    ))
+                }
+                Err(error) => Some((error.code, error.what)),
+            };
+            if let Some((code, what)) = what {
+                return Ok(self.park_step(&instance, code, None, &what));
             }
         }
         self.issue(step, &instance, key, connection, &view, money)
@@ -322,6 +348,9 @@ impl Run<'_> {
                 }
             },
         };
+        if let Some((field, what)) = self.other_currency(&params).filter(|_| money) {
+            return Ok(self.park_step(instance, "currency_differs", Some(&field), &what));
+        }
         if step.action.name == "tillway.park" {
             let text = |name: &str, default: &str| {
                 params.get(name).and_then(Value::as_text).unwrap_or(default).to_owned()
@@ -366,6 +395,20 @@ impl Run<'_> {
         };
         self.out.commands.push(command);
         Ok(true)
+    }
+
+    /// The first amount among parameters that is in another currency than the payment they name.
+    fn other_currency(&self, params: &Value) -> Option<(String, String)> {
+        let payment = params.get("payment").and_then(Value::as_text)?;
+        let known = self.out.state.payments.get(payment)?;
+        let Value::Map(fields) = params else { return None };
+        let amounts = fields.iter().filter_map(|(name, value)| Some((name, value.as_money()?)));
+        let (name, amount) = amounts.into_iter().find(|(_, amount)| !known.is_in(amount.currency))?;
+        let what = format!(
+            "{amount} is in another currency than payment {payment}; nothing was sent, compare the two, then \
+             replay or drop"
+        );
+        Some((name.clone(), what))
     }
 
     fn needs(&self, step: &Step, key: Option<&str>) -> Gate {

@@ -21,7 +21,15 @@ static PARK: Schema = Schema {
 const fn spec(name: &'static str, params: &'static Schema, money: bool) -> ActionSpec {
     ActionSpec { name, params, money, doc: "" }
 }
-static ACTIONS: [ActionSpec; 6] = [
+static BACK: Schema = Schema {
+    name: "back",
+    fields: &[
+        field("payment", Type::Text, "payment").required(),
+        field("amount", Type::Money, "amount").required(),
+    ],
+};
+static ACTIONS: [ActionSpec; 7] = [
+    spec("g.back", &BACK, true),
     spec("g.pay", &NONE, true),
     spec("g.take", &NONE, true),
     spec("g.person", &NONE, false),
@@ -40,7 +48,10 @@ impl Bench {
     fn new(steps: &str) -> Self {
         let flow = format!("flow: f\nsteps:\n{steps}");
         let mail = "mapping: m/mail\naction: s.mail\nfields:\n  to: order.customer.email\n";
-        let sources = [flow.as_str(), mail].map(|text| Source { file: "t.yaml".into(), text: text.into() });
+        let back = "mapping: m/back\naction: g.back\nfor-each: refund_request\nfields:\n  payment: payment.id\n  \
+                    amount: refund_request.amount\n";
+        let sources =
+            [flow.as_str(), mail, back].map(|text| Source { file: "t.yaml".into(), text: text.into() });
         let vocabulary = Vocabulary {
             actions: ACTIONS.iter().collect(),
             base: &view::BASE,
@@ -240,6 +251,22 @@ fn personal_data_is_asked_for_only_by_the_step_that_needs_it_and_a_missing_field
 }
 
 #[test]
+fn a_condition_on_personal_data_is_decided_with_the_data_at_hand() {
+    let bench = Bench::new("  t: {do: s.tell, if: 'order.customer.email != \"\"'}\n  u: {do: s.tell}\n");
+    // Sealed it would read like nothing, and the step be skipped for good.
+    assert!(bench.go(&fresh("s/1"), vec![captured("c")], 1, None).is_err());
+    let customer = Value::map([("email", Value::text("a@example.com"))]);
+    let known = Value::map([("order", Value::map([("customer", customer)]))]);
+    let told = bench.go(&fresh("s/1"), vec![captured("c")], 1, Some(&known)).unwrap();
+    assert_eq!(steps(&told), ["t", "u"]);
+    let none = bench.go(&fresh("s/1"), vec![captured("c")], 1, Some(&Value::Map(BTreeMap::new()))).unwrap();
+    assert_eq!(steps(&none), ["u"]);
+    // Once it is decided, nobody's data is asked for any more.
+    let later = bench.go(&told.state, vec![captured("d")], 2, None).unwrap();
+    assert!(later.commands.is_empty());
+}
+
+#[test]
 fn a_command_for_a_person_has_one_id_for_all_their_orders() {
     let bench = Bench::new("  c: {do: g.person}\n");
     let id = |order: &str, person: &str| {
@@ -268,4 +295,104 @@ fn the_same_arguments_give_the_same_decision() {
     );
     assert_eq!((x.facts, x.state, x.entries, x.why), (y.facts, y.state, y.entries, y.why));
     assert!(x.commands == y.commands);
+}
+
+#[test]
+fn what_must_hold_and_does_not_parks_the_step_until_it_is_run_again() {
+    let bench = Bench::new("  a: {do: g.pay, if: payment.live, must: order.known}\n");
+    let first = bench.go(&fresh("s/1"), vec![captured("c")], 1, None).unwrap();
+    assert!(first.commands.is_empty());
+    let (id, item) = first.state.parked.iter().next().unwrap();
+    assert!(
+        item.code == "must_not_run" && item.blocks_money && item.what.contains("order.known"),
+        "{item:?}"
+    );
+    let order = crate::facts::OrderSnapshot {
+        order_id: "1".into(),
+        number: "1".into(),
+        version: 1,
+        placed_at: None,
+        status: OrderStatus::PendingPayment,
+        total: usd(100),
+        tax: 0,
+        shipping: 0,
+        lines: Vec::new(),
+        shipments: Vec::new(),
+        token: None,
+        payment: None,
+        guest: true,
+        customer_ref: None,
+        gateway_customer: None,
+        test: false,
+    };
+    let again = Fact::Unparked { id: id.clone(), how: Unparked::Replayed { by: "me".into() } };
+    let then = bench.go(&first.state, vec![Fact::Order(Box::new(order)), again], 2, None).unwrap();
+    assert_eq!(steps(&then), ["a"]);
+    let skipped = Bench::new("  a: {do: g.pay, if: order.known, must: payment.live}\n");
+    let none = skipped.go(&fresh("s/1"), vec![captured("c")], 1, None).unwrap();
+    assert!(none.state.parked.is_empty(), "what is skipped need not hold");
+}
+
+#[test]
+fn an_attempt_refused_with_its_decline_is_not_parked_and_any_other_refusal_is() {
+    let bench =
+        Bench::new("  pay: {for-each: attempt, do: g.pay}\n  take: {for-each: capture, do: g.take}\n");
+    let mut state = fresh("s/1");
+    state.tokens.push("t".into());
+    let first = bench.go(&state, Vec::new(), 1, None).unwrap();
+    let failed = Fact::AttemptFailed {
+        payment: "p".into(),
+        attempt: "x".into(),
+        code: "c".into(),
+        shopper_reason: "c".into(),
+        soft: false,
+    };
+    let dead = Fact::PaymentCancelled { payment: "p".into(), reason: "r".into() };
+    let end = || ended(&first, 0, CommandEnd::Refused { code: "no".into() });
+    for (with, parked) in
+        [(Some(failed.clone()), 0), (Some(dead.clone()), 0), (Some(captured("c")), 0), (None, 1)]
+    {
+        let facts = with.into_iter().chain([end()]).collect();
+        let refused = bench.go(&first.state, facts, 2, None).unwrap();
+        assert_eq!(refused.state.parked.len(), parked);
+        assert_eq!(refused.state.steps["pay/t"], StepState::Refused { code: "no".into() });
+    }
+    // A capture is no attempt: whatever comes with its refusal, a person has to know.
+    let taking = bench.go(&fresh("s/2"), vec![captured("c")], 1, None).unwrap();
+    let end = ended(&taking, 0, CommandEnd::Refused { code: "no".into() });
+    let refused = bench.go(&taking.state, vec![dead, failed, end], 2, None).unwrap();
+    assert_eq!(refused.state.parked.len(), 1);
+}
+
+#[test]
+fn an_amount_in_another_currency_than_its_payment_is_never_sent() {
+    let bench = Bench::new("  back: {for-each: refund_request, do: g.back, with: m/back}\n");
+    let ask = |amount| Fact::RefundRequested { id: "R".into(), amount, reason: "x".into() };
+    let same = bench.go(&fresh("s/1"), vec![captured("c"), ask(usd(5))], 1, None).unwrap();
+    assert_eq!(steps(&same), ["back/R"]);
+    let euros = Money::new(5, Currency::parse("EUR").unwrap());
+    let other = bench.go(&fresh("s/1"), vec![captured("c"), ask(euros)], 1, None).unwrap();
+    assert!(other.commands.is_empty());
+    let item = other.state.parked.values().next().unwrap();
+    assert_eq!((item.code.as_str(), item.field.as_deref()), ("currency_differs", Some("amount")));
+    assert!(item.blocks_money);
+}
+
+#[test]
+fn an_imbalance_wakes_the_order_later_and_is_gone_when_it_is() {
+    let bench = Bench::new("  a: {for-each: short, after: short.since, later: 10m, do: s.tell}\n");
+    let total = |minor, version| {
+        let order = serde_json::json!({"order_id": "1", "number": "1", "version": version, "placed_at": null,
+            "status": "pending_payment", "total": usd(minor), "tax": 0, "shipping": 0, "lines": [],
+            "shipments": [], "token": null, "payment": null, "guest": true, "customer_ref": null,
+            "gateway_customer": null, "test": false});
+        Fact::Order(Box::new(serde_json::from_value(order).unwrap()))
+    };
+    let first = bench.go(&fresh("s/1"), vec![total(150, 1), captured("c")], 5, None).unwrap();
+    assert_eq!((first.commands.len(), first.wake_at), (0, Some(Timestamp(5) + Millis::mins(10))));
+    let then = bench.go(&first.state, Vec::new(), 5 + Millis::mins(10).0, None).unwrap();
+    assert_eq!(steps(&then), ["a/0"]);
+    let mended = bench.go(&first.state, vec![total(100, 2)], 9, None).unwrap();
+    assert_eq!((mended.commands.len(), mended.wake_at), (0, None));
+    assert!(mended.state.imbalance.is_none());
 }

@@ -68,7 +68,11 @@ impl<'a> Checker<'a> {
                 let inner = self.part(&mut select.operand);
                 match inner {
                     Ty::Wrong => Ty::Wrong,
-                    _ => self.wrong("condition-type", format!("{} has no fields here", inner.name()), ""),
+                    _ => self.wrong(
+                        "condition-type",
+                        format!("{} has no fields here", inner.name()),
+                        "end the path before it",
+                    ),
                 }
             }
             Tree::List(list) => {
@@ -86,7 +90,11 @@ impl<'a> Checker<'a> {
             }
             Tree::Call(call) => self.call(call),
             Tree::Comprehension(c) => self.comprehension(c),
-            _ => self.wrong("condition-syntax", "maps and structs cannot be written in a condition", ""),
+            _ => self.wrong(
+                "condition-syntax",
+                "maps and structs cannot be written in a condition",
+                "compare single fields",
+            ),
         }
     }
 
@@ -104,7 +112,9 @@ impl<'a> Checker<'a> {
                 let hint = "an absent text is \"\", an absent int 0: compare with that, or use has(…)";
                 self.wrong("condition-type", "`null` in a condition", hint)
             }
-            LiteralValue::Bytes(_) => self.wrong("condition-type", "bytes in a condition", ""),
+            LiteralValue::Bytes(_) => {
+                self.wrong("condition-type", "bytes in a condition", "leave the `b` before the quotes out")
+            }
         }
     }
 
@@ -258,7 +268,11 @@ impl<'a> Checker<'a> {
             (op::IN, None, [a, b]) => self.clash(*a, *b),
             ("size", Some(ty), []) | ("size", None, &[ty]) => match ty {
                 Ty::Text(_) | Ty::List(_) | Ty::Dict | Ty::Texts | Ty::Ints | Ty::Wrong => Ty::Int,
-                _ => self.wrong("condition-type", format!("{} has no size", ty.name()), ""),
+                _ => self.wrong(
+                    "condition-type",
+                    format!("{} has no size", ty.name()),
+                    "compare it with a number",
+                ),
             },
             ("contains" | "startsWith" | "endsWith", Some(on), [what]) => {
                 let what = *what;
@@ -286,7 +300,7 @@ impl<'a> Checker<'a> {
                 Ty::Text(_) if wanted == Ty::Int => {
                     "texts are not added up; `concat` in a mapping joins them"
                 }
-                _ => "",
+                _ => "compare values of one type",
             };
             self.wrong("condition-type", what, hint);
         }

@@ -53,7 +53,7 @@ pub enum OnError {
 pub struct After {
     /// The path of a time.
     pub path: Vec<String>,
-    /// How long before that time.
+    /// How long before that time; negative is after it.
     pub before: Millis,
 }
 
@@ -87,6 +87,8 @@ pub struct Step {
     pub needs_any: Vec<String>,
     /// `if`: the condition.
     pub condition: Option<Expr>,
+    /// `must`: what has to hold once the condition does, or else the step is parked.
+    pub must: Option<Expr>,
     /// `with`: the mapping that gives the parameters.
     pub mapping: Option<String>,
     /// `await`: the fact it waits for before it acts.
@@ -111,16 +113,18 @@ pub struct Step {
     pub file: String,
 }
 
-const STEP_KEYS: [&str; 13] = [
+const STEP_KEYS: [&str; 15] = [
     "do",
     "needs",
     "needs-any",
     "if",
+    "must",
     "with",
     "await",
     "within",
     "after",
     "before",
+    "later",
     "for-each",
     "serial",
     "on",
@@ -151,7 +155,11 @@ impl Flow {
             node.get("about").and_then(|n| n.text("one line", problems)).unwrap_or_default().to_owned();
         let mut placed: Vec<Placed> = Vec::new();
         match node.get("steps") {
-            None => problems.push(node.problem("missing-key", format!("flow `{name}` has no `steps`"), "")),
+            None => problems.push(node.problem(
+                "missing-key",
+                format!("flow `{name}` has no `steps`"),
+                "add `steps:`",
+            )),
             Some(steps) => {
                 let pairs = steps.map("a map from step id to step", problems);
                 let ids: Vec<&str> = pairs.iter().filter_map(|(k, _)| k.as_text()).collect();
@@ -196,7 +204,8 @@ fn step(
             at.text("the name of an action", problems).and_then(|name| known.vocab.action(name, at, problems))
         }
     };
-    let condition = condition(node, scope.as_ref(), problems);
+    let must = condition(node, "must", scope.as_ref(), problems);
+    let condition = condition(node, "if", scope.as_ref(), problems);
     let waits = awaits(node, known.vocab, problems);
     let after = scope.as_ref().and_then(|scope| timer(node, scope, problems));
     let each = for_each.map(|(_, name)| name);
@@ -228,6 +237,7 @@ fn step(
             needs: names(node, "needs", ids, problems),
             needs_any: names(node, "needs-any", ids, problems),
             condition,
+            must,
             mapping,
             awaits: waits,
             within: length(node, "within", problems),
@@ -264,8 +274,8 @@ fn names(node: &Node, key: &str, ids: &[&str], problems: &mut Vec<Problem>) -> V
     names
 }
 
-fn condition(node: &Node, scope: Option<&Scope>, problems: &mut Vec<Problem>) -> Option<Expr> {
-    let at = node.get("if")?;
+fn condition(node: &Node, key: &str, scope: Option<&Scope>, problems: &mut Vec<Problem>) -> Option<Expr> {
+    let at = node.get(key)?;
     match Expr::compile(at.text("a condition", problems)?, scope?, &at.at) {
         Ok(expr) => Some(expr),
         Err(found) => {
@@ -315,9 +325,12 @@ fn awaits(node: &Node, vocab: &Vocabulary, problems: &mut Vec<Problem>) -> Optio
 
 fn timer(node: &Node, scope: &Scope, problems: &mut Vec<Problem>) -> Option<After> {
     let before = length(node, "before", problems).unwrap_or_default();
+    let later = length(node, "later", problems).unwrap_or_default();
+    let before = Millis(before.0.saturating_sub(later.0));
     let Some(at) = node.get("after") else {
-        if let Some(at) = node.get("before") {
-            problems.push(at.problem("before-alone", "`before` without `after`", "say before which time"));
+        for (key, code) in [("before", "before-alone"), ("later", "later-alone")] {
+            let Some(at) = node.get(key) else { continue };
+            problems.push(at.problem(code, format!("`{key}` without `after`"), "say which time"));
         }
         return None;
     };

@@ -82,7 +82,11 @@ impl Lookup {
             }
         };
         let Some(values) = node.get("values") else {
-            problems.push(node.problem("missing-key", format!("lookup `{name}` has no `values`"), ""));
+            problems.push(node.problem(
+                "missing-key",
+                format!("lookup `{name}` has no `values`"),
+                "add `values:`",
+            ));
             return lookup;
         };
         for (key, value) in values.map("a map from text to text", problems) {

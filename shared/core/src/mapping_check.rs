@@ -59,7 +59,11 @@ impl Mapping {
         let scope = vocab.scope(for_each, problems)?;
         let spec = spec?;
         let Some(fields) = node.get("fields") else {
-            problems.push(node.problem("missing-key", format!("mapping `{name}` has no `fields`"), ""));
+            problems.push(node.problem(
+                "missing-key",
+                format!("mapping `{name}` has no `fields`"),
+                "add `fields:`",
+            ));
             return None;
         };
         let mut check = Check { lookups, problems, used: BTreeSet::new(), personal: false };
@@ -148,7 +152,7 @@ impl Check<'_> {
                 }
                 other => {
                     let what = format!("`{step}` is {other} and has no field `{rest}`");
-                    self.wrong(key, "unknown-target", what, "");
+                    self.wrong(key, "unknown-target", what, format!("write `{step}` alone"));
                     return None;
                 }
             }
@@ -216,7 +220,12 @@ impl Check<'_> {
         node.only_keys(&ENTRY_KEYS, self.problems);
         for (extra, with) in [("fields", "each"), ("by", "join")] {
             if node.get(extra).is_some() && *key != with {
-                self.wrong(node, "wrong-shape", format!("`{extra}` belongs to `{with}`"), "");
+                self.wrong(
+                    node,
+                    "wrong-shape",
+                    format!("`{extra}` belongs to `{with}`"),
+                    format!("add `{with}`, or take `{extra}` out"),
+                );
             }
         }
         let transforms = self.transforms(node);
@@ -363,7 +372,12 @@ impl Check<'_> {
             return None;
         };
         let Type::List(wanted) = target else {
-            self.wrong(node, "type-clash", format!("the target is {target} and no list"), "");
+            self.wrong(
+                node,
+                "type-clash",
+                format!("the target is {target} and no list"),
+                "leave `each` and `fields` out",
+            );
             return None;
         };
         let Some(fields) = node.get("fields") else {
@@ -391,7 +405,8 @@ impl Check<'_> {
                 Type::Money => "write e.g. `10.50 USD`",
                 Type::Time => "write e.g. `2026-11-21T08:00:00Z`",
                 Type::Bool => "write `true` or `false`",
-                _ => "",
+                Type::Int => "write digits alone, e.g. `3`",
+                _ => "take it from a source of that type",
             };
             self.wrong(node, "type-clash", format!("`{text}` is no {ty}"), hint);
         }

@@ -41,6 +41,6 @@ pub(crate) fn remedy(from: Type, to: Type) -> &'static str {
         (Type::Int | Type::Decimal | Type::Bool, Type::Text) => "use transform: text",
         (Type::List(_), Type::List(_)) => "use {each: …, fields: {…}}",
         (Type::Record(_), _) => "name one of its fields",
-        _ => "",
+        _ => "take a source of that type, or a transform that gives it",
     }
 }

@@ -16,7 +16,7 @@ use crate::bugs::Bug;
 use crate::commit::put_command;
 use crate::engine::{Engine, PersonAccess, WorkError};
 use crate::limits::Go;
-use crate::ports::{Guard, InMessage, Item, Key, Severity, StoreError};
+use crate::ports::{Guard, InMessage, Item, Key, SecretError, Severity, StoreError};
 use crate::records::{
     CommandMessage, CommandNote, CommandRecord, CommandState, Event, EventBody, Origin, Report, RequestBytes,
     person_key,
@@ -26,6 +26,20 @@ use crate::records::{
 const HISTORY: usize = 40;
 /// The same bytes under the same key go out again at most this often.
 const REPLAYS: u32 = 2;
+
+/// Found not to have happened, it is sent again at once this often; then the pauses widen.
+const RESENDS: u32 = 2;
+
+/// Why a command is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    /// It was decided, or certainly not executed.
+    Due,
+    /// It was looked up and did not happen.
+    LookedUp,
+    /// The same bytes go out under the same key again.
+    Replay,
+}
 
 /// A command as held by one worker.
 struct Held {
@@ -55,11 +69,14 @@ impl Engine {
         };
         let held = match item {
             Some(item) => Held { record: serde_json::from_slice(&item.body)?, rev: item.rev, key, access },
-            None => match message.planted {
-                Some(record) => Held { key, rev: 0, record: *record, access },
+            None => {
+                #[cfg(feature = "planted-bugs")]
+                if let Some(record) = message.planted {
+                    return self.advance(Held { key, rev: 0, record: *record, access }).await;
+                }
                 // Sent after the commit, so the record must be there; if it is gone, nothing is to be done.
-                None => return Ok(()),
-            },
+                return Ok(());
+            }
         };
         self.advance(held).await
     }
@@ -68,12 +85,12 @@ impl Engine {
         let now = self.now();
         match held.record.state.clone() {
             CommandState::Pending { not_before } if not_before.is_some_and(|t| t > now) => Ok(()),
-            CommandState::Pending { .. } => self.send(held, false).await,
+            CommandState::Pending { .. } => self.send(held, Sending::Due).await,
             CommandState::Claimed { deadline } if now < deadline + Millis::secs(1) => Ok(()),
             CommandState::Claimed { deadline } => {
                 // Whoever held it died or stalled: nobody knows whether the first byte left.
                 note(&mut held.record, now, "claim ran out; outcome unknown");
-                held.record.state = unknown(now, deadline, false);
+                become_unknown(&mut held.record, now, deadline.max(now), false, 0);
                 self.find_out(held).await
             }
             CommandState::Unknown { .. } => self.find_out(held).await,
@@ -81,10 +98,17 @@ impl Engine {
         }
     }
 
-    /// Claims and sends. `replay` sends the same bytes under the same key again.
-    async fn send(&self, mut held: Held, replay: bool) -> Result<(), WorkError> {
+    /// Claims and sends.
+    async fn send(&self, mut held: Held, sending: Sending) -> Result<(), WorkError> {
         let now = self.now();
+        // In the time a restored store has forgotten it may have been done already.
+        let may_be_done = self.may_be_done(&held.record);
         if matches!(system_of(&held.record.action), "notify") {
+            if may_be_done {
+                // It has no provider to ask, and a second one says less than none.
+                let said = "not sent: it may have been sent before the restore from backup".to_owned();
+                return self.end(held, CommandEnd::Done, Observation::default(), said).await;
+            }
             return self.send_notice(held).await;
         }
         let Some((connection, connector, action)) = self.resolve(&held.record) else {
@@ -92,12 +116,16 @@ impl Engine {
                 .end_parked(held, "connection_missing", None, "its connection or action is not configured")
                 .await;
         };
-        if self.restoring() && !action.repeatable {
-            return self.look_first(held).await;
+        if may_be_done && !action.reads {
+            if self.restoring() && action.repeatable {
+                return self.postpone(held, now + self.config.times.resend_after, None, "restoring").await;
+            }
+            if !action.repeatable && (self.restoring() || sending == Sending::Due) {
+                return self.look_first(held).await;
+            }
         }
         match self.limits.go(&connection.name, now) {
             Go::Now => {}
-            Go::After(wait) => self.ports.clock.sleep(wait).await,
             // The message becomes a timer: the breaker is open or the line is long.
             Go::NotBefore(at) => return self.postpone(held, at, None, "held back").await,
         }
@@ -105,7 +133,10 @@ impl Engine {
             Ok(bytes) => bytes,
             Err((code, field, what)) => return self.end_parked(held, &code, Some(field), &what).await,
         };
-        let secrets = self.secrets(connection.name.as_str(), false).await?;
+        let secrets = match self.secrets(connection.name.as_str(), false).await {
+            Ok(secrets) => secrets,
+            Err(error) => return self.without_secrets(held, &error).await,
+        };
         let token = match self.token_for(connection, connector, None).await? {
             Ok(token) => token,
             Err(why) => return self.not_done(held, connection, None, why).await,
@@ -113,11 +144,12 @@ impl Engine {
 
         let now = self.now();
         let deadline = now + self.config.times.call_limit;
-        let was_unknown = held.record.state.clone();
+        let before = held.record.state.clone();
         held.record.fence = held.record.fence.saturating_add(1);
         held.record.attempts = held.record.attempts.saturating_add(1);
         held.record.first_sent_at.get_or_insert(now);
         held.record.state = CommandState::Claimed { deadline };
+        let replay = sending == Sending::Replay;
         note(&mut held.record, now, if replay { "sent again, same bytes, same key" } else { "sent" });
         if !self.write(&mut held, deadline + Millis::secs(2)).await? {
             // Another worker claimed it first.
@@ -129,11 +161,26 @@ impl Engine {
             outcome =
                 self.call_again(&held, connection, connector, token.as_ref(), &prepared, deadline).await?;
         }
-        let replays = match was_unknown {
-            CommandState::Unknown { replays, .. } if replay => replays.saturating_add(1),
-            _ => 0,
-        };
+        let mut replays = 0;
+        if let CommandState::Unknown { replays: so_far, .. } = &before
+            && replay
+        {
+            if let Outcome::NotDone { after, why } = outcome {
+                // This sending was not executed. What became of those before it is as unknown as ever.
+                held.record.state = before;
+                return self.not_done(held, connection, after, why).await;
+            }
+            replays = so_far.saturating_add(1);
+        }
         self.settle(held, connection, action, outcome, deadline, replays).await
+    }
+
+    /// Secrets that cannot be read are somebody's to mend, and no reason to use up a message's life.
+    async fn without_secrets(&self, held: Held, error: &SecretError) -> Result<(), WorkError> {
+        let text = format!("{}: {error}; commands wait until they can be read", held.record.connection);
+        self.alert("secrets_unreadable", Severity::Critical, None, text).await;
+        let at = self.now() + Millis::mins(1);
+        self.postpone(held, at, None, "secrets unreadable").await
     }
 
     /// On a restored store nothing is sent before the provider was asked whether it was done already.
@@ -142,7 +189,7 @@ impl Engine {
         if !matches!(held.record.state, CommandState::Unknown { .. }) {
             note(&mut held.record, now, "restored from backup: looked up before anything is sent");
         }
-        held.record.state = unknown(now, now, false);
+        become_unknown(&mut held.record, now, now, false, 0);
         self.write(&mut held, now + self.config.times.resend_after).await.map(|_| ())
     }
 
@@ -181,13 +228,16 @@ impl Engine {
         if now >= deadline && !self.planted.has(Bug::NoFence) {
             return Outcome::Unknown { why: "stalled past the deadline".to_owned(), answer_is_stored: false };
         }
-        let limit =
-            if self.planted.has(Bug::NoFence) { self.config.times.call_limit } else { deadline.since(now) };
+        let (limit, until) = match self.planted.has(Bug::NoFence) {
+            true => (self.config.times.call_limit, None),
+            false => (deadline.since(now), Some(deadline)),
+        };
+        let out = self.outbound(connection, connector, until);
         let call = Call {
             connection,
             secrets,
             token,
-            http: self.ports.http.as_ref(),
+            http: &out,
             action: &held.record.action,
             command: &held.record.id,
             generation: held.record.generation,
@@ -247,7 +297,11 @@ impl Engine {
                 self.end(held, end, observation, what).await
             }
             Outcome::NotDone { after, why } => self.not_done(held, connection, after, why).await,
-            Outcome::Unknown { .. } if action.repeatable => {
+            Outcome::Unknown { answer_is_stored, .. } if action.repeatable => {
+                if answer_is_stored {
+                    // The key would give the same failure for as long as it lives.
+                    held.record.generation = held.record.generation.saturating_add(1);
+                }
                 self.not_done(held, connection, None, NotDone::Unavailable).await
             }
             Outcome::Unknown { why, .. } if self.planted.has(Bug::ChargeAgainFromUnknown) => {
@@ -257,14 +311,9 @@ impl Engine {
             }
             Outcome::Unknown { why, answer_is_stored } => {
                 note(&mut held.record, now, &format!("outcome unknown: {why}"));
-                let CommandState::Unknown { since, settled_by, stored, .. } =
-                    unknown(now, deadline, answer_is_stored)
-                else {
-                    return Ok(());
-                };
-                held.record.state = CommandState::Unknown { since, settled_by, lookups: 0, stored, replays };
-                let at = settled_by + Millis::secs(1);
-                self.write(&mut held, at).await.map(|_| ())
+                let settled_by = deadline.max(now);
+                become_unknown(&mut held.record, now, settled_by, answer_is_stored, replays);
+                self.write(&mut held, settled_by + Millis::secs(1)).await.map(|_| ())
             }
         }
     }
@@ -279,7 +328,8 @@ impl Engine {
     ) -> Result<(), WorkError> {
         let now = self.now();
         held.record.last_not_done = Some(why);
-        if now.since(held.record.created_at) > self.config.times.give_up_after {
+        let unknown = matches!(held.record.state, CommandState::Unknown { .. });
+        if !unknown && now.since(held.record.created_at) > self.config.times.give_up_after {
             let what = format!("{} was not to be had for days ({why:?})", connection.name);
             return self.end_parked(held, "unavailable", None, &what).await;
         }
@@ -364,19 +414,23 @@ impl Engine {
         }
         if action.repeatable {
             held.record.state = CommandState::Pending { not_before: None };
-            return self.send(held, false).await;
+            return self.send(held, Sending::Due).await;
         }
         let prepared = match self.prepared(&mut held, connection, connector)? {
             Ok(bytes) => bytes,
             Err((code, field, what)) => return self.end_parked(held, &code, Some(field), &what).await,
         };
-        let secrets = self.secrets(connection.name.as_str(), false).await?;
+        let secrets = match self.secrets(connection.name.as_str(), false).await {
+            Ok(secrets) => secrets,
+            Err(error) => return self.without_secrets(held, &error).await,
+        };
         let Ok(token) = self.token_for(connection, connector, None).await? else { return Ok(()) };
+        let out = self.outbound(connection, connector, None);
         let call = Call {
             connection,
             secrets: &secrets,
             token: token.as_ref(),
-            http: self.ports.http.as_ref(),
+            http: &out,
             action: &held.record.action,
             command: &held.record.id,
             generation: held.record.generation,
@@ -403,17 +457,34 @@ impl Engine {
                 note(&mut held.record, now, "looked up: not there yet");
                 self.write(&mut held, visible + Millis::secs(1)).await.map(|_| ())
             }
+            Finding::NotThere
+                if held.record.resends >= RESENDS
+                    && now < settled_by + self.widening(held.record.resends) =>
+            {
+                note(&mut held.record, now, "looked up: it did not happen; tried often enough for now");
+                let at = settled_by + self.widening(held.record.resends);
+                self.write(&mut held, at).await.map(|_| ())
+            }
             Finding::NotThere => {
                 note(&mut held.record, now, "looked up: it did not happen");
+                held.record.resends = held.record.resends.saturating_add(1);
                 if stored {
                     // The key would only give the stored failure again, and nothing happened under it.
                     held.record.generation = held.record.generation.saturating_add(1);
                     held.record.first_sent_at = None;
                 }
                 held.record.state = CommandState::Pending { not_before: None };
-                self.send(held, false).await
+                self.send(held, Sending::LookedUp).await
             }
-            Finding::Replay if key_lives && replays < REPLAYS => self.send(held, true).await,
+            Finding::Replay if key_lives && replays < REPLAYS => self.send(held, Sending::Replay).await,
+            Finding::Replay
+                if !self.restoring()
+                    && held.record.first_sent_at.is_none()
+                    && self.may_be_done(&held.record) =>
+            {
+                let what = "nobody can find out whether this was done before the restore from backup; look at the                             provider's dashboard: where it was done, drop the item, else replay it";
+                self.end_parked(held, "outcome_unknown", None, what).await
+            }
             Finding::Replay => {
                 note(&mut held.record, now, "key used up; only a read can tell");
                 self.write(&mut held, again).await.map(|_| ())
@@ -453,7 +524,9 @@ impl Engine {
             Some(RequestBytes::Plain { bytes }) => return Ok(Ok(bytes.clone())),
             Some(RequestBytes::Sealed(sealed)) => {
                 let Some(PersonAccess::Live(key)) = &held.access else { return gone() };
-                return Ok(Ok(key.open(sealed.person.as_str().as_bytes(), &sealed.blob)?));
+                // Sealed under a key that was erased, where the person has come back since.
+                let bytes = key.open(sealed.person.as_str().as_bytes(), &sealed.blob);
+                return bytes.map_or_else(|_| gone(), |bytes| Ok(Ok(bytes)));
             }
             None => {}
         }
@@ -461,7 +534,10 @@ impl Engine {
             (Some(params), _) => params.clone(),
             (None, Some(sealed)) => {
                 let Some(PersonAccess::Live(key)) = &held.access else { return gone() };
-                Self::open_value(key, sealed)?
+                match Self::open_value(key, sealed) {
+                    Ok(params) => params,
+                    Err(_) => return gone(),
+                }
             }
             (None, None) => Value::Map(std::collections::BTreeMap::new()),
         };
@@ -600,7 +676,11 @@ impl Engine {
         let now = self.now();
         let params = match (&held.record.params, &held.record.sealed_params, &held.access) {
             (Some(params), _, _) => params.clone(),
-            (None, Some(sealed), Some(PersonAccess::Live(key))) => Self::open_value(key, sealed)?,
+            (None, Some(sealed), Some(PersonAccess::Live(key)))
+                if let Ok(params) = Self::open_value(key, sealed) =>
+            {
+                params
+            }
             _ => return self.end_parked(held, "person_erased", None, "the person's data was erased").await,
         };
         let notice = match crate::notices::render(&self.config.notices, &held.record, &params) {
@@ -646,7 +726,15 @@ fn note(record: &mut CommandRecord, at: Timestamp, what: &str) {
     record.history.push(CommandNote { at, what: what.to_owned() });
 }
 
-fn unknown(now: Timestamp, deadline: Timestamp, stored: bool) -> CommandState {
-    // Nothing of ours leaves after the deadline.
-    CommandState::Unknown { since: now, settled_by: deadline.max(now), lookups: 0, stored, replays: 0 }
+/// Nothing of ours leaves after `settled_by`. The first time counts: what was found not to have happened and
+/// sent again is given up as early as if it had been left alone.
+fn become_unknown(
+    record: &mut CommandRecord,
+    now: Timestamp,
+    settled_by: Timestamp,
+    stored: bool,
+    replays: u32,
+) {
+    let since = *record.unknown_since.get_or_insert(now);
+    record.state = CommandState::Unknown { since, settled_by, lookups: 0, stored, replays };
 }

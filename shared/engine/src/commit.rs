@@ -92,17 +92,20 @@ impl Engine {
             commit.writes.push(Write::Put(item, opened.new_key_guard));
         }
 
+        let ended = loaded.command.as_ref().map(|(command, _)| command);
+        let forgotten = self.from_forgotten(event, ended, record.state.first_at);
         for command in &decision.commands {
-            let (record, guard, send) =
+            let (mut record, guard, send) =
                 self.command_record(command, key, &record.state, &opened, adopted, now)?;
+            record.forgotten |= send && forgotten;
             let record_key = rec::command_key(key, command_person(command, &record), &command.id);
             if send {
-                let message = CommandMessage {
-                    pk: record_key.pk.clone(),
-                    sk: record_key.sk.clone(),
-                    person: record.person.clone(),
-                    planted: self.planted.has(Bug::SendBeforeCommit).then(|| Box::new(record.clone())),
-                };
+                #[cfg_attr(not(feature = "planted-bugs"), expect(unused_mut, reason = "a bug adds to it"))]
+                let mut message = CommandMessage::of(&record_key, record.person.clone());
+                #[cfg(feature = "planted-bugs")]
+                if self.planted.has(Bug::SendBeforeCommit) {
+                    message.planted = Some(Box::new(record.clone()));
+                }
                 let message = OutMessage {
                     group: None,
                     dedup: None,
@@ -220,7 +223,8 @@ impl Engine {
         now: Timestamp,
     ) -> Result<(CommandRecord, Guard, bool), WorkError> {
         let listener = Listener { order: key.clone(), step: command.step.clone(), told: false };
-        if let Some((known, rev)) = adopted.get(&command.id) {
+        let before = adopted.get(&command.id);
+        if let Some((known, rev)) = before.filter(|(known, _)| !is_ended(known)) {
             // In flight for another order of the same person: wait for the same answer.
             let mut known = known.clone();
             if !known.listeners.iter().any(|l| l.order == *key && l.step == command.step) {
@@ -228,6 +232,12 @@ impl Engine {
             }
             return Ok((known, Guard::Rev(*rev), false));
         }
+        // Whoever still waits for the last end hears of the next one.
+        let mut listeners: Vec<Listener> = before
+            .map(|(known, _)| known.listeners.iter().filter(|l| !l.told).cloned().collect())
+            .unwrap_or_default();
+        listeners.retain(|l| l.order != listener.order || l.step != listener.step);
+        listeners.push(listener);
         let (params, sealed_params) = match (&opened.key, command.personal) {
             (Some((person, data_key)), true) => {
                 (None, Some(self.seal_value(data_key, person, &command.params)?))
@@ -239,7 +249,7 @@ impl Engine {
             connection: command.connection.clone(),
             action: command.action.clone(),
             money: command.money,
-            listeners: vec![listener],
+            listeners,
             person: state.person.clone(),
             params,
             sealed_params,
@@ -247,7 +257,11 @@ impl Engine {
             summary: String::new(),
             state: CommandState::Pending { not_before: None },
             fence: 0,
-            generation: 0,
+            // Run anew for a person some time after it ended: under another key than the last time.
+            generation: before.map_or(0, |(known, _)| known.generation.saturating_add(1)),
+            unknown_since: None,
+            resends: 0,
+            forgotten: false,
             attempts: 0,
             created_at: now,
             first_sent_at: None,
@@ -260,8 +274,12 @@ impl Engine {
             history: Vec::new(),
             last_not_done: None,
         };
-        Ok((record, Guard::Absent, true))
+        Ok((record, before.map_or(Guard::Absent, |(_, rev)| Guard::Rev(*rev)), true))
     }
+}
+
+pub(crate) const fn is_ended(record: &CommandRecord) -> bool {
+    matches!(record.state, CommandState::Ended { .. })
 }
 
 fn command_person<'a>(command: &Command, record: &'a CommandRecord) -> Option<&'a PersonId> {
@@ -308,10 +326,13 @@ fn told(
     key: &OrderKey,
     now: Timestamp,
 ) -> Result<Write, WorkError> {
-    for listener in record.listeners.iter_mut().filter(|l| l.order == *key && l.step == report.step) {
-        listener.told = true;
+    // A report of an end that no longer stands (a person had it looked up again) tells nobody of the new one.
+    if matches!(&record.state, CommandState::Ended { end } if *end == report.end) {
+        for listener in record.listeners.iter_mut().filter(|l| l.order == *key && l.step == report.step) {
+            listener.told = true;
+        }
+        record.answer_unowned = None;
     }
-    record.answer_unowned = None;
     let at = Key::new(report.record.0.clone(), report.record.1.clone());
     put_command(at, &record, now + Millis::mins(1), Guard::Rev(rev))
 }

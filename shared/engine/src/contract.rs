@@ -10,8 +10,8 @@ use futures_util::future::{BoxFuture, join_all};
 use tillway_core::time::{Millis, Timestamp};
 
 use crate::ports::{
-    DUE_SHARDS, Due, Guard, InMessage, Item, Key, MAX_BODY, MAX_WRITES, NewItem, OutMessage, Queue,
-    QueueError, Store, StoreError, Write,
+    DUE_SHARDS, Due, Guard, InMessage, Item, Key, MAX_BODY, MAX_MESSAGE, MAX_WRITES, NewItem, OutMessage,
+    Queue, QueueError, Store, StoreError, Write,
 };
 
 /// Why a check failed.
@@ -41,7 +41,7 @@ fn same<T: PartialEq + Debug>(what: &str, seen: T, expected: T) -> Checked {
 // ---------------------------------------------------------------------------------------------- the store
 
 /// A maker of stores. Each call gives an empty one.
-pub type MakeStore<'a> = &'a dyn Fn() -> Box<dyn Store>;
+pub type MakeStore<'a> = &'a (dyn Fn() -> Box<dyn Store> + Sync);
 
 /// Runs every check of [`Store`], each over an empty store.
 ///
@@ -617,13 +617,13 @@ pub const FIFO: &str = "contract.fifo";
 #[derive(Clone, Copy)]
 pub struct QueueRig<'a> {
     /// Gives queues that are empty, under a clock that [`QueueRig::advance`] moves.
-    pub make: &'a dyn Fn() -> Box<dyn Queue>,
+    pub make: &'a (dyn Fn() -> Box<dyn Queue> + Sync),
     /// Lets this much time pass for the queues last made.
-    pub advance: &'a dyn Fn(Millis) -> BoxFuture<'static, ()>,
+    pub advance: &'a (dyn Fn(Millis) -> BoxFuture<'static, ()> + Sync),
     /// How often a message is handed out before it is dead.
     pub max_receives: u32,
     /// Name of the dead-letter queue of a queue.
-    pub dead: &'a dyn Fn(&str) -> String,
+    pub dead: &'a (dyn Fn(&str) -> String + Sync),
 }
 
 /// Runs every check of [`Queue`], each over empty queues.
@@ -787,9 +787,9 @@ async fn too_many_messages_are_invalid(rig: QueueRig<'_>) -> Checked {
 async fn too_large_a_message_is_invalid(rig: QueueRig<'_>) -> Checked {
     let queue = (rig.make)();
     let sized = |n: usize| OutMessage { body: vec![b'x'; n], ..message("") };
-    refused(&*queue, STANDARD, "a byte too many", vec![sized(256 * 1024 + 1)]).await?;
-    send(&*queue, STANDARD, vec![sized(256 * 1024)]).await?;
-    same("size", take_one(&*queue, STANDARD).await?.body.len(), 256 * 1024)
+    refused(&*queue, STANDARD, "a byte too many", vec![sized(MAX_MESSAGE + 1)]).await?;
+    send(&*queue, STANDARD, vec![sized(MAX_MESSAGE)]).await?;
+    same("size", take_one(&*queue, STANDARD).await?.body.len(), MAX_MESSAGE)
 }
 
 async fn too_long_a_delay_is_invalid(rig: QueueRig<'_>) -> Checked {

@@ -1,7 +1,9 @@
 //! The engine: configuration and ports together, and what all stages share.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use tillway_connectors::Secrets;
 use tillway_connectors::http::Http;
 use tillway_core::ids::PersonId;
@@ -76,6 +78,18 @@ pub enum WorkError {
     /// Configuration and data do not fit.
     #[error("{0}")]
     Config(String),
+    /// A defect of ours met on the way.
+    #[error("a defect of ours stopped this piece of work; the log above says where")]
+    Panicked,
+}
+
+/// Does a piece of work so that a panic in it fails this piece alone. What the panic says may hold data and
+/// is not told.
+///
+/// # Errors
+/// The work's own, or [`WorkError::Panicked`].
+pub async fn guarded<T>(work: impl Future<Output = Result<T, WorkError>>) -> Result<T, WorkError> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or(Err(WorkError::Panicked))
 }
 
 impl WorkError {
@@ -90,6 +104,7 @@ impl WorkError {
             Self::Contended => "contended",
             Self::NotSent => "not_sent",
             Self::Config(_) => "config",
+            Self::Panicked => "panicked",
         }
     }
 }

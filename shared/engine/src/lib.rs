@@ -12,6 +12,7 @@ mod limits;
 mod meaning;
 mod notices;
 mod orchestrate;
+mod outbound;
 pub mod parking;
 mod personal;
 mod planted;
@@ -23,8 +24,10 @@ pub mod tick;
 mod tokens;
 pub mod vault;
 pub mod vocabulary;
+#[cfg(test)]
+mod work_tests;
 
-pub use engine::{Engine, Ports, WorkError};
+pub use engine::{Engine, Ports, WorkError, guarded};
 pub mod erase;
 pub mod explain;
 pub mod restore;

@@ -11,6 +11,8 @@ use tillway_core::time::{Millis, Timestamp};
 
 use crate::config::Config;
 
+/// Work does not begin while the line is longer than this, in microseconds.
+const LINE_US: i64 = 2_000_000;
 /// Failures in a row that open a breaker.
 const TRIP: u32 = 5;
 
@@ -35,8 +37,6 @@ pub(crate) struct Limits {
 pub(crate) enum Go {
     /// Yes.
     Now,
-    /// Yes, after this short wait; the place in line is taken.
-    After(Millis),
     /// No, look again at this time.
     NotBefore(Timestamp),
 }
@@ -65,22 +65,27 @@ impl Limits {
         Self { gates: Mutex::new(gates), open_for: config.times.breaker_open }
     }
 
-    /// Takes a place in line.
+    /// Whether work may begin: the breaker is closed and the line is short.
     pub(crate) fn go(&self, connection: &ConnectionName, now: Timestamp) -> Go {
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(gate) = gates.get_mut(connection) else { return Go::Now };
         if let Some(until) = gate.open_until.filter(|u| now < *u) {
             return Go::NotBefore(until);
         }
+        let wait_us = gate.next_us.saturating_sub(now.0.saturating_mul(1000));
+        if wait_us > LINE_US { Go::NotBefore(now + Millis(wait_us / 1000)) } else { Go::Now }
+    }
+
+    /// Takes a place in line for one request: how long it has to wait.
+    pub(crate) fn place(&self, connection: &ConnectionName, now: Timestamp) -> Millis {
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(gate) = gates.get_mut(connection) else { return Millis(0) };
         let now_us = now.0.saturating_mul(1000);
         // A burst of one second is allowed, as the providers' buckets do.
         let earliest = gate.next_us.max(now_us.saturating_sub(1_000_000));
-        let wait_us = earliest.saturating_sub(now_us);
-        if wait_us > 2_000_000 {
-            return Go::NotBefore(now + Millis(wait_us / 1000));
-        }
         gate.next_us = earliest.saturating_add(gate.spacing_us);
-        if wait_us <= 0 { Go::Now } else { Go::After(Millis(wait_us / 1000 + 1)) }
+        let wait_us = earliest.saturating_sub(now_us);
+        if wait_us <= 0 { Millis(0) } else { Millis(wait_us / 1000 + 1) }
     }
 
     /// Tells how a call went. `true` when this opened the breaker.

@@ -1,14 +1,18 @@
 //! What an event means: whom it is about and which facts it tells.
 
 use tillway_connectors::{Interpreted, Observation, Owner, Rejected};
-use tillway_core::facts::{Fact, Parked};
+use tillway_core::facts::{CommandEnd, Fact, Parked};
 use tillway_core::ids::{ConnectionName, OrderKey, PersonId};
 use tillway_core::value::Value;
 
 use crate::bugs::Bug;
 use crate::engine::{Engine, WorkError};
+use crate::orchestrate::READ_STEP;
 use crate::ports::{Guard, Key, NewItem, StoreError, Write};
-use crate::records::{self as rec, Event, EventBody, Report, Waiting};
+use crate::records::{self as rec, Event, EventBody, Origin, Report, Waiting};
+
+/// Sealed bytes that may wait in one item; as text they are a third longer.
+const MOST_WAITING: usize = 250 * 1024;
 
 /// What an event turned out to be.
 pub(crate) enum Meaning {
@@ -61,10 +65,17 @@ impl Engine {
             }
             EventBody::Result(report) => {
                 let mut facts = report.facts.clone();
+                let end = match &report.end {
+                    // No step of the flow waits for it, so nobody would hear of it: it goes to a person.
+                    CommandEnd::Refused { code } if report.step.starts_with(READ_STEP) => {
+                        CommandEnd::Parked { code: code.clone() }
+                    }
+                    end => end.clone(),
+                };
                 facts.push(Fact::CommandEnded {
                     command: report.command.clone(),
                     step: report.step.clone(),
-                    end: report.end.clone(),
+                    end,
                 });
                 let observation = Observation { facts, personal: report.personal.clone(), person: None };
                 let extra = Extra { report: Some(report.clone()), ..Extra::default() };
@@ -84,7 +95,10 @@ impl Engine {
         let Some((connection, connector)) = self.config.connection(name) else {
             return Err(WorkError::Config(format!("connection {name} is not configured any more")));
         };
-        let interpreted = connector.interpret(connection, &event.kind, json);
+        let interpreted = match event.origin {
+            Origin::Sweep => connector.interpret_read(connection, &event.kind, json),
+            _ => connector.interpret(connection, &event.kind, json),
+        };
         let mut extra = Extra::default();
         let redacted = |event: &Event| Parked {
             id: parked_id(event),
@@ -198,18 +212,17 @@ impl Engine {
         if waiting.events.iter().any(|e| e.dedup == dedup) {
             return Ok(true);
         }
-        if waiting.events.len() >= 64 {
+        let blob = self.seal_event(event);
+        let size = waiting.events.iter().fold(blob.len(), |sum, e| sum.saturating_add(e.blob.len()));
+        if waiting.events.len() >= 64 || size > MOST_WAITING {
             let what =
-                "more than 64 events wait for one unknown payment; find its order, then replay".to_owned();
+                "too many or too large events wait for one unknown payment; find its order, then replay"
+                    .to_owned();
             let parked = event_parked(event, "too_many_waiting", what);
             self.park_event(event, parked, None).await?;
             return Ok(true);
         }
-        waiting.events.push(rec::SealedEvent {
-            group: event.group.clone(),
-            dedup,
-            blob: self.seal_event(event),
-        });
+        waiting.events.push(rec::SealedEvent { group: event.group.clone(), dedup, blob });
         let at = now + self.config.times.resolve_after;
         let item = NewItem {
             body: serde_json::to_vec(&waiting)?,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tillway_connectors::Observation;
 use tillway_core::bundle::Bundle;
 use tillway_core::decide::{Command, Decision, Input, Plan, decide, system_of};
-use tillway_core::facts::{Fact, Parked};
+use tillway_core::facts::{CommandEnd, Fact, Parked};
 use tillway_core::ids::{CommandId, ConnectionName, FlowHash, OrderKey, PersonId};
 use tillway_core::state::OrderState;
 use tillway_core::time::{Millis, Timestamp};
@@ -20,13 +20,18 @@ use tillway_core::value::Value;
 use crate::bugs::Bug;
 use crate::commit::{CommitParts, Loaded, put_state};
 use crate::config::Pair;
-use crate::engine::{Engine, WorkError};
+use crate::engine::{Engine, WorkError, guarded};
 use crate::meaning::{About, Extra, Meaning, event_parked};
+use crate::personal::Opened;
 use crate::ports::{Guard, InMessage, Item, Key, NewItem, OutMessage, Severity, StoreError, Write};
 use crate::records::{
     self as rec, CommandRecord, CommandState, Event, EventBody, LogRecord, OrderRecord, Origin,
 };
 
+/// How long the end of a command for a person serves that person's other orders.
+const FOR_A_PERSON: Millis = Millis::hours(1);
+/// Begins the names of steps that read again what an event told.
+pub(crate) const READ_STEP: &str = "~read/";
 /// How often a commit is tried against other writers before the message goes back.
 const MAX_TRIES: u32 = 8;
 
@@ -52,7 +57,7 @@ impl Engine {
                 }
                 continue;
             }
-            match self.handle_event(message).await {
+            match guarded(self.handle_event(message)).await {
                 Ok(()) => done.push(message.receipt.clone()),
                 Err(error) => {
                     tracing::warn!(
@@ -142,8 +147,7 @@ impl Engine {
                             "this payment belongs to another order already; find out which of the two it \
                                     pays, then drop the item"
                                 .to_owned();
-                        let parked = event_parked(event, "payment_of_two_orders", what);
-                        return self.park_event(event, parked, None).await;
+                        return self.set_aside(event, &key, "payment_of_two_orders", what).await;
                     } else if met.sk == "alias" {
                         // Ours already, written by whoever resolved an event that waited for it.
                         own_aliases.insert(met.clone());
@@ -153,6 +157,22 @@ impl Engine {
             }
         }
         Err(WorkError::Contended)
+    }
+
+    /// An event that cannot be decided on. A provider's goes to the parking lot. Our own come back by their due
+    /// time, later than usual, and somebody is told: parked, there would be a new one each time.
+    async fn set_aside(
+        &self,
+        event: &Event,
+        key: &OrderKey,
+        code: &str,
+        what: String,
+    ) -> Result<(), WorkError> {
+        if matches!(event.body, EventBody::Provider { .. }) {
+            return self.park_event(event, event_parked(event, code, what), None).await;
+        }
+        self.alert(code, Severity::Critical, Some(key.to_string()), what).await;
+        self.back_off(event).await
     }
 
     async fn is_of_another(&self, alias: &Key, key: &OrderKey) -> Result<bool, WorkError> {
@@ -294,11 +314,15 @@ impl Engine {
         let Some(pair) = self.pair_for(&record.state, &event.connection, key) else {
             let what =
                 format!("no pair, or more than one, takes orders of {}; configure one pair", key.shop());
-            self.park_event(event, event_parked(event, "no_single_pair", what), None).await?;
+            self.set_aside(event, key, "no_single_pair", what).await?;
             return Ok(None);
         };
-        let duplicate =
-            matches!(event.origin, Origin::Webhook | Origin::Sweep) && record.seen.contains(&seen_id);
+        let seen = record.seen.contains(&seen_id);
+        let duplicate = matches!(event.origin, Origin::Webhook | Origin::Sweep) && seen;
+        if seen && matches!(event.body, EventBody::Unpark { .. }) {
+            // A person's word counts once: the item may have been parked anew since.
+            return Ok(None);
+        }
         let (bundle, hash) = self.flow_of(&record.state, pair).await?;
         let flow = bundle.flow(&pair.flow).cloned();
         let flow = flow.ok_or_else(|| WorkError::Config(format!("flow {} is not loaded", pair.flow)))?;
@@ -311,7 +335,9 @@ impl Engine {
         if let Some(person) = person.filter(|_| record.state.person.is_none()) {
             facts.push(Fact::Person { person: person.clone() });
         }
-        facts.extend(observation.facts.iter().cloned());
+        // What was parked with this very event was seen to, or stands there still.
+        let again = |f: &Fact| duplicate && matches!(f, Fact::Parked(_));
+        facts.extend(observation.facts.iter().filter(|f| !again(f)).cloned());
         if self.planted.has(Bug::OlderReadWins) {
             crate::planted::older_read_wins(&record.state, &mut facts);
         }
@@ -324,6 +350,7 @@ impl Engine {
         let answer =
             extra.report.as_ref().map_or_else(Default::default, |r| (r.summary.clone(), r.field.clone()));
         let input = Input { connection: event.connection.clone(), facts, answer };
+        let reported = extra.report.as_ref().map(|report| &report.command);
 
         let mut opened = self.open_personal(&record, observation, loaded, event).await?;
         let mut decision = loop {
@@ -344,7 +371,7 @@ impl Engine {
                     continue;
                 }
             };
-            break match adopt_into(first, adopted, &plan, now) {
+            break match adopt_into(first, adopted, reported, &plan, now) {
                 Some(decision) => decision,
                 None => {
                     opened = self.open_stored(&record).await?;
@@ -359,14 +386,54 @@ impl Engine {
             self.add_read(&mut decision, event, key, action);
         }
         let news = decision.facts.iter().any(|f| !matches!(f, Fact::NothingNew | Fact::Duplicate));
-        if !news && decision.commands.is_empty() && extra.report.is_none() && extra.parked_raw.is_none() {
+        let parks = extra.parked_raw.is_some() && !duplicate;
+        if !news && decision.commands.is_empty() && extra.report.is_none() && !parks {
             // Nothing to commit: one note in the order's log, so that the event is counted and shown.
             if !matches!(event.body, EventBody::Wake { .. }) || decision.wake_at != record.wake_at {
                 self.note_nothing(event, key, &record, decision.wake_at, loaded, duplicate).await?;
             }
+            if let EventBody::Unpark { item, .. } = &event.body {
+                self.forget_parked(key, item, event.received_at).await?;
+            }
             return Ok(None);
         }
-        self.build(event, key, record, decision, opened, extra, loaded, adopted, seen_id, now).map(Some)
+        let index = self.identity_index(&record.state, &decision.state, observation, person, &opened)?;
+        let mut commit =
+            self.build(event, key, record, decision, opened, extra, loaded, adopted, seen_id, now)?;
+        for write in index {
+            commit.put(write);
+        }
+        Ok(Some(commit))
+    }
+
+    /// Where another identity than the order's person was told, it leads to that person from now on: whoever
+    /// erases it finds the key.
+    fn identity_index(
+        &self,
+        before: &OrderState,
+        after: &OrderState,
+        observation: &Observation,
+        told: Option<&PersonId>,
+        opened: &Opened,
+    ) -> Result<Vec<Write>, WorkError> {
+        let customer = |state: &OrderState| state.order.as_ref().and_then(|o| o.customer_ref.clone());
+        let news = opened.changed || before.person != after.person || customer(before) != customer(after);
+        let Some(person) = after.person.as_ref().filter(|_| news) else { return Ok(Vec::new()) };
+        let mut writes = Vec::new();
+        for identity in self.identities_in(observation, told) {
+            if identity == *person {
+                continue;
+            }
+            let item = NewItem {
+                key: Key::new(rec::identity_pk(&identity), format!("person#{person}")),
+                body: serde_json::to_vec(person)?,
+                due: None,
+                list: None,
+                expires: None,
+            };
+            writes.push(Write::Put(item, Guard::Any));
+        }
+        Ok(writes)
     }
 
     fn per_person(&self, action: &str) -> bool {
@@ -394,9 +461,12 @@ impl Engine {
         }
     }
 
+    /// Adds the read that an event asks for. A provider may name two hints alike: each is read for, and what is
+    /// handed out twice asks for the same read.
     fn add_read(&self, decision: &mut Decision, event: &Event, key: &OrderKey, action: &'static str) {
-        let step = format!("~read/{}", event.id);
-        let id = CommandId::derive(&event.connection, key.as_str(), "~read", &event.id);
+        let cause = format!("{}@{}~{}", event.id, event.received_at.0, event.replay);
+        let step = format!("{READ_STEP}{cause}");
+        let id = CommandId::derive(&event.connection, key.as_str(), "~read", &cause);
         decision
             .state
             .steps
@@ -470,16 +540,19 @@ impl Engine {
 fn adopt_into(
     mut decision: Decision,
     adopted: &BTreeMap<CommandId, (CommandRecord, u64)>,
+    reported: Option<&CommandId>,
     plan: &Plan<'_>,
     now: Timestamp,
 ) -> Option<Decision> {
     for _ in 0..8 {
-        let ended = decision.commands.iter().enumerate().find_map(|(n, c)| match adopted.get(&c.id) {
-            Some((record, _)) => match &record.state {
-                CommandState::Ended { end } => Some((n, record.clone(), end.clone())),
-                _ => None,
-            },
-            None => None,
+        let ended = decision.commands.iter().enumerate().find_map(|(n, c)| {
+            let (record, _) = adopted.get(&c.id)?;
+            let CommandState::Ended { end } = &record.state else { return None };
+            // What was found for a person a while ago may have been changed or removed at the provider since,
+            // and what failed for another order need not fail for this one: it is done anew.
+            let fresh = *end == CommandEnd::Done && record.ended_within(FOR_A_PERSON, now);
+            let stands = !c.per_person || fresh || reported == Some(&c.id);
+            stands.then(|| (n, record.clone(), end.clone()))
         });
         let Some((n, record, end)) = ended else { return Some(decision) };
         let command = decision.commands.remove(n);

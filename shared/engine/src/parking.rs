@@ -1,12 +1,15 @@
 //! The parking lot and the lists: what waits for a person, and what nobody has a flow for.
 //!
 //! A parked item never loses its event: the content is kept under a key of its own until the item is
-//! replayed or dropped. Editing changes the stored event and is audited by paths; replaying sends it again
-//! under the next replay number. Whatever was done before stays done: commands are named by intent.
+//! replayed or dropped. An event that is parked already is left as it stands: a redelivery undoes nobody's
+//! work. Editing changes the stored event and is audited by paths; replaying sends it again under the next
+//! replay number. Whatever was done before stays done: commands are named by intent.
 
-use tillway_core::facts::{Fact, Parked, Unparked};
+use std::collections::BTreeMap;
+
+use tillway_core::facts::{CommandEnd, Fact, Parked, Unparked};
 use tillway_core::ids::OrderKey;
-use tillway_core::time::Millis;
+use tillway_core::time::{Millis, Timestamp};
 
 use crate::commit::CommitParts;
 use crate::engine::{Engine, WorkError};
@@ -16,6 +19,12 @@ use crate::records::{
     RawJson, UnhandledRecord,
 };
 use crate::vault::DataKey;
+
+/// Largest content kept in the item itself; what is larger is kept beside it in parts of this size. Inside the
+/// item it is text, and a third longer.
+const PART: usize = 250 * 1024;
+/// Most parts of one content: larger is no message of ours.
+const MOST_PARTS: u32 = 32;
 
 /// What a person sees of a parked item.
 #[derive(Clone)]
@@ -56,6 +65,7 @@ impl Engine {
         Ok(ParkedRaw {
             key: self.vault.wrap(self.ports.entropy.as_ref(), id, &key),
             blob: key.seal(self.ports.entropy.as_ref(), id.as_bytes(), &plain),
+            parts: 0,
         })
     }
 
@@ -64,30 +74,68 @@ impl Engine {
         Ok(serde_json::from_slice(&key.open(id.as_bytes(), &raw.blob)?)?)
     }
 
-    fn parked_write(
+    /// The event of a parked item, its parts put together; none where it holds none any more.
+    pub(crate) async fn open_parked(&self, record: &ParkedRecord) -> Result<Option<Event>, WorkError> {
+        let Some(raw) = &record.raw else { return Ok(None) };
+        if raw.parts == 0 {
+            return self.open_raw(&record.id, raw).map(Some);
+        }
+        let keys: Vec<Key> = (0..raw.parts.min(MOST_PARTS)).map(|n| rec::part_key(&record.id, n)).collect();
+        let mut whole = ParkedRaw { parts: 0, ..raw.clone() };
+        for item in self.ports.store.get(&keys).await? {
+            let Some(item) = item else { return Ok(None) };
+            whole.blob.extend(item.body);
+        }
+        self.open_raw(&record.id, &whole).map(Some)
+    }
+
+    /// The writes of a record, with its content in parts where it is too large for one item. `before`: the parts
+    /// it had.
+    fn record_writes(mut record: ParkedRecord, before: u32, guard: Guard) -> Result<Vec<Write>, WorkError> {
+        let mut parts = Vec::new();
+        if let Some(raw) = record.raw.as_mut().filter(|raw| raw.blob.len() > PART) {
+            let blob = std::mem::take(&mut raw.blob);
+            for (n, piece) in (0..).zip(blob.chunks(PART)) {
+                let item = NewItem {
+                    key: rec::part_key(&record.id, n),
+                    body: piece.to_vec(),
+                    due: None,
+                    list: None,
+                    expires: None,
+                };
+                parts.push(Write::Put(item, Guard::Any));
+                raw.parts = n.saturating_add(1);
+            }
+        }
+        let now = record.raw.as_ref().map_or(0, |raw| raw.parts);
+        parts.extend((now..before).map(|n| Write::Delete(rec::part_key(&record.id, n), Guard::Any)));
+        parts.insert(0, Write::Put(parked_item(&record)?, guard));
+        Ok(parts)
+    }
+
+    fn parked_record(
         &self,
         id: String,
         event: &Event,
         item: Parked,
         order: Option<OrderKey>,
         keep: bool,
-    ) -> Result<Write, WorkError> {
-        let at = self.now();
+    ) -> Result<ParkedRecord, WorkError> {
         let raw = if keep { Some(self.seal_raw(&id, event)?) } else { None };
-        let record = ParkedRecord {
-            id: id.clone(),
+        Ok(ParkedRecord {
+            id,
             item,
             order,
-            at,
+            at: self.now(),
             event: (event.connection.clone(), event.id.clone(), event.kind.clone()),
             raw,
             edits: Vec::new(),
             replays: event.replay,
-        };
-        Ok(Write::Put(parked_item(&record)?, Guard::Any))
+        })
     }
 
-    /// Parks an event that belongs to no order.
+    /// Parks an event as a whole. One that stands in the parking lot, or was dealt with by a person, stays as
+    /// it is.
     pub(crate) async fn park_event(
         &self,
         event: &Event,
@@ -99,13 +147,24 @@ impl Engine {
             Some(order) => format!("{order}|{}", parked.id),
             None => parked.id.clone(),
         };
-        let write = self.parked_write(id, event, parked, order, true)?;
-        self.ports.store.transact(vec![write]).await?;
-        self.alert("parked", Severity::Warning, None, text).await;
-        Ok(())
+        let dealt = order.is_none().then(|| Write::Check(rec::dealt_key(&id), Guard::Absent));
+        let record = self.parked_record(id, event, parked, order, true)?;
+        let mut writes = Self::record_writes(record, 0, Guard::Absent)?;
+        writes.extend(dealt);
+        match self.ports.store.transact(writes).await {
+            Ok(()) => {
+                self.alert("parked", Severity::Warning, None, text).await;
+                Ok(())
+            }
+            Err(StoreError::Conflict(_)) => {
+                self.ports.alerts.count("events", "parked_already", 1);
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
-    /// Adds to a commit the records of what a decision parked and unparked.
+    /// Adds to a commit the records of what a decision parked and unparked; of one item the last word counts.
     pub(crate) fn write_parked(
         &self,
         event: &Event,
@@ -114,6 +173,12 @@ impl Engine {
         raw_of: Option<&Parked>,
         commit: &mut CommitParts,
     ) -> Result<(), WorkError> {
+        let mut last: BTreeMap<String, Vec<Write>> = BTreeMap::new();
+        let gone = |id: &str| vec![Write::Delete(rec::parked_key(&format!("{key}|{id}")), Guard::Any)];
+        if let EventBody::Unpark { item, .. } = &event.body {
+            // Also where the order never heard of it.
+            last.insert(item.clone(), gone(item));
+        }
         for fact in facts {
             match fact {
                 Fact::Parked(item) => {
@@ -124,28 +189,56 @@ impl Engine {
                         // Triage wrote the record, with the content.
                         continue;
                     }
-                    commit.put(self.parked_write(id, event, item.clone(), Some(key.clone()), keep)?);
+                    let record = self.parked_record(id, event, item.clone(), Some(key.clone()), keep)?;
+                    last.insert(item.id.clone(), Self::record_writes(record, 0, Guard::Any)?);
                 }
                 Fact::Unparked { id, .. } => {
-                    commit.put(Write::Delete(rec::parked_key(&format!("{key}|{id}")), Guard::Any));
+                    last.insert(id.clone(), gone(id));
                 }
                 _ => {}
             }
         }
+        for write in last.into_values().flatten() {
+            commit.put(write);
+        }
         Ok(())
+    }
+
+    /// Removes the record of an item its order knows nothing of, where it is older than the word to do so.
+    pub(crate) async fn forget_parked(
+        &self,
+        key: &OrderKey,
+        item: &str,
+        said_at: Timestamp,
+    ) -> Result<(), WorkError> {
+        let at = rec::parked_key(&format!("{key}|{item}"));
+        let Some(found) = self.ports.store.get(std::slice::from_ref(&at)).await?.into_iter().flatten().next()
+        else {
+            return Ok(());
+        };
+        let record: ParkedRecord = serde_json::from_slice(&found.body)?;
+        if record.at > said_at {
+            return Ok(());
+        }
+        match self.ports.store.transact(vec![Write::Delete(at, Guard::Rev(found.rev))]).await {
+            Ok(()) | Err(StoreError::Conflict(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Lists an event nobody has a flow for, or an object that is not ours: stored, counted, shown.
     pub(crate) async fn list_unhandled(&self, event: &Event, why: &str) -> Result<(), WorkError> {
         self.ports.alerts.count("events_unhandled", event.kind.as_str(), 1);
         let id = format!("unhandled:{}:{}", event.connection, event.id);
+        let raw = self.seal_raw(&id, event)?;
         let record = UnhandledRecord {
             connection: event.connection.clone(),
             event: event.id.clone(),
             kind: event.kind.clone(),
             at: self.now(),
             why: why.to_owned(),
-            raw: Some(self.seal_raw(&id, event)?),
+            // It moves nothing, and the provider has it still: too large for one item, it is only counted.
+            raw: Some(raw).filter(|raw| raw.blob.len() <= PART),
         };
         let item = NewItem {
             key: Key::new(id, "item"),
@@ -204,12 +297,9 @@ impl Engine {
     /// [`ParkingError::Missing`].
     pub async fn parked_show(&self, id: &str) -> Result<ParkedView, ParkingError> {
         let (record, _) = self.parked_item(id).await?;
-        let content = match &record.raw {
-            Some(raw) => match self.open_raw(id, raw)?.body {
-                EventBody::Provider { json } => Some(json.parse().map_err(WorkError::from)?),
-                _ => None,
-            },
-            None => None,
+        let content = match self.open_parked(&record).await?.map(|event| event.body) {
+            Some(EventBody::Provider { json }) => Some(json.parse().map_err(WorkError::from)?),
+            _ => None,
         };
         Ok(ParkedView { record, content })
     }
@@ -225,8 +315,9 @@ impl Engine {
         by: &str,
     ) -> Result<Vec<String>, ParkingError> {
         let (mut record, item) = self.parked_item(id).await?;
-        let raw = record.raw.as_ref().ok_or_else(|| ParkingError::NothingToEdit(id.to_owned()))?;
-        let mut event = self.open_raw(id, raw)?;
+        let nothing = || ParkingError::NothingToEdit(id.to_owned());
+        let mut event = self.open_parked(&record).await?.ok_or_else(nothing)?;
+        let parts = record.raw.as_ref().map_or(0, |raw| raw.parts);
         let EventBody::Provider { json } = &mut event.body else {
             return Err(ParkingError::NothingToEdit(id.to_owned()));
         };
@@ -240,8 +331,8 @@ impl Engine {
         event.redacted.clear();
         record.raw = Some(self.seal_raw(id, &event)?);
         record.edits.push(ParkedEdit { at: self.now(), by: by.to_owned(), changed: changed.clone() });
-        let write = Write::Put(parked_item(&record)?, Guard::Rev(item.rev));
-        match self.ports.store.transact(vec![write]).await {
+        let writes = Self::record_writes(record, parts, Guard::Rev(item.rev))?;
+        match self.ports.store.transact(writes).await {
             Ok(()) => Ok(changed),
             Err(StoreError::Conflict(_)) => Err(ParkingError::Changed(id.to_owned())),
             Err(error) => Err(error.into()),
@@ -256,8 +347,7 @@ impl Engine {
     pub async fn parked_replay(&self, id: &str, by: &str) -> Result<(), ParkingError> {
         let (record, item) = self.parked_item(id).await?;
         let mut events = Vec::new();
-        if let Some(raw) = &record.raw {
-            let mut event = self.open_raw(id, raw)?;
+        if let Some(mut event) = self.open_parked(&record).await? {
             event.replay = record.replays.saturating_add(1);
             event.origin = Origin::Replay;
             event.redacted.clear();
@@ -318,11 +408,26 @@ impl Engine {
                 return Err(WorkError::NotSent.into());
             }
         }
-        if record.order.is_some() {
+        let parts = record.raw.as_ref().map_or(0, |raw| raw.parts);
+        let mut writes: Vec<Write> =
+            (0..parts).map(|n| Write::Delete(rec::part_key(&record.id, n), Guard::Any)).collect();
+        if record.order.is_none() {
+            writes.push(Write::Delete(item.key.clone(), Guard::Rev(item.rev)));
+            // A redelivery, or the next sweep, must not park it again.
+            let dealt = NewItem {
+                key: rec::dealt_key(&record.id),
+                body: Vec::new(),
+                due: None,
+                list: None,
+                expires: Some(self.now() + Millis::days(90)),
+            };
+            writes.push(Write::Put(dealt, Guard::Any));
+        }
+        if writes.is_empty() {
             // The order's decision removes the item, together with the fact that it was dealt with.
             return Ok(());
         }
-        match self.ports.store.transact(vec![Write::Delete(item.key.clone(), Guard::Rev(item.rev))]).await {
+        match self.ports.store.transact(writes).await {
             Ok(()) | Err(StoreError::Conflict(_)) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -345,9 +450,10 @@ impl Engine {
             let mut record: CommandRecord = serde_json::from_slice(&item.body).map_err(WorkError::from)?;
             let now = self.now();
             let sent = record.first_sent_at.is_some();
+            // A read that was refused is parked by its order alone.
             if !matches!(
                 record.state,
-                CommandState::Ended { end: tillway_core::facts::CommandEnd::Parked { .. } }
+                CommandState::Ended { end: CommandEnd::Parked { .. } | CommandEnd::Refused { .. } }
             ) {
                 continue;
             }
@@ -358,6 +464,8 @@ impl Engine {
             };
             record.request = record.request.filter(|_| sent);
             record.created_at = now;
+            // A person has seen to it.
+            record.forgotten = false;
             for listener in &mut record.listeners {
                 listener.told = false;
             }

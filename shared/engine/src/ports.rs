@@ -12,6 +12,10 @@ use tillway_core::time::{Millis, Timestamp};
 pub const MAX_WRITES: usize = 100;
 /// Largest body of an item in bytes (DynamoDB allows 400 KB with names and keys).
 pub const MAX_BODY: usize = 380 * 1024;
+/// Largest body of a message in bytes: the largest webhook taken in ([`crate::config::Config::max_body`]), sealed
+/// and with its envelope. SQS takes 256 KB: an adapter there keeps what is larger beside the queue and sends a
+/// claim check.
+pub const MAX_MESSAGE: usize = (1024 + 64) * 1024;
 /// Number of shards of the due index.
 pub const DUE_SHARDS: u16 = 16;
 
@@ -165,7 +169,7 @@ pub struct OutMessage {
     pub group: Option<String>,
     /// Sends with the same id within five minutes are accepted and dropped (FIFO queues only).
     pub dedup: Option<String>,
-    /// Body, at most 256 KB.
+    /// Body, at most [`MAX_MESSAGE`] bytes.
     pub body: Vec<u8>,
     /// Not handed out before this (standard queues only, at most 15 minutes).
     pub delay: Millis,

@@ -7,7 +7,7 @@ use tillway_core::facts::{CommandEnd, Fact};
 use tillway_core::ids::{CommandId, ConnectionName, OrderKey, PersonId};
 use tillway_core::journal::Entry;
 use tillway_core::state::OrderState;
-use tillway_core::time::Timestamp;
+use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
 
 use crate::ports::{DUE_SHARDS, Due, Key};
@@ -330,6 +330,17 @@ pub struct CommandRecord {
     /// Idempotency key generation.
     #[serde(default)]
     pub generation: u32,
+    /// Since when, in any of its calls, it was not known what happened; what is found out by evidence that
+    /// nothing did, and sent again, does not begin anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_since: Option<Timestamp>,
+    /// How often it was sent again after it had been found not to have happened.
+    #[serde(default)]
+    pub resends: u32,
+    /// Decided because of what happened in a time that a restored store had forgotten: it may have been done
+    /// then. See [`crate::restore`].
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub forgotten: bool,
     /// Calls made.
     #[serde(default)]
     pub attempts: u32,
@@ -364,6 +375,15 @@ pub struct CommandRecord {
     pub last_not_done: Option<NotDone>,
 }
 
+impl CommandRecord {
+    /// Whether it ended no longer ago than this.
+    #[must_use]
+    pub fn ended_within(&self, length: Millis, now: Timestamp) -> bool {
+        let last = self.history.last().map_or(self.created_at, |note| note.at);
+        matches!(self.state, CommandState::Ended { .. }) && now.since(last) <= length
+    }
+}
+
 /// Request bytes.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
@@ -388,9 +408,24 @@ pub struct CommandMessage {
     /// The person whose key will be needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub person: Option<PersonId>,
-    /// Only ever filled by a planted bug.
+    /// What a planted bug sends along.
+    #[cfg(feature = "planted-bugs")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planted: Option<Box<CommandRecord>>,
+}
+
+impl CommandMessage {
+    /// The message for a record.
+    #[must_use]
+    pub fn of(key: &Key, person: Option<PersonId>) -> Self {
+        Self {
+            pk: key.pk.clone(),
+            sk: key.sk.clone(),
+            person,
+            #[cfg(feature = "planted-bugs")]
+            planted: None,
+        }
+    }
 }
 
 /// A person's key.
@@ -470,9 +505,22 @@ pub struct ParkedRaw {
     /// The item's key, wrapped.
     #[serde(with = "b64")]
     pub key: Vec<u8>,
-    /// The event, sealed under it.
+    /// The event, sealed under it; empty where it is kept in parts.
     #[serde(with = "b64")]
     pub blob: Vec<u8>,
+    /// Items beside the record that hold the sealed event, where it is too large for one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub parts: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the serialiser hands out references")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the serialiser hands out references")]
+const fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// An edit of a parked event. Holds paths, never contents.
@@ -539,10 +587,25 @@ pub fn waiting_key(connection: &ConnectionName, object: &str) -> Key {
 pub fn person_key(person: &PersonId) -> Key {
     Key::new(format!("person#{person}"), "key")
 }
+/// The index of an identity (the same keyed hash as a person's): its items name persons.
+#[must_use]
+pub fn identity_pk(identity: &PersonId) -> String {
+    format!("identity#{identity}")
+}
 /// A parked item.
 #[must_use]
 pub fn parked_key(id: &str) -> Key {
     Key::new(format!("parked#{id}"), "item")
+}
+/// A piece of a parked item's content, where it is too large for one item.
+#[must_use]
+pub fn part_key(id: &str, n: u32) -> Key {
+    Key::new(format!("parked#{id}"), format!("part#{n:04}"))
+}
+/// The mark of a parked event without an order that a person dealt with.
+#[must_use]
+pub fn dealt_key(id: &str) -> Key {
+    Key::new(format!("parked#{id}"), "dealt")
 }
 /// A command: of the person where it serves all their orders, else of the order.
 #[must_use]

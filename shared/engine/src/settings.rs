@@ -6,7 +6,8 @@
 //!   shop:        { system: clarity, base_url: https://shop.example.com/api/v1 }
 //!   stripe-main: { system: stripe }
 //! pairs:
-//!   main: { flow: stripe-clarity, shop: shop, gateway: stripe-main, initiates: tillway, capture: authorization }
+//!   main: { flow: stripe-clarity, shop: shop, gateway: stripe-main, initiates: tillway, capture: authorization,
+//!           return_url: "https://shop.example.com/checkout/return" }
 //! ```
 
 use std::collections::BTreeMap;
@@ -249,6 +250,16 @@ fn read_pairs(
             }
             options.insert((*option).to_owned(), value.to_owned());
         }
+        let gateway_says = connections
+            .get(&ConnectionName::new(gateway.as_str()))
+            .is_some_and(|(c, _)| !c.setting("return_url", "").is_empty());
+        let option = |name: &str| options.get(name).map_or("", String::as_str);
+        if option("initiates") == "tillway" && option("return_url").is_empty() && !gateway_says {
+            let what = format!("pair {name}: initiates is `tillway`, and there is no return_url");
+            let hint = "add `return_url: https://…`, where the shopper comes back to after 3-D Secure; or say \
+                        `initiates: shop`";
+            problems.push(node.get("initiates").unwrap_or(key).problem("missing-return-url", what, hint));
+        }
         let system = |c: &str| {
             connections.get(&ConnectionName::new(c)).map(|(c, _)| c.system.clone()).unwrap_or_default()
         };
@@ -265,4 +276,35 @@ fn read_pairs(
         });
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(gateway: &str, pair: &str) -> Vec<Problem> {
+        let text = format!(
+            "connections:\n  shop: {{ system: clarity, base_url: \"https://shop.example.com/api/v1\" }}\n  \
+             gate: {{ system: stripe{gateway} }}\npairs:\n  main:\n    flow: none\n    shop: shop\n    \
+             gateway: gate\n{pair}"
+        );
+        let found = load("t.yaml", &text, &[], &[], BTreeMap::new()).err().unwrap_or_default();
+        found.into_iter().filter(|p| p.code == "missing-return-url").collect()
+    }
+
+    #[test]
+    fn a_pair_that_makes_payments_needs_an_address_to_come_back_to() {
+        let back = "https://shop.example.com/back";
+        let found = problems("", "    initiates: tillway\n");
+        assert_eq!(found.len(), 1);
+        let said = found.first().map(ToString::to_string).unwrap_or_default();
+        assert!(said.contains("t.yaml:9") && said.contains("return_url: https"), "{said}");
+        assert_eq!(problems("", "").len(), 1, "tillway is the default");
+        assert!(problems("", &format!("    return_url: {back}\n")).is_empty());
+        assert!(
+            problems(&format!(", return_url: \"{back}\""), "").is_empty(),
+            "the gateway's own serves too"
+        );
+        assert!(problems("", "    initiates: shop\n").is_empty());
+    }
 }

@@ -1,15 +1,18 @@
 //! Sweeps: a webhook that never came is found by asking the provider what happened.
 //!
 //! A sweep holds a fenced lease, looks at an overlapping window, and moves its cursor only after every send
-//! was accepted. What the order knows already is left alone; what is news is sent on like a webhook, and is
+//! was accepted. A window of more pages than one sweep reads is gone on with by the next one, page by page, to
+//! its end. What the order knows already is left alone; what is news is sent on like a webhook, and is
 //! told apart by age: younger than the grace time it is late, older it was lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tillway_connectors::port::Call;
-use tillway_connectors::{Interpreted, Rejected, SweptEvent};
+use tillway_connectors::port::{Call, NotDone};
+use tillway_connectors::{
+    Connection, Connector, Interpreted, Owner, Rejected, Secret, Secrets, SweepPage, SweptEvent,
+};
 use tillway_core::facts::Fact;
 use tillway_core::ids::{CommandId, ConnectionName, OrderKey};
 use tillway_core::money::Money;
@@ -17,10 +20,10 @@ use tillway_core::state::OrderState;
 use tillway_core::time::{Millis, Timestamp};
 
 use crate::bugs::Bug;
-use crate::engine::{Engine, WorkError};
-use crate::meaning::Meaning;
-use crate::ports::{Guard, Key, NewItem, Severity, StoreError, Write};
-use crate::records::{Event, EventBody, OrderRecord, Origin, RawJson, state_key};
+use crate::engine::{Engine, WorkError, guarded};
+use crate::meaning::event_parked;
+use crate::ports::{Guard, Key, MAX_MESSAGE, NewItem, Severity, StoreError, Write};
+use crate::records::{self as rec, Event, EventBody, OrderRecord, Origin, RawJson, Waiting, state_key};
 
 /// What a sweep found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -39,8 +42,12 @@ pub struct SweepReport {
     pub late: u64,
     /// News whose webhook never came: event id, type, order and age.
     pub lost: Vec<LostEvent>,
-    /// Another process holds the lease.
+    /// Another process holds the lease, or after a restore a gateway comes first.
     pub busy: bool,
+    /// The window has more pages: the next sweep goes on with them.
+    pub more: bool,
+    /// News from before a restore: while there is any, act may only read.
+    pub forgotten: u64,
     /// What was counted as missed of each charge, refund and movement: several events tell of one.
     #[serde(skip)]
     counted: BTreeMap<String, i64>,
@@ -82,12 +89,35 @@ struct Cursor {
     held_until: Option<Timestamp>,
     /// Fence: raised with every lease.
     fence: u64,
+    /// A window whose first pages were seen and sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    open: Option<Open>,
 }
 
-/// Pages of one sweep, at most.
+/// A window that is being swept.
+#[derive(Serialize, Deserialize, Clone)]
+struct Open {
+    since: Timestamp,
+    until: Timestamp,
+    /// The next page.
+    page: String,
+    /// What its earlier pages told of the time before a restore.
+    forgotten: u64,
+}
+
+/// A cursor as held by one process.
+struct Lease {
+    key: Key,
+    cursor: Cursor,
+    rev: u64,
+}
+
+/// Pages of one sweep, at most; the next one goes on.
 const MAX_PAGES: usize = 200;
 /// How far back the first sweep of a connection looks.
 const FIRST_LOOK: Millis = Millis::hours(24);
+/// And after a restore, where the backup knows of no sweep: as far as gateways keep their events.
+const LONGEST_LOOK: Millis = Millis::days(30);
 
 impl Engine {
     /// Sweeps one connection.
@@ -103,38 +133,44 @@ impl Engine {
         let now = self.now();
         let item = self.ports.store.get(std::slice::from_ref(&key)).await?.into_iter().flatten().next();
         let known: Option<Cursor> = item.as_ref().map(|i| serde_json::from_slice(&i.body)).transpose()?;
-        let mut cursor = known.unwrap_or(Cursor { until: now - FIRST_LOOK, held_until: None, fence: 0 });
+        let first = if self.restoring() { LONGEST_LOOK } else { FIRST_LOOK };
+        let mut cursor =
+            known.unwrap_or(Cursor { until: now - first, held_until: None, fence: 0, open: None });
+        // A window begun before a restore is begun anew: what its first pages told may be lost.
+        cursor.open = cursor.open.filter(|open| !self.forgotten(open.until));
+        // What was late is looked at again.
+        let back = self.config.times.sweep_overlap.max(self.config.times.sweep_grace);
         let mut report = SweepReport {
             connection: name.to_string(),
-            since: cursor.until - self.config.times.sweep_overlap,
-            until: now,
+            since: cursor.open.as_ref().map_or(cursor.until - back, |open| open.since),
+            until: cursor.open.as_ref().map_or(now, |open| open.until),
+            forgotten: cursor.open.as_ref().map_or(0, |open| open.forgotten),
             ..SweepReport::default()
         };
-        if cursor.held_until.is_some_and(|t| t > now) {
+        if cursor.held_until.is_some_and(|t| t > now) || self.waits_for_gateway(name).await? {
             report.busy = true;
             return Ok(report);
         }
-        cursor.held_until = Some(now + Millis::mins(10));
-        cursor.fence = cursor.fence.saturating_add(1);
-        let mut rev = item.as_ref().map_or(0, |i| i.rev);
-        if !self.put_cursor(&key, &cursor, &mut rev).await? {
+        let mut lease = Lease { key, cursor, rev: item.as_ref().map_or(0, |i| i.rev) };
+        lease.cursor.fence = lease.cursor.fence.saturating_add(1);
+        if !self.hold(&mut lease).await? {
             report.busy = true;
             return Ok(report);
         }
         if self.planted.has(Bug::CursorFirst) {
-            cursor.until = now;
-            self.put_cursor(&key, &cursor, &mut rev).await?;
+            lease.cursor.until = now;
+            self.put_cursor(&mut lease).await?;
         }
-        let swept = self.sweep_pages(connection, connector, &mut report).await;
-        cursor.held_until = None;
-        if swept.is_ok() {
+        let swept = self.sweep_pages(connection, connector, &mut report, &mut lease).await;
+        lease.cursor.held_until = None;
+        // After a restore the same window is swept until all of it is known.
+        if swept.is_ok() && !report.more && self.swept(name, report.forgotten).await? {
             // What happened in the last moments may not be listed yet: the next window overlaps.
-            cursor.until = now;
+            lease.cursor.until = report.until;
         }
         // A lease that was lost meanwhile writes nothing: the revision has moved on.
-        self.put_cursor(&key, &cursor, &mut rev).await?;
+        self.put_cursor(&mut lease).await?;
         swept?;
-        self.swept(name).await?;
         if !report.lost.is_empty() {
             let money: Vec<String> = report.money().iter().map(ToString::to_string).collect();
             let text = format!(
@@ -148,18 +184,25 @@ impl Engine {
         Ok(report)
     }
 
-    async fn put_cursor(&self, key: &Key, cursor: &Cursor, rev: &mut u64) -> Result<bool, WorkError> {
-        let guard = if *rev == 0 { Guard::Absent } else { Guard::Rev(*rev) };
+    /// Takes the lease, or holds it for one more page: whoever dies with it keeps it no longer than that.
+    async fn hold(&self, lease: &mut Lease) -> Result<bool, WorkError> {
+        let page = Millis(self.config.times.call_limit.0.saturating_mul(2));
+        lease.cursor.held_until = Some(self.now() + page);
+        self.put_cursor(lease).await
+    }
+
+    async fn put_cursor(&self, lease: &mut Lease) -> Result<bool, WorkError> {
+        let guard = if lease.rev == 0 { Guard::Absent } else { Guard::Rev(lease.rev) };
         let item = NewItem {
-            key: key.clone(),
-            body: serde_json::to_vec(cursor)?,
+            key: lease.key.clone(),
+            body: serde_json::to_vec(&lease.cursor)?,
             due: None,
             list: None,
             expires: None,
         };
         match self.ports.store.transact(vec![Write::Put(item, guard)]).await {
             Ok(()) => {
-                *rev = rev.saturating_add(1);
+                lease.rev = lease.rev.saturating_add(1);
                 Ok(true)
             }
             Err(StoreError::Conflict(_)) => Ok(false),
@@ -172,36 +215,30 @@ impl Engine {
         connection: &tillway_connectors::Connection,
         connector: &'static dyn tillway_connectors::Connector,
         report: &mut SweepReport,
+        lease: &mut Lease,
     ) -> Result<(), WorkError> {
-        let unavailable =
-            |why| WorkError::Config(format!("{} cannot be swept now: {why:?}", connection.name));
-        let secrets = self.secrets(connection.name.as_str(), false).await?;
-        let token = if connector.needs_token(connection) {
-            Some(self.token(connection, connector, None).await?.map_err(unavailable)?)
-        } else {
-            None
-        };
         let id = CommandId::new("sweep");
-        let mut page_at: Option<String> = None;
+        let mut access = self.sweep_access(connection, connector, None).await?;
+        let resumed = lease.cursor.open.as_ref().map(|open| open.page.clone());
+        let mut page_at = resumed.clone();
         // Pages overlap where the window moves with what was seen.
-        let mut ids: std::collections::BTreeSet<String> = std::collections::BTreeSet::new();
+        let mut ids: BTreeSet<String> = BTreeSet::new();
         for _ in 0..MAX_PAGES {
-            if let crate::limits::Go::After(wait) = self.limits.go(&connection.name, self.now()) {
-                self.ports.clock.sleep(wait).await;
+            let mut page = self.ask_page(connection, connector, &access, report.since, &id, &page_at).await;
+            if matches!(page, Err(NotDone::Unauthorized)) {
+                access = self.sweep_access(connection, connector, Some(&access)).await?;
+                page = self.ask_page(connection, connector, &access, report.since, &id, &page_at).await;
             }
-            let call = Call {
-                connection,
-                secrets: &secrets,
-                token: token.as_ref(),
-                http: self.ports.http.as_ref(),
-                action: "sweep",
-                command: &id,
-                generation: 0,
-                prepared: &[],
-                now: self.now(),
-                limit: self.config.times.call_limit,
+            let page = match page {
+                Ok(page) => page,
+                Err(why) => {
+                    if page_at == resumed {
+                        // The provider may not know this page any more: the window is begun anew.
+                        lease.cursor.open = None;
+                    }
+                    return Err(not_now(connection, why));
+                }
             };
-            let page = connector.sweep(call, report.since, page_at.as_deref()).await.map_err(unavailable)?;
             let mut news = Vec::new();
             let mut orders = Known::new();
             for swept in page.events {
@@ -209,28 +246,71 @@ impl Engine {
                     continue;
                 }
                 report.seen = report.seen.saturating_add(1);
-                if let Some(event) =
-                    self.sweep_event(connection, connector, swept, report, &mut orders).await?
-                {
-                    news.push(event);
-                }
+                news.extend(self.sweep_event(connection, connector, swept, report, &mut orders).await?);
             }
             if !news.is_empty() && !self.send_events(&news).await {
                 return Err(WorkError::NotSent);
             }
-            match page.next {
-                Some(next) => page_at = Some(next),
-                None => return Ok(()),
+            let (since, until, forgotten) = (report.since, report.until, report.forgotten);
+            lease.cursor.open = page.next.map(|page| Open { since, until, page, forgotten });
+            page_at = lease.cursor.open.as_ref().map(|open| open.page.clone());
+            if page_at.is_none() {
+                return Ok(());
+            }
+            if !self.hold(lease).await? {
+                return Err(WorkError::Config(format!("{}: another process sweeps it", connection.name)));
             }
         }
-        Err(WorkError::Config(format!("{}: more than {MAX_PAGES} pages in one sweep", connection.name)))
+        report.more = true;
+        Ok(())
     }
 
-    /// Whether a swept event is news, and then the event to send.
+    async fn ask_page(
+        &self,
+        connection: &Connection,
+        connector: &'static dyn Connector,
+        (secrets, token): &(Secrets, Option<Secret>),
+        since: Timestamp,
+        id: &CommandId,
+        page: &Option<String>,
+    ) -> Result<SweepPage, NotDone> {
+        let out = self.outbound(connection, connector, None);
+        let call = Call {
+            connection,
+            secrets,
+            token: token.as_ref(),
+            http: &out,
+            action: "sweep",
+            command: id,
+            generation: 0,
+            prepared: &[],
+            now: self.now(),
+            limit: self.config.times.call_limit,
+        };
+        connector.sweep(call, since, page.as_deref()).await
+    }
+
+    /// Secrets and token for a sweep; both anew where they were refused.
+    async fn sweep_access(
+        &self,
+        connection: &Connection,
+        connector: &dyn Connector,
+        refused: Option<&(Secrets, Option<Secret>)>,
+    ) -> Result<(Secrets, Option<Secret>), WorkError> {
+        let secrets = self.secrets(connection.name.as_str(), refused.is_some()).await?;
+        if !connector.needs_token(connection) {
+            return Ok((secrets, None));
+        }
+        let token = self.token(connection, connector, refused.and_then(|(_, token)| token.as_ref())).await?;
+        Ok((secrets, Some(token.map_err(|why| not_now(connection, why))?)))
+    }
+
+    /// Looks at one event; answers it where it is to be sent. One that cannot be looked at, or is too large to
+    /// be sent, goes to the parking lot alone.
     async fn sweep_event(
         &self,
-        connection: &tillway_connectors::Connection,
-        connector: &'static dyn tillway_connectors::Connector,
+        connection: &Connection,
+        connector: &'static dyn Connector,
         mut swept: SweptEvent,
         report: &mut SweepReport,
         orders: &mut Known,
@@ -249,18 +329,52 @@ impl Engine {
             redacted: redacted.into_iter().map(|hit| hit.path).collect(),
             body: EventBody::Provider { json },
         };
-        let told = connector.interpret(connection, &event.kind, &swept.body);
-        let (order, facts, known) = match self.peek(&event, told, orders).await? {
+        let judged = self.judge(connection, connector, &event, &swept.body, report, orders);
+        let (code, what) = match guarded(judged).await {
+            Ok(false) => return Ok(None),
+            Ok(true) if self.seal_event(&event).len() <= MAX_MESSAGE => return Ok(Some(event)),
+            Ok(true) => {
+                let what = "this event is too large to be worked; look at the object at the provider, do by hand \
+                            what is to be done, then drop the item";
+                ("too_large", what.to_owned())
+            }
+            Err(error @ WorkError::Store(StoreError::Unavailable(_))) => return Err(error),
+            Err(error) => {
+                let what = format!(
+                    "this event was found by a sweep and could not be looked at ({error}); replay the item"
+                );
+                ("sweep_failed", what)
+            }
+        };
+        self.park_event(&event, event_parked(&event, code, what), None).await?;
+        Ok(None)
+    }
+
+    /// Whether a swept event is news that is to be sent.
+    async fn judge(
+        &self,
+        connection: &Connection,
+        connector: &'static dyn Connector,
+        event: &Event,
+        body: &serde_json::Value,
+        report: &mut SweepReport,
+        orders: &mut Known,
+    ) -> Result<bool, WorkError> {
+        let told = connector.interpret_read(connection, &event.kind, body);
+        let (order, facts, known) = match self.peek(event, told, orders).await? {
             Peek::Known => {
                 report.known = report.known.saturating_add(1);
-                return Ok(None);
+                return Ok(false);
             }
             Peek::News { order, facts, known } => (order, facts, known),
         };
-        if swept.created_at + self.config.times.sweep_grace > report.until {
+        let at = event.created_at.unwrap_or(report.since);
+        if self.forgotten(at) {
+            report.forgotten = report.forgotten.saturating_add(1);
+        } else if at + self.config.times.sweep_grace > report.until {
             // It may just be on its way; the next sweep's window still covers it.
             report.late = report.late.saturating_add(1);
-            return Ok(None);
+            return Ok(false);
         }
         let counted = &mut report.counted;
         let money =
@@ -269,10 +383,10 @@ impl Engine {
             event: event.id.clone(),
             kind: event.kind.clone(),
             order: order.map(|o| o.to_string()),
-            at: swept.created_at,
+            at,
             money,
         });
-        Ok(Some(event))
+        Ok(true)
     }
 
     async fn peek(
@@ -284,20 +398,15 @@ impl Engine {
         let (owner, facts) = match told {
             Ok(Interpreted::About { owner, observation, .. }) => (owner, observation.facts),
             // Parked once; a sweep does not park it again.
-            Err(rejected) => {
-                let id = format!("event:{}:{}", event.connection, event.id);
-                return self.known_parked(&rejected.owner, event, &id).await;
-            }
+            Err(rejected) => return self.known_parked(&rejected.owner, event).await,
+            // What it says is not known before it is read: it is news where it was not read for yet.
+            Ok(Interpreted::ReadAgain { owner, .. }) => return self.known_parked(&owner, event).await,
             // What has no flow needs no sweep: it moves nothing.
-            Ok(_) => return Ok(Peek::Known),
+            Ok(Interpreted::Unhandled) => return Ok(Peek::Known),
         };
-        let order = match owner {
-            tillway_connectors::Owner::Order { id } => self.order_key(&event.connection, &id),
-            tillway_connectors::Owner::Objects { ids } => self.by_alias(&event.connection, &ids).await?,
-            tillway_connectors::Owner::Nobody => None,
-        };
+        let order = self.owner_of(event, &owner).await?;
         let Some(order) = order else {
-            return Ok(if self.is_listed(event).await? {
+            return Ok(if self.is_listed(event, &owner).await? {
                 Peek::Known
             } else {
                 Peek::News { order: None, facts, known: None }
@@ -315,51 +424,91 @@ impl Engine {
                 known
             }
         };
-        let Some(known) = known else { return Ok(Peek::News { order: Some(order), facts, known: None }) };
+        let Some(known) = known else {
+            // It may stand in the parking lot: no pair takes it, say.
+            let listed = self.is_listed(event, &owner).await?;
+            let news = Peek::News { order: Some(order), facts, known: None };
+            return Ok(if listed { Peek::Known } else { news });
+        };
         let mut state = known.state.clone();
         let news = facts.iter().any(|f| state.apply(f, &event.connection, event.received_at).changed);
         Ok(if news { Peek::News { order: Some(order), facts, known: Some(known) } } else { Peek::Known })
     }
 
-    async fn known_parked(
-        &self,
-        owner: &tillway_connectors::Owner,
-        event: &Event,
-        id: &str,
-    ) -> Result<Peek, WorkError> {
-        let order = match owner {
-            tillway_connectors::Owner::Order { id } => self.order_key(&event.connection, id),
-            _ => None,
-        };
-        let parked = order.as_ref().map_or_else(|| id.to_owned(), |o| format!("{o}|{id}"));
-        let mut keys = vec![crate::records::parked_key(&parked)];
-        keys.extend(order.as_ref().map(state_key));
-        let mut items = self.ports.store.get(&keys).await?.into_iter();
-        if items.next().flatten().is_some() {
-            return Ok(Peek::Known);
+    async fn owner_of(&self, event: &Event, owner: &Owner) -> Result<Option<OrderKey>, WorkError> {
+        match owner {
+            Owner::Order { id } => Ok(self.order_key(&event.connection, id)),
+            Owner::Objects { ids } => self.by_alias(&event.connection, ids).await,
+            Owner::Nobody => Ok(None),
         }
-        // Dropped or replayed already: the order remembers the event.
-        let seen = format!("{}:{}:", event.connection, event.id);
-        if let Some(item) = items.next().flatten() {
-            let record: OrderRecord = serde_json::from_slice(&item.body)?;
-            if record.seen.iter().any(|s| s.starts_with(&seen)) {
+    }
+
+    /// For an event that says nothing by itself: whether it stands in a list or was worked already.
+    async fn known_parked(&self, owner: &Owner, event: &Event) -> Result<Peek, WorkError> {
+        let order = self.owner_of(event, owner).await?;
+        if let Some(order) = &order {
+            let parked = rec::parked_key(&format!("{order}|event:{}:{}", event.connection, event.id));
+            let mut items = self.ports.store.get(&[parked, state_key(order)]).await?.into_iter();
+            if items.next().flatten().is_some() {
                 return Ok(Peek::Known);
             }
+            // Dropped or replayed already: the order remembers the event.
+            let seen = format!("{}:{}:", event.connection, event.id);
+            if let Some(item) = items.next().flatten() {
+                let record: OrderRecord = serde_json::from_slice(&item.body)?;
+                if record.seen.iter().any(|s| s.starts_with(&seen)) {
+                    return Ok(Peek::Known);
+                }
+            }
+        }
+        if self.is_listed(event, owner).await? {
+            return Ok(Peek::Known);
         }
         Ok(Peek::News { order, facts: Vec::new(), known: None })
     }
 
-    /// Whether an event without an owner stands in a list or waits already.
-    async fn is_listed(&self, event: &Event) -> Result<bool, WorkError> {
-        let mut keys = vec![
+    /// Whether this very event stands in a list, was dealt with by a person, or waits already.
+    pub(crate) async fn is_listed(&self, event: &Event, owner: &Owner) -> Result<bool, WorkError> {
+        let id = format!("event:{}:{}", event.connection, event.id);
+        let keys = [
             Key::new(format!("unhandled:{}:{}", event.connection, event.id), "item"),
-            crate::records::parked_key(&format!("event:{}:{}", event.connection, event.id)),
+            rec::parked_key(&id),
+            rec::dealt_key(&id),
         ];
-        if let Ok(Meaning::Waits { ids }) = self.mean(event).await {
-            keys.extend(ids.first().map(|id| crate::records::waiting_key(&event.connection, id)));
+        if self.ports.store.get(&keys).await?.iter().any(Option::is_some) {
+            return Ok(true);
         }
-        Ok(self.ports.store.get(&keys).await?.iter().any(Option::is_some))
+        let Owner::Objects { ids } = owner else { return Ok(false) };
+        let Some(first) = ids.first() else { return Ok(false) };
+        let key = rec::waiting_key(&event.connection, first);
+        let Some(item) = self.ports.store.get(&[key]).await?.into_iter().flatten().next() else {
+            return Ok(false);
+        };
+        // Another event of the same payment may wait where this one was lost.
+        let waiting: Waiting = serde_json::from_slice(&item.body)?;
+        let own = format!("{}:{}:", event.connection, event.id);
+        Ok(waiting.events.iter().any(|e| e.dedup.starts_with(&own)))
     }
+}
+
+/// Why a connection cannot be swept, and what to do about it.
+fn not_now(connection: &Connection, why: NotDone) -> WorkError {
+    let (name, system) = (&connection.name, &connection.system);
+    WorkError::Config(match why {
+        NotDone::Unauthorized => {
+            format!(
+                "{name}: {system} refuses our credentials; put new ones into the secrets, then sweep again"
+            )
+        }
+        NotDone::Throttled => {
+            format!("{name}: {system} limits our requests now; sweep again in some minutes")
+        }
+        NotDone::Unavailable | NotDone::Conflict => {
+            format!(
+                "{name}: {system} does not answer as it should; see that its address is right, then sweep again"
+            )
+        }
+    })
 }
 
 /// Orders that events of one page are about, each read once.
@@ -398,3 +547,7 @@ fn missed(fact: &Fact, known: Option<&OrderState>, counted: &mut BTreeMap<String
     counted.insert(name, level.minor);
     Some(Money::new(more, level.currency))
 }
+
+#[cfg(test)]
+#[path = "sweep_tests.rs"]
+mod tests;

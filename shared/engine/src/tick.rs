@@ -1,4 +1,9 @@
 //! Tick: sends what is due. Every minute, from any process; two ticks at once do no harm.
+//!
+//! Whatever is due is moved ahead when it was looked at, also where that failed: one bad item, or many of
+//! one kind, holds up nothing else.
+
+use std::collections::BTreeSet;
 
 use tillway_connectors::Owner;
 use tillway_connectors::port::Call;
@@ -8,9 +13,12 @@ use tillway_core::ids::{CommandId, ConnectionName, OrderKey};
 use tillway_core::time::{Millis, Timestamp};
 
 use crate::bugs::Bug;
-use crate::engine::{Engine, WorkError};
-use crate::meaning::event_parked;
-use crate::ports::{DUE_SHARDS, Guard, InMessage, Item, OutMessage, Severity, StoreError, Write};
+use crate::engine::{Engine, WorkError, guarded};
+use crate::limits::Go;
+use crate::meaning::{Meaning, event_parked};
+use crate::ports::{
+    DUE_SHARDS, Guard, InMessage, Item, Key, NewItem, OutMessage, Severity, StoreError, Write,
+};
 use crate::records::{
     self as rec, CommandMessage, CommandRecord, CommandState, Event, EventBody, OrderRecord, Origin, Waiting,
 };
@@ -26,7 +34,28 @@ pub struct TickReport {
     pub waiting: u64,
     /// Sends that were not accepted: still due.
     pub not_sent: u64,
+    /// Items that could not be worked: due again later.
+    pub failed: u64,
 }
+
+/// What one tick may still ask the providers.
+struct Questions {
+    /// Look-ups left.
+    left: u32,
+    /// None begins after this.
+    until: Timestamp,
+    /// Connections that gave no answer: asked again by a later tick.
+    silent: BTreeSet<ConnectionName>,
+}
+
+/// Look-ups of waiting events in one tick.
+const QUESTIONS: u32 = 50;
+/// The time a tick gives to looking up, and the longest wait for one answer.
+const ASKING: (Millis, Millis) = (Millis::secs(20), Millis::secs(10));
+/// An item that could not be worked is due again after this.
+const AFTER_FAILURE: Millis = Millis::mins(15);
+/// An event of ours that nobody can decide on comes back after this.
+const BACK_OFF: Millis = Millis::hours(1);
 
 /// Items taken per shard and round.
 const PER_ROUND: usize = 100;
@@ -40,6 +69,8 @@ impl Engine {
     /// [`WorkError`] where the store does not answer; what was not sent stays due.
     pub async fn tick(&self) -> Result<TickReport, WorkError> {
         let mut report = TickReport::default();
+        let mut questions =
+            Questions { left: QUESTIONS, until: self.now() + ASKING.0, silent: BTreeSet::new() };
         for shard in 0..DUE_SHARDS {
             for _ in 0..ROUNDS {
                 let now = self.now();
@@ -47,7 +78,23 @@ impl Engine {
                 let full = items.len() == PER_ROUND;
                 let mut moved = false;
                 for item in items {
-                    moved |= self.tick_item(item, now, &mut report).await?;
+                    let put_off = item.clone();
+                    match guarded(self.tick_item(item, now, &mut report, &mut questions)).await {
+                        Ok(went) => moved |= went,
+                        // Not the item's fault: the rest would fare no better.
+                        Err(error @ WorkError::Store(StoreError::Unavailable(_))) => return Err(error),
+                        Err(error) => {
+                            report.failed = report.failed.saturating_add(1);
+                            let text = format!(
+                                "{} {} is due and could not be worked ({error}); it is tried again in \
+                                 {AFTER_FAILURE}",
+                                put_off.key.pk, put_off.key.sk
+                            );
+                            tracing::error!(code = error.code(), "{text}");
+                            self.alert("tick_failed", Severity::Critical, None, text).await;
+                            moved |= self.put_off(put_off, now + AFTER_FAILURE).await?;
+                        }
+                    }
                 }
                 if !full || !moved {
                     break;
@@ -65,6 +112,7 @@ impl Engine {
         item: Item,
         now: Timestamp,
         report: &mut TickReport,
+        questions: &mut Questions,
     ) -> Result<bool, WorkError> {
         // The index may lag: what the item itself says counts.
         if item.due.is_none_or(|d| d.at > now) {
@@ -82,7 +130,7 @@ impl Engine {
             self.tick_order(item, now, report).await
         } else if sk == "waiting" {
             report.waiting = report.waiting.saturating_add(1);
-            self.tick_waiting(item, now).await
+            self.tick_waiting(item, now, questions).await
         } else {
             Ok(false)
         }
@@ -95,12 +143,7 @@ impl Engine {
         report: &mut TickReport,
     ) -> Result<bool, WorkError> {
         let record: CommandRecord = serde_json::from_slice(&item.body)?;
-        let message = CommandMessage {
-            pk: item.key.pk.clone(),
-            sk: item.key.sk.clone(),
-            person: record.person.clone(),
-            planted: None,
-        };
+        let message = CommandMessage::of(&item.key, record.person.clone());
         let body = serde_json::to_vec(&message)?;
         let message = OutMessage { group: None, dedup: None, body, delay: Millis(0) };
         if !self.send_all(&rec::command_queue(system_of(&record.action)), vec![message]).await {
@@ -130,9 +173,40 @@ impl Engine {
         let event = self.wake(&order, &format!("{}", item.rev), now);
         if !self.send_events(&[event]).await {
             report.not_sent = report.not_sent.saturating_add(1);
+            return Ok(false);
         }
-        // The decision moves the due time; until then a repeated wake changes nothing.
-        Ok(false)
+        // The decision sets the due time anew; until then a repeated wake changes nothing. Widening, so that
+        // orders that cannot be decided on are not before all others for ever.
+        let late = record.wake_at.map_or(0, |at| now.since(at).0.max(0));
+        let next = Millis((late / 4).clamp(self.config.times.resend_after.0, Millis::mins(30).0));
+        self.put_off(item, now + next).await
+    }
+
+    /// Makes an item due later, as it is.
+    async fn put_off(&self, item: Item, at: Timestamp) -> Result<bool, WorkError> {
+        if item.due.is_none() {
+            return Ok(false);
+        }
+        let due = Some(rec::due(&item.key, at));
+        let new = NewItem { key: item.key, body: item.body, due, list: item.list, expires: item.expires };
+        self.put_or_skip(vec![Write::Put(new, Guard::Rev(item.rev))]).await?;
+        // Where somebody else wrote it meanwhile, it has moved too.
+        Ok(true)
+    }
+
+    /// Puts off what an event of ours came from, after it could not be decided on.
+    pub(crate) async fn back_off(&self, event: &Event) -> Result<(), WorkError> {
+        let key = match &event.body {
+            EventBody::Wake { order } => rec::state_key(order),
+            EventBody::Result(report) => Key::new(report.record.0.clone(), report.record.1.clone()),
+            // A person can say it again: the item stands in the parking lot.
+            EventBody::Provider { .. } | EventBody::Unpark { .. } | EventBody::Dead { .. } => return Ok(()),
+        };
+        let item = self.ports.store.get(std::slice::from_ref(&key)).await?.into_iter().flatten().next();
+        if let Some(item) = item {
+            self.put_off(item, self.now() + BACK_OFF).await?;
+        }
+        Ok(())
     }
 
     /// A wake event for an order.
@@ -153,7 +227,12 @@ impl Engine {
     }
 
     /// Looks for the owner of waiting events: the alias may be there by now, or the provider knows.
-    async fn tick_waiting(&self, item: Item, now: Timestamp) -> Result<bool, WorkError> {
+    async fn tick_waiting(
+        &self,
+        item: Item,
+        now: Timestamp,
+        questions: &mut Questions,
+    ) -> Result<bool, WorkError> {
         let mut waiting: Waiting = serde_json::from_slice(&item.body)?;
         let Some(first) = waiting.events.first() else {
             return self.put_or_skip(vec![Write::Delete(item.key, Guard::Rev(item.rev))]).await;
@@ -163,12 +242,23 @@ impl Engine {
         if waiting.owner.is_some() || known.is_some() {
             return Ok(self.send_waiting(&item.key, waiting.events).await);
         }
-        match self.ask_provider(&sample, &waiting).await? {
+        if questions.left == 0
+            || self.now() >= questions.until
+            || questions.silent.contains(&sample.connection)
+        {
+            return self.put_off(item, now + self.config.times.resend_after).await;
+        }
+        questions.left = questions.left.saturating_sub(1);
+        let asked = self.ask_provider(&sample, &waiting).await?;
+        if matches!(asked, Asked::NoAnswer) {
+            questions.silent.insert(sample.connection.clone());
+        }
+        match asked {
             Asked::Owner(order) => {
                 // The alias is written now, under the condition that nobody else did; then the events go.
                 let mut writes = Vec::new();
                 for id in &waiting.ids {
-                    let alias = crate::ports::NewItem {
+                    let alias = NewItem {
                         key: rec::alias_key(&sample.connection, id),
                         body: serde_json::to_vec(&order)?,
                         due: None,
@@ -212,7 +302,7 @@ impl Engine {
     fn waiting_write(&self, item: &Item, waiting: &Waiting, now: Timestamp) -> Result<Write, WorkError> {
         let step = self.config.times.resolve_after.0;
         let next = now + Millis(step.saturating_mul(i64::from(waiting.lookups.min(10)).saturating_add(1)));
-        let new = crate::ports::NewItem {
+        let new = NewItem {
             key: item.key.clone(),
             body: serde_json::to_vec(waiting)?,
             due: Some(rec::due(&item.key, next)),
@@ -234,20 +324,26 @@ impl Engine {
         let Some((connection, connector)) = self.config.connection(sample.connection.as_str()) else {
             return Ok(Asked::NoAnswer);
         };
-        let secrets = self.secrets(connection.name.as_str(), false).await?;
+        if let Go::NotBefore(_) = self.limits.go(&connection.name, self.now()) {
+            return Ok(Asked::NoAnswer);
+        }
+        let Ok(secrets) = self.secrets(connection.name.as_str(), false).await else {
+            return Ok(Asked::NoAnswer);
+        };
         let id = CommandId::new("resolve");
+        let out = self.outbound(connection, connector, None);
         for object in waiting.ids.iter().take(3) {
             let call = Call {
                 connection,
                 secrets: &secrets,
                 token: None,
-                http: self.ports.http.as_ref(),
+                http: &out,
                 action: "resolve",
                 command: &id,
                 generation: 0,
                 prepared: &[],
                 now: self.now(),
-                limit: self.config.times.call_limit,
+                limit: self.config.times.call_limit.min(ASKING.1),
             };
             match connector.resolve(call, object).await {
                 Ok(Some((Owner::Order { id }, _))) => {
@@ -271,37 +367,12 @@ impl Engine {
         let text = format!("a message of {queue} could not be worked");
         self.alert("dead_letter", Severity::Critical, None, text).await;
         if queue.starts_with("events") {
-            let event = self.open_event(&message.body)?;
-            let what = "this event could not be worked again and again; read the log for its id, then replay"
-                .to_owned();
-            let parked = event_parked(&event, "dead_letter", what);
-            let order = match self.mean(&event).await {
-                Ok(crate::meaning::Meaning::Order(about)) => Some(about.key),
-                _ => None,
-            };
-            let parked = Parked { blocks_money: order.is_some(), ..parked };
-            self.park_event(&event, parked.clone(), order.clone()).await?;
-            if let Some(order) = order {
-                let told = Event {
-                    id: format!("dead:{}:{}", event.id, event.replay),
-                    kind: "tillway.dead_letter".to_owned(),
-                    origin: Origin::Triage,
-                    received_at: self.now(),
-                    group: order.order_id().to_owned(),
-                    body: EventBody::Dead { order, parked },
-                    redacted: Vec::new(),
-                    ..event
-                };
-                if !self.send_events(&[told]).await {
-                    return Err(WorkError::NotSent);
-                }
-            }
-            return Ok(());
+            return self.dead_event(self.open_event(&message.body)?).await;
         }
         // A command's record carries its own due time, so nothing is lost with the message; but what killed
         // the worker every time would kill it again.
         let reference: CommandMessage = serde_json::from_slice(&message.body)?;
-        let key = crate::ports::Key::new(reference.pk, reference.sk);
+        let key = Key::new(reference.pk, reference.sk);
         let Some(item) = self.ports.store.get(std::slice::from_ref(&key)).await?.into_iter().flatten().next()
         else {
             return Ok(());
@@ -340,6 +411,40 @@ impl Engine {
             }
         }
         Ok(())
+    }
+}
+
+impl Engine {
+    /// An event that could not be worked again and again.
+    async fn dead_event(&self, event: Event) -> Result<(), WorkError> {
+        if !matches!(event.body, EventBody::Provider { .. }) {
+            // Its record carries a due time, or stands in the parking lot: nothing is lost with the message,
+            // and parked it would come again and again.
+            return self.back_off(&event).await;
+        }
+        let what =
+            "this event could not be worked again and again; read the log for its id, then replay".to_owned();
+        let parked = event_parked(&event, "dead_letter", what);
+        let order = match guarded(self.mean(&event)).await {
+            Ok(Meaning::Order(about)) => Some(about.key),
+            // Parked or listed by now.
+            Ok(Meaning::Over) => return Ok(()),
+            _ => None,
+        };
+        let parked = Parked { blocks_money: order.is_some(), ..parked };
+        self.park_event(&event, parked.clone(), order.clone()).await?;
+        let Some(order) = order else { return Ok(()) };
+        let told = Event {
+            id: format!("dead:{}:{}", event.id, event.replay),
+            kind: "tillway.dead_letter".to_owned(),
+            origin: Origin::Triage,
+            received_at: self.now(),
+            group: order.order_id().to_owned(),
+            body: EventBody::Dead { order, parked },
+            redacted: Vec::new(),
+            ..event
+        };
+        if self.send_events(&[told]).await { Ok(()) } else { Err(WorkError::NotSent) }
     }
 }
 

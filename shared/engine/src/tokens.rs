@@ -72,21 +72,22 @@ impl Engine {
                 expires: Timestamp(0),
                 fetching_until: None,
             });
-            record.fetching_until = Some(now + Millis::secs(30));
+            // No longer than a fetch takes: whoever is killed in one keeps all others waiting.
+            record.fetching_until = Some(now + self.config.times.call_limit.min(Millis::secs(30)));
             match self.put_token(&key, &record, guard).await {
                 Ok(()) => {}
                 Err(StoreError::Conflict(_)) => continue,
                 Err(error) => return Err(error.into()),
             }
             let secrets = self.secrets(name, refused.is_some()).await?;
-            let fetched = connector
-                .fetch_token(connection, &secrets, self.ports.http.as_ref(), self.config.times.call_limit)
-                .await;
+            let out = self.outbound(connection, connector, None);
+            let fetched =
+                connector.fetch_token(connection, &secrets, &out, self.config.times.call_limit).await;
             let (token, lifetime) = match fetched {
                 Ok(fetched) => fetched,
                 Err(not_done) => {
                     record.fetching_until = None;
-                    // Losing this write only means that others wait out the 30 seconds.
+                    // Losing this write only means that others wait the lease out.
                     let _ = self.put_token(&key, &record, Guard::Any).await;
                     return Ok(Err(not_done));
                 }

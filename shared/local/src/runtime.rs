@@ -1,7 +1,7 @@
 //! The engine at work in one process: workers on the queues, and the schedule.
 //!
 //! Workers only save time. Each of them may die at any moment; messages come back by visibility, commands
-//! by their due time.
+//! by their due time. A panic fails the one message it met and no worker.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use tillway_core::time::Millis;
-use tillway_engine::Engine;
 use tillway_engine::ports::{Alerts as _, InMessage};
 use tillway_engine::records::{EVENTS, command_queue};
+use tillway_engine::{Engine, guarded};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -163,7 +163,7 @@ async fn actor(
                 continue;
             }
         };
-        let handled = join_all(batch.iter().map(|message| engine.handle_command(message))).await;
+        let handled = join_all(batch.iter().map(|message| guarded(engine.handle_command(message)))).await;
         let mut done = Vec::new();
         for (message, result) in batch.iter().zip(handled) {
             match result {
@@ -206,7 +206,7 @@ async fn triage(
             continue;
         }
         for message in batch {
-            match engine.handle_dead(&name, &message).await {
+            match guarded(engine.handle_dead(&name, &message)).await {
                 Ok(()) => {
                     if let Err(error) = engine.ports.queue.delete(&dead, vec![message.receipt]).await {
                         tracing::warn!(code = "queue", "{error}");
@@ -220,7 +220,7 @@ async fn triage(
 
 async fn ticker(engine: Arc<Engine>, every: Millis, mut stopped: watch::Receiver<bool>) {
     while !*stopped.borrow() {
-        if let Err(error) = engine.tick().await {
+        if let Err(error) = guarded(engine.tick()).await {
             tracing::error!(code = error.code(), "tick: {error}");
         }
         tokio::select! {
@@ -236,19 +236,23 @@ async fn sweeper(
     every: Millis,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let mut more = false;
     while !*stopped.borrow() {
-        // A restored store is swept at once: nothing is sent before.
-        let wait = if engine.restoring() { Millis::secs(1) } else { every };
+        // A restored store is swept at once: nothing is sent before. So is the rest of a large window.
+        let wait = if more || engine.restoring() { Millis::secs(1) } else { every };
         tokio::select! {
             () = engine.ports.clock.sleep(wait) => {}
             _ = stopped.changed() => return,
         }
-        match engine.sweep(&connection).await {
+        let swept = guarded(engine.sweep(&connection)).await;
+        more = swept.as_ref().is_ok_and(|report| report.more);
+        match swept {
             Ok(report) => tracing::info!(
                 connection = %connection,
                 seen = report.seen,
                 late = report.late,
                 lost = report.lost.len(),
+                more,
                 "swept"
             ),
             Err(error) => tracing::warn!(code = error.code(), connection = %connection, "sweep: {error}"),

@@ -244,6 +244,7 @@ impl Checker<'_> {
         self.rebuilt(&name, &key, stored, record);
         self.books(&name, plan, stored, &record.state, &truth);
         self.state(&name, plan, deeds, &record.state, &truth);
+        self.worth(&name, outside, plan, deeds, &record.state, &truth);
         self.commands(&name, stored);
         self.asked(&name, outside, deeds, &record.state, &truth);
         self.shown(&name, outside, plan, deeds, &record.state);
@@ -461,6 +462,37 @@ impl Checker<'_> {
         }
     }
 
+    /// Nobody's money is kept in silence: what is held is what the order is worth, or a person was told.
+    fn worth(
+        &mut self,
+        name: &str,
+        outside: &Outside,
+        plan: &OrderPlan,
+        deeds: &Deeds,
+        state: &OrderState,
+        truth: &[PaymentTruth],
+    ) {
+        let order =
+            outside.shops.get(plan.pair).and_then(|s| lock(s).order(&plan.id()).map(|o| o.total.minor));
+        let Some(total) = order else { return };
+        let worth = if deeds.cancelled { 0 } else { total };
+        let gone = |p: &PaymentTruth| p.refunded + p.disputed_withdrawn - p.disputed_reinstated;
+        let held = truth.iter().map(|p| p.captured - gone(p)).sum::<i64>() / wire(plan.currency);
+        let prefix = format!("{name}|");
+        let told = lock(&self.world.shared.store.data)
+            .parked_ever
+            .range(prefix.clone()..)
+            .next()
+            .is_some_and(|id| id.starts_with(&prefix));
+        // Of a refund that failed afterwards the staff are told by a notice.
+        let failed = state.refunds.values().any(|r| r.returned || r.status == RefundStatus::Failed);
+        if held > worth && !told && !failed {
+            let what =
+                format!("{held} {} are held, the order is worth {worth}, and nobody was told", plan.currency);
+            self.say(Promise::BooksBalance, Some(name), what);
+        }
+    }
+
     fn commands(&mut self, name: &str, stored: &Stored) {
         for command in &stored.commands {
             let told = command.listeners.iter().all(|l| l.told);
@@ -593,6 +625,9 @@ fn explained(item: &tillway_core::facts::Parked, faulty: bool) -> bool {
         || matches!(
             code,
             "total_raised_after_payment"
+                | "captured_less_than_total"
+                | "captured_above_total"
+                | "must_not_run"
                 | "authorized_less_than_total"
                 | "total_lowered_after_capture"
                 | "cancelled_after_capture"

@@ -45,6 +45,8 @@ pub struct Options {
     pub batch: u32,
     /// Ends after the first world in which a promise was broken.
     pub stop_at_first: bool,
+    /// Ends only where this promise was broken, whatever else was before.
+    pub sought: Option<Promise>,
     /// Threads; the outcome does not depend on them.
     pub threads: u32,
     /// A bug to plant.
@@ -60,6 +62,7 @@ impl Default for Options {
             faults: FaultLevel::Heavy,
             batch: 100,
             stop_at_first: true,
+            sought: None,
             threads: 2,
             #[cfg(feature = "planted-bugs")]
             bug: None,
@@ -80,6 +83,10 @@ impl Options {
         let first = world.saturating_mul(batch);
         let mut dice = dice::Dice::new(self.seed, 1000 + u64::from(world));
         Plan::draw(dice.seed(), first, batch.min(self.orders.saturating_sub(first)))
+    }
+    fn is_over(&self, so_far: &Outcome) -> bool {
+        let fits = |v: &Violation| self.sought.is_none_or(|promise| promise == v.promise);
+        self.stop_at_first && so_far.violations.iter().any(fits)
     }
     fn worlds(&self) -> u32 {
         self.orders.div_ceil(self.batch.max(1))
@@ -144,7 +151,7 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(Progress)) -> Outcome {
             early.insert(world, outcome);
             while let Some(outcome) = early.remove(&next) {
                 next += 1;
-                if options.stop_at_first && !all.violations.is_empty() {
+                if options.is_over(&all) {
                     continue;
                 }
                 all.add(outcome);
@@ -153,7 +160,7 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(Progress)) -> Outcome {
                     of: u64::from(options.orders),
                     violations: all.violations.len(),
                 });
-                if options.stop_at_first && !all.violations.is_empty() {
+                if options.is_over(&all) {
                     stop.store(true, order);
                 }
             }

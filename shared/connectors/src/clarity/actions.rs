@@ -103,10 +103,10 @@ static ADD_SHIPMENT_SPEC: ActionSpec = ActionSpec {
 
 /// All of them; each may be done twice without harm.
 pub static ACTIONS: [Action; 4] = [
-    Action { spec: &UPDATE_ORDER_SPEC, per_person: false, repeatable: true },
-    Action { spec: &READ_ORDER_SPEC, per_person: false, repeatable: true },
-    Action { spec: &UPDATE_CUSTOMER_SPEC, per_person: false, repeatable: true },
-    Action { spec: &ADD_SHIPMENT_SPEC, per_person: false, repeatable: true },
+    Action { spec: &UPDATE_ORDER_SPEC, per_person: false, repeatable: true, reads: false },
+    Action { spec: &READ_ORDER_SPEC, per_person: false, repeatable: true, reads: true },
+    Action { spec: &UPDATE_CUSTOMER_SPEC, per_person: false, repeatable: true, reads: false },
+    Action { spec: &ADD_SHIPMENT_SPEC, per_person: false, repeatable: true, reads: false },
 ];
 
 /// Reads parameters, and knows whom a refusal is about.

@@ -81,7 +81,16 @@ impl Connector for Clarity {
         event_type: &str,
         body: &serde_json::Value,
     ) -> Result<Interpreted, Rejected> {
-        events::interpret(connection, event_type, body)
+        events::interpret(connection, event_type, body, settings::signed(connection))
+    }
+
+    fn interpret_read(
+        &self,
+        connection: &Connection,
+        event_type: &str,
+        body: &serde_json::Value,
+    ) -> Result<Interpreted, Rejected> {
+        events::interpret(connection, event_type, body, true)
     }
 
     fn prepare(

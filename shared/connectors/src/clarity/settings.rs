@@ -7,7 +7,7 @@ use tillway_core::facts::OrderStatus;
 use crate::config::Connection;
 
 /// Settings: name, default, meaning.
-pub static SETTINGS: [(&str, &str, &str); 31] = [
+pub static SETTINGS: [(&str, &str, &str); 32] = [
     ("base_url", "", "where the API begins, e.g. https://shop.example.com/api/v1"),
     ("paths.token", "/oauth/token", "token endpoint, below base_url"),
     ("paths.orders", "/orders", "list of orders"),
@@ -25,7 +25,13 @@ pub static SETTINGS: [(&str, &str, &str); 31] = [
     ("paging.index", "pageIndex", "query parameter of the page number, from 0"),
     ("paging.size", "pageSize", "query parameter of the page size"),
     ("paging.items", "items", "member of the answer that holds the page; `.` for the answer itself"),
-    ("page_size", "50", "orders on a page, 1 to 200"),
+    (
+        "paging.total",
+        "totalCount",
+        "member of the answer that counts the orders of all pages; where there is none, pages are read until an \
+         empty one",
+    ),
+    ("page_size", "50", "orders on a page, 1 to 200; the shop may give fewer"),
     ("updated_since", "updatedSince", "query parameter: orders changed at or after an instant"),
     ("auth", "oauth", "oauth (client credentials), api_key or jwt (login)"),
     ("auth.header", "X-Api-Key", "header of the API key"),

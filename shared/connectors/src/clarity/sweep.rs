@@ -16,19 +16,31 @@ use super::wire::Node;
 use crate::port::{Call, NotDone, Outcome, SweepPage, SweptEvent};
 
 /// Where the next page by number begins.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Place {
     since: Timestamp,
     index: u64,
+    /// Orders on the pages before this one, of the same `since`.
+    before: u64,
+    /// Digest of the page before, of the same `since`: a shop that gives it again does not know our numbers.
+    last: String,
 }
 
 impl Place {
-    fn read(cursor: &str) -> Option<Self> {
-        let (since, index) = cursor.split_once('/')?;
-        Some(Self { since: Timestamp(since.parse().ok()?), index: index.parse().ok()? })
+    const fn start(since: Timestamp) -> Self {
+        Self { since, index: 0, before: 0, last: String::new() }
     }
-    fn text(self) -> String {
-        format!("{}/{}", self.since.0, self.index)
+    fn read(cursor: &str) -> Option<Self> {
+        let mut parts = cursor.splitn(4, '/');
+        Some(Self {
+            since: Timestamp(parts.next()?.parse().ok()?),
+            index: parts.next()?.parse().ok()?,
+            before: parts.next()?.parse().ok()?,
+            last: parts.next()?.to_owned(),
+        })
+    }
+    fn text(&self) -> String {
+        format!("{}/{}/{}/{}", self.since.0, self.index, self.before, self.last)
     }
 }
 
@@ -38,11 +50,10 @@ impl Place {
 /// [`NotDone`]; the page is asked for again.
 pub async fn sweep(call: &Call<'_>, since: Timestamp, cursor: Option<&str>) -> Result<SweepPage, NotDone> {
     let link = settings::paging(call.connection) == Paging::Link;
-    let start = Place { since, index: 0 };
-    let place = cursor.filter(|_| !link).and_then(Place::read).unwrap_or(start);
+    let place = cursor.filter(|_| !link).and_then(Place::read).unwrap_or_else(|| Place::start(since));
     let url = match cursor.filter(|_| link) {
         Some(next) => next.to_owned(),
-        None => first_url(call, place).ok_or(NotDone::Unavailable)?,
+        None => first_url(call, &place).ok_or(NotDone::Unavailable)?,
     };
     let asked = url.clone();
     let (Found { body, .. }, response) = client::get(call, url).await.map_err(|ended| match ended {
@@ -50,20 +61,19 @@ pub async fn sweep(call: &Call<'_>, since: Timestamp, cursor: Option<&str>) -> R
         _ => NotDone::Unavailable,
     })?;
     let items = items(call, &body).ok_or(NotDone::Unavailable)?;
-    let events = items.iter().map(|item| event(call, item)).collect();
+    let events = items.iter().map(|item| event(call, item, since)).collect();
     let next = if link {
         match link_of(&response, &body) {
             Some(next) => Some(resolve(call, &asked, next).ok_or(NotDone::Unavailable)?),
             None => None,
         }
     } else {
-        let size = usize::try_from(settings::number(call.connection, "page_size")).unwrap_or(50);
-        (items.len() >= size).then(|| following(call, place, items).text())
+        following(call, &place, items, &body).map(|place| place.text())
     };
     Ok(SweepPage { events, next })
 }
 
-fn first_url(call: &Call<'_>, place: Place) -> Option<String> {
+fn first_url(call: &Call<'_>, place: &Place) -> Option<String> {
     let get = |name| settings::get(call.connection, name);
     let mut url = reqwest::Url::parse(&client::url(call.connection, "paths.orders", None)?).ok()?;
     url.query_pairs_mut()
@@ -84,21 +94,35 @@ fn changed_at(item: &Json) -> Option<Timestamp> {
 }
 
 /// The next page: from the last change on where the page is sorted by change and got ahead by a second.
-fn following(call: &Call<'_>, place: Place, items: &[Json]) -> Place {
-    let onward = Place { index: place.index.saturating_add(1), ..place };
+/// `None` after the last one.
+fn following(call: &Call<'_>, place: &Place, items: &[Json], body: &Json) -> Option<Place> {
+    if items.is_empty() {
+        return None;
+    }
+    let seen = place.before.saturating_add(u64::try_from(items.len()).unwrap_or(u64::MAX));
+    let total = settings::get(call.connection, "paging.total");
+    if body.get(total).and_then(Json::as_u64).is_some_and(|total| seen >= total) {
+        return None;
+    }
+    let texts: Vec<String> = items.iter().map(Json::to_string).collect();
+    let page = digest(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+    if page == place.last {
+        return None;
+    }
+    let onward = Place { since: place.since, index: place.index.saturating_add(1), before: seen, last: page };
     if settings::paging(call.connection) == Paging::IndexPlain {
-        return onward;
+        return Some(onward);
     }
     let times: Option<Vec<Timestamp>> = items.iter().map(changed_at).collect();
-    let Some(times) = times.filter(|times| times.is_sorted()) else { return onward };
+    let Some(times) = times.filter(|times| times.is_sorted()) else { return Some(onward) };
     // Whole seconds, for a shop that compares no finer.
     let last = times.last().map_or(place.since, |last| Timestamp::from_unix(last.unix()));
-    if last > place.since { Place { since: last, index: 0 } } else { onward }
+    Some(if last > place.since { Place::start(last) } else { onward })
 }
 
 /// An order as its webhook would have it. What cannot be named still becomes an event: it is parked with
-/// its fault and not skipped.
-fn event(call: &Call<'_>, item: &Json) -> SweptEvent {
+/// its fault and not skipped. One that does not say when it changed has changed within the window.
+fn event(call: &Call<'_>, item: &Json, since: Timestamp) -> SweptEvent {
     let node = Node::root(item, "");
     let id = node.member("orderId").and_then(|id| id.id()).ok().flatten();
     let version = order::version(call.connection, &node).ok().flatten();
@@ -106,7 +130,7 @@ fn event(call: &Call<'_>, item: &Json) -> SweptEvent {
         (Some(id), Some(version)) => format!("sweep:{id}:{version}"),
         _ => format!("sweep:{}", digest(&[&item.to_string()])),
     };
-    let created_at = changed_at(item).unwrap_or(call.now);
+    let created_at = changed_at(item).unwrap_or(since);
     let body = serde_json::json!({
         "type": "order.updated", "timestamp": created_at.rfc3339(), "data": item,
     });

@@ -96,8 +96,9 @@ const REFUND: Schema = Schema {
 };
 const READ_PAYMENT: Schema = Schema { name: "stripe.read_payment", fields: &[PAYMENT] };
 
-const fn action(spec: &'static ActionSpec, repeatable: bool) -> Action {
-    Action { spec, per_person: false, repeatable }
+/// Writes have their own identity at Stripe and are looked up; a read is simply made again.
+const fn action(spec: &'static ActionSpec, reads: bool) -> Action {
+    Action { spec, per_person: false, repeatable: reads, reads }
 }
 
 /// All actions.
@@ -111,6 +112,7 @@ pub(super) const ACTIONS: &[Action] = &[
         },
         per_person: true,
         repeatable: true,
+        reads: false,
     },
     action(
         &ActionSpec {
@@ -128,7 +130,7 @@ pub(super) const ACTIONS: &[Action] = &[
             money: true,
             doc: "changes the amount of a payment that is not confirmed",
         },
-        true,
+        false,
     ),
     action(
         &ActionSpec {

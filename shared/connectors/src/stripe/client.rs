@@ -8,7 +8,8 @@
 //! | 401, 403 | not done: credentials |
 //! | 409 | not done: another call under the key is in flight, or a lock |
 //! | 429 | not done: the limiter (or the lock timeout) stands before execution |
-//! | 424, 5xx after a POST | unknown; a 500 is stored under the key unless `Stripe-Should-Retry: true` |
+//! | 424, 5xx after a POST | unknown; a 500 alone is stored under the key, unless `Stripe-Should-Retry: true` |
+//! | address not allowed | refused: nothing was sent, and nothing will be until `base_url` is mended |
 //! | not connected | not done |
 //! | no answer | unknown |
 
@@ -278,9 +279,13 @@ fn unknown(why: String, answer_is_stored: bool) -> Outcome {
 
 fn unsent(error: HttpError) -> Outcome {
     match error {
-        HttpError::NotSent | HttpError::Forbidden => {
-            Outcome::NotDone { after: None, why: NotDone::Unavailable }
-        }
+        HttpError::NotSent => Outcome::NotDone { after: None, why: NotDone::Unavailable },
+        HttpError::Forbidden => Outcome::Refused {
+            code: "address_forbidden".to_owned(),
+            observation: Observation::default(),
+            summary: "`base_url` may not be called from production (private, or not https); nothing was sent"
+                .to_owned(),
+        },
         HttpError::NoAnswer => unknown("no answer".to_owned(), false),
     }
 }
@@ -300,6 +305,7 @@ fn unsuccessful(answer: &Answer) -> Outcome {
         400..=499 => refused(answer, Observation::default()),
         // Redirects are never followed, and nobody executes a request he sends elsewhere.
         100..=399 => not_done(NotDone::Unavailable),
-        _ => unknown(answer.said(), answer.should_retry != Some(true)),
+        // Only Stripe's own 500 is kept under the key; what a gateway before it says is not.
+        status => unknown(answer.said(), status == 500 && answer.should_retry != Some(true)),
     }
 }

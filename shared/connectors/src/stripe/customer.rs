@@ -122,9 +122,13 @@ impl Work<'_> {
         Ok(unclaimed)
     }
 
+    /// A key is given up only where the list of an e-mail shows that nothing came of it (the generation);
+    /// without an e-mail there is no such list, and its key is waited for.
     fn key(&self, parts: &[&str]) -> String {
         let connection = &self.call.connection.name;
-        format!("{}customer:{}", key_prefix(connection), digest(parts))
+        let given_up = self.call.generation.min(if self.wanted.email.is_some() { u32::MAX } else { 0 });
+        let again = if given_up > 0 { format!(":g{given_up}") } else { String::new() };
+        format!("{}customer:{}{again}", key_prefix(connection), digest(parts))
     }
 
     /// Makes a customer; the same one for whoever else does so at the same time.

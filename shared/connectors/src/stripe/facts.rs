@@ -87,9 +87,21 @@ pub(super) fn action_required(payment: &str, token: &str) -> Fact {
 
 /// Where the cardholder has to go, beside the facts: the link is personal.
 pub(super) fn action_link(pi: &Value) -> Data {
-    let next = pi.get("next_action").unwrap_or(&Value::Null);
-    let url = next.get("redirect_to_url").and_then(|r| text(r, "url"));
+    let next = pi.get("next_action").and_then(Value::as_object);
+    let url = next.into_iter().flatten().find_map(|(kind, details)| match kind.as_str() {
+        "redirect_to_url" | "alipay_handle_redirect" => text(details, "url"),
+        // For Stripe's own scripts in the shop's page, not for people.
+        "use_stripe_sdk" => None,
+        _ => hosted_page(details),
+    });
     url.map_or(Data::Null, |url| Data::map([("action", Data::map([("url", Data::text(url))]))]))
+}
+
+/// The page Stripe hosts for an action: a voucher, a code to scan, instructions, a verification.
+fn hosted_page(details: &Value) -> Option<&str> {
+    let mut names = details.as_object()?.keys();
+    let name = names.find(|n| n.starts_with("hosted_") && n.ends_with("_url"))?;
+    text(details, name)
 }
 
 /// Facts and personal data of a PaymentIntent.
@@ -280,4 +292,33 @@ pub(super) fn of_review(review: &Value) -> Result<Vec<Fact>, Fault> {
         _ => ReviewOutcome::Closed,
     };
     Ok(vec![Fact::ReviewClosed { review: own, payment, outcome }])
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_action_leads_to_its_redirect_or_to_the_page_stripe_hosts() {
+        let url = |next: Value| {
+            let found = action_link(&json!({"next_action": next}));
+            found.at("action.url").as_text().map(str::to_owned)
+        };
+        let page = "https://bank.example/3ds";
+        let to = |kind: &str, member: &str| url(json!({"type": kind, kind: {member: page}}));
+        for (kind, member) in [
+            ("redirect_to_url", "url"),
+            ("alipay_handle_redirect", "url"),
+            ("boleto_display_details", "hosted_voucher_url"),
+            ("promptpay_display_qr_code", "hosted_instructions_url"),
+            ("verify_with_microdeposits", "hosted_verification_url"),
+        ] {
+            assert_eq!(to(kind, member).as_deref(), Some(page), "{kind}");
+        }
+        assert_eq!(to("use_stripe_sdk", "hosted_voucher_url"), None);
+        assert_eq!(to("wechat_pay_display_qr_code", "image_url_png"), None);
+        assert_eq!(url(Value::Null), None);
+    }
 }

@@ -224,7 +224,7 @@ fn create_payment(connection: &Connection, command: &CommandId, params: &Value) 
         m.insert("allow_redirects".into(), "never".into());
     }
     // Several captures of one authorization must be asked for, and not every account may ask.
-    let several = capture == Some("manual") && connection.setting("multicapture", "never") == "if_available";
+    let several = capture == Some("manual") && multicapture(connection);
     let options =
         if several { json!({"card": {"request_multicapture": "if_available"}}) } else { Json::Null };
     let form = json!({
@@ -241,6 +241,11 @@ fn create_payment(connection: &Connection, command: &CommandId, params: &Value) 
     });
     let echo = own.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     Ok(Plan { amount: Some(amount), customer, echo, ..post("/v1/payment_intents".into(), &form) })
+}
+
+/// Whether payments are made so that they can be captured several times.
+fn multicapture(connection: &Connection) -> bool {
+    connection.setting("multicapture", "never") == "if_available"
 }
 
 fn update_payment(connection: &Connection, params: &Value) -> Result<Plan, Fault> {
@@ -273,6 +278,11 @@ fn capture(connection: &Connection, command: &CommandId, params: &Value) -> Resu
     let (payment, amount) = (object_id(params, "payment")?, amount(params)?);
     let (count, _) = currency::to_wire(connection, amount, "amount")?;
     let last = params.at("last").as_bool().unwrap_or(true);
+    if !last && !multicapture(connection) {
+        let what = "this capture is not to be the last, and Stripe would release the rest: set \
+                    `multicapture: if_available` on the connection where the account has it, or capture by hand";
+        return Err(Fault::new("multicapture_off", "last", what));
+    }
     let form = json!({
         "amount_to_capture": count,
         // Only with several captures in play is there anything to say: alone, a capture is the last.

@@ -108,3 +108,21 @@ fn every_parameter_sent_is_in_the_vendors_description() {
         }
     }
 }
+
+#[test]
+fn a_capture_that_is_not_the_last_needs_multicapture() {
+    let not_last = match capture_params() {
+        Value::Map(mut members) => {
+            members.insert("last".to_owned(), Value::Bool(false));
+            Value::Map(members)
+        }
+        other => other,
+    };
+    let id = CommandId::new("c");
+    let refused = Stripe.prepare(&connection(), "stripe.capture", &id, &not_last).unwrap_err();
+    assert_eq!((refused.code.as_str(), refused.field.as_str()), ("multicapture_off", "last"));
+    let mut several = connection();
+    several.settings.insert("multicapture".into(), "if_available".into());
+    assert!(Stripe.prepare(&several, "stripe.capture", &id, &not_last).is_ok());
+    assert!(Stripe.prepare(&connection(), "stripe.capture", &id, &capture_params()).is_ok());
+}

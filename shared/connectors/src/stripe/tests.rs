@@ -187,7 +187,7 @@ async fn each_answer_has_its_meaning() {
         (answer(200, json!("no object")), "unknown"),
         (answer(302, json!({})), "not done"),
         (Err(HttpError::NotSent), "not done"),
-        (Err(HttpError::Forbidden), "not done"),
+        (Err(HttpError::Forbidden), "refused"),
         (Err(HttpError::NoAnswer), "unknown"),
     ];
     for (at, (given, expected)) in cases.into_iter().enumerate() {
@@ -202,6 +202,9 @@ async fn each_answer_has_its_meaning() {
 async fn a_500_is_stored_under_the_key_unless_stripe_says_otherwise_once() {
     let run = Run::new("stripe.create_payment", create_params(), [error(500, "x")]);
     assert!(matches!(run.call().await, Outcome::Unknown { answer_is_stored: true, .. }));
+    // What stands before Stripe keeps nothing under its keys.
+    let run = Run::new("stripe.create_payment", create_params(), [error(503, "x")]);
+    assert!(matches!(run.call().await, Outcome::Unknown { answer_is_stored: false, .. }));
     let again = || with_header(error(500, "x"), "stripe-should-retry", "true");
     // A second one under the same key shows that it holds this answer: else the same would be sent for a day.
     let run = Run::new("stripe.create_payment", create_params(), [again(), again()]);

@@ -1,5 +1,7 @@
 //! Joining a fact into the state.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{
     Applied, Binding, Charge, Contradiction, Dispute, Failure, OrderState, Payment, Refund, RefundRequest,
     Review, TotalChange,
@@ -14,9 +16,14 @@ impl OrderState {
     /// Joins one fact. Repeating a fact, or applying an older one late, changes nothing that is known.
     pub fn apply(&mut self, fact: &Fact, connection: &ConnectionName, at: Timestamp) -> Applied {
         let mut out = Applied::default();
+        let foreign = if is_of_money(fact) { self.foreign_payments() } else { BTreeMap::new() };
         out.changed = self.join(fact, connection, at, &mut out);
         if out.changed {
             self.book(connection, at, &mut out);
+        }
+        if out.changed && is_of_money(fact) {
+            out.contradictions.extend(self.currency_contradictions(&foreign));
+            self.note_imbalance(at);
         }
         out
     }
@@ -51,11 +58,15 @@ impl OrderState {
                 new
             }
             Fact::Payment { payment, amount } => {
-                // The amount it was first heard of with: later amounts are told by authorizations, and a late
-                // event must not bring an old one back.
+                // All amounts it was ever heard of with: which is the newest is told by authorizations alone,
+                // for a late event must not bring an old one back.
                 let entry = self.payment_mut(payment, connection);
-                let new = entry.amount.is_none();
-                entry.amount.get_or_insert(*amount);
+                let new = !entry.was_for(*amount);
+                match entry.amount {
+                    None => entry.amount = Some(*amount),
+                    Some(_) if new => entry.other_amounts.push(*amount),
+                    Some(_) => {}
+                }
                 new
             }
             Fact::Authorized { payment, charge, amount, expires_at } => {
@@ -351,10 +362,11 @@ impl OrderState {
         self.payments.entry(payment.to_owned()).or_insert_with(|| Payment {
             connection: connection.clone(),
             amount: None,
-            charges: std::collections::BTreeMap::new(),
+            other_amounts: Vec::new(),
+            charges: BTreeMap::new(),
             cancelled: None,
             failures: Vec::new(),
-            actions: std::collections::BTreeSet::new(),
+            actions: BTreeSet::new(),
         })
     }
 
@@ -364,11 +376,27 @@ impl OrderState {
             amount: Money::new(amount.minor.saturating_abs(), amount.currency),
             status: crate::facts::DisputeStatus::Inquiry,
             reason: String::new(),
-            moved: std::collections::BTreeMap::new(),
+            moved: BTreeMap::new(),
             loss_booked: 0,
             loss_entries: 0,
         })
     }
+}
+
+/// Whether a fact can change what the order is worth, or what was reserved, taken or given back.
+const fn is_of_money(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::Order(_)
+            | Fact::Payment { .. }
+            | Fact::Authorized { .. }
+            | Fact::Captured { .. }
+            | Fact::AuthorizationEnded { .. }
+            | Fact::PaymentCancelled { .. }
+            | Fact::Refund { .. }
+            | Fact::Dispute { .. }
+            | Fact::DisputeMoved { .. }
+    )
 }
 
 fn raise<T: Ord + Copy>(slot: &mut Option<T>, value: T) -> bool {

@@ -97,7 +97,9 @@ impl OrderState {
                 push(out, format!("refund:{id}"), &gateway, at, "refund", &lines);
                 booked.cash = true;
             }
-            if booked.cash && booked.returned_goods.is_none() {
+            // Money of another currency paid for no goods of this order, so none come back for it.
+            let ours = self.order.as_ref().is_some_and(|o| o.total.currency == amount.currency);
+            if ours && booked.cash && booked.returned_goods.is_none() {
                 let done: i64 = self.refunded_goods();
                 let done_tax: i64 = self.refunds.values().filter_map(|r| r.booked.returned_goods).sum();
                 if let Some(tax) = self.tax_part(done, amount.minor, done_tax) {

@@ -4,6 +4,7 @@
 //! journal's entries come out of the same fold. Nothing is stored that the facts do not imply.
 
 mod apply;
+mod balance;
 mod ledger;
 mod project;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use crate::journal::Entry;
 use crate::money::Money;
 use crate::time::Timestamp;
 
+pub use balance::{Imbalance, Overpaid, Short};
 pub use project::ShipmentAmount;
 
 /// Which flow an order belongs to.
@@ -44,6 +46,9 @@ pub struct Payment {
     /// What it was first heard of with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amount: Option<Money>,
+    /// Other amounts it was heard of with since, each once, in no particular order of time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_amounts: Vec<Money>,
     /// Authorizations by the gateway's id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub charges: BTreeMap<String, Charge>,
@@ -224,6 +229,9 @@ pub struct OrderState {
     /// Reviews by the gateway's id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub reviews: BTreeMap<String, Review>,
+    /// What was reserved or taken is not what the order is worth, and since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imbalance: Option<Imbalance>,
     /// Tax booked as collected so far, minor units.
     #[serde(default)]
     pub tax_booked: i64,
@@ -293,6 +301,7 @@ impl OrderState {
             refunds: BTreeMap::new(),
             disputes: BTreeMap::new(),
             reviews: BTreeMap::new(),
+            imbalance: None,
             tax_booked: 0,
             sold_total: 0,
             steps: BTreeMap::new(),

@@ -4,7 +4,7 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
 use super::{OrderState, Payment};
-use crate::facts::{DisputeStatus, OrderStatus, RefundStatus, ReviewOutcome};
+use crate::facts::{DisputeStatus, OrderStatus, ReviewOutcome};
 use crate::money::{Currency, Money};
 
 /// What one shipment is worth.
@@ -48,38 +48,48 @@ impl OrderState {
         from_order.or_else(from_payment).or_else(from_charge)
     }
 
-    /// The payment that matters now: one that holds or took money, else the newest that is alive, else any.
+    /// The payment that matters now: one in the order's currency that holds or took money, else the newest
+    /// that is alive, else any.
     #[must_use]
     pub fn payment(&self) -> Option<(&String, &Payment)> {
-        let rank = |p: &Payment| (p.captured() > 0, p.capturable() > 0, p.cancelled.is_none());
+        let ours = |p: &Payment| self.currency().is_none_or(|c| p.is_in(c));
+        let rank = |p: &Payment| (ours(p), p.captured() > 0, p.capturable() > 0, p.cancelled.is_none());
         self.payments.iter().max_by_key(|(_, p)| rank(p))
     }
 
+    /// A sum over the payments in the order's currency: money of another pays nothing of it.
+    fn over_payments(&self, sum: fn(&Payment) -> i64) -> i64 {
+        let Some(currency) = self.currency() else { return 0 };
+        self.payments.values().filter(|p| p.is_in(currency)).map(sum).sum()
+    }
     /// Reserved over all payments, minor units.
     #[must_use]
     pub fn authorized(&self) -> i64 {
-        self.payments.values().map(Payment::authorized).sum()
+        self.over_payments(Payment::authorized)
     }
     /// Captured over all payments, minor units.
     #[must_use]
     pub fn captured(&self) -> i64 {
-        self.payments.values().map(Payment::captured).sum()
+        self.over_payments(Payment::captured)
     }
     /// Still to be captured over all payments, minor units.
     #[must_use]
     pub fn capturable(&self) -> i64 {
-        self.payments.values().map(Payment::capturable).sum()
+        self.over_payments(Payment::capturable)
     }
     /// Returned or on its way back, minor units: what failed or was withdrawn does not count.
     #[must_use]
     pub fn refunded(&self) -> i64 {
-        let good = |s: RefundStatus| matches!(s, RefundStatus::Pending | RefundStatus::Succeeded);
-        self.refunds.values().filter(|r| good(r.status)).map(|r| r.amount.minor).sum()
+        let currency = self.currency();
+        let ours = self.refunds.values().filter(|r| Some(r.amount.currency) == currency);
+        ours.filter(|r| r.status.stands()).map(|r| r.amount.minor).sum()
     }
     /// Withdrawn by disputes and not reinstated, minor units.
     #[must_use]
     pub fn disputed(&self) -> i64 {
-        self.disputes.values().map(|d| d.moved.values().sum::<i64>().saturating_neg().max(0)).sum()
+        let currency = self.currency();
+        let ours = self.disputes.values().filter(|d| Some(d.amount.currency) == currency);
+        ours.map(|d| d.moved.values().sum::<i64>().saturating_neg().max(0)).sum()
     }
     /// Whether a review is open.
     #[must_use]
@@ -111,7 +121,7 @@ impl OrderState {
                 OrderStatus::PartiallyRefunded
             } else if self.held() {
                 OrderStatus::OnHold
-            } else if self.capturable() > 0 {
+            } else if self.capturable() > 0 || self.never_covered() {
                 OrderStatus::PartiallyPaid
             } else {
                 OrderStatus::Paid

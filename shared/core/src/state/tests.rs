@@ -228,6 +228,39 @@ fn an_older_snapshot_never_replaces_a_newer() {
 }
 
 #[test]
+fn a_cancellation_that_our_own_write_went_over_is_still_seen() {
+    let cancelled = OrderSnapshot { status: OrderStatus::Cancelled, ..order(2, 1000, 0) };
+    let cancelled = Fact::Order(Box::new(cancelled));
+    let after = |facts: &[Fact]| run(facts.iter()).0;
+    // Our own write made version 3 of it before its webhook was worked.
+    let overtaken = after(&[
+        Fact::Order(Box::new(order(1, 1000, 0))),
+        Fact::Order(Box::new(order(3, 1000, 0))),
+        cancelled.clone(),
+    ]);
+    assert!(overtaken.cancelled_by_shop);
+    assert_eq!(overtaken.order.unwrap().version, 3, "the older snapshot replaces nothing else");
+    // Where we cancelled it ourselves, the shop only repeats it.
+    let ours = Fact::StatusChanged { seq: 1, status: OrderStatus::Cancelled, reason: String::new() };
+    let echoed = after(&[Fact::Order(Box::new(order(1, 1000, 0))), ours, cancelled]);
+    assert!(!echoed.cancelled_by_shop);
+}
+
+#[test]
+fn a_late_event_does_not_bring_an_old_amount_back() {
+    let told = |minor| Fact::Payment { payment: "pi".into(), amount: usd(minor) };
+    let (state, _, _) = run([told(1000), authorized(1200), told(900)].iter());
+    let payment = &state.payments["pi"];
+    assert_eq!((payment.amount, payment.charges["ch"].authorized), (Some(usd(1000)), usd(1200)));
+    assert_eq!(state.authorized(), 1200);
+    // Heard once more, none of them is news.
+    let mut known = state.clone();
+    for fact in [told(1000), told(900), authorized(1200)] {
+        assert!(!known.apply(&fact, &ConnectionName::new("gateway"), Timestamp(9)).changed);
+    }
+}
+
+#[test]
 fn failed_becomes_paid_with_another_card_and_an_expired_authorization_is_no_payment() {
     let failed = Fact::AttemptFailed {
         payment: "pi".into(),
@@ -261,4 +294,87 @@ fn reinstated_funds_are_not_a_won_dispute() {
     let (state, balance, _) = run(facts.iter());
     assert_eq!(state.project().0, OrderStatus::Disputed);
     assert_eq!(balance.of(Role::Fees, Currency::parse("USD").unwrap()), 1500);
+}
+
+fn of_currency(minor: i64, code: &str) -> Money {
+    Money::new(minor, Currency::parse(code).unwrap())
+}
+
+#[test]
+fn what_captures_have_to_give_back_is_what_was_captured_and_not_returned() {
+    let left = |state: &OrderState| {
+        let captures = state.objects("capture", None);
+        let left = captures.iter().map(|(_, c)| c.at("refundable").as_money().unwrap().minor);
+        left.collect::<Vec<_>>()
+    };
+    let start = [Fact::Order(Box::new(order(1, 100, 0))), authorized(100), captured(60), captured(100)];
+    let with = |more: &[Fact]| {
+        let (state, _, _) = run(start.iter().chain(more));
+        assert_eq!(left(&state).iter().sum::<i64>(), state.captured() - state.refunded());
+        left(&state)
+    };
+    let done = |id, minor| refund(id, minor, RefundStatus::Succeeded, true, false);
+    assert_eq!(with(&[]), [60, 40]);
+    assert_eq!(with(&[done("a", 60)]), [0, 40], "the second capture keeps its own");
+    assert_eq!(with(&[done("a", 10)]), [50, 40]);
+    assert_eq!(with(&[done("a", 10), done("b", 60)]), [0, 30]);
+    assert_eq!(with(&[done("a", 60), refund("b", 40, RefundStatus::Failed, true, true)]), [0, 40]);
+    // A refund that names a capture is charged to it, in whatever order captures stand.
+    let Fact::Refund { refund, payment, amount, status, moved, returned, .. } = done("c", 40) else {
+        panic!()
+    };
+    let request = Some("cancelled:ch:100".to_owned());
+    let named = Fact::Refund { refund, payment, amount, status, moved, returned, request };
+    assert_eq!(with(std::slice::from_ref(&named)), [60, 0]);
+    assert_eq!(with(&[named, done("d", 20)]), [40, 0]);
+}
+
+#[test]
+fn money_of_another_currency_is_a_contradiction_once_and_adds_to_nothing() {
+    let yen = |minor| of_currency(minor, "JPY");
+    let pay = Fact::Payment { payment: "pi".into(), amount: yen(4712) };
+    let take = Fact::Captured { payment: "pi".into(), charge: "ch".into(), total: yen(4712) };
+    let known = Fact::Order(Box::new(order(1, 4712, 0)));
+    for facts in [[&known, &pay, &take], [&pay, &take, &known], [&take, &known, &pay]] {
+        let (state, balance, contradictions) = run(facts);
+        assert_eq!(contradictions, 1);
+        assert_eq!((state.captured(), state.authorized(), state.capturable()), (0, 0, 0));
+        assert_eq!(state.project().0, OrderStatus::PendingPayment);
+        assert!(balance.unbalanced().is_empty());
+    }
+    // A refund of it is booked as cash, and takes no goods of the order back.
+    let back = Fact::Refund {
+        refund: "re".into(),
+        payment: "pi".into(),
+        amount: yen(4712),
+        status: RefundStatus::Succeeded,
+        moved: true,
+        returned: false,
+        request: None,
+    };
+    let (state, balance, _) = run([&known, &pay, &take, &back]);
+    let jpy = Currency::parse("JPY").unwrap();
+    assert_eq!(state.refunded(), 0);
+    assert_eq!((balance.of(Role::GatewayClearing, jpy), balance.of(Role::Refunds, jpy)), (0, 0));
+}
+
+#[test]
+fn a_payment_is_compared_with_every_total_the_order_had() {
+    let at = |total| Fact::Order(Box::new(order(1, total, 0)));
+    let to = |version, total| Fact::Order(Box::new(order(version, total, 0)));
+    let (state, _, _) = run([at(1000), captured(100)].iter());
+    assert_eq!(state.project().0, OrderStatus::PartiallyPaid, "never agreed to");
+    let short = state.short().unwrap();
+    assert_eq!((short.missing, short.raised, short.lapsed), (usd(900), false, false));
+    let (state, _, _) = run([at(1000), captured(1000), to(2, 1200)].iter());
+    assert_eq!(state.project().0, OrderStatus::Paid);
+    assert!(state.short().unwrap().raised && state.overpaid().is_none());
+    let (state, _, _) = run([at(1000), captured(1000), to(2, 800), to(3, 900)].iter());
+    let over = state.overpaid().unwrap();
+    assert_eq!((over.amount, over.refundable, over.lowered), (usd(100), usd(100), true));
+    let (state, _, _) = run([at(1000), captured(1500)].iter());
+    let over = state.overpaid().unwrap();
+    assert_eq!((over.amount, over.refundable, over.lowered), (usd(500), usd(0), false));
+    let (state, _, _) = run([at(1000), authorized(1000)].iter());
+    assert!(state.short().is_none() && state.overpaid().is_none());
 }

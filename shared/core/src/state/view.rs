@@ -87,6 +87,7 @@ static PAYMENT: Schema = Schema {
         flag("cancelled", "the payment object is dead"),
         flag("held", "a review is open"),
         flag("rejected", "a review ended in a refusal"),
+        flag("fits", "it was made out for the order's present total, or changed to it"),
     ],
 };
 
@@ -111,7 +112,6 @@ pub static PAIR_OPTIONS: &[(&str, &[&str], &str)] = &[
     ("on_cancelled", &["refund", "park"], "what to do with captured money when the shop cancels"),
     ("notify_customer", &["yes", "no"], "tell the customer of a decline"),
     ("notify_staff", &["yes", "no"], "tell the staff of declines, holds, disputes, failed refunds"),
-    ("notify_language", &[], "language of the customer's notices"),
 ];
 
 static PAIR: Schema = Schema {
@@ -126,7 +126,6 @@ static PAIR: Schema = Schema {
         text("on_cancelled", "refund or park").required(),
         text("notify_customer", "yes or no").required(),
         text("notify_staff", "yes or no").required(),
-        text("notify_language", "language of notices"),
         text("gateway", "the gateway connection's system").required(),
         text("shop", "the shop connection's system").required(),
     ],
@@ -232,8 +231,27 @@ static TOTAL_CHANGE: Schema = Schema {
         money("before", "total before").required(),
         money("after", "total after").required(),
         flag("lowered", "after is less"),
-        money("refundable", "captured above the new total and not returned yet, at most the difference")
-            .required(),
+    ],
+};
+static SHORT: Schema = Schema {
+    name: "short",
+    fields: &[
+        text("id", "version that brought the total, and which way it is short").required(),
+        money("missing", "neither taken nor reserved").required(),
+        flag("raised", "what the customer agreed to covered a total the order had before"),
+        flag("lapsed", "enough was agreed, and part of it was let go before it was taken"),
+        field("since", Type::Time, "since when it has been so").required(),
+    ],
+};
+static OVERPAID: Schema = Schema {
+    name: "overpaid",
+    fields: &[
+        text("id", "version that brought the total, and how much was captured").required(),
+        text("payment", "the payment that keeps most").required(),
+        money("amount", "kept above what the order is worth now").required(),
+        money("refundable", "of it, what a lowered total explains and one payment can give back").required(),
+        flag("lowered", "a lowered total explains it"),
+        field("since", Type::Time, "since when it has been so").required(),
     ],
 };
 static ACTION: Schema = Schema {
@@ -260,6 +278,8 @@ pub static OBJECTS: &[(&str, &Schema)] = &[
     ("review", &REVIEW),
     ("review_outcome", &REVIEW),
     ("total_change", &TOTAL_CHANGE),
+    ("short", &SHORT),
+    ("overpaid", &OVERPAID),
     ("action", &ACTION),
     ("status_change", &STATUS),
     ("doomed_payment", &REFUND),
@@ -344,6 +364,7 @@ impl OrderState {
             ("cancelled", Value::Bool(current.is_some_and(|(_, p)| p.cancelled.is_some()))),
             ("held", Value::Bool(self.held())),
             ("rejected", Value::Bool(self.rejected())),
+            ("fits", Value::Bool(self.payment_fits())),
         ]);
         let pair = pair.iter().map(|(k, v)| (k.clone(), t(v))).collect();
         Value::map([
@@ -414,13 +435,15 @@ impl OrderState {
                 })
                 .collect(),
             "refund" => self.refund_views(|_| true),
-            "refund_failure" => self.refund_views(|s| s == RefundStatus::Failed),
+            "refund_failure" => self.refund_views(|s| !s.stands()),
             "decline" => self.declines(),
             "dispute" => self.dispute_views(false),
             "dispute_outcome" => self.dispute_views(true),
             "review" => self.review_views(false),
             "review_outcome" => self.review_views(true),
             "total_change" => self.total_change_views(),
+            "short" => self.short_views(),
+            "overpaid" => self.overpaid_views(),
             "action" => self.action_views(personal),
             "status_change" if self.status_seq > 0 => {
                 vec![(self.status_seq.to_string(), self.status_view())]
@@ -450,6 +473,8 @@ impl OrderState {
                 } else {
                     0
                 };
+                // Money of another currency pays nothing of the order.
+                let owed = if self.currency() == Some(currency) { owed } else { 0 };
                 let ended = match charge.ended {
                     None => "",
                     Some(AuthorizationEnd::Released) => "released",
@@ -488,29 +513,17 @@ impl OrderState {
     }
 
     fn capture_views(&self) -> Vec<(String, Value)> {
-        let mut left = self.captured().saturating_sub(self.refunded()).max(0);
-        let mut out = Vec::new();
-        for (payment, p) in &self.payments {
-            for (id, charge) in &p.charges {
-                let mut before = 0;
-                for level in &charge.captures {
-                    let amount = level.saturating_sub(before);
-                    before = *level;
-                    let refundable = amount.min(left);
-                    left = left.saturating_sub(refundable);
-                    let key = format!("{id}:{level}");
-                    let currency = charge.authorized.currency;
-                    let view = Value::map([
-                        ("id", Value::text(key.clone())),
-                        ("payment", Value::text(payment.clone())),
-                        ("amount", Value::Money(Money::new(amount, currency))),
-                        ("refundable", Value::Money(Money::new(refundable, currency))),
-                    ]);
-                    out.push((key, view));
-                }
-            }
-        }
-        out
+        let one = |capture: super::balance::CaptureLeft| {
+            let left = Money::new(capture.left, capture.amount.currency);
+            let view = Value::map([
+                ("id", Value::text(capture.key.clone())),
+                ("payment", Value::text(capture.payment)),
+                ("amount", Value::Money(capture.amount)),
+                ("refundable", Value::Money(left)),
+            ]);
+            (capture.key, view)
+        };
+        self.refundables().into_iter().map(one).collect()
     }
 
     /// Payments that must not go on: the order was cancelled or a review refused it, and nothing was taken.
@@ -603,21 +616,57 @@ impl OrderState {
     }
 
     fn total_change_views(&self) -> Vec<(String, Value)> {
-        let (captured, refunded) = (self.captured(), self.refunded());
         let one = |c: &super::TotalChange| {
             let key = c.version.to_string();
-            let difference = c.before.minor.saturating_sub(c.after.minor).max(0);
-            let over = captured.saturating_sub(refunded).saturating_sub(c.after.minor).max(0);
+            let lowered = c.after.currency == c.before.currency && c.after.minor < c.before.minor;
             let view = Value::map([
                 ("id", Value::text(key.clone())),
                 ("before", Value::Money(c.before)),
                 ("after", Value::Money(c.after)),
-                ("lowered", Value::Bool(c.after.minor < c.before.minor)),
-                ("refundable", Value::Money(Money::new(difference.min(over), c.after.currency))),
+                ("lowered", Value::Bool(lowered)),
             ]);
             (key, view)
         };
         self.total_changes.iter().map(one).collect()
+    }
+
+    /// Whether the payment that matters was ever made out for the order's present total.
+    fn payment_fits(&self) -> bool {
+        let total = self.order.as_ref().map(|o| o.total);
+        self.payment().zip(total).is_some_and(|((_, payment), total)| payment.was_for(total))
+    }
+
+    fn imbalance_since(&self) -> Value {
+        self.imbalance.as_ref().map_or(Value::Null, |i| Value::Time(i.since))
+    }
+
+    fn short_views(&self) -> Vec<(String, Value)> {
+        let one = |s: super::Short| {
+            let view = Value::map([
+                ("id", Value::text(s.key.clone())),
+                ("missing", Value::Money(s.missing)),
+                ("raised", Value::Bool(s.raised)),
+                ("lapsed", Value::Bool(s.lapsed)),
+                ("since", self.imbalance_since()),
+            ]);
+            (s.key, view)
+        };
+        self.short().map(one).into_iter().collect()
+    }
+
+    fn overpaid_views(&self) -> Vec<(String, Value)> {
+        let one = |o: super::Overpaid| {
+            let view = Value::map([
+                ("id", Value::text(o.key.clone())),
+                ("payment", Value::text(o.payment)),
+                ("amount", Value::Money(o.amount)),
+                ("refundable", Value::Money(o.refundable)),
+                ("lowered", Value::Bool(o.lowered)),
+                ("since", self.imbalance_since()),
+            ]);
+            (o.key, view)
+        };
+        self.overpaid().map(one).into_iter().collect()
     }
 
     fn action_views(&self, personal: Option<&Value>) -> Vec<(String, Value)> {
@@ -712,7 +761,8 @@ mod tests {
         for (kind, _) in OBJECTS {
             let from_objects: Vec<String> = state.objects(kind, None).into_iter().map(|(k, _)| k).collect();
             assert_eq!(state.object_keys(kind), from_objects, "{kind}");
-            assert!(!from_objects.is_empty() || *kind == "shipment", "{kind}");
+            let elsewhere = ["shipment", "short", "overpaid"].contains(kind);
+            assert!(!from_objects.is_empty() || elsewhere, "{kind}");
         }
     }
 }

@@ -30,7 +30,8 @@ impl Notify for ByAudience {
     }
 }
 
-/// Writes that there was a notice into the log: its audience and id, nothing of what it says.
+/// Stands where no channel is configured: says so, and writes that there was a notice into the log: its audience
+/// and id, nothing of what it says.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LogNotify;
 
@@ -43,7 +44,10 @@ impl Notify for LogNotify {
             id = notice.id,
             "notice not sent: no channel configured"
         );
-        Ok(())
+        Err(NotifyError::Refused(format!(
+            "no channel is configured for notices to {}; set people.smtp or people.webhook",
+            notice.audience
+        )))
     }
 }
 
@@ -69,5 +73,24 @@ impl Notify for MemoryNotify {
             sent.push(notice);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_notice_without_a_channel_is_not_called_sent() {
+        let notice = Notice {
+            id: "n-1".into(),
+            audience: CUSTOMER.into(),
+            to: Some("canary@example.com".into()),
+            subject: "canary".into(),
+            text: "canary".into(),
+        };
+        let said = LogNotify.notify(notice).await.unwrap_err();
+        assert!(matches!(&said, NotifyError::Refused(why) if why.contains("no channel is configured")));
+        assert!(!said.to_string().contains("canary"), "{said}");
     }
 }

@@ -12,15 +12,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 use tillway_core::time::{Millis, Timestamp};
-use tillway_engine::ports::{InMessage, OutMessage, Queue, QueueError};
+use tillway_engine::ports::{InMessage, MAX_MESSAGE, OutMessage, Queue, QueueError};
 
 use super::writer::{Batch, Reply, Request};
 use super::{Options, Shared};
 
 /// Most messages of one send or receive.
 const MAX_BATCH: usize = 10;
-/// Largest body of a message in bytes.
-const MAX_MESSAGE: usize = 256 * 1024;
 /// Longest delay of a message.
 const MAX_DELAY: Millis = Millis::mins(15);
 /// How long a deduplication id is remembered.
@@ -130,7 +128,7 @@ impl Queue for SqliteQueue {
     }
 }
 
-/// What SQS would refuse is refused here too.
+/// What the port does not promise is refused.
 fn check(queue: &str, messages: &[OutMessage]) -> Result<(), QueueError> {
     let refuse = |what: String| Err(QueueError::Invalid(what));
     if messages.len() > MAX_BATCH {

@@ -109,6 +109,7 @@ impl StripeSandbox {
             failure: None,
             authenticated: false,
             capture_before: None,
+            multicapture: payment.multicapture,
             txn: None,
             disputed: false,
             review: None,

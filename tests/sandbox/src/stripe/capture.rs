@@ -36,6 +36,11 @@ impl StripeSandbox {
             let error = ApiError::invalid(message).code("amount_too_large").param("amount_to_capture");
             return Err(error.payment(row).executed());
         }
+        if form.flag("final_capture") == Some(false) && !payment.multicapture {
+            let message =
+                "You can only use `final_capture` when multicapture is available for this PaymentIntent.";
+            return Err(ApiError::invalid(message).param("final_capture").payment(row).executed());
+        }
         let rest = payment.amount_capturable - amount;
         let last = form.flag("final_capture").unwrap_or(true) || rest == 0;
         let metadata = merge_metadata(&payment.metadata, form);

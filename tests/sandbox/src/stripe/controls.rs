@@ -80,6 +80,9 @@ impl StripeSandbox {
             ("confirm", "true"),
             ("return_url", "https://shop.example/return"),
         ];
+        if shop.capture_method == "manual" {
+            pairs.push(("payment_method_options[card][request_multicapture]", "if_available"));
+        }
         pairs.extend(shop.customer.map(|customer| ("customer", customer)));
         let form = Node::of(&pairs)?;
         params::check(&form, params::CREATE_PAYMENT, "")?;

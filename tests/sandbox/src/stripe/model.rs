@@ -103,6 +103,8 @@ pub(super) struct Payment {
     pub(super) customer: Option<Row>,
     pub(super) metadata: Metadata,
     pub(super) capture: Capture,
+    /// Several captures were asked for; without it the first one is the last.
+    pub(super) multicapture: bool,
     pub(super) status: PaymentStatus,
     pub(super) payment_method: Option<Arc<str>>,
     pub(super) description: Option<Arc<str>>,
@@ -155,6 +157,7 @@ pub(super) struct Charge {
     pub(super) failure: Option<Failure>,
     pub(super) authenticated: bool,
     pub(super) capture_before: Option<i64>,
+    pub(super) multicapture: bool,
     pub(super) txn: Option<Row>,
     pub(super) disputed: bool,
     pub(super) review: Option<Row>,

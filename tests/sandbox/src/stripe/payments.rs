@@ -42,6 +42,10 @@ fn apply(payment: &mut Payment, form: &Node) {
     if let Some(capture) = form.filled("capture_method") {
         payment.capture = Capture::parse(Some(capture));
     }
+    let card = form.get("payment_method_options").and_then(|o| o.get("card"));
+    if let Some(asked) = card.and_then(|c| c.text("request_multicapture")) {
+        payment.multicapture = asked == "if_available";
+    }
     payment.metadata = merge_metadata(&payment.metadata, form);
 }
 
@@ -94,6 +98,7 @@ impl StripeSandbox {
             customer,
             metadata: Metadata::default(),
             capture: Capture::parse(form.filled("capture_method")),
+            multicapture: false,
             status: match method {
                 Some(_) => PaymentStatus::RequiresConfirmation,
                 None => PaymentStatus::RequiresPaymentMethod,

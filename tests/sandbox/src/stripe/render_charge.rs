@@ -134,7 +134,9 @@ impl StripeSandbox {
             card.fixed(r#""checks":{"address_line1_check":null,"address_postal_code_check":"pass","cvc_check":"pass"},"country":"US","exp_month":8,"exp_year":2030"#);
             card.text("fingerprint", &format!("sandbox{brand}{last4}")).text("funding", "credit");
             card.raw("installments", "null").text("last4", last4).raw("mandate", "null");
-            card.raw("multicapture", r#"{"status":"available"}"#).text("network", brand);
+            let several =
+                if c.multicapture { r#"{"status":"available"}"# } else { r#"{"status":"unavailable"}"# };
+            card.raw("multicapture", several).text("network", brand);
             card.fixed(r#""network_token":{"used":false},"network_transaction_id":null"#);
             let three_d_secure = if c.authenticated {
                 r#"{"authentication_flow":"challenge","result":"authenticated","result_reason":null,"version":"2.2.0"}"#

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tillway_core::time::{Millis, Timestamp};
-use tillway_engine::ports::{InMessage, OutMessage, Queue, QueueError};
+use tillway_engine::ports::{InMessage, MAX_MESSAGE, OutMessage, Queue, QueueError};
 
 use super::store::has_canary;
 use super::{Broken, Gate};
@@ -14,7 +14,6 @@ use crate::exec::{Bell, lock};
 use crate::faults::{Fate, Op};
 
 const MAX_BATCH: usize = 10;
-const MAX_MESSAGE: usize = 256 * 1024;
 const MAX_DELAY: Millis = Millis::mins(15);
 const DEDUP_WINDOW: Millis = Millis::mins(5);
 const RETENTION: Millis = Millis::days(14);

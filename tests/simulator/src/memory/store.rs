@@ -26,6 +26,9 @@ pub(crate) fn has_canary(bytes: &[u8]) -> bool {
     })
 }
 
+/// Most keys of one `get`.
+const MAX_GET: usize = 100;
+
 #[derive(Default)]
 pub(crate) struct Data {
     pub(crate) items: BTreeMap<Key, Item>,
@@ -181,6 +184,9 @@ impl MemoryStore {
 #[async_trait]
 impl Store for MemoryStore {
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
+        if keys.len() > MAX_GET {
+            return Err(StoreError::Invalid(format!("{} keys in one get, at most {MAX_GET}", keys.len())));
+        }
         let fate = self.gate.enter(Op::StoreGet).await.map_err(unavailable)?;
         let found = {
             let data = lock(&self.data);

@@ -139,7 +139,7 @@ fn header_names_and_topics_are_configuration() {
 #[test]
 fn a_shared_header_is_compared_with_every_value() {
     let settings = [("webhook.scheme", "shared_header"), ("webhook.header", "X-Shop")];
-    let body = event("order.created", &order()).to_string().into_bytes();
+    let body = event("customer.updated", &order()).to_string().into_bytes();
     let known = secrets(&[("webhook_secret", &["new", "old"])]);
     let check = |headers: &[(&str, &str)]| verify(&settings, &known, headers, &body, 0);
     let first = check(&[("x-shop", "old")]).unwrap();
@@ -149,6 +149,16 @@ fn a_shared_header_is_compared_with_every_value() {
     assert_eq!(fault(check(&[])), EdgeFault::SignatureMissing);
     let blank = secrets(&[("webhook_secret", &["", " "])]);
     assert_eq!(fault(verify(&settings, &blank, &[("x-shop", " ")], &body, 0)), EdgeFault::NotConfigured);
+}
+
+#[test]
+fn hints_alike_are_told_apart_by_when_they_came() {
+    let settings = [("webhook.scheme", "shared_header"), ("webhook.header", "X-Shop")];
+    let body = event("order.updated", &order()).to_string().into_bytes();
+    let known = secrets(&[("webhook_secret", &["new"])]);
+    let at = |now| verify(&settings, &known, &[("x-shop", "new")], &body, now).unwrap();
+    assert_ne!(at(0).event_id, at(1).event_id);
+    assert_eq!((at(0).event_id, at(0).group.as_str()), (at(0).event_id, "C-1"));
 }
 
 #[test]

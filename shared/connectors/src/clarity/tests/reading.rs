@@ -123,7 +123,7 @@ async fn swept_orders_are_events_like_any_other() {
         url,
         "https://shop.example.com/api/v1/orders?updatedSince=2026-11-21T07%3A00%3A00.000Z&pageIndex=0&pageSize=50"
     );
-    assert!(swept.next.is_none(), "a page that is not full is the last");
+    assert!(swept.next.is_some(), "the shop may give fewer on a page than it was asked for");
     let event = &swept.events[0];
     assert_eq!((event.event_id.as_str(), event.group.as_str()), ("sweep:C-1:3", "C-1"));
     assert_eq!(event.created_at, Timestamp::parse_rfc3339("2026-11-21T07:30:00.250Z").unwrap());
@@ -158,6 +158,35 @@ async fn the_next_page_begins_at_the_last_change_seen() {
         let (_, url) = sweep(connection, swept.unwrap().next.as_deref(), page(&[])).await;
         assert!(url.contains("updatedSince=2026-11-21T07%3A00%3A00.000Z&pageIndex=1&"), "{url}");
     }
+}
+
+#[tokio::test]
+async fn a_sweep_ends_with_an_empty_page_the_whole_count_or_a_page_that_comes_again() {
+    let counted = |items: &[Json], total: Json| {
+        Ok(Response::json(200, &with(json!({"items": items, "totalCount": 1}), "/totalCount", total)))
+    };
+    let plain = connection(&[("paging.style", "page-index-plain")]);
+    let (a, b, c) = (changed("A", "2026-11-21T07:10:00Z"), changed("B", "2026-11-21T07:11:00Z"), order());
+    // The shop caps its pages at two and counts three.
+    let (first, _) = sweep(&plain, None, counted(&[a.clone(), b.clone()], 3.into())).await;
+    let next = first.unwrap().next.unwrap();
+    let (second, url) = sweep(&plain, Some(&next), counted(std::slice::from_ref(&c), 3.into())).await;
+    assert!(url.contains("pageIndex=1"), "{url}");
+    assert!(second.unwrap().next.is_none(), "all three were seen");
+    // It counts nothing: the empty page is the last, and so is one that comes a second time.
+    let (first, _) = sweep(&plain, None, counted(&[a.clone()], Json::Null)).await;
+    let next = first.unwrap().next.unwrap();
+    let (again, _) = sweep(&plain, Some(&next), counted(&[a], Json::Null)).await;
+    assert!(again.unwrap().next.is_none(), "the shop does not know our page numbers");
+    let (empty, _) = sweep(&plain, Some(&next), counted(&[], Json::Null)).await;
+    assert!(empty.unwrap().next.is_none());
+}
+
+#[tokio::test]
+async fn an_order_that_does_not_say_when_it_changed_changed_within_the_window() {
+    let silent = with(order(), "/updatedAt", Json::Null);
+    let (swept, _) = sweep(&connection(&[]), None, page(&[silent])).await;
+    assert_eq!(swept.unwrap().events[0].created_at, now() - Millis::hours(1));
 }
 
 #[tokio::test]

@@ -124,6 +124,27 @@ async fn fulfilment_stays_the_shops_unless_allowed() {
 }
 
 #[tokio::test]
+async fn cancelled_is_not_written_over_by_what_went_before_it() {
+    let there = with(order(), "/status", "Cancelled".into());
+    let written = async |status: &str| {
+        let answer = with(there.clone(), "/status", status.into());
+        let shop = Shop::new([Ok(Response::json(200, &there)), Ok(Response::json(200, &answer))]);
+        let asked = params(&[("order_id", text("C-1")), ("status", text(status)), ("note", text("seen"))]);
+        let (_, summary) = settled(act(&shop, &connection(&[]), UPDATE, &asked).await);
+        (shop.body(1), summary)
+    };
+    for status in ["Pending Payment", "On Hold", "Authorized", "Partially Paid", "Paid", "Payment Failed"] {
+        let (body, summary) = written(status).await;
+        assert_eq!(body, json!({"note": "seen"}), "{status}");
+        assert!(summary.ends_with("the shop's status cancelled stays"), "{summary}");
+    }
+    // What follows a cancellation is told.
+    for status in ["Refunded", "Partially Refunded", "Disputed"] {
+        assert_eq!(written(status).await.0, json!({"status": status, "note": "seen"}));
+    }
+}
+
+#[tokio::test]
 async fn a_conflict_is_read_again_once() {
     for conflict in [problem(412, "version_conflict"), problem(409, "version_conflict"), Response::new(412)] {
         let moved = with(order(), "/version", 9.into());

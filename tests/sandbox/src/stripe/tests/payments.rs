@@ -144,7 +144,13 @@ fn a_partial_capture_releases_the_rest() {
 #[test]
 fn several_captures_add_up() {
     let mut bench = Bench::new();
-    let pi = bench.held();
+    let once = bench.held();
+    let not_last = format!("/v1/payment_intents/{once}/capture");
+    let (status, _) = bench.refused(&not_last, "amount_to_capture=300&final_capture=false");
+    assert_eq!(status, 400, "several captures were not asked for");
+    let (_, payment) =
+        bench.pay("pm_card_visa", "manual&payment_method_options[card][request_multicapture]=if_available");
+    let pi = id(&payment);
     let capture = format!("/v1/payment_intents/{pi}/capture");
     let from = bench.event_count();
     let first = bench.done(&capture, "amount_to_capture=300&final_capture=false");
