@@ -89,14 +89,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let address = listener.local_addr()?;
-    let defaults = Options::default();
     let options = Options {
         deciders: args.workers,
         actors: args.workers,
         // A tick sends what is due: it is no rarer than that.
-        tick: defaults.tick.min(machine.engine.config.times.resend_after),
+        tick: Options::default().tick.min(machine.engine.config.times.resend_after),
         sweep: machine.extras.sweep_every.unwrap_or(Millis::mins(15)),
-        ..defaults
     };
     let runtime = Runtime::start(&machine.engine, &machine.queue, options);
     let front = Arc::new(EngineFront { engine: machine.engine.clone(), alerts: machine.alerts.clone() });

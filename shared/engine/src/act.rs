@@ -258,7 +258,8 @@ impl Engine {
         prepared: &[u8],
         deadline: Timestamp,
     ) -> Result<Outcome, WorkError> {
-        let secrets = self.secrets(connection.name.as_str(), true).await?;
+        let unauthorized = Outcome::NotDone { after: Some(Millis::mins(1)), why: NotDone::Unauthorized };
+        let Ok(secrets) = self.secrets(connection.name.as_str(), true).await else { return Ok(unauthorized) };
         let token = match self.token_for(connection, connector, refused).await? {
             Ok(token) => token,
             Err(why) => return Ok(Outcome::NotDone { after: None, why }),

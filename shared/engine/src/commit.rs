@@ -93,7 +93,7 @@ impl Engine {
         }
 
         let ended = loaded.command.as_ref().map(|(command, _)| command);
-        let forgotten = self.from_forgotten(event, ended, record.state.first_at);
+        let forgotten = self.follows_forgotten(event, ended, record.state.first_at);
         for command in &decision.commands {
             let (mut record, guard, send) =
                 self.command_record(command, key, &record.state, &opened, adopted, now)?;

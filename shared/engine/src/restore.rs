@@ -102,7 +102,7 @@ impl Engine {
 
     /// Whether what is decided on an event may follow from what happened before the restore: the event is of
     /// that time, or tells the end of a command that is, or lets go on what stood still in an order of that time.
-    pub(crate) fn from_forgotten(
+    pub(crate) fn follows_forgotten(
         &self,
         event: &Event,
         ended: Option<&CommandRecord>,

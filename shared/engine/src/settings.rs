@@ -224,6 +224,18 @@ fn read_pairs(
                 hint,
             ));
         }
+        // Objects at the gateway name an order and no shop: whose it is must be clear from the account.
+        let other = out.iter().find(|p: &&Pair| p.gateway.as_str() == gateway && p.shop.as_str() != shop);
+        if let Some(other) = other {
+            problems.push(node.problem(
+                "gateway-of-two-shops",
+                format!(
+                    "pair {name}: gateway `{gateway}` already serves shop `{}` (pair {})",
+                    other.shop, other.name
+                ),
+                "give each shop an account of its own at the gateway, and a connection to it",
+            ));
+        }
         let mut systems = BTreeMap::new();
         for (role, connection) in [("shop", &shop), ("gateway", &gateway)] {
             match connections.get(&ConnectionName::new(connection.as_str())) {
@@ -306,5 +318,18 @@ mod tests {
             "the gateway's own serves too"
         );
         assert!(problems("", "    initiates: shop\n").is_empty());
+    }
+
+    #[test]
+    fn a_gateway_serves_one_shop() {
+        let text = "connections:\n  shop: { system: clarity, base_url: \"https://a.example.com\" }\n  \
+                    shop2: { system: clarity, base_url: \"https://b.example.com\" }\n  gate: { system: stripe }\n\
+                    pairs:\n  main: { flow: none, shop: shop, gateway: gate, initiates: shop }\n  \
+                    other: { flow: none, shop: shop2, gateway: gate, initiates: shop }\n";
+        let found = load("t.yaml", text, &[], &[], BTreeMap::new()).err().unwrap_or_default();
+        let two: Vec<String> =
+            found.iter().filter(|p| p.code == "gateway-of-two-shops").map(ToString::to_string).collect();
+        assert_eq!(two.len(), 1, "{two:?}");
+        assert!(two.first().is_some_and(|t| t.contains("t.yaml:7") && t.contains("shop `shop`")), "{two:?}");
     }
 }

@@ -1,6 +1,14 @@
 //! The simulator's own proof: the engine holds under faults, every crash point is met, the same seed gives
 //! the same run, the memory adapters keep the ports' contract, and each planted bug is caught.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test that fails shows the history and panics"
+)]
+
 use tillway_engine::bugs::Bug;
 use tillway_engine::contract::{QueueRig, queue_suite, store_suite};
 use tillway_simulator::contract::{Bench, MAX_RECEIVES};

@@ -52,7 +52,10 @@ static UPDATE_ORDER_PARAMS: Schema = Schema {
     name: UPDATE_ORDER,
     fields: &[
         text("order_id", "the shop's order id").required(),
-        text("status", "the shop's status text, through the lookup status_out"),
+        text(
+            "status",
+            "the shop's status text, through the flow's lookup; the connection's `status_out` goes before",
+        ),
         text("status_reason", "why, e.g. a decline code that may be shown"),
         text("note", "a note for the shop's staff"),
         field("payment", Type::Record(&PAYMENT), "how it was paid"),
@@ -199,7 +202,9 @@ fn update_order(connection: &Connection, params: &Params<'_>) -> Result<(Json, S
             params.reject("status_unknown", "status", what)
         })?;
         summary = format!(" (status {target})");
-        patch.insert("status".into(), status.into());
+        // The shop's own word for it, where its connection names one.
+        let own = connection.setting(&format!("status_out.{target}"), "");
+        patch.insert("status".into(), if own.is_empty() { status.into() } else { own.into() });
     }
     for (ours, theirs) in [("status_reason", "statusReason"), ("note", "note")] {
         patch.extend(params.text(ours)?.map(|text| (theirs.to_owned(), Json::from(text))));

@@ -44,7 +44,7 @@ pub static SETTINGS: [(&str, &str, &str); 32] = [
     ("webhook.signature_header", "webhook-signature", "Standard Webhooks: header of the signatures"),
     ("tolerance_seconds", "300", "how far a webhook's timestamp may lie off, either way"),
     ("status_in.*", "", "the shop's status text = canonical name; added to the contract's table"),
-    ("status_out.*", "", "canonical name = the shop's status text; a lookup of the flows"),
+    ("status_out.*", "", "canonical name = the shop's status text, in place of the one in the flows' lookup"),
     ("events.*", "", "our event name = the shop's, e.g. events.order.created = OrderCreated"),
     ("version_from", "version", "what orders a shop's snapshots: version (a counter) or updated_at"),
     ("gateway_external_id", "stripe_customer", "name in customer.externalIds of the gateway's customer id"),

@@ -174,7 +174,7 @@ async fn a_sweep_ends_with_an_empty_page_the_whole_count_or_a_page_that_comes_ag
     assert!(url.contains("pageIndex=1"), "{url}");
     assert!(second.unwrap().next.is_none(), "all three were seen");
     // It counts nothing: the empty page is the last, and so is one that comes a second time.
-    let (first, _) = sweep(&plain, None, counted(&[a.clone()], Json::Null)).await;
+    let (first, _) = sweep(&plain, None, counted(std::slice::from_ref(&a), Json::Null)).await;
     let next = first.unwrap().next.unwrap();
     let (again, _) = sweep(&plain, Some(&next), counted(&[a], Json::Null)).await;
     assert!(again.unwrap().next.is_none(), "the shop does not know our page numbers");
