@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use tillway_connectors::Observation;
+use tillway_core::facts::Fact;
 use tillway_core::ids::PersonId;
+use tillway_core::time::Timestamp;
 use tillway_core::value::Value;
 
 use crate::commit::Loaded;
@@ -49,8 +51,12 @@ impl Engine {
         let mut opened = Opened::default();
         let data_key = match access {
             PersonAccess::Live(key) => key,
-            PersonAccess::Erased(at) if event.created_at.unwrap_or(event.received_at) <= at => {
-                // Said before the erasure: it must not come back.
+            // Said before the erasure, or of an order of that time (the echo of a write of ours says it again):
+            // it must not come back. A new order is the person's own doing.
+            PersonAccess::Erased(at)
+                if event.created_at.unwrap_or(event.received_at) <= at
+                    || began(record, observation) <= at =>
+            {
                 return Ok(Opened { erased: true, ..opened });
             }
             PersonAccess::Fresh | PersonAccess::Erased(_) => {
@@ -86,6 +92,16 @@ impl Engine {
         let erased = value.is_none();
         Ok(Opened { value, key: Some((person, key)), erased, ..Opened::default() })
     }
+}
+
+/// When an order was placed, or first heard of where that is earlier or all that is known.
+fn began(record: &OrderRecord, observation: &Observation) -> Timestamp {
+    let told = observation.facts.iter().find_map(|f| match f {
+        Fact::Order(order) => order.placed_at,
+        _ => None,
+    });
+    let placed = told.or_else(|| record.state.order.as_ref().and_then(|o| o.placed_at));
+    placed.map_or(record.state.first_at, |placed| placed.min(record.state.first_at))
 }
 
 /// Lays new personal data over what is known.

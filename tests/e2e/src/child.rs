@@ -33,6 +33,16 @@ pub async fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     assert!(waited.await.is_ok(), "never so: {what}");
 }
 
+/// The same where looking takes a call.
+pub async fn wait_for(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "never so: {what}");
+}
+
 /// Both outside systems on sockets, and a place for configuration, secrets and data.
 pub struct Place {
     exe: PathBuf,

@@ -13,8 +13,10 @@
 
 pub mod child;
 pub mod clock;
+pub mod logs;
 pub mod outside;
 pub mod samples;
+pub mod setup;
 pub mod taps;
 pub mod temp;
 pub mod wire;

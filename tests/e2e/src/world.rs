@@ -4,17 +4,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use async_trait::async_trait;
 use serde_json::Value as Json;
-use tillway_connectors::{Secret, Secrets};
-use tillway_core::bundle::Source;
 use tillway_core::http::{Method, Request};
-use tillway_core::ids::{ConnectionName, OrderKey};
+use tillway_core::ids::{ConnectionName, OrderKey, PersonId};
 use tillway_core::journal::Entry;
 use tillway_core::money::Currency;
 use tillway_core::time::{Millis, Timestamp};
+use tillway_engine::config::Config;
 use tillway_engine::explain::Explanation;
-use tillway_engine::ports::{Clock, Item, Queue, SecretError, SecretSource, Store};
+use tillway_engine::ports::{Clock, Item, Queue, SecretSource, Store};
 use tillway_engine::receive::Receipt;
 use tillway_engine::records::{EVENTS, OrderRecord, ParkedRecord, command_queue};
 use tillway_engine::{Engine, Ports};
@@ -22,14 +20,13 @@ use tillway_local::alerts::LogAlerts;
 use tillway_local::entropy::OsEntropy;
 use tillway_local::notify::MemoryNotify;
 use tillway_local::sqlite::{Database, Options, dead_queue};
-use tillway_sandbox::clarity::{
-    Auth, ClarityConfig, ClaritySandbox, NewLine, NewOrder, WebhookScheme, sign_standard,
-};
-use tillway_sandbox::stripe::{PaymentTruth, StripeConfig, StripeSandbox, sign};
+use tillway_sandbox::clarity::{ClaritySandbox, NewLine, NewOrder, sign_standard};
+use tillway_sandbox::stripe::{PaymentTruth, StripeSandbox, sign};
 use tillway_sandbox::{ApiFault, ApiFaultRule, Delivery, HookFault, HookFaultRule, Sandbox};
 
 use crate::clock::StepClock;
-use crate::outside::{GATEWAY_HOST, Outside, SHOP_HOST, lock};
+use crate::outside::{Outside, lock};
+pub use crate::setup::Setup;
 use crate::taps::{Stage, TappedQueue, TappedStore, Taps};
 use crate::temp::Temp;
 
@@ -48,100 +45,12 @@ pub const CARD_NUMBER: &str = "4111 1111 1111 1111";
 /// The first moment.
 pub const EPOCH: &str = "2026-11-21T09:00:00Z";
 
+/// The database in a data folder.
+pub const DATABASE: &str = "tillway.sqlite";
 /// Connection of the shop.
 pub const SHOP: &str = "shop";
 /// Connection of the gateway.
 pub const GATEWAY: &str = "stripe";
-
-/// How a world is set up.
-pub struct Setup {
-    /// `production:` of the configuration.
-    pub production: bool,
-    /// More settings of the shop's connection, as in YAML's braces: `auth: api_key`.
-    pub shop_settings: String,
-    /// More settings of the gateway's connection.
-    pub gateway_settings: String,
-    /// More options of the pair.
-    pub pair: String,
-    /// More top-level lines of the configuration.
-    pub more: String,
-    /// The merchant's own files.
-    pub overrides: Vec<(String, String)>,
-    /// The shop's secrets by name.
-    pub shop_secrets: Vec<(String, String)>,
-    /// The shop's sandbox.
-    pub shop: ClarityConfig,
-    /// The gateway's sandbox.
-    pub gateway: StripeConfig,
-}
-
-impl Default for Setup {
-    fn default() -> Self {
-        let mut gateway = StripeConfig::new(API_KEY, GATEWAY_HOOK, 7);
-        gateway.async_settlement = Millis::secs(2);
-        let text = |pairs: &[(&str, &str)]| {
-            pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect::<Vec<_>>()
-        };
-        Self {
-            production: false,
-            shop_settings: String::new(),
-            gateway_settings: "multicapture: if_available".to_owned(),
-            pair: String::new(),
-            more: String::new(),
-            overrides: Vec::new(),
-            shop_secrets: text(&[
-                ("client_id", "tillway"),
-                ("client_secret", CLIENT_SECRET),
-                ("webhook_secret", SHOP_HOOK),
-            ]),
-            shop: ClarityConfig {
-                auth: Auth::OAuth { client_id: "tillway".into(), client_secret: CLIENT_SECRET.into() },
-                webhook: WebhookScheme::StandardWebhooks { secrets: vec![SHOP_HOOK.into()] },
-                seed: 7,
-                ..ClarityConfig::default()
-            },
-            gateway,
-        }
-    }
-}
-
-impl Setup {
-    /// With options of the pair.
-    #[must_use]
-    pub fn pair(text: &str) -> Self {
-        Self { pair: text.to_owned(), ..Self::default() }
-    }
-
-    /// The configuration file this makes.
-    #[must_use]
-    pub fn yaml(&self) -> String {
-        let more = |text: &str| if text.is_empty() { String::new() } else { format!(", {text}") };
-        let base = &self.shop.base_path;
-        format!(
-            "production: {}\nconnections:\n  {SHOP}: {{ system: clarity, base_url: \"https://{SHOP_HOST}{base}\"{} }}\n  \
-             {GATEWAY}: {{ system: stripe, base_url: \"https://{GATEWAY_HOST}\"{} }}\npairs:\n  main: {{ flow: \
-             stripe-clarity, shop: {SHOP}, gateway: {GATEWAY}, return_url: \"https://shop.example/return\"{} }}\n{}",
-            self.production,
-            more(&self.shop_settings),
-            more(&self.gateway_settings),
-            more(&self.pair),
-            self.more,
-        )
-    }
-}
-
-struct Fixed(BTreeMap<String, Secrets>);
-
-#[async_trait]
-impl SecretSource for Fixed {
-    async fn secrets(&self, connection: &str, _fresh: bool) -> Result<Secrets, SecretError> {
-        self.0.get(connection).cloned().ok_or_else(|| SecretError::Missing(connection.to_owned()))
-    }
-}
-
-fn secrets(pairs: &[(String, String)]) -> Secrets {
-    Secrets(pairs.iter().map(|(n, v)| (n.clone(), vec![Secret::new(v.as_str())])).collect())
-}
 
 /// Tillway and everything around it.
 pub struct World {
@@ -171,36 +80,24 @@ impl World {
     /// A world.
     pub async fn with(setup: Setup) -> Self {
         let clock = Arc::new(StepClock::at(Timestamp::parse_rfc3339(EPOCH).unwrap()));
-        let folder = Temp::new("world");
-        let overrides: Vec<Source> = setup
-            .overrides
-            .iter()
-            .map(|(file, text)| Source { file: file.clone(), text: text.clone() })
-            .collect();
-        let loaded = tillway_engine::settings::load(
-            "tillway.yaml",
-            &setup.yaml(),
-            &tillway_templates::sources(),
-            &overrides,
-            tillway_templates::notices(),
-        );
-        let (config, _) = loaded.unwrap_or_else(|found| {
-            panic!("{}", found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-        });
+        let (config, secrets) = (Arc::new(setup.config()), setup.secret_source());
         let outside = Arc::new(Outside {
             stripe: Arc::new(Mutex::new(StripeSandbox::new(setup.gateway))),
             shop: Arc::new(Mutex::new(ClaritySandbox::new(setup.shop))),
             clock: clock.clone(),
             sent: Mutex::default(),
         });
-        let own = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let secrets = Fixed(BTreeMap::from([
-            ("tillway".to_owned(), secrets(&[own("master_key", MASTER_KEY)])),
-            (SHOP.to_owned(), secrets(&setup.shop_secrets)),
-            (GATEWAY.to_owned(), secrets(&[own("api_key", API_KEY), own("webhook_secret", GATEWAY_HOOK)])),
-        ]));
-        let database =
-            Database::open(&folder.path().join("tillway.sqlite"), Options::new(clock.clone())).unwrap();
+        Self::assemble(config, secrets, outside, clock, Temp::new("world")).await
+    }
+
+    async fn assemble(
+        config: Arc<Config>,
+        secrets: Arc<dyn SecretSource>,
+        outside: Arc<Outside>,
+        clock: Arc<StepClock>,
+        folder: Temp,
+    ) -> Self {
+        let database = Database::open(&folder.path().join(DATABASE), Options::new(clock.clone())).unwrap();
         let taps = Arc::new(Taps::default());
         let notices = Arc::new(MemoryNotify::default());
         let alerts = Arc::new(LogAlerts::new(clock.clone()));
@@ -209,13 +106,37 @@ impl World {
             queue: Arc::new(TappedQueue { inner: Arc::new(database.queue()), taps: taps.clone() }),
             clock: clock.clone(),
             entropy: Arc::new(OsEntropy),
-            secrets: Arc::new(secrets),
+            secrets,
             http: outside.clone(),
             notify: notices.clone(),
             alerts: alerts.clone(),
         };
-        let engine = Arc::new(Engine::new(Arc::new(config), ports).await.unwrap());
+        let engine = Arc::new(Engine::new(config, ports).await.unwrap());
         Self { clock, outside, engine, alerts, notices, taps, folder, delivered: Mutex::default() }
+    }
+
+    /// A copy of the database, as a backup would have it.
+    #[must_use]
+    pub fn backup(&self) -> Temp {
+        let copy = Temp::new("backup");
+        // Nobody writes at this moment; what was committed stands in the file and in its log.
+        for name in [DATABASE.to_owned(), format!("{DATABASE}-wal")] {
+            std::fs::copy(self.folder.path().join(&name), copy.path().join(&name)).unwrap();
+        }
+        copy
+    }
+
+    /// The data is lost, a backup put in its place and marked as such, and another process begins with it.
+    /// Both outside systems and the time go on; what was sent and told is counted anew.
+    pub async fn restored(self, backup: Temp, erased: &[PersonId]) -> Self {
+        let (config, secrets) = (self.engine.config.clone(), self.engine.ports.secrets.clone());
+        let (outside, clock) = (self.outside.clone(), self.clock.clone());
+        drop(self);
+        lock(&outside.sent).clear();
+        let mut world = Self::assemble(config, secrets, outside, clock, backup).await;
+        world.engine.begin_restore(erased).await.unwrap();
+        world.engine = world.second_engine().await;
+        world
     }
 
     /// A second process on the same data: nothing remembered in memory is shared.

@@ -9,6 +9,13 @@
     reason = "tests fail by panicking"
 )]
 
+/// The `tillway` command.
+const TILLWAY: &str = env!("CARGO_BIN_EXE_tillway-under-test");
+
+#[path = "e2e/check.rs"]
+mod check;
+#[path = "e2e/commands.rs"]
+mod commands;
 #[path = "e2e/config.rs"]
 mod config;
 #[path = "e2e/counts.rs"]
@@ -21,5 +28,13 @@ mod events;
 mod meaning;
 #[path = "e2e/pains.rs"]
 mod pains;
+#[path = "e2e/parking.rs"]
+mod parking;
 #[path = "e2e/privacy.rs"]
 mod privacy;
+#[path = "e2e/restore.rs"]
+mod restore;
+#[path = "e2e/serve.rs"]
+mod serve;
+#[path = "e2e/unknown.rs"]
+mod unknown;

@@ -10,9 +10,11 @@ use tillway_engine::ports::Clock as _;
 use tillway_local::runtime::EngineFront;
 use tillway_local::server::{Limits, serve};
 use tillway_sandbox::stripe::sign;
+use tillway_tests::logs::Logs;
 use tillway_tests::wire::exchange;
 use tillway_tests::world::{GATEWAY, GATEWAY_HOOK, SHOP, World, shop_hook_at};
 use tokio::net::TcpListener;
+use tracing_subscriber::filter::LevelFilter;
 
 /// A world with its front on a socket.
 async fn opened() -> (World, SocketAddr) {
@@ -128,9 +130,11 @@ fn cases(w: &World) -> Vec<Case> {
 
 #[tokio::test]
 async fn edge_faults_are_answered_counted_and_leave_nothing() {
+    let logs = Logs::default();
+    let _collecting = logs.collect(LevelFilter::INFO);
     let (w, address) = opened().await;
     for case in cases(&w) {
-        let (before, counted) = (traces(&w).await, w.counters());
+        let (before, counted, _earlier) = (traces(&w).await, w.counters(), logs.take());
         let (status, body) = exchange(address, "POST", &case.path, &case.request).await.unwrap();
         let named = format!("{} {}", case.name, case.path);
         assert_eq!(status, case.status, "{named}: {body}");
@@ -142,6 +146,13 @@ async fn edge_faults_are_answered_counted_and_leave_nothing() {
         let mut expected = counted;
         *expected.entry(("receive_refused".to_owned(), case.counter.to_owned())).or_default() += 1;
         assert_eq!(w.counters(), expected, "{named}");
+        // One line, with the code, and nothing of the body or of the signature.
+        let logged = String::from_utf8(logs.take()).unwrap();
+        assert_eq!(logged.lines().count(), 1, "{named}: {logged}");
+        assert!(logged.contains(case.counter) && logged.contains("WARN"), "{named}: {logged}");
+        for secret in ["example.com", "v1=", "v1,", "47.12"] {
+            assert!(!logged.contains(secret), "{named}: {logged}");
+        }
     }
 }
 

@@ -365,7 +365,8 @@ async fn late_event_moves_an_order_backwards() {
 
 #[tokio::test]
 async fn two_flows_charge_one_order() {
-    let two = "initiates: tillway }\n  other: { flow: stripe-clarity, shop: shop, gateway: stripe";
+    let two =
+        "initiates: tillway }\n  other: { flow: stripe-clarity, shop: shop, gateway: stripe, initiates: shop";
     let w = World::with(Setup::pair(two)).await;
     w.place("A-1", Some("pm_card_visa"));
     w.pass(Millis::mins(5)).await;

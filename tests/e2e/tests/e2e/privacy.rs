@@ -1,37 +1,22 @@
 //! Secrets and people's data: planted everywhere, and then looked for in everything that stays.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use tillway_core::http::Method;
 use tillway_core::time::Millis;
 use tillway_sandbox::clarity::Address;
 use tillway_sandbox::{ApiFault, HookFault};
+use tillway_tests::logs::Logs;
 use tillway_tests::outside::lock;
 use tillway_tests::temp::holds;
 use tillway_tests::world::{
     API_KEY, CLIENT_SECRET, GATEWAY_HOOK, MASTER_KEY, SHOP, SHOP_HOOK, World, new_order,
 };
+use tracing_subscriber::filter::LevelFilter;
 
 const MAIL: &str = "canary.mail@quarantine.example";
 const FIRST: &str = "Canaryfirst";
 const LAST: &str = "Canarylast";
 const STREET: &str = "77 Canary Row";
 const PHONE: &str = "+1 555 0177 7700";
-
-/// Collects what is logged.
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        lock(&self.0).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 fn place(w: &World, order: &str, token: &str) {
     let mut new = new_order(order, "USD", Some(token));
@@ -59,12 +44,8 @@ fn tokens(w: &World) -> Vec<String> {
 
 #[tokio::test]
 async fn nothing_secret_or_personal_stands_in_clear() {
-    let sink = Sink::default();
-    let (writer, level) = (sink.clone(), tracing_subscriber::filter::LevelFilter::TRACE);
-    let subscriber =
-        tracing_subscriber::fmt().json().with_max_level(level).with_writer(move || writer.clone()).finish();
-    let _logging = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
-
+    let logs = Logs::default();
+    let _collecting = logs.collect(LevelFilter::TRACE);
     let w = World::start().await;
     let mut said = String::new();
     // Paid, declined, silenced, refused, disputed, parked, unhandled, waiting, forged.
@@ -125,7 +106,7 @@ async fn nothing_secret_or_personal_stands_in_clear() {
     let said = said.replace(&format!("no parked item {MAIL}"), "");
     let said = said.replace(&format!("no parked item `{MAIL}`"), "");
     let stored = w.folder.bytes();
-    let logged = lock(&sink.0).clone();
+    let logged = logs.take();
     assert!(stored.len() > 50_000 && logged.len() > 500, "{} {}", stored.len(), logged.len());
 
     let tokens = tokens(&w);
@@ -194,7 +175,16 @@ async fn an_erased_person_cannot_be_read_and_the_books_stay() {
         later[told_before..].iter().all(|n| n.to.as_deref() != Some(MAIL)),
         "the erased person was written to"
     );
+    // The shop tells of the old order again, with all that it keeps: it does not come back.
+    let again = w.order_event("A-1", |o| o["version"] = 90.into());
+    w.post(SHOP, "orders", &w.shop_hook("msg_again", again.to_string())).await;
+    w.pass(Millis::mins(5)).await;
     // Once more does no harm.
     assert_eq!(w.engine.erase(MAIL).await.unwrap().keys, 0);
     assert!(!holds(&w.folder.bytes(), MAIL));
+    // Who orders anew is a customer like any other.
+    w.pass(Millis::mins(1)).await;
+    place(&w, "A-3", "pm_card_visa");
+    w.until_status("A-3", "Paid").await;
+    assert_eq!(w.engine.erase(MAIL).await.unwrap().keys, 1);
 }
