@@ -1,6 +1,6 @@
 //! The `tillway` command.
 
-/// Orders are many small allocations: this one gives them back a third of their time.
+/// An order is some thousands of small allocations on several threads.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

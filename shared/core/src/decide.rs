@@ -196,6 +196,7 @@ impl Run<'_> {
             CommandEnd::Refused { .. } if spec.is_none_or(|s| s.on_refused != OnError::Park) => return,
             CommandEnd::Refused { code } => (format!("step:{step}"), code),
             CommandEnd::Parked { code } => (format!("command:{command}"), code),
+            CommandEnd::Unsent { code } => (format!("unsent:{command}"), code),
         };
         let stands = matches!(
             self.out.state.steps.get(step),

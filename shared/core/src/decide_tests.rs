@@ -171,6 +171,14 @@ fn a_refused_step_run_again_is_a_new_intent_and_an_unknown_one_is_the_same_comma
     let looked = bench.go(&parked.state, vec![replay(&parked.state)], 3, None).unwrap();
     assert!(looked.commands.is_empty(), "nothing is sent a second time");
     assert_eq!(looked.state.steps["pay"], StepState::Issued { command: first.commands[0].id.clone() });
+
+    // What never left is asked for anew: by then the order, the mapping or the configuration was mended.
+    let unsent = CommandEnd::Unsent { code: "amount_forbidden".into() };
+    let parked = bench.go(&first.state, vec![ended(&first, 0, unsent)], 2, None).unwrap();
+    assert_eq!(parked.state.parked.len(), 1);
+    let anew = bench.go(&parked.state, vec![replay(&parked.state)], 3, None).unwrap();
+    assert_eq!(anew.commands.len(), 1);
+    assert_ne!(anew.commands[0].id, first.commands[0].id);
 }
 
 #[test]

@@ -241,6 +241,11 @@ pub enum CommandEnd {
         /// Stable code.
         code: String,
     },
+    /// It could not be sent as it was asked for, and never was: once the cause is mended, it is asked anew.
+    Unsent {
+        /// Stable code.
+        code: String,
+    },
 }
 
 /// Where a step instance stands.

@@ -569,7 +569,11 @@ impl Engine {
         what: &str,
     ) -> Result<(), WorkError> {
         held.record.field = field;
-        let end = CommandEnd::Parked { code: code.to_owned() };
+        let code = code.to_owned();
+        let end = match held.record.first_sent_at {
+            None if held.record.unknown_since.is_none() => CommandEnd::Unsent { code },
+            _ => CommandEnd::Parked { code },
+        };
         self.end(held, end, Observation::default(), what.to_owned()).await
     }
 

@@ -23,7 +23,9 @@ const SEEN: usize = 48;
 
 /// What was loaded for one try.
 pub(crate) struct Loaded {
-    pub(crate) record: Option<(OrderRecord, u64)>,
+    pub(crate) record: Option<OrderRecord>,
+    /// Revision of the order's item; `None` where there is none yet.
+    pub(crate) rev: Option<u64>,
     pub(crate) waiting: BTreeMap<String, (Waiting, u64)>,
     pub(crate) command: Option<(CommandRecord, u64)>,
     pub(crate) person: Option<(PersonId, PersonAccess)>,
@@ -72,7 +74,7 @@ impl Engine {
             drained: Vec::new(),
             parked: Vec::new(),
         };
-        let guard = loaded.record.as_ref().map_or(Guard::Absent, |(_, rev)| Guard::Rev(*rev));
+        let guard = loaded.rev.map_or(Guard::Absent, Guard::Rev);
         record.seq = record.seq.saturating_add(1);
         record.state = decision.state;
         record.wake_at = decision.wake_at;

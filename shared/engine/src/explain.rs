@@ -286,6 +286,7 @@ pub fn sentence(fact: &Fact) -> Option<String> {
             CommandEnd::Done => format!("{step} is done"),
             CommandEnd::Refused { code } => format!("{step} was refused: {code}"),
             CommandEnd::Parked { code } => format!("{step} was given up: {code}"),
+            CommandEnd::Unsent { code } => format!("{step} could not be sent: {code}"),
         },
         Fact::Parked(p) => format!(
             "parked: {} ({}{})",

@@ -258,6 +258,7 @@ impl Engine {
             Some(item) => Some((serde_json::from_slice::<OrderRecord>(&item.body)?, item.rev)),
             None => None,
         };
+        let (record, rev) = record.unzip();
         let mut waiting = BTreeMap::new();
         for (n, object) in objects.into_iter().enumerate() {
             if let Some(item) = take(n.saturating_add(1)) {
@@ -275,7 +276,7 @@ impl Engine {
             }
             _ => None,
         };
-        Ok(Loaded { record, waiting, command, person, own_aliases: BTreeSet::new() })
+        Ok(Loaded { record, rev, waiting, command, person, own_aliases: BTreeSet::new() })
     }
 
     /// The flow an order runs on: the version it is bound to, or the newest of its pair.
@@ -301,8 +302,8 @@ impl Engine {
     ) -> Result<Option<CommitParts>, WorkError> {
         let now = self.now();
         let seen_id = format!("{}:{}:{}", event.connection, event.id, event.replay);
-        let mut record = match &loaded.record {
-            Some((record, _)) => record.clone(),
+        let mut record = match loaded.record.take() {
+            Some(record) => record,
             None => OrderRecord {
                 state: OrderState::new(key.clone(), now),
                 seq: 0,
@@ -500,10 +501,10 @@ impl Engine {
     ) -> Result<(), WorkError> {
         let label = if duplicate { "duplicate" } else { "nothing_new" };
         self.ports.alerts.count("events", label, 1);
-        if let Some((_, rev)) = loaded.record.as_ref().filter(|_| wake_at != record.wake_at) {
+        if let Some(rev) = loaded.rev.filter(|_| wake_at != record.wake_at) {
             let mut record = record.clone();
             record.wake_at = wake_at;
-            match self.ports.store.transact(vec![put_state(key, &record, Guard::Rev(*rev))?]).await {
+            match self.ports.store.transact(vec![put_state(key, &record, Guard::Rev(rev))?]).await {
                 // Whoever wrote the order meanwhile set its own time.
                 Ok(()) | Err(StoreError::Conflict(_)) => {}
                 Err(error) => return Err(error.into()),

@@ -464,6 +464,8 @@ impl Engine {
             };
             record.request = record.request.filter(|_| sent);
             record.created_at = now;
+            record.unknown_since = sent.then_some(now);
+            record.resends = 0;
             // A person has seen to it.
             record.forgotten = false;
             for listener in &mut record.listeners {

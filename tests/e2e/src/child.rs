@@ -61,7 +61,9 @@ impl Place {
     /// Opens both systems. `exe` is the `tillway` command; `more` goes to the end of the configuration.
     pub async fn open(exe: &str, pair: &str, more: &str) -> Self {
         let now: SandboxClock = Arc::new(|| SystemClock.now());
-        let stripe = Arc::new(Mutex::new(StripeSandbox::new(StripeConfig::new(API_KEY, GATEWAY_HOOK, 11))));
+        let stripe = Arc::new(Mutex::new(
+            StripeSandbox::new(StripeConfig::new(API_KEY, GATEWAY_HOOK, 11)).with_schema_beside(),
+        ));
         let shop = Arc::new(Mutex::new(ClaritySandbox::new(ClarityConfig {
             auth: Auth::OAuth { client_id: "tillway".into(), client_secret: CLIENT_SECRET.into() },
             webhook: WebhookScheme::StandardWebhooks { secrets: vec![SHOP_HOOK.into()] },

@@ -82,7 +82,7 @@ impl World {
         let clock = Arc::new(StepClock::at(Timestamp::parse_rfc3339(EPOCH).unwrap()));
         let (config, secrets) = (Arc::new(setup.config()), setup.secret_source());
         let outside = Arc::new(Outside {
-            stripe: Arc::new(Mutex::new(StripeSandbox::new(setup.gateway))),
+            stripe: Arc::new(Mutex::new(StripeSandbox::new(setup.gateway).with_schema_beside())),
             shop: Arc::new(Mutex::new(ClaritySandbox::new(setup.shop))),
             clock: clock.clone(),
             sent: Mutex::default(),

@@ -84,7 +84,7 @@ impl Merchant {
         // Charges settle and refunds change their mind some time after, as they do.
         stripe.async_settlement = Millis::secs(2);
         stripe.refund_delay = Millis::mins(5);
-        let stripe = Arc::new(Mutex::new(StripeSandbox::new(stripe)));
+        let stripe = Arc::new(Mutex::new(StripeSandbox::new(stripe).with_schema_beside()));
         let clarity = Arc::new(Mutex::new(ClaritySandbox::new(ClarityConfig {
             auth: Auth::OAuth { client_id: "tillway".into(), client_secret: SHOP_SECRET.into() },
             webhook: WebhookScheme::StandardWebhooks { secrets: vec![SHOP_WEBHOOK_SECRET.into()] },

@@ -321,14 +321,16 @@ impl OrderState {
                 self.steps.remove(&step);
             }
             (Unparked::Replayed { .. }, Some(StepState::Parked { item })) => {
-                match item.strip_prefix("command:") {
-                    Some(command) => {
-                        let command = crate::ids::CommandId::new(command);
-                        self.steps.insert(step, StepState::Issued { command });
+                if let Some(command) = item.strip_prefix("command:") {
+                    let command = crate::ids::CommandId::new(command);
+                    self.steps.insert(step, StepState::Issued { command });
+                } else {
+                    if item.starts_with("unsent:") {
+                        // Nothing came of the first intent, and nothing ever will: this is a new one.
+                        let count = self.retries.entry(step.clone()).or_default();
+                        *count = count.saturating_add(1);
                     }
-                    None => {
-                        self.steps.remove(&step);
-                    }
+                    self.steps.remove(&step);
                 }
             }
             (Unparked::Dropped { .. }, Some(StepState::Parked { .. } | StepState::Refused { .. })) => {
@@ -344,6 +346,7 @@ impl OrderState {
             CommandEnd::Done => StepState::Done,
             CommandEnd::Refused { code } => StepState::Refused { code: code.clone() },
             CommandEnd::Parked { .. } => StepState::Parked { item: format!("command:{command}") },
+            CommandEnd::Unsent { .. } => StepState::Parked { item: format!("unsent:{command}") },
         };
         // Only the command the step waits for can end it; a late answer to an older one changes nothing.
         let ours = match self.steps.get(step) {

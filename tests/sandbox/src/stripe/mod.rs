@@ -40,7 +40,7 @@ mod webhooks;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tillway_core::time::{Millis, Timestamp};
 
@@ -190,7 +190,7 @@ struct Index {
 pub struct StripeSandbox {
     config: StripeConfig,
     ids: Ids,
-    schemas: Option<schema::Schemas>,
+    schemas: Option<Arc<schema::Schemas>>,
     now: Timestamp,
     origin: Option<Arc<events::Origin>>,
     customers: Table<Customer>,
@@ -257,7 +257,22 @@ impl StripeSandbox {
     /// Checks every call against the vendor's OpenAPI document as well.
     #[must_use]
     pub fn with_schema(mut self, openapi: &serde_json::Value) -> Self {
-        self.schemas = Some(schema::Schemas::from_openapi(openapi));
+        self.schemas = Some(Arc::new(schema::Schemas::from_openapi(openapi)));
+        self
+    }
+
+    /// Checks every call against the vendor's OpenAPI document where it lies beside the repository; it is
+    /// read once.
+    #[must_use]
+    pub fn with_schema_beside(mut self) -> Self {
+        static BESIDE: OnceLock<Option<Arc<schema::Schemas>>> = OnceLock::new();
+        let read = || {
+            let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read(here.join("../../../shared/spec/stripe/openapi.json")).ok()?;
+            let document: serde_json::Value = serde_json::from_slice(&text).ok()?;
+            Some(Arc::new(schema::Schemas::from_openapi(&document)))
+        };
+        self.schemas = BESIDE.get_or_init(read).clone();
         self
     }
 
