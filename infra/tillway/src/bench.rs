@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long, default_value_t = 3000)]
     pub orders: usize,
     /// Orders open at a time.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 400)]
     pub open: usize,
     /// Workers on each queue.
     #[arg(long, default_value_t = 32)]
