@@ -13,7 +13,7 @@ pub mod stripe;
 pub use config::{Connection, Secret, Secrets};
 pub use port::{
     Action, Call, Connector, EdgeFault, Finding, Inbound, Interpreted, Observation, Outcome, Owner, Prepared,
-    Rejected, SweepPage, SweptEvent, Verified,
+    Rejected, Subscription, SweepPage, SweptEvent, Verified,
 };
 
 /// All connectors, by system name. Adding a system touches its folder and one line here.

@@ -335,6 +335,17 @@ pub struct SweepPage {
     pub next: Option<String>,
 }
 
+/// What the webhook endpoint of one topic subscribes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subscription {
+    /// Topic, the last part of the endpoint's URL.
+    pub topic: &'static str,
+    /// Event types, in the provider's words.
+    pub types: &'static [&'static str],
+    /// Whether they say something about orders; the others are stored and counted until a flow wants them.
+    pub for_orders: bool,
+}
+
 /// An outside system.
 #[async_trait]
 pub trait Connector: Send + Sync {
@@ -343,6 +354,12 @@ pub trait Connector: Send + Sync {
 
     /// Webhook topics (last part of the URL).
     fn topics(&self) -> &'static [&'static str];
+
+    /// What the endpoint of each topic is to subscribe to at the provider; empty where a provider has no
+    /// choice of types.
+    fn subscriptions(&self) -> &'static [Subscription] {
+        &[]
+    }
 
     /// Actions flows may use.
     fn actions(&self) -> &'static [Action];

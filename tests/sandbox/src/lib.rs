@@ -99,6 +99,8 @@ pub trait Sandbox: Send {
     fn delivered(&mut self, now: Timestamp, id: u64, status: Option<u16>);
     /// When something next falls due by time alone, if anything.
     fn next_due(&self) -> Option<Timestamp>;
+    /// Deliveries taken whose answer was not told yet.
+    fn in_flight(&self) -> usize;
     /// Adds a fault of API calls.
     fn inject(&mut self, rule: ApiFaultRule);
     /// Adds a fault of webhooks.

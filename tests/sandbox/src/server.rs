@@ -310,6 +310,9 @@ mod tests {
             Vec::new()
         }
         fn delivered(&mut self, _: Timestamp, _: u64, _: Option<u16>) {}
+        fn in_flight(&self) -> usize {
+            0
+        }
         fn next_due(&self) -> Option<Timestamp> {
             None
         }

@@ -12,7 +12,7 @@ use super::stage::Stage;
 
 /// Between two looks.
 pub const LOOK: Duration = Duration::from_millis(12);
-/// Looks in a row without anything under way that make it quiet: a webhook in flight is in no queue.
+/// Looks in a row without anything under way that make it quiet: between two queues a message is in neither.
 const STILL: u32 = 5;
 /// Longest real wait for quiet.
 const SETTLE: Duration = Duration::from_secs(20);
@@ -56,6 +56,9 @@ impl Stage {
         for merchant in &self.merchants {
             let (stripe, clarity) = (merchant.stripe().next_due(), merchant.clarity().next_due());
             if due(stripe) || due(clarity) {
+                return Ok(false);
+            }
+            if merchant.stripe().in_flight() + merchant.clarity().in_flight() > 0 {
                 return Ok(false);
             }
         }

@@ -56,6 +56,8 @@ impl LiveHttp {
     /// # Errors
     /// [`StartError`] where TLS cannot be set up (no root certificates on the machine).
     pub fn new(policy: AddressPolicy) -> Result<Self, StartError> {
+        // One provider of TLS for the process; the first one stays, and any is good.
+        let _first = rustls::crypto::ring::default_provider().install_default();
         let mut builder = Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())

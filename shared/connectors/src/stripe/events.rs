@@ -3,38 +3,10 @@
 use serde_json::Value;
 
 use super::facts;
+use super::subscriptions;
 use super::wire::{self, Fault};
 use crate::config::Connection;
 use crate::port::{Interpreted, Observation, Owner, Rejected};
-
-/// Types with a meaning for an order; a sweep asks for these. `charge.refund.updated` doubles
-/// `refund.updated` and is left out.
-pub(super) const HANDLED: &[&str] = &[
-    "charge.captured",
-    "charge.dispute.closed",
-    "charge.dispute.created",
-    "charge.dispute.funds_reinstated",
-    "charge.dispute.funds_withdrawn",
-    "charge.dispute.updated",
-    "charge.expired",
-    "charge.failed",
-    "charge.refunded",
-    "charge.succeeded",
-    "charge.updated",
-    "payment_intent.amount_capturable_updated",
-    "payment_intent.canceled",
-    "payment_intent.created",
-    "payment_intent.partially_funded",
-    "payment_intent.payment_failed",
-    "payment_intent.processing",
-    "payment_intent.requires_action",
-    "payment_intent.succeeded",
-    "refund.created",
-    "refund.failed",
-    "refund.updated",
-    "review.closed",
-    "review.opened",
-];
 
 /// Whether the connection takes live events rather than test ones.
 fn wants_live(connection: &Connection) -> bool {
@@ -51,7 +23,7 @@ pub(super) fn interpret(
         // A thin event names an object and does not carry it.
         return Ok(Interpreted::Unhandled);
     };
-    if !HANDLED.contains(&event_type) {
+    if !subscriptions::is_handled(event_type) {
         return Ok(Interpreted::Unhandled);
     }
     let owner = wire::owner(connection, object);

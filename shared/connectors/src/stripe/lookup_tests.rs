@@ -96,7 +96,7 @@ async fn a_sweep_reads_every_group_of_types_to_its_end() {
     let seen = run.http.seen.lock().unwrap();
     assert!(seen[0].query().starts_with("created%5Bgte%5D=5&types%5B0%5D=charge.captured"));
     assert!(seen[1].query().ends_with("starting_after=evt_8"), "{}", seen[1].query());
-    assert!(seen[2].query().contains("types%5B0%5D=refund.failed"), "{}", seen[2].query());
+    assert!(seen[2].query().contains("types%5B0%5D=charge.dispute.funds_reinstated"), "{}", seen[2].query());
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ mod plan;
 #[cfg(test)]
 mod plan_tests;
 mod settings;
+mod subscriptions;
 mod sweep;
 #[cfg(test)]
 mod testing;
@@ -36,7 +37,7 @@ use crate::config::{Connection, Secret, Secrets};
 use crate::http::Http;
 use crate::port::{
     Action, Call, Connector, EdgeFault, Finding, Inbound, Interpreted, NotDone, Observation, Outcome, Owner,
-    Prepared, Rejected, SweepPage, Verified,
+    Prepared, Rejected, Subscription, SweepPage, Verified,
 };
 
 /// Where Stripe lives.
@@ -56,6 +57,10 @@ impl Connector for Stripe {
 
     fn topics(&self) -> &'static [&'static str] {
         &["payments", "refunds", "disputes", "billing", "customers", "payouts", "events"]
+    }
+
+    fn subscriptions(&self) -> &'static [Subscription] {
+        subscriptions::SUBSCRIPTIONS
     }
 
     fn actions(&self) -> &'static [Action] {

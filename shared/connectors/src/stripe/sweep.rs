@@ -5,7 +5,7 @@ use tillway_core::time::Timestamp;
 
 use super::client::{Client, ReadFault};
 use super::wire::{self, Fault, id, text};
-use super::{events, facts, webhook};
+use super::{facts, subscriptions, webhook};
 use crate::config::Connection;
 use crate::port::{Call, NotDone, Observation, Owner, SweepPage, SweptEvent};
 
@@ -16,7 +16,7 @@ const TYPES_PER_REQUEST: usize = 20;
 fn types(connection: &Connection) -> Vec<&str> {
     let set = connection.setting("sweep_types", "");
     let chosen: Vec<&str> = set.split([',', ' ']).map(str::trim).filter(|t| !t.is_empty()).collect();
-    if chosen.is_empty() { events::HANDLED.to_vec() } else { chosen }
+    if chosen.is_empty() { subscriptions::swept() } else { chosen }
 }
 
 fn not_now(fault: ReadFault) -> NotDone {

@@ -259,6 +259,10 @@ impl Hooks {
         }
     }
 
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
     pub fn next_due(&self) -> Option<Timestamp> {
         self.due.first_key_value().map(|((at, _), _)| *at)
     }

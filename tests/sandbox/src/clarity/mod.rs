@@ -367,6 +367,10 @@ impl Sandbox for ClaritySandbox {
         self.hooks.next_due()
     }
 
+    fn in_flight(&self) -> usize {
+        self.hooks.in_flight()
+    }
+
     fn inject(&mut self, rule: ApiFaultRule) {
         self.rules.push(rule);
     }

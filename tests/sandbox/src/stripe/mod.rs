@@ -361,6 +361,9 @@ impl Sandbox for StripeSandbox {
         self.tick(now);
         self.settle_delivery(id, status);
     }
+    fn in_flight(&self) -> usize {
+        self.hooks.in_flight()
+    }
     fn next_due(&self) -> Option<Timestamp> {
         let timer = match self.timers.peek() {
             Some(Reverse((_, _, timer))) if self.stale(*timer) => {

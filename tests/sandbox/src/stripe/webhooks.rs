@@ -46,6 +46,10 @@ pub(super) struct Hooks {
 }
 
 impl Hooks {
+    /// Taken and not answered: what waits for its time is in the queue, once.
+    pub(super) fn in_flight(&self) -> usize {
+        self.live.len().saturating_sub(self.queue.len())
+    }
     pub(super) fn next_due(&self) -> Option<i64> {
         self.queue.peek().map(|Reverse((due, _))| *due)
     }
