@@ -23,9 +23,13 @@ def run():
     assert len(own["master_key"]) == 64
 
     def put(pk, sk, **more):
-        item = {"pk": {"S": pk}, "sk": {"S": sk}, **more}
+        key = {"pk": {"S": pk}, "sk": {"S": sk}}
+        names = {"#" + n: n for n in ("rev", *more)}
+        values = {":" + n: {"N": str(v)} for n, v in {"rev": 1, **more}.items()}
+        update = "SET " + ", ".join(f"#{n} = :{n}" for n in ("rev", *more))
         table.transact_write_items(TransactItems=[
-            {"Put": {"TableName": env["TILLWAY_TABLE"], "Item": item}},
+            {"Update": {"TableName": env["TILLWAY_TABLE"], "Key": key, "UpdateExpression": update,
+                        "ExpressionAttributeNames": names, "ExpressionAttributeValues": values}},
             {"ConditionCheck": {"TableName": env["TILLWAY_TABLE"], "Key": {"pk": {"S": "never"}, "sk": {"S": "never"}},
                                 "ConditionExpression": "attribute_not_exists(pk)"}}])
 
@@ -44,7 +48,7 @@ def run():
                 failed.append({"itemIdentifier": record["messageId"]})
                 continue
             order = json.loads(record["body"])["order"]
-            put("order#" + order, record["messageId"], due_shard={"N": "3"}, due_at={"N": str(int(time.time() * 1000))})
+            put("order#" + order, record["messageId"], shard=3, at=int(time.time() * 1000))
             sqs.send_message(QueueUrl=env["TILLWAY_QUEUE_COMMANDS_STRIPE"], MessageBody=record["body"])
         return {"batchItemFailures": failed}
 
@@ -55,7 +59,7 @@ def run():
 
     def schedule(event):
         if name == "tick":
-            table.query(TableName=env["TILLWAY_TABLE"], IndexName="due", KeyConditionExpression="due_shard = :s",
+            table.query(TableName=env["TILLWAY_TABLE"], IndexName="due", KeyConditionExpression="shard = :s",
                         ExpressionAttributeValues={":s": {"N": "3"}})
         put("ran#" + name, str(time.time()))
         return {}
