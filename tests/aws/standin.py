@@ -59,7 +59,8 @@ def run():
 
     def schedule(event):
         if name == "tick":
-            table.query(TableName=env["TILLWAY_TABLE"], IndexName="due", KeyConditionExpression="shard = :s",
+            table.query(TableName=env["TILLWAY_TABLE"], IndexName="due", KeyConditionExpression="#s = :s",
+                        ExpressionAttributeNames={"#s": "shard"},
                         ExpressionAttributeValues={":s": {"N": "3"}})
         put("ran#" + name, str(time.time()))
         return {}
