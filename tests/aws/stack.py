@@ -8,6 +8,7 @@
 ministack executes what it is given and knows no password: it listens on loopback alone. AUTH=true makes it check every
 signature and every policy: a function that lacks a permission is refused here as it would be at AWS.
 """
+import hashlib
 import io
 import json
 import os
@@ -69,7 +70,7 @@ class Stack:
         self.prefix, self.secrets = f"{name}-{environment}", f"{name}/{environment}"
         self.record = self.folder / "calls.jsonl"
         self.process = self.proxy = None
-        self.outputs, self.template, self.written = {}, None, expand.read()
+        self.outputs, self.template, self.written, self.deployments = {}, None, expand.read(), 0
 
     def __enter__(self):
         self.start()
@@ -143,28 +144,43 @@ class Stack:
     def upload(self, binaries):
         """Does what `sam package` does: zips to S3. Answers which local path lies where."""
         s3 = self.client("s3")
-        s3.create_bucket(Bucket=BUCKET)
+        if not self.deployments:
+            s3.create_bucket(Bucket=BUCKET)
         places = {}
         for properties in expand.functions(self.written).values():
             name = expand.binary(properties)
-            code = pathlib.Path(binaries[name]).read_bytes()
-            s3.put_object(Bucket=BUCKET, Key=f"{name}.zip", Body=zip_of({"bootstrap": (code, 0o755)}))
-            places[properties["CodeUri"]] = f"s3://{BUCKET}/{name}.zip"
+            code = self.stripped(binaries[name])
+            # As in `sam package`, the key names the content: another content is another version of the function.
+            key = f"{name}-{hashlib.sha256(code).hexdigest()[:16]}.zip"
+            s3.put_object(Bucket=BUCKET, Key=key, Body=zip_of({"bootstrap": (code, 0o755)}))
+            places[properties["CodeUri"]] = f"s3://{BUCKET}/{key}"
         config = expand.ROOT / "infra" / "config"
         files = {p.relative_to(config).as_posix(): (p.read_bytes(), 0o644) for p in config.rglob("*") if p.is_file()}
         s3.put_object(Bucket=BUCKET, Key="config.zip", Body=zip_of(files))
         places["config"] = f"s3://{BUCKET}/config.zip"
         return places
 
+    def stripped(self, binary):
+        """The binary without its debugging information, which would only fill the emulator's memory."""
+        out = self.folder / "stripped"
+        shutil.copyfile(binary, out)
+        if shutil.which("strip"):
+            subprocess.run(["strip", out], stderr=subprocess.DEVNULL)  # a script is none it knows
+        return out.read_bytes()
+
     def deploy(self, binaries, **parameters):
-        """Deploys by change set and checks what came of it. `binaries`: name -> path of a built binary."""
+        """Deploys by change set, the first time or over what is there, and checks what came of it.
+
+        `binaries`: name -> path of a built binary. `parameters`: of the template, over what the local run needs.
+        """
         self.template = patch(expand.expand(self.written, self.upload(binaries)))
         s3, cloud = self.client("s3"), self.client("cloudformation")
         s3.put_object(Bucket=BUCKET, Key="template.json", Body=json.dumps(self.template).encode())
         parameters = {"Name": self.name, "Environment": self.environment, "Architecture": "x86_64", **parameters}
-        stack, change = self.prefix, "first"
+        self.deployments += 1
+        stack, change, kind = self.prefix, f"change-{self.deployments}", "CREATE" if self.deployments == 1 else "UPDATE"
         cloud.create_change_set(
-            StackName=stack, ChangeSetName=change, ChangeSetType="CREATE", Capabilities=["CAPABILITY_IAM"],
+            StackName=stack, ChangeSetName=change, ChangeSetType=kind, Capabilities=["CAPABILITY_IAM"],
             TemplateURL=f"http://127.0.0.1:{self.port}/{BUCKET}/template.json",
             Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()])
         ready = lambda: cloud.describe_change_set(StackName=stack, ChangeSetName=change)  # noqa: E731
@@ -174,7 +190,7 @@ class Stack:
         cloud.execute_change_set(StackName=stack, ChangeSetName=change)
         state = lambda: cloud.describe_stacks(StackName=stack)["Stacks"][0]  # noqa: E731
         done = self.until(lambda: not (s := state())["StackStatus"].endswith("IN_PROGRESS") and s, 120, "no stack")
-        if done["StackStatus"] != "CREATE_COMPLETE":
+        if done["StackStatus"] != f"{kind}_COMPLETE":
             events = cloud.describe_stack_events(StackName=stack)["StackEvents"]
             why = [f"{e['LogicalResourceId']}: {e.get('ResourceStatusReason')}" for e in events if "FAILED" in e["ResourceStatus"]]
             raise RuntimeError(f"{done['StackStatus']}: {why}")
@@ -218,6 +234,18 @@ class Stack:
         """Invokes a function by its short name and waits: `(error or None, answer)`."""
         answer = self.client("lambda").invoke(FunctionName=f"{self.prefix}-{function}", Payload=json.dumps(event or {}))
         return answer.get("FunctionError"), json.loads(answer["Payload"].read() or b"null")
+
+    def processes(self, function):
+        """Process ids of the environments of a function that run now."""
+        mark, found = f"AWS_LAMBDA_FUNCTION_NAME={self.prefix}-{function}\0".encode(), []
+        for entry in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                ours = os.getpgid(int(entry.name)) == self.process.pid
+                if ours and mark in (entry / "environ").read_bytes() + b"\0":
+                    found.append(int(entry.name))
+            except (OSError, ValueError):
+                continue  # gone meanwhile
+        return found
 
     def calls(self):
         """Every call recorded so far."""
