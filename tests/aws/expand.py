@@ -35,10 +35,14 @@ def binary(properties):
 def expand(template, code=None):
     """Plain CloudFormation. `code` maps a local path (CodeUri, ContentUri) to an S3 address, as `sam package` does."""
     os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+    import logging
+
     import boto3
+
     from samtranslator.parser.parser import Parser
     from samtranslator.translator.translator import Translator
 
+    logging.getLogger("samtranslator.metrics").setLevel(logging.ERROR)  # it would say that it publishes nothing
     template = json.loads(json.dumps(template))
     for resource in template["Resources"].values():
         for key in ("CodeUri", "ContentUri"):

@@ -57,7 +57,7 @@ def main(schedules):
             stack.until(lambda: rows("triage#P"), 30, "the poison message did not reach triage")
             print("a poison message went to the dead-letter queue and from there to triage")
 
-            error, answer = stack.invoke("tick", {"forbidden": True})
+            error, answer = stack.invoke("tick", {"ask": "forbidden"})
             assert error and "AccessDenied" in answer["errorMessage"], answer
             print("a call without permission is refused:", answer["errorMessage"][:110])
 
