@@ -57,6 +57,15 @@ def main(schedules):
             stack.until(lambda: rows("triage#P"), 30, "the poison message did not reach triage")
             print("a poison message went to the dead-letter queue and from there to triage")
 
+            stack.impatient("events.fifo", 1, 5)
+            had = set(stack.processes("orchestrate"))
+            post(f"{stack.url}/webhooks/shop/orders", {"order": "S", "slow": True})
+            time.sleep(1)
+            stack.kill("orchestrate")
+            stack.until(lambda: rows("order#S"), 20, "an order whose function was killed did not come again")
+            assert not had & set(stack.processes("orchestrate"))
+            print("a function was killed in mid-flight and its message came again")
+
             error, answer = stack.invoke("tick", {"ask": "forbidden"})
             assert error and "AccessDenied" in answer["errorMessage"], answer
             print("a call without permission is refused:", answer["errorMessage"][:110])
@@ -64,6 +73,7 @@ def main(schedules):
             for name in ("tick", "sweep-stripe", "sweep-clarity"):
                 error, answer = stack.invoke(name)
                 assert not error, answer
+            assert any('"kind": "response"' in line for line in stack.logs("schedules"))
             if schedules:
                 had = len(rows("ran#tick"))
                 stack.until(lambda: len(rows("ran#tick")) > had, 90, "the schedule did not fire")

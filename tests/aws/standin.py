@@ -50,6 +50,8 @@ def run():
             if "poison" in record["body"]:
                 failed.append({"itemIdentifier": record["messageId"]})
                 continue
+            if "slow" in record["body"] and record["attributes"]["ApproximateReceiveCount"] == "1":
+                time.sleep(20)
             order = json.loads(record["body"])["order"]
             put("order#" + order, record["messageId"], shard=3, at=int(time.time() * 1000))
             sqs.send_message(QueueUrl=env["TILLWAY_QUEUE_COMMANDS_STRIPE"], MessageBody=record["body"])
