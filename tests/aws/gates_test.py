@@ -9,6 +9,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import expand  # noqa: E402
 import gates  # noqa: E402
 import policy  # noqa: E402
+import units  # noqa: E402
 
 
 def properties(name):
@@ -92,6 +93,27 @@ def policies(problems):
             problems.append(f"policies: wanted {said}, said {found}")
 
 
+def request_units(problems):
+    """The counting of DynamoDB's units, against its price page."""
+    count = units.Units()
+    def update(kilobytes, **places):
+        values = {":body": {"B": "A" * (kilobytes * 1024 * 4 // 3 - 200)}, **{f":{n}": {"N": str(v)} for n, v in places.items()}}
+        return {"TableName": "t", "Key": {"pk": {"S": "p"}, "sk": {"S": "s"}},
+                "ExpressionAttributeNames": {"#" + n[1:]: n[1:] for n in values}, "ExpressionAttributeValues": values}
+    steps = [
+        ("a new item of 3 KB, due, in a transaction", "TransactWriteItems", {"TransactItems": [{"Update": update(3, shard=1, at=5)}]}, {}, (7, 0)),
+        ("its place kept", "TransactWriteItems", {"TransactItems": [{"Update": update(3, shard=1, at=5)}]}, {}, (6, 0)),
+        ("moved, alone, and smaller: the larger counts", "UpdateItem", update(1, shard=1, at=6), {}, (5, 0)),
+        ("no longer due", "UpdateItem", update(1), {}, (2, 0)),
+        ("read with one that is not there", "BatchGetItem", {"RequestItems": {"t": {"Keys": [1, 2]}}},
+         {"Responses": {"t": [{"body": {"S": "x" * 5000}}]}}, (0, 3)),
+        ("an index that is empty", "Query", {}, {"Items": []}, (0, 0.5)),
+    ]
+    for what, operation, asked, answered, wanted in steps:
+        if (found := count.of(operation, asked, answered, True)) != wanted:
+            problems.append(f"units: {what}: {found}, not {wanted}")
+
+
 def main():
     written, problems, tried = expand.read(), [], 0
     cases = CASES + (WITH_CODE if (gates.ROOT / "shared" / "aws" / "src" / "env.rs").exists() else [])
@@ -105,6 +127,7 @@ def main():
             if not any(said in str(f) for f in found):
                 problems.append(f"{gate}: {what} was not noticed; it said {found}")
     policies(problems)
+    request_units(problems)
     for problem in problems:
         print(problem)
     print(f"gates that must fail: {tried} broken templates, {len(problems)} not noticed")

@@ -1,7 +1,7 @@
 """A small proxy between the functions and the local AWS that writes down each call.
 
 One JSON line a call: t, function (from the user agent's `app/NAME`, which AWS_SDK_UA_APP_ID sets), call, actions
-([action, resource] each), items, in, out (bytes), status, ms. What was forwarded is byte for byte what came in, so
+([action, resource] each), items, in, out (bytes), write and read (units of DynamoDB), status, ms. What was forwarded is byte for byte what came in, so
 signatures hold.
 """
 import http.client
@@ -12,6 +12,7 @@ import threading
 import time
 
 import calls
+import units
 
 APP = re.compile(r"\bapp/(\S+)")
 HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade"}
@@ -22,6 +23,7 @@ class Proxy:
 
     def __init__(self, upstream_port, record_to, place=None):
         self.upstream, self.place, self.lock = upstream_port, place or calls.Place(), threading.Lock()
+        self.units = units.Units()
         self.file = open(record_to, "w", encoding="utf-8")
         proxy = self
 
@@ -54,7 +56,7 @@ class Proxy:
                 self.end_headers()
                 if not bodiless:
                     self.wfile.write(answer)
-                proxy.note(self, body, len(answer), status, began)
+                proxy.note(self, body, answer, status, began)
 
             def take_body(self):
                 if "chunked" in self.headers.get("transfer-encoding", "").lower():
@@ -96,7 +98,7 @@ class Proxy:
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True, name="proxy").start()
 
-    def note(self, request, body, out, status, began):
+    def note(self, request, body, answer, status, began):
         """Writes a call down; what no function of ours sent is not written."""
         app = APP.search(request.headers.get("user-agent", "") + " " + request.headers.get("x-amz-user-agent", ""))
         if not app:
@@ -107,8 +109,11 @@ class Proxy:
         except (ValueError, KeyError) as fault:
             read = (f"unreadable: {fault!r}", [], 0)
         operation, actions, items = read or (f"{request.command} {request.path}", [], 0)
+        write, read = 0, 0
+        if operation.startswith("dynamodb:"):
+            write, read = self.units.of(operation.split(":")[1], json.loads(body), json.loads(answer or b"{}"), status == 200)
         line = {"t": round(began, 4), "function": app[1], "call": operation, "actions": actions, "items": items,
-                "in": len(body), "out": out, "status": status, "ms": round((time.time() - began) * 1000, 2)}
+                "in": len(body), "out": len(answer), "write": write, "read": read, "status": status, "ms": round((time.time() - began) * 1000, 2)}
         with self.lock:
             self.file.write(json.dumps(line) + "\n")
             self.file.flush()

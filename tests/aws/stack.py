@@ -8,6 +8,7 @@
 ministack executes what it is given and knows no password: it listens on loopback alone. AUTH=true makes it check every
 signature and every policy: a function that lacks a permission is refused here as it would be at AWS.
 """
+import ctypes
 import hashlib
 import io
 import json
@@ -28,6 +29,7 @@ import expand  # noqa: E402
 import proxy  # noqa: E402
 
 ACCOUNT, REGION, BUCKET = "000000000000", "us-east-1", "tillway-code"
+STAGES = ("receive", "decide", "act", "schedules")  # a log group each
 
 
 def patch(template):
@@ -50,6 +52,11 @@ def patch(template):
             properties.update(Namespace=stat["Metric"]["Namespace"], MetricName=stat["Metric"]["MetricName"],
                               Dimensions=stat["Metric"]["Dimensions"], Period=stat["Period"], Statistic=stat["Stat"])
     return template
+
+
+def dies_with_us():
+    """Runs in the child: where this process is killed, the local AWS ends too (Linux)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def free_port():
@@ -104,8 +111,8 @@ class Stack:
         }
         self.log = open(self.folder / "ministack.log", "wb")
         command = [str(pathlib.Path(sys.executable).parent / "ministack")]
-        self.process = subprocess.Popen(command, env=environment, stdout=self.log, stderr=subprocess.STDOUT,
-                                        stdin=subprocess.DEVNULL, start_new_session=True, cwd=temporary)
+        self.process = subprocess.Popen(command, env=environment, stdout=self.log, stderr=subprocess.STDOUT, cwd=temporary,
+                                        stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=dies_with_us)
         health = f"http://127.0.0.1:{self.port}/_ministack/health"
         self.until(lambda: urllib.request.urlopen(health, timeout=2).status == 200, 30, "ministack is not ready")
 
@@ -266,10 +273,14 @@ class Stack:
         pages = self.client("logs").get_paginator("filter_log_events").paginate(logGroupName=f"/{self.name}/{self.environment}/{stage}")
         return [e["message"] for page in pages for e in page["events"]]
 
+    def invocations(self):
+        """{stage: how often its functions were invoked}, from the log."""
+        return {s: sum(line.startswith("START RequestId") for line in self.logs(s)) for s in STAGES}
+
     def metrics(self):
         """{name: {label: sum}} of the metrics in the logs so far (embedded metric format)."""
         out = {}
-        for stage in ("receive", "decide", "act", "schedules"):
+        for stage in STAGES:
             for line in self.logs(stage):
                 if not line.startswith('{"_aws"') and '"_aws"' not in line:
                     continue
