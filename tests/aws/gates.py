@@ -199,6 +199,32 @@ class Gates:
         return ([f"{v}: no code reads it" for v in sorted(set_by_us) if v not in known and not (v.startswith(prefix) and prefix in known)]
                 + [f"{v}: the template never sets it" for v in sorted(known - set_by_us) if v != prefix])
 
+    def environments_name_what_there_is(self):
+        import tomllib
+
+        import yaml
+
+        problems, parameters = [], self.template["Parameters"]
+        paths = {parameters["ConfigPath"]["Default"]}
+        for name, section in tomllib.loads((ROOT / "infra" / "samconfig.toml").read_text(encoding="utf-8")).items():
+            for pair in section["deploy"]["parameters"]["parameter_overrides"] if name != "version" else ():
+                key, value = pair.split("=", 1)
+                allowed = parameters.get(key, {}).get("AllowedValues")
+                if key not in parameters or (allowed and value not in allowed):
+                    problems.append(f"samconfig.toml [{name}]: {pair}")
+                paths |= {value} if key == "ConfigPath" else set()
+        for path in sorted(paths):
+            file = ROOT / "infra" / "config" / path.removeprefix("/opt/")
+            if not file.exists():
+                problems.append(f"{path}: there is no {file.relative_to(ROOT)}")
+                continue
+            connections = yaml.safe_load(file.read_text(encoding="utf-8"))["connections"]
+            for system in ("stripe", "clarity"):
+                name = parameters[f"{system.capitalize()}Connection"]["Default"]
+                if connections.get(name, {}).get("system") != system:
+                    problems.append(f"{file.name}: {name}, a parameter's default, is no connection of {system} in it")
+        return problems
+
     def fits_cloudformation(self):
         sizes = {"resources": (len(self.resources), 500), "parameters": (len(self.template["Parameters"]), 200),
                  "outputs": (len(self.template["Outputs"]), 200), "bytes": (len(json.dumps(self.template)), 1_000_000)}

@@ -3,13 +3,14 @@
 # Prints the path of their python. `tools.sh --check` only says whether they are there.
 set -eu
 cd "$(dirname "$0")/../.."
-here=tests/aws/requirements.txt
 there=.tools/aws
-if [ ! -x "$there/bin/python" ] || ! cmp -s "$here" "$there/requirements.txt"; then
+want=$(cat tests/aws/requirements.txt tests/aws/constraints.txt)
+if [ ! -x "$there/bin/python" ] || [ "$want" != "$(cat "$there/made-from" 2>/dev/null)" ]; then
   if [ "${1:-}" = "--check" ]; then echo "no tools: run tests/aws/tools.sh" >&2; exit 1; fi
   rm -rf "$there"
   python3 -m venv "$there"
-  "$there/bin/pip" install --quiet --disable-pip-version-check --no-input --requirement "$here" >&2
-  cp "$here" "$there/requirements.txt"
+  "$there/bin/pip" install --quiet --disable-pip-version-check --no-input --requirement tests/aws/requirements.txt \
+    --constraint tests/aws/constraints.txt >&2
+  printf '%s\n' "$want" >"$there/made-from"
 fi
 echo "$PWD/$there/bin/python"
