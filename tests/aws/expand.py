@@ -1,0 +1,57 @@
+#!/usr/bin/env python3
+"""Expands the SAM template to plain CloudFormation, offline: what cfn-lint, checkov and the local AWS read.
+
+cfn-lint since 1.54 does not run the SAM transform and passes anything inside it, so the gates read the expansion.
+`expand.py [template.yaml] > out.json`
+"""
+import json
+import os
+import pathlib
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+TEMPLATE = ROOT / "infra" / "template.yaml"
+PLACE = "s3://not-uploaded/not-uploaded"
+
+
+def read(path=TEMPLATE):
+    """The template as written, short forms of intrinsic functions made long."""
+    from samtranslator.yaml_helper import yaml_parse
+
+    # Through JSON: YAML aliases become copies, which the translator may change one by one.
+    return json.loads(json.dumps(yaml_parse(pathlib.Path(path).read_text(encoding="utf-8"))))
+
+
+def functions(template):
+    """Logical name -> properties of every function of the template as written."""
+    return {n: r["Properties"] for n, r in template["Resources"].items() if r["Type"] == "AWS::Serverless::Function"}
+
+
+def binary(properties):
+    """The binary a function runs: the last part of its CodeUri."""
+    return properties["CodeUri"].rstrip("/").rsplit("/", 1)[-1]
+
+
+def expand(template, code=None):
+    """Plain CloudFormation. `code` maps a local path (CodeUri, ContentUri) to an S3 address, as `sam package` does."""
+    os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+    import logging
+
+    import boto3
+
+    from samtranslator.parser.parser import Parser
+    from samtranslator.translator.translator import Translator
+
+    logging.getLogger("samtranslator.metrics").setLevel(logging.ERROR)  # it would say that it publishes nothing
+    template = json.loads(json.dumps(template))
+    for resource in template["Resources"].values():
+        for key in ("CodeUri", "ContentUri"):
+            local = resource.get("Properties", {}).get(key)
+            if isinstance(local, str) and not local.startswith("s3://"):
+                resource["Properties"][key] = (code or {}).get(local, PLACE)
+    session = boto3.Session(region_name="us-east-1", aws_access_key_id="none", aws_secret_access_key="none")
+    return Translator({}, Parser(), None, session).translate(template, {})
+
+
+if __name__ == "__main__":
+    json.dump(expand(read(sys.argv[1] if len(sys.argv) > 1 else TEMPLATE)), sys.stdout, indent=1, default=str)

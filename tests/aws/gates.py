@@ -1,0 +1,254 @@
+#!/usr/bin/env python3
+"""The offline checks of infra/template.yaml; each is one function here, named as it is reported.
+
+Runs in .tools/aws (tests/aws/tools.sh makes it). Ends with `N passed, M failed`; what cannot be checked yet says why.
+"""
+import fnmatch
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import expand  # noqa: E402
+import policy  # noqa: E402
+import schedules  # noqa: E402
+
+ROOT, HERE = expand.ROOT, pathlib.Path(__file__).parent
+TOOLS = pathlib.Path(sys.executable).parent
+# The translator fills in the layer's name from default parameters when it runs offline, which leaves a Sub with
+# nothing to fill in; in an account it is given the real ones.
+LINT_IGNORED = ["W1020"]
+# Actions whose service knows no resources to name.
+ANY_RESOURCE = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+
+
+class Skip(Exception):
+    """Cannot be checked here; says why."""
+
+
+class Gates:
+    """The checks. Each answers sentences about what is wrong."""
+
+    def __init__(self, folder, written=None):
+        self.written = written or expand.read()
+        self.template = expand.expand(self.written)
+        self.names = policy.Names(self.template)
+        self.resources = self.template["Resources"]
+        self.file = pathlib.Path(folder) / "expanded.json"
+        self.file.write_text(json.dumps(self.template, indent=1), encoding="utf-8")
+
+    def of(self, kind):
+        return {n: r["Properties"] for n, r in self.resources.items() if r["Type"] == kind}
+
+    def cfn_lint(self):
+        run = subprocess.run([TOOLS / "cfn-lint", "--format", "parseable", "--ignore-checks", *LINT_IGNORED, "--", self.file],
+                             capture_output=True, text=True)
+        return run.stdout.splitlines() + ([run.stderr] if run.returncode and not run.stdout else [])
+
+    def checkov(self):
+        run = subprocess.run([TOOLS / "checkov", "--framework", "cloudformation", "--file", self.file, "--quiet", "--compact",
+                              "--skip-download", "--output", "json"], capture_output=True, text=True)
+        failed = json.loads(run.stdout)["results"]["failed_checks"]
+        skips, used, problems = json.loads((HERE / "checkov-skips.json").read_text(encoding="utf-8")), set(), []
+        for check in failed:
+            name, resource = check["check_id"], check["resource"]
+            if name in skips and fnmatch.fnmatchcase(resource, "*" + skips[name]["on"]):
+                used.add(name)
+            else:
+                problems.append(f"{name} {resource}: {check['check_name']}")
+        return problems + [f"checkov-skips.json: nothing needs {name} any more" for name in skips if name not in used]
+
+    def every_binary_is_deployed_and_the_reverse(self):
+        if not (ROOT / "functions" / "Cargo.toml").exists():
+            raise Skip("functions/ is not there yet")
+        run = subprocess.run(["cargo", "metadata", "--no-deps", "--format-version", "1", "--locked", "--offline"],
+                             cwd=ROOT, capture_output=True, text=True, check=True)
+        package = next(p for p in json.loads(run.stdout)["packages"] if p["name"] == "tillway-functions")
+        built = {t["name"] for t in package["targets"] if "bin" in t["kind"]}
+        deployed = [expand.binary(p) for p in expand.functions(self.written).values()]
+        return ([f"functions/Cargo.toml has {b}, the template has not" for b in sorted(built - set(deployed))]
+                + [f"the template deploys {d}, functions/Cargo.toml has no such binary" for d in sorted(set(deployed) - built)]
+                + [f"{d} is deployed twice" for d in set(deployed) if deployed.count(d) > 1])
+
+    def names_follow_the_binary(self):
+        problems = []
+        for name, properties in expand.functions(self.written).items():
+            whole = self.names.of(properties["FunctionName"])
+            if whole != f"tillway-dev-{expand.binary(properties)}":
+                problems.append(f"{name}: named {whole}, runs {expand.binary(properties)}")
+            if self.names.of(properties["Environment"]["Variables"]["AWS_SDK_UA_APP_ID"]) != whole:
+                problems.append(f"{name}: AWS_SDK_UA_APP_ID is not its name, so recorded calls would name another")
+        return problems
+
+    def alarms_and_dashboard_name_metrics_that_the_code_emits(self):
+        table = ROOT / "shared" / "aws" / "src" / "metrics.rs"
+        if not table.exists():
+            raise Skip("shared/aws/src/metrics.rs is not there yet")
+        code = table.read_text(encoding="utf-8").split("#[cfg(test)]")[0]
+        rows = re.findall(r'\b(counter|gauge)\(\s*"(\w+)",(?:\s*"(\w+)",)?', code)
+        known = {name: {"environment", label} if kind == "counter" else {"environment"} for kind, name, label in rows}
+        problems = [] if f'"{self.namespace()}"' in code else ["the namespace differs"]
+        for where, metric, dimensions in self.own_metrics():
+            if metric not in known:
+                problems.append(f"{where}: no code emits {metric}")
+            elif dimensions != known[metric]:
+                problems.append(f"{where}: {metric} is emitted with {sorted(known[metric])}, not {sorted(dimensions)}")
+        return problems
+
+    def namespace(self):
+        return next(p["Namespace"] for p in self.of("AWS::CloudWatch::Alarm").values() if p.get("Namespace", "").startswith("T"))
+
+    def own_metrics(self):
+        """(where, metric, dimensions) of every use of a metric of ours."""
+        ours = self.namespace()
+        for name, properties in self.of("AWS::CloudWatch::Alarm").items():
+            if properties.get("Namespace") == ours:
+                yield name, properties["MetricName"], {d["Name"] for d in properties["Dimensions"]}
+        for widget in self.widgets():
+            title = widget["properties"].get("title", "")
+            for row in widget["properties"].get("metrics", []):
+                if row[0] == ours:
+                    yield title, row[1], set(row[2::2]) - {r for r in row[2::2] if isinstance(r, dict)}
+                elif isinstance(row[0], dict):
+                    for where, metric in re.findall(rf'SEARCH\(\'\{{{ours},([\w,]+)\}} MetricName="(\w+)"', row[0]["expression"]):
+                        yield title, metric, set(where.split(","))
+
+    def widgets(self):
+        return json.loads(self.names.of(self.of("AWS::CloudWatch::Dashboard")["Dashboard"]["DashboardBody"]))["widgets"]
+
+    def dashboard_is_sound(self):
+        problems, known = [], {self.names.attribute(a, "Arn") for a in self.of("AWS::CloudWatch::Alarm")}
+        shown = {a for w in self.widgets() for a in w["properties"].get("alarms", [])}
+        problems += [f"{a} is not on the dashboard" for a in sorted(known - shown)]
+        for widget in self.widgets():
+            title, ids = widget["properties"].get("title", ""), set()
+            for row in widget["properties"].get("metrics", []):
+                named = row[-1].get("id") if isinstance(row[-1], dict) else None
+                if named and named in ids:
+                    problems.append(f"{title}: the id {named} twice")
+                ids.add(named)
+        return problems
+
+    def prices_are_those_of_the_one_file(self):
+        prices = {float(v) for v in json.loads((ROOT / "infra" / "prices.json").read_text()).values() if isinstance(v, (int, float))}
+        cost = next(w for w in self.widgets() if w["properties"].get("title") == "US dollars")
+        said = [r[0]["expression"] for r in cost["properties"]["metrics"] if isinstance(r[0], dict)]
+        used = [float(n) for e in said for n in re.findall(r"\* (\d+\.\d+)", e)]
+        memory = {p.get("MemorySize") / 1024 for p in self.of("AWS::Lambda::Function").values()}
+        return [f"{n} stands in no price list" for n in used if n not in prices | memory] + ([] if len(memory) == 1 else
+               ["functions differ in memory; the cost widget multiplies by one size"])
+
+    def schedule_expressions_are_valid(self):
+        found = [(n, p["ScheduleExpression"]) for n, p in self.of("AWS::Scheduler::Schedule").items()]
+        return schedules.self_test() + [f"{n}: {e}: {w}" for n, e in found if (w := schedules.wrong(e))] + ([] if found else ["there are none"])
+
+    def queues_wait_long_enough_and_bury_nothing_silently(self):
+        problems, read = [], {}
+        for mapping in self.of("AWS::Lambda::EventSourceMapping").values():
+            queue, function = mapping["EventSourceArn"]["Fn::GetAtt"][0], mapping["FunctionName"]["Ref"]
+            read[queue] = function
+            if mapping.get("FunctionResponseTypes") != ["ReportBatchItemFailures"]:
+                problems.append(f"{queue}: one bad message would hand out its whole batch again")
+            share = self.resources[function]["Properties"]["Environment"]["Variables"].get("TILLWAY_CONCURRENCY")
+            most = self.names.of(mapping["ScalingConfig"]["MaximumConcurrency"])
+            if share is not None and str(self.names.of(share)) != str(most):
+                problems.append(f"{function}: shares the rate limit among {self.names.of(share)}, but {most} run at once")
+        queues = self.of("AWS::SQS::Queue")
+        for name, properties in queues.items():
+            if name in read and properties["VisibilityTimeout"] < 6 * self.resources[read[name]]["Properties"]["Timeout"]:
+                problems.append(f"{name}: visibility is under six times the time-out of {read[name]}")
+            if properties.get("MessageRetentionPeriod") != 14 * 86400:
+                problems.append(f"{name}: keeps messages less than 14 days")
+            if name.endswith("Dead"):
+                continue
+            dead = properties["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0]
+            allowed = self.names.of(queues[dead]["RedriveAllowPolicy"])["sourceQueueArns"]
+            if self.names.attribute(name, "Arn") not in allowed or dead not in read:
+                problems.append(f"{name}: {dead} does not take its messages, or nobody reads it")
+        return problems
+
+    def permissions_name_actions_and_resources(self):
+        problems = []
+        for function, allowed in policy.permissions(self.template, self.names).items():
+            for action, resource in sorted(allowed):
+                if "*" in action or (resource == "*" and action not in ANY_RESOURCE):
+                    problems.append(f"{function}: {action} on {resource}")
+                if "None" in resource or resource.endswith(".Arn"):
+                    problems.append(f"{function}: {action} on {resource}: a reference that policy.py cannot fill in")
+        return sorted(set(problems))
+
+    def table_has_the_attributes_of_the_code(self):
+        code = ROOT / "shared" / "aws" / "src" / "item.rs"
+        if not code.exists():
+            raise Skip("shared/aws/src/item.rs is not there yet")
+        table, text = self.of("AWS::DynamoDB::Table")["Table"], code.read_text(encoding="utf-8")
+        names = [a["AttributeName"] for a in table["AttributeDefinitions"]] + [table["TimeToLiveSpecification"]["AttributeName"]]
+        return [f"the code knows no attribute {n}" for n in names if f'"{n}"' not in text]
+
+    def variables_are_those_the_code_reads(self):
+        code = ROOT / "shared" / "aws" / "src" / "env.rs"
+        if not code.exists():
+            raise Skip("shared/aws/src/env.rs is not there yet")
+        text = code.read_text(encoding="utf-8").split("#[cfg(test)]")[0]
+        known = set(re.findall(r"`(TILLWAY_[A-Z_]+)", text))
+        set_by_us = {v for p in self.of("AWS::Lambda::Function").values() for v in p["Environment"]["Variables"] if v.startswith("TILLWAY_")}
+        prefix = "TILLWAY_QUEUE_COMMANDS_"
+        return ([f"{v}: no code reads it" for v in sorted(set_by_us) if v not in known and not (v.startswith(prefix) and prefix in known)]
+                + [f"{v}: the template never sets it" for v in sorted(known - set_by_us) if v != prefix])
+
+    def environments_name_what_there_is(self):
+        import tomllib
+
+        import yaml
+
+        problems, parameters = [], self.template["Parameters"]
+        paths = {parameters["ConfigPath"]["Default"]}
+        for name, section in tomllib.loads((ROOT / "infra" / "samconfig.toml").read_text(encoding="utf-8")).items():
+            for pair in section["deploy"]["parameters"]["parameter_overrides"] if name != "version" else ():
+                key, value = pair.split("=", 1)
+                allowed = parameters.get(key, {}).get("AllowedValues")
+                if key not in parameters or (allowed and value not in allowed):
+                    problems.append(f"samconfig.toml [{name}]: {pair}")
+                paths |= {value} if key == "ConfigPath" else set()
+        for path in sorted(paths):
+            file = ROOT / "infra" / "config" / path.removeprefix("/opt/")
+            if not file.exists():
+                problems.append(f"{path}: there is no {file.relative_to(ROOT)}")
+                continue
+            connections = yaml.safe_load(file.read_text(encoding="utf-8"))["connections"]
+            for system in ("stripe", "clarity"):
+                name = parameters[f"{system.capitalize()}Connection"]["Default"]
+                if connections.get(name, {}).get("system") != system:
+                    problems.append(f"{file.name}: {name}, a parameter's default, is no connection of {system} in it")
+        return problems
+
+    def fits_cloudformation(self):
+        sizes = {"resources": (len(self.resources), 500), "parameters": (len(self.template["Parameters"]), 200),
+                 "outputs": (len(self.template["Outputs"]), 200), "bytes": (len(json.dumps(self.template)), 1_000_000)}
+        return [f"{n} {what}, at most {most}" for what, (n, most) in sizes.items() if n > most]
+
+
+def main():
+    passed = failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        gates = Gates(folder)
+        names = [n for n in vars(Gates) if not n.startswith("_") and n not in ("of", "widgets", "namespace", "own_metrics")]
+        for name in names:
+            try:
+                problems = getattr(gates, name)()
+            except Skip as why:
+                print(f"skip   {name.replace('_', ' ')}: {why}")
+                continue
+            passed, failed = (passed, failed + 1) if problems else (passed + 1, failed)
+            print(f"{'FAILED' if problems else 'ok    '} {name.replace('_', ' ')}")
+            for problem in problems:
+                print(f"         {problem}")
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+"""That the gates can fail: each is shown a template with one thing broken and must say so. Takes half a minute."""
+import copy
+import pathlib
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import expand  # noqa: E402
+import gates  # noqa: E402
+import policy  # noqa: E402
+import units  # noqa: E402
+
+
+def properties(name):
+    return lambda t: t["Resources"][name]["Properties"]
+
+
+def put(name, *path_and_value):
+    """Sets a property of a resource of the template as written."""
+    *path, last, value = path_and_value
+
+    def broken(template):
+        at = properties(name)(template)
+        for step in path:
+            at = at[step]
+        at[last] = value
+    return broken
+
+
+def drop(name):
+    return lambda t: t["Resources"].pop(name)
+
+
+def instead(name, old, new):
+    """Replaces a text in the dashboard."""
+    def broken(template):
+        body = properties(name)(template)["DashboardBody"]
+        body["Fn::Sub"] = body["Fn::Sub"].replace(old, new)
+    return broken
+
+
+def everything(template):
+    statement = properties("Store")(template)["PolicyDocument"]["Statement"][0]
+    statement["Action"], statement["Resource"] = "dynamodb:*", "*"
+
+
+# (gate, what is broken, how, what must be said)
+CASES = [
+    ("cfn_lint", "a batch of 99999", put("Orchestrate", "Events", "Events", "Properties", "BatchSize", 99999), "99999"),
+    ("cfn_lint", "one at a time", put("Notify", "Events", "Commands", "Properties", "ScalingConfig", {"MaximumConcurrency": 1}), "minimum"),
+    ("cfn_lint", "a misspelt action", put("Store", "PolicyDocument", "Statement", 0, "Action", ["dynamodb:GetItme"]), "getitme"),
+    ("cfn_lint", "a runtime nobody has", put("Tick", "Runtime", "provided.al2099"), "provided.al2099"),
+    ("checkov", "no point-in-time recovery", put("Table", "PointInTimeRecoverySpecification", {"PointInTimeRecoveryEnabled": False}), "CKV_AWS_28"),
+    ("names_follow_the_binary", "another function's name", put("Tick", "FunctionName", {"Fn::Sub": "${Name}-${Environment}-tock"}), "tock"),
+    ("names_follow_the_binary", "another in the user agent", put("Tick", "Environment", "Variables", "AWS_SDK_UA_APP_ID", "tillway-dev-tock"), "AWS_SDK_UA_APP_ID"),
+    ("dashboard_is_sound", "an alarm that is not shown", instead("Dashboard", '"${DeadLettersAlarm.Arn}", ', ""), "is not on the dashboard"),
+    ("prices_are_those_of_the_one_file", "another price", instead("Dashboard", "* 0.625", "* 0.626"), "0.626"),
+    ("schedule_expressions_are_valid", "a bad rate", put("Tick", "Events", "EveryMinute", "Properties", "ScheduleExpression", "rate(1 minutes)"), "1 minute"),
+    ("schedule_expressions_are_valid", "a bad cron", put("SweepStripe", "Events", "EveryQuarter", "Properties", "ScheduleExpression", "cron(0/15 * * * * *)"), "exactly one"),
+    ("queues_wait_long_enough_and_bury_nothing_silently", "a short visibility", put("Events", "VisibilityTimeout", 60), "six times"),
+    ("queues_wait_long_enough_and_bury_nothing_silently", "whole batches", put("ActStripe", "Events", "Commands", "Properties", "FunctionResponseTypes", []), "whole batch"),
+    ("queues_wait_long_enough_and_bury_nothing_silently", "another share", put("Notify", "Environment", "Variables", "TILLWAY_CONCURRENCY", "9"), "rate limit"),
+    ("permissions_name_actions_and_resources", "everything on everything", everything, "dynamodb:* on *"),
+]
+# These compare with the code; they are tried where the code is.
+WITH_CODE = [
+    ("every_binary_is_deployed_and_the_reverse", "a function that is gone", drop("Triage"), "triage"),
+    ("alarms_and_dashboard_name_metrics_that_the_code_emits", "a misspelt metric", put("SignaturesFailAlarm", "MetricName", "recieve_refused"), "recieve_refused"),
+    ("alarms_and_dashboard_name_metrics_that_the_code_emits", "a metric nobody emits on the dashboard", instead("Dashboard", 'MetricName=\\"decided\\"', 'MetricName=\\"decied\\"'), "decied"),
+    ("table_has_the_attributes_of_the_code", "another attribute", put("Table", "TimeToLiveSpecification", {"AttributeName": "gone_at", "Enabled": True}), "gone_at"),
+    ("variables_are_those_the_code_reads", "a misspelt variable", put("Tick", "Environment", "Variables", "TILLWAY_TABEL", "x"), "TILLWAY_TABEL"),
+]
+
+
+def policies(problems):
+    """The comparison of calls with policies, on made-up calls."""
+    granted = {"tillway-dev-tick": {("dynamodb:Query", "arn:aws:dynamodb:r:a:table/t/index/due"), ("sqs:SendMessage", "arn:q")}}
+    def call(action, resource, status=200, function="tillway-dev-tick"):
+        return {"function": function, "call": action, "actions": [[action, resource]], "status": status}
+    fine = [call("dynamodb:Query", "arn:aws:dynamodb:r:a:table/t/index/due"), call("sqs:SendMessage", "arn:q")]
+    tries = [
+        (fine, {}, None),
+        (fine[:1], {}, "never did"),
+        (fine[:1], {"tick sqs:SendMessage": "why"}, None),
+        (fine + [call("dynamodb:Query", "arn:aws:dynamodb:r:a:table/t")], {}, "does not allow"),
+        (fine + [call("dynamodb:Scan", "arn:aws:dynamodb:r:a:table/t", 403)], {}, "was refused"),
+        (fine + [call("sqs:SendMessage", "arn:q", function="stranger")], {}, "no function of the template"),
+    ]
+    for recorded, reasons, said in tries:
+        found = policy.compare(recorded, granted, reasons)
+        if bool(found) != bool(said) or (said and not any(said in f for f in found)):
+            problems.append(f"policies: wanted {said}, said {found}")
+
+
+def request_units(problems):
+    """The counting of DynamoDB's units, against its price page."""
+    count = units.Units()
+    def update(kilobytes, **places):
+        values = {":body": {"B": "A" * (kilobytes * 1024 * 4 // 3 - 200)}, **{f":{n}": {"N": str(v)} for n, v in places.items()}}
+        return {"TableName": "t", "Key": {"pk": {"S": "p"}, "sk": {"S": "s"}},
+                "ExpressionAttributeNames": {"#" + n[1:]: n[1:] for n in values}, "ExpressionAttributeValues": values}
+    steps = [
+        ("a new item of 3 KB, due, in a transaction", "TransactWriteItems", {"TransactItems": [{"Update": update(3, shard=1, at=5)}]}, {}, (7, 0)),
+        ("its place kept", "TransactWriteItems", {"TransactItems": [{"Update": update(3, shard=1, at=5)}]}, {}, (6, 0)),
+        ("moved, alone, and smaller: the larger counts", "UpdateItem", update(1, shard=1, at=6), {}, (5, 0)),
+        ("no longer due", "UpdateItem", update(1), {}, (2, 0)),
+        ("read with one that is not there", "BatchGetItem", {"RequestItems": {"t": {"Keys": [1, 2]}}},
+         {"Responses": {"t": [{"body": {"S": "x" * 5000}}]}}, (0, 3)),
+        ("an index that is empty", "Query", {}, {"Items": []}, (0, 0.5)),
+    ]
+    for what, operation, asked, answered, wanted in steps:
+        if (found := count.of(operation, asked, answered, True)) != wanted:
+            problems.append(f"units: {what}: {found}, not {wanted}")
+
+
+def main():
+    written, problems, tried = expand.read(), [], 0
+    cases = CASES + (WITH_CODE if (gates.ROOT / "shared" / "aws" / "src" / "env.rs").exists() else [])
+    with tempfile.TemporaryDirectory() as folder:
+        for gate, what, broken, said in cases:
+            template = copy.deepcopy(written)
+            broken(template)
+            made = gates.Gates(folder, template)
+            found = getattr(made, gate)()
+            tried += 1
+            if not any(said in str(f) for f in found):
+                problems.append(f"{gate}: {what} was not noticed; it said {found}")
+    policies(problems)
+    request_units(problems)
+    for problem in problems:
+        print(problem)
+    print(f"gates that must fail: {tried} broken templates, {len(problems)} not noticed")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

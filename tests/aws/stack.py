@@ -1,0 +1,297 @@
+"""The real template on a local AWS (ministack): start, deploy by change set, look that everything is there, stop.
+
+    with Stack(folder) as stack:
+        stack.deploy({"orchestrate": "target/debug/orchestrate", ...}, ConfigPath="/tmp/x/tillway.yaml")
+        stack.put_secret("stripe", {...})
+        requests to stack.url + "/webhooks/stripe/payments"
+
+ministack executes what it is given and knows no password: it listens on loopback alone. AUTH=true makes it check every
+signature and every policy: a function that lacks a permission is refused here as it would be at AWS.
+"""
+import ctypes
+import hashlib
+import io
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import calls  # noqa: E402
+import expand  # noqa: E402
+import proxy  # noqa: E402
+
+ACCOUNT, REGION, BUCKET = "000000000000", "us-east-1", "tillway-code"
+STAGES = ("receive", "decide", "act", "schedules")  # a log group each
+
+
+def patch(template):
+    """What the emulator lacks, changed in the expanded template. Nothing else may differ from what is deployed.
+
+    1. Alarms on metric math are refused: each becomes an alarm on its first metric.
+
+    What else it lacks, and what that means for tests:
+    - Layers are not unpacked for functions that run as processes: pass ConfigPath=<a file on this machine>.
+    - The rest of a text body that is not UTF-8 arrives with replacement characters; base64 bodies arrive whole.
+    - A FIFO queue has one batch in flight at a time, whatever MaximumConcurrency says.
+    - `Ref` of a secret is its name, not its ARN: the template uses `GetAtt Id`, which is the ARN in both.
+    - StartMessageMoveTask is missing: move dead letters by receive, send, delete.
+    - Route throttling, access logs, alarms on time, tracing and VPC are stored and do nothing.
+    """
+    for resource in template["Resources"].values():
+        properties = resource.get("Properties", {})
+        if resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in properties:
+            stat = next(m["MetricStat"] for m in properties.pop("Metrics") if "MetricStat" in m)
+            properties.update(Namespace=stat["Metric"]["Namespace"], MetricName=stat["Metric"]["MetricName"],
+                              Dimensions=stat["Metric"]["Dimensions"], Period=stat["Period"], Statistic=stat["Stat"])
+    return template
+
+
+def dies_with_us():
+    """Runs in the child: where this process is killed, the local AWS ends too (Linux)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def zip_of(files):
+    """A zip of {name: (bytes, mode)}."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as z:
+        for name, (data, mode) in files.items():
+            info = zipfile.ZipInfo(name)
+            info.external_attr = (0o100000 | mode) << 16
+            info.compress_type = zipfile.ZIP_DEFLATED
+            z.writestr(info, data)
+    return out.getvalue()
+
+
+class Stack:
+    """A local AWS with the stack on it. `folder` keeps its log, its temporary files and calls.jsonl."""
+
+    def __init__(self, folder, name="tillway", environment="dev"):
+        self.folder, self.name, self.environment = pathlib.Path(folder), name, environment
+        self.prefix, self.secrets = f"{name}-{environment}", f"{name}/{environment}"
+        self.record = self.folder / "calls.jsonl"
+        self.process = self.proxy = None
+        self.outputs, self.template, self.written, self.deployments = {}, None, expand.read(), 0
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    # -- the emulator --------------------------------------------------------------------------------------------------
+    def start(self):
+        """Starts ministack on a free loopback port, and the recording proxy before it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.folder / "tmp"
+        temporary.mkdir(exist_ok=True)
+        self.port = free_port()
+        self.proxy = proxy.Proxy(self.port, self.record, calls.Place(ACCOUNT, REGION))
+        self.endpoint = f"http://127.0.0.1:{self.proxy.port}"
+        # Functions inherit this environment: nothing of ours goes in.
+        environment = {
+            "PATH": os.environ["PATH"], "HOME": str(self.folder), "TMPDIR": str(temporary), "AUTH": "true",
+            "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(self.port), "MINISTACK_REGION": REGION,
+            "MINISTACK_HOST": "localhost", "AWS_ENDPOINT_URL": self.endpoint, "LAMBDA_STRICT": "0",
+        }
+        self.log = open(self.folder / "ministack.log", "wb")
+        command = [str(pathlib.Path(sys.executable).parent / "ministack")]
+        self.process = subprocess.Popen(command, env=environment, stdout=self.log, stderr=subprocess.STDOUT, cwd=temporary,
+                                        stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=dies_with_us)
+        health = f"http://127.0.0.1:{self.port}/_ministack/health"
+        self.until(lambda: urllib.request.urlopen(health, timeout=2).status == 200, 30, "ministack is not ready")
+
+    def stop(self):
+        """Ends ministack and the functions it started (its own process group, by its own id)."""
+        if self.process:
+            for how in (signal.SIGTERM, signal.SIGKILL):
+                try:
+                    os.killpg(self.process.pid, how)
+                    self.process.wait(timeout=5)
+                except (ProcessLookupError, subprocess.TimeoutExpired):
+                    pass
+            self.log.close()
+        if self.proxy:
+            self.proxy.close()
+        shutil.rmtree(self.folder / "tmp", ignore_errors=True)
+
+    def until(self, true, seconds, message):
+        """Waits until `true()` is; errors count as not yet."""
+        end, last = time.time() + seconds, None
+        while time.time() < end:
+            if self.process and self.process.poll() is not None:
+                raise RuntimeError(f"ministack ended: {self.tail()}")
+            try:
+                if found := true():
+                    return found
+            except (OSError, KeyError) as error:
+                last = error
+            time.sleep(0.1)
+        raise TimeoutError(f"{message} after {seconds} s ({last or 'no error'}): {self.tail()}")
+
+    def tail(self):
+        """The end of ministack's log."""
+        return (self.folder / "ministack.log").read_text(errors="replace")[-2000:]
+
+    def client(self, service):
+        """A client past the proxy, as the account's root."""
+        import boto3
+
+        return boto3.client(service, endpoint_url=f"http://127.0.0.1:{self.port}", region_name=REGION,
+                            aws_access_key_id=ACCOUNT, aws_secret_access_key="none")
+
+    # -- the stack -----------------------------------------------------------------------------------------------------
+    def upload(self, binaries):
+        """Does what `sam package` does: zips to S3. Answers which local path lies where."""
+        s3 = self.client("s3")
+        if not self.deployments:
+            s3.create_bucket(Bucket=BUCKET)
+        places = {}
+        for properties in expand.functions(self.written).values():
+            name = expand.binary(properties)
+            code = self.stripped(binaries[name])
+            # As in `sam package`, the key names the content: another content is another version of the function.
+            key = f"{name}-{hashlib.sha256(code).hexdigest()[:16]}.zip"
+            s3.put_object(Bucket=BUCKET, Key=key, Body=zip_of({"bootstrap": (code, 0o755)}))
+            places[properties["CodeUri"]] = f"s3://{BUCKET}/{key}"
+        config = expand.ROOT / "infra" / "config"
+        files = {p.relative_to(config).as_posix(): (p.read_bytes(), 0o644) for p in config.rglob("*") if p.is_file()}
+        s3.put_object(Bucket=BUCKET, Key="config.zip", Body=zip_of(files))
+        places["config"] = f"s3://{BUCKET}/config.zip"
+        return places
+
+    def stripped(self, binary):
+        """The binary without its debugging information, which would only fill the emulator's memory."""
+        out = self.folder / "stripped"
+        shutil.copyfile(binary, out)
+        if shutil.which("strip"):
+            subprocess.run(["strip", out], stderr=subprocess.DEVNULL)  # a script is none it knows
+        return out.read_bytes()
+
+    def deploy(self, binaries, **parameters):
+        """Deploys by change set, the first time or over what is there, and checks what came of it.
+
+        `binaries`: name -> path of a built binary. `parameters`: of the template, over what the local run needs.
+        """
+        self.template = patch(expand.expand(self.written, self.upload(binaries)))
+        s3, cloud = self.client("s3"), self.client("cloudformation")
+        s3.put_object(Bucket=BUCKET, Key="template.json", Body=json.dumps(self.template).encode())
+        parameters = {"Name": self.name, "Environment": self.environment, "Architecture": "x86_64", **parameters}
+        self.deployments += 1
+        stack, change, kind = self.prefix, f"change-{self.deployments}", "CREATE" if self.deployments == 1 else "UPDATE"
+        cloud.create_change_set(
+            StackName=stack, ChangeSetName=change, ChangeSetType=kind, Capabilities=["CAPABILITY_IAM"],
+            TemplateURL=f"http://127.0.0.1:{self.port}/{BUCKET}/template.json",
+            Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()])
+        ready = lambda: cloud.describe_change_set(StackName=stack, ChangeSetName=change)  # noqa: E731
+        made = self.until(lambda: (c := ready())["Status"] in ("CREATE_COMPLETE", "FAILED") and c, 60, "no change set")
+        if made["Status"] == "FAILED":
+            raise RuntimeError(f"change set: {made.get('StatusReason')}")
+        cloud.execute_change_set(StackName=stack, ChangeSetName=change)
+        state = lambda: cloud.describe_stacks(StackName=stack)["Stacks"][0]  # noqa: E731
+        done = self.until(lambda: not (s := state())["StackStatus"].endswith("IN_PROGRESS") and s, 120, "no stack")
+        if done["StackStatus"] != f"{kind}_COMPLETE":
+            events = cloud.describe_stack_events(StackName=stack)["StackEvents"]
+            why = [f"{e['LogicalResourceId']}: {e.get('ResourceStatusReason')}" for e in events if "FAILED" in e["ResourceStatus"]]
+            raise RuntimeError(f"{done['StackStatus']}: {why}")
+        self.outputs = {o["OutputKey"]: o["OutputValue"] for o in done.get("Outputs", [])}
+        self.url = f"http://127.0.0.1:{self.port}/_aws/execute-api/{self.outputs['ApiId']}/$default"
+        self.check()
+
+    def check(self):
+        """A stack that reports success may lack its routes (seen with AWS::Serverless::HttpApi): look."""
+        made = [r["Type"] for r in self.template["Resources"].values() if r.get("Condition") is None]
+        api, functions = self.client("apigatewayv2"), self.client("lambda")
+        there = {
+            "AWS::ApiGatewayV2::Route": api.get_routes(ApiId=self.outputs["ApiId"])["Items"],
+            "AWS::ApiGatewayV2::Integration": api.get_integrations(ApiId=self.outputs["ApiId"])["Items"],
+            "AWS::Lambda::Function": functions.list_functions()["Functions"],
+            "AWS::Lambda::EventSourceMapping": functions.list_event_source_mappings()["EventSourceMappings"],
+            "AWS::Scheduler::Schedule": self.client("scheduler").list_schedules()["Schedules"],
+            "AWS::CloudWatch::Alarm": self.client("cloudwatch").describe_alarms()["MetricAlarms"],
+        }
+        for kind, found in there.items():
+            if len(found) != made.count(kind):
+                raise RuntimeError(f"{kind}: {made.count(kind)} in the template, {len(found)} deployed")
+
+    def put_secret(self, connection, values):
+        """Puts a connection's secrets, as `tillway secrets put --aws` does."""
+        self.client("secretsmanager").put_secret_value(
+            SecretId=f"{self.secrets}/{connection}", SecretString=json.dumps(values))
+
+    def queue(self, name):
+        """URL of a queue by the last part of its name."""
+        return self.client("sqs").get_queue_url(QueueName=f"{self.prefix}-{name}")["QueueUrl"]
+
+    def impatient(self, queue, visibility, receives):
+        """Shortens a queue's waits, so that a test of dead letters need not wait an hour."""
+        sqs, url = self.client("sqs"), self.queue(queue)
+        kept = json.loads(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])["Attributes"]["RedrivePolicy"])
+        kept["maxReceiveCount"] = receives
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": str(visibility), "RedrivePolicy": json.dumps(kept)})
+
+    def invoke(self, function, event=None):
+        """Invokes a function by its short name and waits: `(error or None, answer)`."""
+        answer = self.client("lambda").invoke(FunctionName=f"{self.prefix}-{function}", Payload=json.dumps(event or {}))
+        return answer.get("FunctionError"), json.loads(answer["Payload"].read() or b"null")
+
+    def processes(self, function):
+        """Process ids of the environments of a function that run now."""
+        mark, found = f"AWS_LAMBDA_FUNCTION_NAME={self.prefix}-{function}\0".encode(), []
+        for entry in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                ours = os.getpgid(int(entry.name)) == self.process.pid
+                if ours and mark in (entry / "environ").read_bytes() + b"\0":
+                    found.append(int(entry.name))
+            except (OSError, ValueError):
+                continue  # gone meanwhile
+        return found
+
+    def kill(self, function, seconds=10):
+        """Kills an environment of a function as soon as one runs, as a crash would."""
+        pids = self.until(lambda: self.processes(function), seconds, f"{function} does not run")
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+    def logs(self, stage):
+        """What the functions of a stage wrote: receive, decide, act, schedules."""
+        pages = self.client("logs").get_paginator("filter_log_events").paginate(logGroupName=f"/{self.name}/{self.environment}/{stage}")
+        return [e["message"] for page in pages for e in page["events"]]
+
+    def invocations(self):
+        """{stage: how often its functions were invoked}, from the log."""
+        return {s: sum(line.startswith("START RequestId") for line in self.logs(s)) for s in STAGES}
+
+    def metrics(self):
+        """{name: {label: sum}} of the metrics in the logs so far (embedded metric format)."""
+        out = {}
+        for stage in STAGES:
+            for line in self.logs(stage):
+                if not line.startswith('{"_aws"') and '"_aws"' not in line:
+                    continue
+                said = json.loads(line)
+                for directive in said["_aws"]["CloudWatchMetrics"]:
+                    label = ",".join(str(said[d]) for d in directive["Dimensions"][0] if d != "environment")
+                    for metric in directive["Metrics"]:
+                        by = out.setdefault(metric["Name"], {})
+                        by[label] = by.get(label, 0) + said[metric["Name"]]
+        return out
+
+    def calls(self):
+        """Every call recorded so far."""
+        return [json.loads(line) for line in self.record.read_text(encoding="utf-8").splitlines()]
