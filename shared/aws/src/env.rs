@@ -11,13 +11,15 @@
 //! | `TILLWAY_TABLE` | table | all but webhooks |
 //! | `TILLWAY_QUEUE_COMMANDS_<SYSTEM>` | URL of a system's commands queue (`_NOTIFY` for notices) | orchestrate, tick; a worker its own, to give a message back early |
 //! | `TILLWAY_CONCURRENCY` | how many of this function run at most: the rate limit of a connection is shared among them; default 1 | whoever calls a system |
-//! | `TILLWAY_LOG` | level of the log, e.g. `info` or `warn,tillway_engine=debug`; default `info` | all |
+//! | `TILLWAY_LOG` | level of the log, e.g. `info` or `warn,tillway_engine=debug`; default `info`, the SDK's own lines from `warn` | all |
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Where the layer with the configuration is mounted.
 const CONFIG: &str = "/opt/tillway/tillway.yaml";
+/// The SDK tells of every identity it loads.
+const LOG: &str = "info,aws_config=warn,aws_runtime=warn,aws_smithy_runtime=warn";
 
 /// What is wrong with the environment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -121,7 +123,7 @@ impl Env {
     /// Level of the log.
     #[must_use]
     pub fn log(&self) -> &str {
-        self.given("TILLWAY_LOG").unwrap_or("info")
+        self.given("TILLWAY_LOG").unwrap_or(LOG)
     }
 }
 
