@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use aws_lambda_events::event::apigw::ApiGatewayV2httpRequest;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use lambda_runtime::{Context, Error, LambdaEvent, service_fn};
+use lambda_runtime::{Context, Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::Value;
 use tillway_core::time::Timestamp;
 use tillway_engine::WorkError;
@@ -106,10 +106,9 @@ fn deadline(context: &Context) -> Timestamp {
     Timestamp(i64::try_from(context.deadline).unwrap_or(i64::MAX))
 }
 
-/// The invocation fails as a whole: Lambda hands it out again.
-fn failed(error: WorkError) -> Error {
-    tracing::error!(code = error.code(), "the invocation failed: {error}");
-    error.into()
+/// The invocation fails as a whole: Lambda hands it out again, and the runtime logs it.
+fn failed(error: WorkError) -> Diagnostic {
+    Diagnostic { error_type: error.code().to_owned(), error_message: error.to_string() }
 }
 
 fn stopped(error: Error) -> StartError {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::types::{
@@ -18,6 +18,8 @@ use tillway_aws::store::DynamoStore;
 use tillway_core::time::Millis;
 use tillway_host::clock::SystemClock;
 use tillway_host::entropy::OsEntropy;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 /// How often a message is handed out before it is dead.
 pub(crate) const MAX_RECEIVES: u32 = 4;
@@ -34,6 +36,11 @@ pub(crate) async fn cloud(test: &str) -> Option<Cloud> {
         println!("{test} is skipped: TILLWAY_TEST_AWS names no emulator (see shared/aws/tests/emulator.py)");
         return None;
     };
+    Some(at(endpoint).await)
+}
+
+/// The emulator at an address.
+async fn at(endpoint: String) -> Cloud {
     let keys = aws_sdk_sqs::config::Credentials::new("test", "test", None, None, "test");
     let config: SdkConfig = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new("eu-west-1"))
@@ -41,7 +48,39 @@ pub(crate) async fn cloud(test: &str) -> Option<Cloud> {
         .endpoint_url(endpoint)
         .load()
         .await;
-    Some(Cloud { clients: Arc::new(Clients::over(config)) })
+    Cloud { clients: Arc::new(Clients::over(config)) }
+}
+
+/// The emulator behind a line that loses the next answer when it is told to: what was asked was done, and
+/// nobody hears of it.
+pub(crate) async fn losing(test: &str) -> Option<(Cloud, Arc<AtomicBool>)> {
+    cloud(test).await?;
+    let target = std::env::var("TILLWAY_TEST_AWS").unwrap().trim_start_matches("http://").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let lose = Arc::new(AtomicBool::new(false));
+    let losing = lose.clone();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(&target).await.unwrap();
+            tokio::spawn(line(client, server, losing.clone()));
+        }
+    });
+    Some((at(format!("http://{address}")).await, lose))
+}
+
+async fn line(client: TcpStream, server: TcpStream, lose: Arc<AtomicBool>) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let asking = tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+    let mut buffer = vec![0; 65_536];
+    while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
+        // An answer that has begun is to a request that was done.
+        if lose.swap(false, Ordering::SeqCst) || to_client.write_all(&buffer[..read]).await.is_err() {
+            break;
+        }
+    }
+    asking.abort();
 }
 
 /// Puts the emulator's clock forward; `None`: it cannot be.

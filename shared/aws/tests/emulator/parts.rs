@@ -1,6 +1,7 @@
 //! What the contract does not say: claim checks, secrets, the topic, and a plain write that meets itself.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tillway_aws::alerts::{SnsTopic, Topic as _};
 use tillway_aws::secrets::{CachedSecrets, SecretsManager};
@@ -11,7 +12,7 @@ use tillway_engine::ports::{
 };
 use tillway_host::clock::SystemClock;
 
-use super::cloud::{cloud, name};
+use super::cloud::{cloud, losing, name};
 
 fn message(body: Vec<u8>) -> OutMessage {
     OutMessage { group: None, dedup: None, body, delay: Millis(0) }
@@ -94,4 +95,31 @@ async fn a_write_alone_and_a_transaction_of_one_key_count_together() {
     let checks =
         vec![Write::Check(Key::new("p", "z"), Guard::Any), Write::Check(Key::new("p", "a"), Guard::Absent)];
     assert_eq!(store.transact(checks).await, Err(StoreError::Conflict(1)));
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_was_lost_is_no_conflict_with_itself() {
+    let Some((cloud, lose)) = losing("lost answers").await else { return };
+    let store = cloud.store().await;
+    let put = |sk: &str, guard| {
+        let key = Key::new("p", sk);
+        Write::Put(NewItem { key, body: b"x".to_vec(), due: None, list: None, expires: None }, guard)
+    };
+    let cases = [
+        ("alone, new", vec![put("a", Guard::Absent)]),
+        ("alone, again", vec![put("a", Guard::Rev(1))]),
+        ("together", vec![put("a", Guard::Rev(2)), put("b", Guard::Absent)]),
+        ("a delete", vec![Write::Delete(Key::new("p", "b"), Guard::Rev(1))]),
+        ("alone, after a transaction", vec![put("a", Guard::Rev(3))]),
+    ];
+    for (case, writes) in cases {
+        lose.store(true, Ordering::SeqCst);
+        assert_eq!(store.transact(writes).await, Ok(()), "{case}");
+        assert!(!lose.load(Ordering::SeqCst), "{case}: no answer was lost");
+    }
+    let found = store.get(&[Key::new("p", "a"), Key::new("p", "b")]).await.unwrap();
+    assert_eq!(found.iter().map(|i| i.as_ref().map(|i| i.rev)).collect::<Vec<_>>(), [Some(4), None]);
+    // Another's write is a conflict all the same.
+    lose.store(true, Ordering::SeqCst);
+    assert_eq!(store.transact(vec![put("a", Guard::Rev(3))]).await, Err(StoreError::Conflict(0)));
 }
