@@ -12,8 +12,17 @@ problems = []
 tracked = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=root, capture_output=True, text=True, check=True)
 files = [root / name for name in tracked.stdout.splitlines() if (root / name).is_file()]
 
-# Arrows run one way: functions, infra -> aws, local -> engine -> connectors -> core (DESIGN section 8).
-rank = {"tillway-core": 0, "tillway-connectors": 1, "tillway-engine": 2, "tillway-local": 3, "tillway-aws": 3}
+# Arrows run one way: functions, infra -> aws, local -> host -> engine -> connectors -> core (DESIGN section 8).
+rank = {
+    "tillway-core": 0,
+    "tillway-connectors": 1,
+    "tillway-engine": 2,
+    "tillway-host": 3,
+    "tillway-local": 4,
+    "tillway-aws": 4,
+    "tillway-functions": 5,
+    "tillway": 5,
+}
 metadata = json.loads(
     subprocess.run(
         ["cargo", "metadata", "--no-deps", "--format-version", "1", "--locked"], cwd=root, capture_output=True, text=True, check=True

@@ -64,18 +64,10 @@ pub fn log_json() {
     let _ = subscriber.try_init();
 }
 
-/// A panic is logged with its place alone: what it says may hold data.
-fn quiet_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(code = "panicked", place, "a defect of ours stopped a piece of work");
-    }));
-}
-
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     log_json();
-    quiet_panics();
+    tillway_host::panics::quiet();
     let (config, extras) = machine::read_config(&args.config)?;
     let secrets = secrets_of(&args.config, args.secrets)?;
     let machine =

@@ -129,6 +129,14 @@ impl Engine {
         Self::with_planted(config, ports, Planted::default()).await
     }
 
+    /// An engine that only takes webhooks in: it reads nothing from the store, and has no need of one.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub async fn receiver(config: Arc<Config>, ports: Ports) -> Result<Self, WorkError> {
+        Self::assemble(config, ports, Planted::default()).await
+    }
+
     /// An engine with a planted bug (simulator only; see [`crate::bugs`]).
     ///
     /// # Errors
@@ -138,11 +146,17 @@ impl Engine {
         ports: Ports,
         planted: Planted,
     ) -> Result<Self, WorkError> {
+        let engine = Self::assemble(config, ports, planted).await?;
+        engine.load_restore().await?;
+        Ok(engine)
+    }
+
+    async fn assemble(config: Arc<Config>, ports: Ports, planted: Planted) -> Result<Self, WorkError> {
         let own = ports.secrets.secrets("tillway", false).await?;
         let master = own.newest("master_key").ok_or_else(|| SecretError::Missing("tillway".into()))?;
         let vault = Vault::new(master.expose())?;
         let limits = Limits::new(&config);
-        let engine = Self {
+        Ok(Self {
             config,
             ports,
             vault,
@@ -151,9 +165,7 @@ impl Engine {
             flows: crate::flows::FlowCache::default(),
             tokens: crate::tokens::TokenCache::default(),
             restore: crate::restore::RestoreMode::default(),
-        };
-        engine.load_restore().await?;
-        Ok(engine)
+        })
     }
 
     pub(crate) fn now(&self) -> Timestamp {

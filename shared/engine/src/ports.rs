@@ -13,7 +13,7 @@ pub const MAX_WRITES: usize = 100;
 /// Largest body of an item in bytes (DynamoDB allows 400 KB with names and keys).
 pub const MAX_BODY: usize = 380 * 1024;
 /// Largest body of a message in bytes: the largest webhook taken in ([`crate::config::Config::max_body`]), sealed
-/// and with its envelope. SQS takes 256 KB: an adapter there keeps what is larger beside the queue and sends a
+/// and with its envelope. SQS takes less: an adapter there keeps what is larger beside the queue and sends a
 /// claim check.
 pub const MAX_MESSAGE: usize = (1024 + 64) * 1024;
 /// Number of shards of the due index.
@@ -158,7 +158,8 @@ pub trait Store: Send + Sync {
     ) -> Result<ItemPage, StoreError>;
     /// Items of a shard due at or before `until`, earliest first. May lag behind.
     async fn due(&self, shard: u16, until: Timestamp, limit: usize) -> Result<Vec<Item>, StoreError>;
-    /// Every item, in key order, after a page's `next`. For reports and rebuilds, never on the hot path.
+    /// Every item once, in any order, after a page's `next`. Of items written meanwhile it may tell or not. For
+    /// reports and rebuilds, never on the hot path.
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ItemPage, StoreError>;
 }
 

@@ -81,6 +81,17 @@ impl Engine {
         Ok(())
     }
 
+    /// Looks whether a restore is over, where this engine was last told that one is going on: another
+    /// process may have swept the last connection. Costs a read while it goes on, and nothing otherwise. A
+    /// restore that begins needs no looking out for: the backup becomes a new table, and processes that are
+    /// given it start anew.
+    ///
+    /// # Errors
+    /// [`WorkError`] where the store does not answer.
+    pub async fn refresh_restore(&self) -> Result<(), WorkError> {
+        if self.restoring() { self.load_restore().await } else { Ok(()) }
+    }
+
     async fn restore_state(&self) -> Result<Option<(Restoring, Item)>, WorkError> {
         let Some(item) = self.ports.store.get(&[key()]).await?.into_iter().flatten().next() else {
             return Ok(None);

@@ -33,6 +33,9 @@ pub struct Extras {
     pub sweep_every: Option<Millis>,
 }
 
+/// Largest webhook body, bytes.
+const MAX_BODY: usize = 1024 * 1024;
+
 const TOP: [&str; 6] = ["production", "connections", "pairs", "people", "sweep_every", "times"];
 
 /// Reads a configuration file and checks it with the flows it uses.
@@ -69,9 +72,34 @@ pub fn load(
     if !problems.is_empty() {
         return Err(sorted(problems));
     }
-    let config =
-        Config { connections, pairs, bundle: Arc::new(bundle), notices, times, max_body: 1024 * 1024 };
+    let config = Config { connections, pairs, bundle: Arc::new(bundle), notices, times, max_body: MAX_BODY };
     Ok((config, extras))
+}
+
+/// Reads the connections and times of a configuration file and nothing else: a function that only receives
+/// needs no flow, and to check them all would be most of its start. Pairs, flows and notices are empty.
+///
+/// # Errors
+/// Every problem found in this part, in order.
+pub fn load_connections(file: &str, text: &str) -> Result<Config, Vec<Problem>> {
+    let root = yaml::parse(file, text)?;
+    let mut problems = Vec::new();
+    root.only_keys(&TOP, &mut problems);
+    let production = root.get("production").is_some_and(|n| n.flag(&mut problems));
+    let connections = read_connections(&root, production, &tillway_connectors::registry(), &mut problems);
+    let mut times = Times::default();
+    read_times(&root, &mut times, &mut problems);
+    if !problems.is_empty() {
+        return Err(sorted(problems));
+    }
+    Ok(Config {
+        connections,
+        pairs: Vec::new(),
+        bundle: Arc::new(Bundle::default()),
+        notices: BTreeMap::new(),
+        times,
+        max_body: MAX_BODY,
+    })
 }
 
 fn length(node: &Node, problems: &mut Vec<Problem>) -> Option<Millis> {
@@ -318,6 +346,17 @@ mod tests {
             "the gateway's own serves too"
         );
         assert!(problems("", "    initiates: shop\n").is_empty());
+    }
+
+    #[test]
+    fn connections_alone_are_read_as_with_the_flows() {
+        let text = "production: true\nconnections:\n  gate: { system: stripe }\ntimes: { call_limit: 20s }\n\
+                    pairs:\n  main: { flow: none, shop: nobody, gateway: gate }\n";
+        let config = load_connections("t.yaml", text).ok().unwrap();
+        assert!(config.connection("gate").is_some_and(|(c, _)| c.production));
+        assert_eq!((config.times.call_limit, config.pairs.len()), (Millis::secs(20), 0));
+        let found = load_connections("t.yaml", "connections:\n  gate: { system: strip }\n").err().unwrap();
+        assert!(found.iter().any(|p| p.code == "unknown-system" && p.to_string().contains("t.yaml:2")));
     }
 
     #[test]

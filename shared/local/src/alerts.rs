@@ -4,13 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use tillway_core::time::{Millis, Timestamp};
 use tillway_engine::ports::{Alert, Alerts, Clock, Notice, Notify, Severity};
+use tillway_host::quiet::{Quiet, Tell};
 
-/// Alerts of one code within [`WINDOW`] that are told; the others are counted.
-const TOLD: u64 = 5;
-const WINDOW: Millis = Millis::mins(10);
-/// Most labels kept of a metric, and most codes kept of alerts; what comes after is counted under `other`.
+/// Most labels kept of a metric, and most codes of alerts counted; what comes after is counted under `other`.
 const MOST_LABELS: usize = 200;
 const OTHER: &str = "other";
 
@@ -35,36 +32,15 @@ impl Snapshot {
 pub struct LogAlerts {
     clock: Arc<dyn Clock>,
     channel: Option<Arc<dyn Notify>>,
-    known: Mutex<Known>,
-}
-
-#[derive(Default)]
-struct Known {
-    snapshot: Snapshot,
-    windows: BTreeMap<String, Window>,
-}
-
-/// How often a code was raised of late.
-struct Window {
-    since: Timestamp,
-    raised: u64,
-}
-
-/// What to do with an alert.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    /// Tell it; so many of this code were kept quiet in the window before.
-    Tell {
-        quiet_before: u64,
-    },
-    Count,
+    known: Mutex<Snapshot>,
+    quiet: Quiet,
 }
 
 impl LogAlerts {
     /// Alerts to the log alone.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, channel: None, known: Mutex::new(Known::default()) }
+        Self { clock, channel: None, known: Mutex::new(Snapshot::default()), quiet: Quiet::default() }
     }
 
     /// Tells people too, as a notice to staff (a chat webhook, e-mail).
@@ -77,35 +53,20 @@ impl LogAlerts {
     /// The counters as they stand.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        self.known().snapshot.clone()
+        self.known().clone()
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, Snapshot> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn judge(&self, code: &str) -> (Verdict, Timestamp, u64) {
-        let now = self.clock.now();
-        let mut known = self.known();
-        add(&mut known.snapshot.alerts, code, 1);
-        let code =
-            if known.windows.len() < MOST_LABELS || known.windows.contains_key(code) { code } else { OTHER };
-        let window = known.windows.entry(code.to_owned()).or_insert(Window { since: now, raised: 0 });
-        let mut quiet_before = 0;
-        if now.since(window.since) >= WINDOW {
-            quiet_before = window.raised.saturating_sub(TOLD);
-            *window = Window { since: now, raised: 0 };
-        }
-        window.raised = window.raised.saturating_add(1);
-        let verdict = if window.raised <= TOLD { Verdict::Tell { quiet_before } } else { Verdict::Count };
-        (verdict, window.since, window.raised)
     }
 }
 
 #[async_trait]
 impl Alerts for LogAlerts {
     async fn raise(&self, alert: Alert) {
-        let (Verdict::Tell { quiet_before }, since, nth) = self.judge(&alert.code) else { return };
+        add(&mut self.known().alerts, &alert.code, 1);
+        let told = self.quiet.judge(&alert.code, self.clock.now());
+        let Some(Tell { quiet_before, since, nth }) = told else { return };
         let order = alert.order.as_deref().unwrap_or("");
         let severity = match alert.severity {
             Severity::Warning => "warning",
@@ -159,7 +120,7 @@ impl Alerts for LogAlerts {
     }
 
     fn count(&self, metric: &'static str, label: &str, by: u64) {
-        add(self.known().snapshot.counters.entry(metric).or_default(), label, by);
+        add(self.known().counters.entry(metric).or_default(), label, by);
     }
 }
 
@@ -177,7 +138,9 @@ fn add(counts: &mut BTreeMap<String, u64>, label: &str, by: u64) {
 mod tests {
     use std::sync::atomic::{AtomicI64, Ordering};
 
+    use tillway_core::time::{Millis, Timestamp};
     use tillway_engine::ports::NotifyError;
+    use tillway_host::quiet::WINDOW;
     use tokio::sync::mpsc;
 
     use super::*;

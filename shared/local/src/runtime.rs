@@ -279,13 +279,7 @@ impl Front for EngineFront {
         headers: Vec<(String, String)>,
         body: &[u8],
     ) -> Answer {
-        let receipt = self.engine.receive(connection, topic, &headers, body).await;
-        let key = if receipt.status < 300 { "status" } else { "error" };
-        Answer {
-            status: receipt.status,
-            body: serde_json::json!({ key: receipt.code }),
-            retry_after: (receipt.status == 503).then_some(5),
-        }
+        self.engine.receive(connection, topic, &headers, body).await.into()
     }
 
     fn refused(&self, code: &'static str) {

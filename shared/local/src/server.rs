@@ -22,22 +22,12 @@ use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+pub use tillway_host::webhook::Answer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 /// Connections beyond the limit that are told so rather than dropped.
 const TURNED_AWAY: usize = 64;
-
-/// An answer to a webhook.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Answer {
-    /// HTTP status.
-    pub status: u16,
-    /// JSON body.
-    pub body: serde_json::Value,
-    /// `Retry-After`, in seconds.
-    pub retry_after: Option<u32>,
-}
 
 /// What stands behind the front.
 #[async_trait]
@@ -277,15 +267,12 @@ fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, Misroute> {
             _ => Err(Misroute::NotAllowed("GET, HEAD")),
         };
     }
-    let parts = path.strip_prefix("/webhooks/").and_then(|rest| rest.split_once('/'));
-    // Names are plain: what is escaped or nested is nobody's.
-    let plain = |name: &str| !name.is_empty() && !name.contains(['/', '%']);
-    match parts {
-        Some((connection, topic)) if plain(connection) && plain(topic) => match *method {
+    match tillway_host::webhook::address(path) {
+        Some((connection, topic)) => match *method {
             Method::POST => Ok(Route::Webhook { connection, topic }),
             _ => Err(Misroute::NotAllowed("POST")),
         },
-        _ => Err(Misroute::NotFound),
+        None => Err(Misroute::NotFound),
     }
 }
 
@@ -297,7 +284,7 @@ fn json(status: StatusCode, body: &serde_json::Value) -> Answered {
 }
 
 fn fault(status: StatusCode, code: &str, message: &str) -> Answered {
-    json(status, &serde_json::json!({ "error": { "code": code, "message": message } }))
+    json(status, &tillway_host::webhook::fault(code, message))
 }
 
 fn too_large() -> Answered {

@@ -76,6 +76,27 @@ impl Notify for MemoryNotify {
     }
 }
 
+/// Secrets by connection and name, for the tests of this folder.
+#[cfg(test)]
+pub(crate) fn secrets(
+    connection: &str,
+    values: &[(&str, &str)],
+) -> Arc<dyn tillway_engine::ports::SecretSource> {
+    use tillway_connectors::{Secret, Secrets};
+    use tillway_engine::ports::{SecretError, SecretSource};
+
+    struct One(String, Secrets);
+    #[async_trait]
+    impl SecretSource for One {
+        async fn secrets(&self, connection: &str, _fresh: bool) -> Result<Secrets, SecretError> {
+            let known = (connection == self.0).then(|| self.1.clone());
+            known.ok_or_else(|| SecretError::Missing(connection.to_owned()))
+        }
+    }
+    let values = values.iter().map(|(name, value)| ((*name).to_owned(), vec![Secret::new(*value)]));
+    Arc::new(One(connection.to_owned(), Secrets(values.collect())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -73,7 +73,7 @@ mod tests {
     use tillway_core::http::Response;
 
     use super::*;
-    use crate::secrets::FileSecrets;
+    use crate::notify::secrets;
 
     struct Answers(Result<u16, HttpError>, Mutex<Vec<Request>>);
 
@@ -87,10 +87,8 @@ mod tests {
 
     async fn post(answer: Result<u16, HttpError>, audience: &str) -> (Result<(), NotifyError>, Vec<Request>) {
         let http = Arc::new(Answers(answer, Mutex::new(Vec::new())));
-        let url =
-            ("TILLWAY_SECRET__SLACK__WEBHOOK_URL".to_owned(), "https://hooks.example/T/canary".to_owned());
-        let secrets = FileSecrets::new("/nonexistent", [url]).unwrap();
-        let way = WebhookNotify::new(http.clone(), Arc::new(secrets), "slack");
+        let secrets = secrets("slack", &[("webhook_url", "https://hooks.example/T/canary")]);
+        let way = WebhookNotify::new(http.clone(), secrets, "slack");
         let notice = Notice {
             id: "n1".into(),
             audience: audience.into(),

@@ -216,7 +216,6 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
-    use crate::secrets::FileSecrets;
 
     /// What the fake server does when it comes to a command.
     #[derive(Clone, Copy, Default)]
@@ -282,10 +281,7 @@ mod tests {
     }
 
     fn secrets() -> Arc<dyn SecretSource> {
-        let variables = [("USERNAME", "me"), ("PASSWORD", "canary")];
-        let variables =
-            variables.map(|(name, value)| (format!("TILLWAY_SECRET__SMTP__{name}"), value.to_owned()));
-        Arc::new(FileSecrets::new("/nonexistent", variables).unwrap())
+        crate::notify::secrets("smtp", &[("username", "me"), ("password", "canary")])
     }
 
     fn notice(audience: &str, to: Option<&str>) -> Notice {

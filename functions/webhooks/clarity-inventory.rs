@@ -1,0 +1,12 @@
+//! Receives Clarity's inventory webhooks.
+//!
+//! Listens to: `POST /webhooks/{connection}/inventory`.
+//! Feeds: the events queue (a body over 200 KB lies in the bucket of claim checks).
+//! May: send to the events queue, put objects into the claims bucket, read the secrets `tillway` and those of
+//! the clarity connections, publish alerts.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tillway_aws::entry::webhook("clarity", &["inventory"])
+}

@@ -1,0 +1,12 @@
+//! Receives Stripe's webhooks about disputes.
+//!
+//! Listens to: `POST /webhooks/{connection}/disputes`.
+//! Feeds: the events queue (a body over 200 KB lies in the bucket of claim checks).
+//! May: send to the events queue, put objects into the claims bucket, read the secrets `tillway` and those of
+//! the stripe connections, publish alerts.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tillway_aws::entry::webhook("stripe", &["disputes"])
+}

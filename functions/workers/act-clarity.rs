@@ -1,0 +1,13 @@
+//! Acts on Clarity: one command is one effect, claimed by condition, done once.
+//!
+//! Listens to: the commands queue of clarity.
+//! Feeds: the events queue, with the results.
+//! May: receive from, delete from and give back to its commands queue; send to the events queue; read and
+//! write the table; put, get and delete objects of the claims bucket; read the secrets `tillway` and those of
+//! the clarity connections; publish alerts.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tillway_aws::entry::act("clarity")
+}

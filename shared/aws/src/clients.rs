@@ -1,0 +1,73 @@
+//! The SDK's clients, made once for a process. Region, credentials and endpoint come from where the SDK looks for
+//! them; in a function that is its environment.
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+
+/// Times a call is tried in all, with the SDK's pauses.
+const ATTEMPTS: u32 = 4;
+/// For a connection, one attempt, and all attempts of a call.
+const CONNECT: Duration = Duration::from_secs(2);
+const ATTEMPT: Duration = Duration::from_secs(5);
+const CALL: Duration = Duration::from_secs(15);
+
+/// Makes clients over one configuration; each opens its connection with its first call.
+pub struct Clients(SdkConfig);
+
+impl Clients {
+    /// Reads the SDK's configuration.
+    pub async fn load() -> Self {
+        let times = TimeoutConfig::builder()
+            .connect_timeout(CONNECT)
+            .operation_attempt_timeout(ATTEMPT)
+            .operation_timeout(CALL)
+            .build();
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https())
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .timeout_config(times)
+            .load()
+            .await;
+        Self(config)
+    }
+
+    /// Over a configuration made elsewhere (an emulator).
+    #[must_use]
+    pub fn over(config: SdkConfig) -> Self {
+        Self(config)
+    }
+
+    /// DynamoDB.
+    #[must_use]
+    pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        aws_sdk_dynamodb::Client::new(&self.0)
+    }
+    /// SQS.
+    #[must_use]
+    pub fn sqs(&self) -> aws_sdk_sqs::Client {
+        aws_sdk_sqs::Client::new(&self.0)
+    }
+    /// S3, buckets in the path where the endpoint is not AWS's own.
+    #[must_use]
+    pub fn s3(&self) -> aws_sdk_s3::Client {
+        let path = self.0.endpoint_url().is_some();
+        let config = aws_sdk_s3::config::Builder::from(&self.0).force_path_style(path).build();
+        aws_sdk_s3::Client::from_conf(config)
+    }
+    /// Secrets Manager.
+    #[must_use]
+    pub fn secrets(&self) -> aws_sdk_secretsmanager::Client {
+        aws_sdk_secretsmanager::Client::new(&self.0)
+    }
+    /// SNS.
+    #[must_use]
+    pub fn sns(&self) -> aws_sdk_sns::Client {
+        aws_sdk_sns::Client::new(&self.0)
+    }
+}

@@ -1,0 +1,158 @@
+//! The environment of a function: the one place where it is read.
+//!
+//! | variable | what | who |
+//! |---|---|---|
+//! | `TILLWAY_ENV` | name of the environment, on metrics and alerts | all |
+//! | `TILLWAY_CONFIG` | path of `tillway.yaml`; default: where the layer puts it | all |
+//! | `TILLWAY_SECRETS` | prefix of the secrets' names, e.g. `tillway/dev` | all |
+//! | `TILLWAY_ALERTS` | ARN of the topic of alerts | all |
+//! | `TILLWAY_QUEUE_EVENTS` | URL of the events queue | all |
+//! | `TILLWAY_CLAIMS` | bucket of large message bodies | all |
+//! | `TILLWAY_TABLE` | table | all but webhooks |
+//! | `TILLWAY_QUEUE_COMMANDS_<SYSTEM>` | URL of a system's commands queue (`_NOTIFY` for notices) | orchestrate, tick; a worker its own, to give a message back early |
+//! | `TILLWAY_CONCURRENCY` | how many of this function run at most: the rate limit of a connection is shared among them; default 1 | whoever calls a system |
+//! | `TILLWAY_LOG` | level of the log, e.g. `info` or `warn,tillway_engine=debug`; default `info`, the SDK's own lines from `warn` | all |
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Where the layer with the configuration is mounted.
+const CONFIG: &str = "/opt/tillway/tillway.yaml";
+/// The SDK tells of every identity it loads.
+const LOG: &str = "info,aws_config=warn,aws_runtime=warn,aws_smithy_runtime=warn";
+
+/// What is wrong with the environment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EnvError {
+    /// A variable is not set, or empty.
+    #[error("the variable {0} is not set; the template sets it for each function that needs it")]
+    Missing(String),
+    /// A variable says what it cannot.
+    #[error("the variable {0} is not {1}")]
+    Malformed(&'static str, &'static str),
+}
+
+/// The variables whose names begin with `TILLWAY_`.
+pub struct Env(BTreeMap<String, String>);
+
+impl Env {
+    /// Reads them.
+    #[must_use]
+    pub fn read() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the one place where a function's environment is read")]
+        let variables = std::env::vars();
+        Self::of(variables)
+    }
+
+    /// Of these variables.
+    pub fn of(variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        let ours = |(name, value): &(String, String)| name.starts_with("TILLWAY_") && !value.is_empty();
+        Self(variables.into_iter().filter(ours).collect())
+    }
+
+    fn given(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+    fn needed(&self, name: &str) -> Result<String, EnvError> {
+        self.given(name).map(str::to_owned).ok_or_else(|| EnvError::Missing(name.to_owned()))
+    }
+
+    /// Name of the environment.
+    ///
+    /// # Errors
+    /// [`EnvError::Missing`], as for all that follow.
+    pub fn environment(&self) -> Result<String, EnvError> {
+        self.needed("TILLWAY_ENV")
+    }
+    /// Path of the configuration.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        PathBuf::from(self.given("TILLWAY_CONFIG").unwrap_or(CONFIG))
+    }
+    /// Table.
+    ///
+    /// # Errors
+    /// [`EnvError::Missing`].
+    pub fn table(&self) -> Result<String, EnvError> {
+        self.needed("TILLWAY_TABLE")
+    }
+    /// URL of the events queue.
+    ///
+    /// # Errors
+    /// [`EnvError::Missing`].
+    pub fn events(&self) -> Result<String, EnvError> {
+        self.needed("TILLWAY_QUEUE_EVENTS")
+    }
+    /// URL of a system's commands queue.
+    ///
+    /// # Errors
+    /// [`EnvError::Missing`].
+    pub fn commands(&self, system: &str) -> Result<String, EnvError> {
+        self.needed(&format!("TILLWAY_QUEUE_COMMANDS_{}", system.to_ascii_uppercase().replace('-', "_")))
+    }
+    /// Bucket of large message bodies.
+    ///
+    /// # Errors
+    /// [`EnvError::Missing`].
+    pub fn claims(&self) -> Result<String, EnvError> {
+        self.needed("TILLWAY_CLAIMS")
+    }
+    /// Prefix of the secrets' names.
+    ///
+    /// # Errors
+    /// [`EnvError::Missing`].
+    pub fn secrets(&self) -> Result<String, EnvError> {
+        self.needed("TILLWAY_SECRETS")
+    }
+    /// ARN of the topic of alerts.
+    ///
+    /// # Errors
+    /// [`EnvError::Missing`].
+    pub fn alerts(&self) -> Result<String, EnvError> {
+        self.needed("TILLWAY_ALERTS")
+    }
+    /// How many of this function run at most.
+    ///
+    /// # Errors
+    /// [`EnvError::Malformed`] where it is no number above zero.
+    pub fn concurrency(&self) -> Result<i64, EnvError> {
+        let malformed = EnvError::Malformed("TILLWAY_CONCURRENCY", "a whole number from 1 to 1000");
+        let Some(text) = self.given("TILLWAY_CONCURRENCY") else { return Ok(1) };
+        text.parse().ok().filter(|n| (1..=1000).contains(n)).ok_or(malformed)
+    }
+    /// Level of the log.
+    #[must_use]
+    pub fn log(&self) -> &str {
+        self.given("TILLWAY_LOG").unwrap_or(LOG)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(variables: &[(&str, &str)]) -> Env {
+        Env::of(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let some =
+            env(&[("TILLWAY_TABLE", "t"), ("TILLWAY_ENV", ""), ("TILLWAY_QUEUE_COMMANDS_STRIPE", "u")]);
+        assert_eq!(some.table(), Ok("t".to_owned()));
+        assert_eq!(some.environment(), Err(EnvError::Missing("TILLWAY_ENV".to_owned())), "empty is not set");
+        assert_eq!(some.commands("stripe"), Ok("u".to_owned()));
+        let said = some.commands("clarity").unwrap_err().to_string();
+        assert!(said.contains("TILLWAY_QUEUE_COMMANDS_CLARITY"), "{said}");
+        assert_eq!(some.config(), PathBuf::from("/opt/tillway/tillway.yaml"));
+    }
+
+    #[test]
+    fn concurrency_is_a_number() {
+        assert_eq!(env(&[]).concurrency(), Ok(1));
+        assert_eq!(env(&[("TILLWAY_CONCURRENCY", "5")]).concurrency(), Ok(5));
+        for text in ["0", "-1", "x", "1001"] {
+            assert!(env(&[("TILLWAY_CONCURRENCY", text)]).concurrency().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! How an item lies in the table.
+//!
+//! | attribute | type | what |
+//! |---|---|---|
+//! | `pk`, `sk` | S | key |
+//! | `rev` | N | writes of this key, from 1 |
+//! | `body` | B | body |
+//! | `shard`, `at` | N, N | key of the index `due`; absent: not in it |
+//! | `list`, `sort` | S, S | key of the index `list`; absent: not in it |
+//! | `expires` | N | milliseconds, as the engine wrote it |
+//! | `ttl` | N | `expires` in whole seconds, rounded up: what DynamoDB's expiry reads; nothing else does |
+//! | `by` | S | who wrote last by a plain write (see [`crate::store`]) |
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
+use tillway_core::time::Timestamp;
+use tillway_engine::ports::{Due, Guard, Item, Key, NewItem, StoreError};
+
+/// An item as DynamoDB tells it.
+pub(crate) type Attributes = HashMap<String, AttributeValue>;
+
+/// An expression with its names and values, and a condition.
+pub(crate) struct Update {
+    pub(crate) expression: String,
+    pub(crate) names: HashMap<String, String>,
+    pub(crate) values: Attributes,
+    pub(crate) condition: Option<&'static str>,
+}
+
+pub(crate) fn text(text: &str) -> AttributeValue {
+    AttributeValue::S(text.to_owned())
+}
+pub(crate) fn number(number: impl ToString) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
+
+pub(crate) fn key_of(key: &Key) -> Attributes {
+    [("pk".to_owned(), text(&key.pk)), ("sk".to_owned(), text(&key.sk))].into()
+}
+
+/// The condition of a guard, and what it needs.
+pub(crate) fn condition(
+    guard: Guard,
+    names: &mut HashMap<String, String>,
+    values: &mut Attributes,
+) -> Option<&'static str> {
+    match guard {
+        Guard::Any => None,
+        Guard::Absent => {
+            names.insert("#pk".to_owned(), "pk".to_owned());
+            Some("attribute_not_exists(#pk)")
+        }
+        Guard::Rev(rev) => {
+            names.insert("#rev".to_owned(), "rev".to_owned());
+            values.insert(":seen".to_owned(), number(rev));
+            Some("#rev = :seen")
+        }
+    }
+}
+
+/// Writes an item: an update rather than a put, for the revision goes on from what is there. What the new
+/// item has not is removed, or the old one's place in an index would stay.
+pub(crate) fn update(item: &NewItem, guard: Guard, by: Option<&str>) -> Update {
+    let mut names = HashMap::new();
+    let mut values = Attributes::new();
+    let mut set = vec!["#rev = if_not_exists(#rev, :none) + :one".to_owned()];
+    let mut remove = Vec::new();
+    names.insert("#rev".to_owned(), "rev".to_owned());
+    values.insert(":none".to_owned(), number(0));
+    values.insert(":one".to_owned(), number(1));
+    let mut put = |name: &str, value: Option<AttributeValue>| {
+        names.insert(format!("#{name}"), name.to_owned());
+        match value {
+            Some(value) => {
+                values.insert(format!(":{name}"), value);
+                set.push(format!("#{name} = :{name}"));
+            }
+            None => remove.push(format!("#{name}")),
+        }
+    };
+    put("body", Some(AttributeValue::B(Blob::new(item.body.clone()))));
+    put("shard", item.due.map(|d| number(d.shard)));
+    put("at", item.due.map(|d| number(d.at.0)));
+    put("list", item.list.as_ref().map(|(list, _)| text(list)));
+    put("sort", item.list.as_ref().map(|(_, sort)| text(sort)));
+    put("expires", item.expires.map(|at| number(at.0)));
+    put("ttl", item.expires.map(|at| number(at.0.saturating_add(999).div_euclid(1000))));
+    if let Some(by) = by {
+        put("by", Some(text(by)));
+    }
+    let mut expression = format!("SET {}", set.join(", "));
+    if !remove.is_empty() {
+        expression.push_str(" REMOVE ");
+        expression.push_str(&remove.join(", "));
+    }
+    let condition = condition(guard, &mut names, &mut values);
+    Update { expression, names, values, condition }
+}
+
+pub(crate) fn text_of(attributes: &Attributes, name: &str) -> Option<String> {
+    attributes.get(name).and_then(|value| value.as_s().ok()).cloned()
+}
+fn number_of<T: std::str::FromStr>(attributes: &Attributes, name: &str) -> Option<T> {
+    attributes.get(name).and_then(|value| value.as_n().ok()).and_then(|n| n.parse().ok())
+}
+
+/// The key of an item or an index entry.
+pub(crate) fn read_key(attributes: &Attributes) -> Result<Key, StoreError> {
+    let read = text_of(attributes, "pk").zip(text_of(attributes, "sk"));
+    let (pk, sk) = read.ok_or_else(|| StoreError::Invalid("an item without pk and sk".to_owned()))?;
+    Ok(Key { pk, sk })
+}
+
+/// The place of an item or entry in the index `due`.
+pub(crate) fn read_due(attributes: &Attributes) -> Option<Due> {
+    let shard = number_of(attributes, "shard")?;
+    Some(Due { shard, at: Timestamp(number_of(attributes, "at")?) })
+}
+
+/// The place of an item or entry in the index `list`.
+pub(crate) fn read_list(attributes: &Attributes) -> Option<(String, String)> {
+    text_of(attributes, "list").zip(text_of(attributes, "sort"))
+}
+
+/// Reads an item.
+pub(crate) fn read(mut attributes: Attributes) -> Result<Item, StoreError> {
+    let key = read_key(&attributes)?;
+    let shape = || StoreError::Invalid(format!("item {} {} is not of ours: rev or body", key.pk, key.sk));
+    let rev = number_of(&attributes, "rev").ok_or_else(shape)?;
+    let body = match attributes.remove("body") {
+        Some(AttributeValue::B(body)) => body.into_inner(),
+        _ => return Err(shape()),
+    };
+    let due = read_due(&attributes);
+    let list = read_list(&attributes);
+    let expires = number_of(&attributes, "expires").map(Timestamp);
+    Ok(Item { key, rev, body, due, list, expires })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item() -> NewItem {
+        let due = Some(Due { shard: 3, at: Timestamp(1_795_248_000_123) });
+        NewItem { key: Key::new("p", "s"), body: vec![0, 255], due, list: None, expires: None }
+    }
+
+    #[test]
+    fn what_an_item_has_not_is_removed() {
+        let update = update(&item(), Guard::Rev(7), None);
+        assert_eq!(
+            update.expression,
+            "SET #rev = if_not_exists(#rev, :none) + :one, #body = :body, #shard = :shard, #at = :at \
+             REMOVE #list, #sort, #expires, #ttl"
+        );
+        assert_eq!(update.condition, Some("#rev = :seen"));
+        assert_eq!(update.values[":seen"], number(7));
+        for name in update.names.keys() {
+            let used = update.expression.contains(name.as_str())
+                || update.condition.is_some_and(|c| c.contains(name.as_str()));
+            assert!(used, "{name} is not used: DynamoDB refuses that");
+        }
+    }
+
+    #[test]
+    fn expiry_is_never_early() {
+        let expires = NewItem { expires: Some(Timestamp(1_001)), ..item() };
+        let update = update(&expires, Guard::Any, Some("me"));
+        assert_eq!((&update.values[":ttl"], &update.values[":expires"]), (&number(2), &number(1001)));
+        assert!(update.condition.is_none() && update.expression.contains("#by = :by"));
+    }
+
+    #[test]
+    fn an_item_that_is_not_ours_is_named() {
+        let Err(StoreError::Invalid(said)) = read(key_of(&Key::new("p", "s"))) else { panic!("read") };
+        assert!(said.contains("item p s"), "{said}");
+    }
+}

@@ -1,0 +1,99 @@
+//! Every metric there is. A counter that is not in this table fails a test, and so does a row nobody counts.
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Name in CloudWatch, in the namespace [`NAMESPACE`].
+    pub name: &'static str,
+    /// Unit.
+    pub unit: &'static str,
+    /// The dimension beside `environment`.
+    pub label: &'static str,
+    /// What one more of it means.
+    pub meaning: &'static str,
+}
+
+/// Namespace of all metrics.
+pub const NAMESPACE: &str = "Tillway";
+
+const fn counter(name: &'static str, label: &'static str, meaning: &'static str) -> Metric {
+    Metric { name, unit: "Count", label, meaning }
+}
+
+/// The table.
+pub const METRICS: [Metric; 10] = [
+    counter("received", "connection", "a webhook was accepted: verified, and taken by the events queue"),
+    counter(
+        "receive_refused",
+        "code",
+        "a webhook was refused at the edge, or could not be stored (not_stored)",
+    ),
+    counter("decided", "type", "an event changed an order: facts, commands or both were committed"),
+    counter("events", "outcome", "an event changed nothing: duplicate, nothing_new, parked_already"),
+    counter("events_waiting", "connection", "an event waits for the order it belongs to"),
+    counter("events_unhandled", "type", "an authentic event of a type that no flow uses"),
+    counter("alerts", "code", "an alert was raised, told to people or not"),
+    counter(
+        "messages_returned",
+        "queue",
+        "a message could not be worked, or not in time, and is handed out again",
+    ),
+    counter(
+        "claims_gone",
+        "queue",
+        "a message whose large body is gone: it came again after it was dealt with",
+    ),
+    counter("sweep_lost", "connection", "an event whose webhook never came, found by a sweep"),
+];
+
+/// The row of a name.
+#[must_use]
+pub fn metric(name: &str) -> Option<&'static Metric> {
+    METRICS.iter().find(|metric| metric.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    fn sources(folder: &Path, out: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, out);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                out.push(path);
+            }
+        }
+    }
+
+    /// Names of all counters in the code: the first argument of `.count("…", …)`.
+    fn counted() -> BTreeSet<String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut files = Vec::new();
+        sources(&root.join("../engine/src"), &mut files);
+        sources(&root.join("src"), &mut files);
+        let mut names = BTreeSet::new();
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            for call in code.split(".count(").skip(1) {
+                let argument = call.trim_start();
+                if let Some(name) = argument.strip_prefix('"').and_then(|rest| rest.split('"').next()) {
+                    names.insert(name.to_owned());
+                }
+            }
+        }
+        names
+    }
+
+    #[test]
+    fn every_counter_is_in_the_table_and_every_row_is_counted() {
+        let table: BTreeSet<String> = METRICS.iter().map(|m| m.name.to_owned()).collect();
+        assert_eq!(table.len(), METRICS.len(), "a name twice");
+        assert_eq!(counted(), table);
+    }
+}

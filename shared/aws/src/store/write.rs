@@ -1,0 +1,240 @@
+//! Writes: alone, or together in a transaction (see the module above).
+
+use std::collections::{HashMap, HashSet};
+
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{
+    CancellationReason, ConditionCheck, Delete, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+    Update,
+};
+use tillway_engine::ports::{Guard, MAX_BODY, MAX_WRITES, NewItem, StoreError, Write};
+
+use super::{DynamoStore, refused};
+use crate::item::{self, Attributes};
+
+/// Largest transaction in bytes (DynamoDB's limit is 4 MB, names and all).
+const MAX_TRANSACTION: usize = 4_000_000;
+/// A write that met a transaction is tried this often in all.
+const TRIES: u32 = 5;
+
+impl DynamoStore {
+    pub(super) async fn alone(&self, write: Write) -> Result<(), StoreError> {
+        match write {
+            Write::Put(new, guard) => self.put_alone(&new, guard).await,
+            Write::Check(_, Guard::Any) => Ok(()),
+            // A check alone is a read.
+            Write::Check(key, guard) => {
+                let found = self.fetch(std::slice::from_ref(&key)).await?.remove(&key);
+                let rev = found.map(item::read).transpose()?.map(|item| item.rev);
+                let holds = if let Guard::Rev(seen) = guard { rev == Some(seen) } else { rev.is_none() };
+                if holds { Ok(()) } else { Err(StoreError::Conflict(0)) }
+            }
+            // Removing what may be there can be repeated.
+            Write::Delete(key, Guard::Any) => {
+                let delete = self.client.delete_item().table_name(&self.table);
+                let sent = delete.set_key(Some(item::key_of(&key))).send().await;
+                sent.map(|_| ()).map_err(|e| refused(&e))
+            }
+            write @ Write::Delete(..) => self.together(vec![write]).await,
+        }
+    }
+
+    async fn put_alone(&self, new: &NewItem, guard: Guard) -> Result<(), StoreError> {
+        let mut drawn = [0_u8; 8];
+        self.entropy.fill(&mut drawn);
+        let by = hex::encode(drawn);
+        for tried in 0..TRIES {
+            let update = item::update(new, guard, Some(&by));
+            let sent = self
+                .client
+                .update_item()
+                .table_name(&self.table)
+                .set_key(Some(item::key_of(&new.key)))
+                .update_expression(update.expression)
+                .set_expression_attribute_names(Some(update.names))
+                .set_expression_attribute_values(Some(update.values))
+                .set_condition_expression(update.condition.map(str::to_owned))
+                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+                .send()
+                .await;
+            let error = match sent {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    let there = failed.item().and_then(|old| item::text_of(old, "by"));
+                    return if there.as_deref() == Some(&by) { Ok(()) } else { Err(StoreError::Conflict(0)) };
+                }
+                Some(UpdateItemError::TransactionConflictException(_)) if tried + 1 < TRIES => {
+                    self.pause(tried).await;
+                }
+                _ => return Err(refused(&error)),
+            }
+        }
+        Err(StoreError::Unavailable("other transactions on the item".to_owned()))
+    }
+
+    pub(super) async fn together(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        // A check that always holds is no request; places are those of the caller.
+        let mut places = Vec::with_capacity(writes.len());
+        let mut items = Vec::with_capacity(writes.len());
+        for (place, write) in writes.iter().enumerate() {
+            if let Some(item) = self.request(write)? {
+                places.push(place);
+                items.push(item);
+            }
+        }
+        if items.is_empty() {
+            return Ok(());
+        }
+        for tried in 0..TRIES {
+            // Each call has a token of its own: what was cancelled is a new request.
+            let sent =
+                self.client.transact_write_items().set_transact_items(Some(items.clone())).send().await;
+            let error = match sent {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
+                error.as_service_error()
+            else {
+                return Err(refused(&error));
+            };
+            match verdict(cancelled.cancellation_reasons()) {
+                Verdict::Failed(at) => {
+                    return Err(StoreError::Conflict(places.get(at).copied().unwrap_or(at)));
+                }
+                Verdict::Invalid => return Err(StoreError::Invalid("a write of the transaction".to_owned())),
+                Verdict::Busy if tried + 1 < TRIES => self.pause(tried).await,
+                Verdict::Busy => break,
+            }
+        }
+        Err(StoreError::Unavailable("other transactions on the same items, or throttled".to_owned()))
+    }
+
+    fn request(&self, write: &Write) -> Result<Option<TransactWriteItem>, StoreError> {
+        let built = match write {
+            Write::Check(_, Guard::Any) => return Ok(None),
+            Write::Put(new, guard) => {
+                let update = item::update(new, *guard, None);
+                let update = Update::builder()
+                    .table_name(&self.table)
+                    .set_key(Some(item::key_of(&new.key)))
+                    .update_expression(update.expression)
+                    .set_expression_attribute_names(Some(update.names))
+                    .set_expression_attribute_values(Some(update.values))
+                    .set_condition_expression(update.condition.map(str::to_owned))
+                    .build();
+                update.map(|update| TransactWriteItem::builder().update(update))
+            }
+            Write::Delete(key, guard) => {
+                let (mut names, mut values) = (HashMap::new(), Attributes::new());
+                let condition = item::condition(*guard, &mut names, &mut values);
+                let delete = Delete::builder()
+                    .table_name(&self.table)
+                    .set_key(Some(item::key_of(key)))
+                    .set_condition_expression(condition.map(str::to_owned))
+                    .set_expression_attribute_names((!names.is_empty()).then_some(names))
+                    .set_expression_attribute_values((!values.is_empty()).then_some(values))
+                    .build();
+                delete.map(|delete| TransactWriteItem::builder().delete(delete))
+            }
+            Write::Check(key, guard) => {
+                let (mut names, mut values) = (HashMap::new(), Attributes::new());
+                let condition = item::condition(*guard, &mut names, &mut values);
+                let check = ConditionCheck::builder()
+                    .table_name(&self.table)
+                    .set_key(Some(item::key_of(key)))
+                    .set_condition_expression(condition.map(str::to_owned))
+                    .set_expression_attribute_names((!names.is_empty()).then_some(names))
+                    .set_expression_attribute_values((!values.is_empty()).then_some(values))
+                    .build();
+                check.map(|check| TransactWriteItem::builder().condition_check(check))
+            }
+        };
+        let built = built.map_err(|_| StoreError::Invalid("a write of the transaction".to_owned()))?;
+        Ok(Some(built.build()))
+    }
+}
+
+/// What a cancelled transaction means.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// The condition of this request did not hold.
+    Failed(usize),
+    /// A request that can never be accepted.
+    Invalid,
+    /// Another transaction, or throttling: not written.
+    Busy,
+}
+
+fn verdict(reasons: &[CancellationReason]) -> Verdict {
+    let is = |code: &'static str| move |reason: &CancellationReason| reason.code() == Some(code);
+    if let Some(at) = reasons.iter().position(is("ConditionalCheckFailed")) {
+        return Verdict::Failed(at);
+    }
+    if reasons.iter().any(is("ValidationError")) { Verdict::Invalid } else { Verdict::Busy }
+}
+
+/// What DynamoDB would refuse is found before it is asked.
+pub(super) fn check(writes: &[Write]) -> Result<(), StoreError> {
+    if writes.len() > MAX_WRITES {
+        return Err(StoreError::Invalid(format!("{} writes, at most {MAX_WRITES}", writes.len())));
+    }
+    let mut keys = HashSet::new();
+    let mut bytes = 0_usize;
+    for write in writes {
+        let key = write.key();
+        if !keys.insert(key) {
+            return Err(StoreError::Invalid(format!("key {} {} twice", key.pk, key.sk)));
+        }
+        if let Write::Put(item, _) = write {
+            if item.body.len() > MAX_BODY {
+                let size = item.body.len();
+                return Err(StoreError::Invalid(format!("a body of {size} bytes, at most {MAX_BODY}")));
+            }
+            bytes = bytes.saturating_add(item.body.len());
+        }
+    }
+    if bytes > MAX_TRANSACTION {
+        return Err(StoreError::Invalid(format!(
+            "a transaction of {bytes} bytes, at most {MAX_TRANSACTION}"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tillway_engine::ports::Key;
+
+    use super::*;
+
+    fn reasons(codes: &[&str]) -> Vec<CancellationReason> {
+        codes.iter().map(|code| CancellationReason::builder().code(*code).build()).collect()
+    }
+
+    #[test]
+    fn the_first_failed_condition_is_named_whatever_else_went_wrong() {
+        let codes = ["None", "TransactionConflict", "ConditionalCheckFailed", "ConditionalCheckFailed"];
+        assert_eq!(verdict(&reasons(&codes)), Verdict::Failed(2));
+        assert_eq!(verdict(&reasons(&["None", "TransactionConflict"])), Verdict::Busy);
+        assert_eq!(verdict(&reasons(&["ThrottlingError", "None"])), Verdict::Busy);
+        assert_eq!(verdict(&reasons(&["ProvisionedThroughputExceeded"])), Verdict::Busy);
+        assert_eq!(verdict(&reasons(&["ValidationError"])), Verdict::Invalid);
+        assert_eq!(verdict(&[]), Verdict::Busy);
+    }
+
+    #[test]
+    fn a_transaction_too_large_for_dynamodb_is_ours_to_mend() {
+        let big = |n: usize| {
+            let key = Key::new("p", n.to_string());
+            let item = NewItem { key, body: vec![0; MAX_BODY], due: None, list: None, expires: None };
+            Write::Put(item, Guard::Any)
+        };
+        assert!(check(&(0..10).map(big).collect::<Vec<_>>()).is_ok());
+        assert!(matches!(check(&(0..11).map(big).collect::<Vec<_>>()), Err(StoreError::Invalid(_))));
+    }
+}

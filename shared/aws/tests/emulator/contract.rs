@@ -1,0 +1,31 @@
+//! The same contract as SQLite and the simulator's memory.
+
+use tillway_engine::contract::{FIFO, QueueRig, STANDARD, queue_suite, store_suite};
+use tillway_engine::ports::{Queue, Store};
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
+
+use super::cloud::{MAX_RECEIVES, clock, cloud, dead_queue};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_keeps_the_contract() {
+    let Some(cloud) = cloud("the store's contract").await else { return };
+    let make =
+        || -> Box<dyn Store> { Box::new(block_in_place(|| Handle::current().block_on(cloud.store()))) };
+    let passed = store_suite(&make).await.unwrap();
+    assert!(passed.len() > 20, "{passed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_queues_keep_the_contract() {
+    let test = "the queues' contract";
+    let (Some(cloud), Some(advance)) = (cloud(test).await, clock(test)) else { return };
+    let claims = cloud.claims().await;
+    let make = || -> Box<dyn Queue> {
+        let made = cloud.queues(&[STANDARD, FIFO], claims.clone());
+        Box::new(block_in_place(|| Handle::current().block_on(made)))
+    };
+    let rig = QueueRig { make: &make, advance: &advance, max_receives: MAX_RECEIVES, dead: &dead_queue };
+    let passed = queue_suite(rig).await.unwrap();
+    assert!(passed.len() > 20, "{passed:?}");
+}
