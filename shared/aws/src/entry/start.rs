@@ -226,12 +226,10 @@ fn systems(config: &Config) -> Vec<String> {
     systems
 }
 
-fn ways(
-    role: Role,
-    config: &Config,
-    extras: &Extras,
-    common: &Common,
-) -> Result<(Arc<dyn Http>, Arc<dyn Notify>), StartError> {
+/// The way out, and the way to people.
+type Ways = (Arc<dyn Http>, Arc<dyn Notify>);
+
+fn ways(role: Role, config: &Config, extras: &Extras, common: &Common) -> Result<Ways, StartError> {
     if !role.goes_out() {
         return Ok((Arc::new(NoHttp), Arc::new(NoNotify)));
     }
