@@ -1,8 +1,8 @@
 """A small proxy between the functions and the local AWS that writes down each call.
 
 One JSON line a call: t, function (from the user agent's `app/NAME`, which AWS_SDK_UA_APP_ID sets), call, actions
-([action, resource] each), items, in, out (bytes), write and read (units of DynamoDB), status, ms. What was forwarded is byte for byte what came in, so
-signatures hold.
+([action, resource] each), items, in, out (bytes), write and read (units of DynamoDB), status, ms,
+and what was said where it failed. What is forwarded is byte for byte what came in, so signatures hold.
 """
 import http.client
 import http.server
@@ -76,6 +76,8 @@ class Proxy:
                             if name.lower() not in HOP | {"transfer-encoding", "content-length", "expect"}:
                                 self.there.putheader(name, value)
                         self.there.putheader("Content-Length", str(len(body)))
+                        # Policies ask for TLS, and the local AWS believes whoever stands before it.
+                        self.there.putheader("X-Forwarded-Proto", "https")
                         self.there.endheaders(body)
                         response = self.there.getresponse()
                         return response.status, response.getheaders(), response.read()
@@ -114,6 +116,8 @@ class Proxy:
             write, read = self.units.of(operation.split(":")[1], json.loads(body), json.loads(answer or b"{}"), status == 200)
         line = {"t": round(began, 4), "function": app[1], "call": operation, "actions": actions, "items": items,
                 "in": len(body), "out": len(answer), "write": write, "read": read, "status": status, "ms": round((time.time() - began) * 1000, 2)}
+        if status >= 400:
+            line["said"] = answer[:500].decode(errors="replace")
         with self.lock:
             self.file.write(json.dumps(line) + "\n")
             self.file.flush()

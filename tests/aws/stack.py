@@ -8,6 +8,7 @@
 ministack executes what it is given and knows no password: it listens on loopback alone. AUTH=true makes it check every
 signature and every policy: a function that lacks a permission is refused here as it would be at AWS.
 """
+import concurrent.futures
 import ctypes
 import hashlib
 import io
@@ -37,8 +38,13 @@ def patch(template):
 
     1. Alarms on metric math are refused: each becomes an alarm on its first metric.
 
+    2. It checks batches of SQS by a permission of their own, which AWS does not have (SendMessageBatch needs
+       SendMessage): policies that allow the one are given the other.
+
     What else it lacks, and what that means for tests:
     - Layers are not unpacked for functions that run as processes: pass ConfigPath=<a file on this machine>.
+    - A secret without a value is answered as an empty text; AWS says ResourceNotFoundException.
+    - It speaks no TLS, which policies ask for: proxy.py says `X-Forwarded-Proto: https`, and it believes that.
     - The rest of a text body that is not UTF-8 arrives with replacement characters; base64 bodies arrive whole.
     - A FIFO queue has one batch in flight at a time, whatever MaximumConcurrency says.
     - `Ref` of a secret is its name, not its ARN: the template uses `GetAtt Id`, which is the ARN in both.
@@ -51,6 +57,12 @@ def patch(template):
             stat = next(m["MetricStat"] for m in properties.pop("Metrics") if "MetricStat" in m)
             properties.update(Namespace=stat["Metric"]["Namespace"], MetricName=stat["Metric"]["MetricName"],
                               Dimensions=stat["Metric"]["Dimensions"], Period=stat["Period"], Statistic=stat["Stat"])
+        for document in [p["PolicyDocument"] for p in properties.get("Policies", [])] + [properties.get("PolicyDocument", {})]:
+            for statement in document.get("Statement", []):
+                allowed = statement.get("Action", [])
+                batches = [a + "Batch" for a in (allowed if isinstance(allowed, list) else [allowed]) if a + "Batch" in calls.SAME_AS]
+                if batches:
+                    statement["Action"] = (allowed if isinstance(allowed, list) else [allowed]) + batches
     return template
 
 
@@ -68,12 +80,11 @@ def free_port():
 def zip_of(files):
     """A zip of {name: (bytes, mode)}."""
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as z:
+    with zipfile.ZipFile(out, "w") as z:
         for name, (data, mode) in files.items():
             info = zipfile.ZipInfo(name)
             info.external_attr = (0o100000 | mode) << 16
-            info.compress_type = zipfile.ZIP_DEFLATED
-            z.writestr(info, data)
+            z.writestr(info, data, zipfile.ZIP_DEFLATED, compresslevel=1)
     return out.getvalue()
 
 
@@ -85,7 +96,7 @@ class Stack:
         self.prefix, self.secrets = f"{name}-{environment}", f"{name}/{environment}"
         self.record = self.folder / "calls.jsonl"
         self.process = self.proxy = None
-        self.outputs, self.template, self.written, self.deployments = {}, None, expand.read(), 0
+        self.outputs, self.packed, self.template, self.written, self.deployments = {}, {}, None, expand.read(), 0
 
     def __enter__(self):
         self.start()
@@ -162,26 +173,34 @@ class Stack:
         if not self.deployments:
             s3.create_bucket(Bucket=BUCKET)
         places = {}
-        for properties in expand.functions(self.written).values():
-            name = expand.binary(properties)
-            code = self.stripped(binaries[name])
-            # As in `sam package`, the key names the content: another content is another version of the function.
-            key = f"{name}-{hashlib.sha256(code).hexdigest()[:16]}.zip"
-            s3.put_object(Bucket=BUCKET, Key=key, Body=zip_of({"bootstrap": (code, 0o755)}))
-            places[properties["CodeUri"]] = f"s3://{BUCKET}/{key}"
+        local = {p["CodeUri"]: expand.binary(p) for p in expand.functions(self.written).values()}
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            packed = pool.map(self.pack, (pathlib.Path(binaries[name]) for name in local.values()))
+        for (uri, name), (key, zipped) in zip(local.items(), packed):
+            s3.put_object(Bucket=BUCKET, Key=f"{name}-{key}.zip", Body=zipped)
+            places[uri] = f"s3://{BUCKET}/{name}-{key}.zip"
         config = expand.ROOT / "infra" / "config"
         files = {p.relative_to(config).as_posix(): (p.read_bytes(), 0o644) for p in config.rglob("*") if p.is_file()}
         s3.put_object(Bucket=BUCKET, Key="config.zip", Body=zip_of(files))
         places["config"] = f"s3://{BUCKET}/config.zip"
         return places
 
-    def stripped(self, binary):
-        """The binary without its debugging information, which would only fill the emulator's memory."""
-        out = self.folder / "stripped"
-        shutil.copyfile(binary, out)
-        if shutil.which("strip"):
-            subprocess.run(["strip", out], stderr=subprocess.DEVNULL)  # a script is none it knows
-        return out.read_bytes()
+    def pack(self, binary):
+        """`(key, zip)` of a binary, without its debugging information, which would only fill the emulator's memory.
+
+        As in `sam package`, the key names the content: another content is another version of the function.
+        """
+        state = binary.stat()
+        known = (binary, state.st_mtime_ns, state.st_size)
+        if known not in self.packed:
+            code = binary.read_bytes()
+            if code.startswith(b"\x7fELF") and shutil.which("strip"):
+                out = self.folder / f"{binary.name}.stripped"
+                subprocess.run(["strip", "-o", out, binary], check=True)
+                code = out.read_bytes()
+                out.unlink()
+            self.packed[known] = hashlib.sha256(code).hexdigest()[:16], zip_of({"bootstrap": (code, 0o755)})
+        return self.packed[known]
 
     def deploy(self, binaries, **parameters):
         """Deploys by change set, the first time or over what is there, and checks what came of it.
