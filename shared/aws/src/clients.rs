@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -37,9 +37,17 @@ impl Clients {
         Self(config)
     }
 
-    /// Over a configuration made elsewhere (an emulator).
-    #[must_use]
-    pub fn over(config: SdkConfig) -> Self {
+    /// Over an emulator at an address, as whoever bears these keys.
+    pub async fn emulated(endpoint: &str, region: &str, access_key: &str, secret_key: &str) -> Self {
+        let keys =
+            aws_sdk_sqs::config::Credentials::new(access_key, secret_key, None, None, "given by the caller");
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https())
+            .region(Region::new(region.to_owned()))
+            .credentials_provider(keys)
+            .endpoint_url(endpoint)
+            .load()
+            .await;
         Self(config)
     }
 

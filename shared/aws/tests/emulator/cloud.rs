@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
     ProjectionType, ScalarAttributeType,
@@ -41,14 +40,7 @@ pub(crate) async fn cloud(test: &str) -> Option<Cloud> {
 
 /// The emulator at an address.
 async fn at(endpoint: String) -> Cloud {
-    let keys = aws_sdk_sqs::config::Credentials::new("test", "test", None, None, "test");
-    let config: SdkConfig = aws_config::defaults(BehaviorVersion::latest())
-        .region(Region::new("eu-west-1"))
-        .credentials_provider(keys)
-        .endpoint_url(endpoint)
-        .load()
-        .await;
-    Cloud { clients: Arc::new(Clients::over(config)) }
+    Cloud { clients: Arc::new(Clients::emulated(&endpoint, "eu-west-1", "test", "test").await) }
 }
 
 /// The emulator behind a line that loses the next answer when it is told to: what was asked was done, and

@@ -1,0 +1,223 @@
+//! A local AWS with the whole bundle on it, between sandboxes on sockets.
+//!
+//! `tests/aws/serve.py` starts the emulator, deploys `infra/template.yaml` with the functions that were built, and
+//! answers questions; this side plays the outside world and looks into the table as `explain` does.
+
+// Helpers of tests: a failure here is a failed test, and says where it happened.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    clippy::print_stdout,
+    reason = "test helpers fail by panicking"
+)]
+
+mod chat;
+pub mod look;
+mod stack;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tillway_core::http::{Request, Response};
+use tillway_core::time::{Millis, Timestamp};
+use tillway_engine::ports::Clock as _;
+use tillway_host::clock::SystemClock;
+use tillway_sandbox::clarity::{Auth, ClarityConfig, ClaritySandbox, WebhookScheme};
+use tillway_sandbox::server::{SandboxClock, SandboxServer};
+use tillway_sandbox::stripe::{PaymentTruth, StripeConfig, StripeSandbox};
+use tillway_tests::outside::lock;
+use tillway_tests::temp::Temp;
+use tillway_tests::world::{API_KEY, CLIENT_SECRET, GATEWAY, GATEWAY_HOOK, SHOP, SHOP_HOOK};
+
+pub use chat::Chat;
+pub use stack::Stack;
+
+/// Longest wait for anything; generous, for the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// Seals; a canary, as the other secrets are.
+pub const MASTER_KEY: &str = tillway_tests::world::MASTER_KEY;
+
+/// The local AWS, the bundle on it, and both outside systems.
+pub struct Cloud {
+    /// The gateway.
+    pub stripe: Arc<Mutex<StripeSandbox>>,
+    /// The shop.
+    pub shop: Arc<Mutex<ClaritySandbox>>,
+    /// Where staff are told.
+    pub chat: Arc<Mutex<Chat>>,
+    /// The emulator.
+    pub stack: Stack,
+    servers: [SandboxServer; 3],
+    folder: Temp,
+}
+
+/// The configuration of both deployments: money is taken at authorization, or on shipment.
+fn config(servers: &[SandboxServer; 3], capture: &str) -> String {
+    format!(
+        "connections:\n  {SHOP}: {{ system: clarity, base_url: \"{}/api/v1\", rate_limit.per_second: 1000 }}\n  \
+         {GATEWAY}: {{ system: stripe, base_url: \"{}\", rate_limit.per_second: 1000 }}\n\
+         pairs:\n  main: {{ flow: stripe-clarity, shop: {SHOP}, gateway: {GATEWAY}, capture: {capture}, \
+         return_url: \"https://shop.example/return\" }}\npeople: {{ webhook: yes }}\ntimes: {{ call_limit: 30s, sweep_grace: 1s }}\n",
+        servers[1].url(),
+        servers[0].url(),
+    )
+}
+
+impl Cloud {
+    /// Deploys. `binaries`: the folder of the built functions. `record`: where the recorded calls go.
+    pub async fn start(python: &str, binaries: &Path) -> Self {
+        let now: SandboxClock = Arc::new(|| SystemClock.now());
+        let mut gateway = StripeConfig::new(API_KEY, GATEWAY_HOOK, 23);
+        let wanted = tillway_connectors::find("stripe").unwrap().subscriptions();
+        gateway.endpoint_topics = wanted
+            .iter()
+            .flat_map(|s| s.types.iter().map(|t| ((*t).to_owned(), s.topic.to_owned())))
+            .collect();
+        let stripe = Arc::new(Mutex::new(StripeSandbox::new(gateway).with_schema_beside()));
+        let shop = Arc::new(Mutex::new(ClaritySandbox::new(ClarityConfig {
+            auth: Auth::OAuth { client_id: "tillway".into(), client_secret: CLIENT_SECRET.into() },
+            webhook: WebhookScheme::StandardWebhooks { secrets: vec![SHOP_HOOK.into()] },
+            seed: 23,
+            ..ClarityConfig::default()
+        })));
+        let chat = Arc::new(Mutex::new(Chat::default()));
+        let servers = [
+            SandboxServer::start(stripe.clone(), now.clone(), None).await.unwrap(),
+            SandboxServer::start(shop.clone(), now.clone(), None).await.unwrap(),
+            SandboxServer::start(chat.clone(), now, None).await.unwrap(),
+        ];
+        servers[0].set_silence_millis(50);
+        let folder = Temp::new("cloud");
+        let file = folder.write("tillway.yaml", &config(&servers, "authorization"));
+        folder.write("shipment.yaml", &config(&servers, "shipment"));
+        let secrets = serde_json::json!({
+            "tillway": { "master_key": MASTER_KEY },
+            GATEWAY: { "api_key": API_KEY, "webhook_secret": GATEWAY_HOOK },
+            SHOP: { "client_id": "tillway", "client_secret": CLIENT_SECRET, "webhook_secret": SHOP_HOOK },
+            "staff": { "webhook_url": format!("{}/staff", servers[2].url()) },
+        });
+        let secrets = folder.write("secrets.json", &secrets.to_string());
+        let stack = Stack::deploy(python, binaries, &file, &secrets, &folder.path().join("aws")).await;
+        let cloud = Self { stripe, shop, chat, stack, servers, folder };
+        cloud.plug();
+        cloud
+    }
+
+    /// Webhooks go to the API.
+    pub fn plug(&self) {
+        self.servers[0].set_webhook_base(Some(format!("{}/webhooks/{GATEWAY}", self.stack.url())));
+        self.servers[1].set_webhook_base(Some(format!("{}/webhooks/{SHOP}", self.stack.url())));
+    }
+
+    /// Money is taken on shipment from now on: another configuration, deployed over what runs.
+    pub async fn capture_on_shipment(&mut self) {
+        let file = self.folder.path().join("shipment.yaml").display().to_string();
+        let parameters = serde_json::json!({ "ConfigPath": file });
+        self.stack.ask(serde_json::json!({ "do": "deploy", "parameters": parameters })).await;
+    }
+
+    /// How long a call hangs whose answer is lost.
+    pub fn hang(&self, length: Duration) {
+        self.servers[0].set_silence_millis(u64::try_from(length.as_millis()).unwrap());
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+    /// The gateway.
+    pub fn stripe(&self) -> MutexGuard<'_, StripeSandbox> {
+        lock(&self.stripe)
+    }
+    /// The shop.
+    pub fn shop(&self) -> MutexGuard<'_, ClaritySandbox> {
+        lock(&self.shop)
+    }
+
+    /// Places an order of 47.12 dollars.
+    pub fn place(&self, order: &str, token: &str) {
+        let new = tillway_tests::world::new_order(order, "USD", Some(token));
+        let now = self.now();
+        self.shop().place_order(now, new).unwrap();
+    }
+    /// The status the shop shows.
+    #[must_use]
+    pub fn status(&self, order: &str) -> String {
+        self.shop().order(order).map(|o| o.status_text.clone()).unwrap_or_default()
+    }
+    /// What was charged for an order.
+    #[must_use]
+    pub fn payments(&self, order: &str) -> Vec<PaymentTruth> {
+        self.stripe().payments_by_metadata("clarity_order_id", order)
+    }
+    /// The id of an order's one payment.
+    #[must_use]
+    pub fn payment(&self, order: &str) -> PaymentTruth {
+        let mut all = self.payments(order);
+        assert_eq!(all.len(), 1, "payments of {order}: {all:?}");
+        all.remove(0)
+    }
+    /// Charged exactly once, for this much.
+    pub fn charged_once(&self, order: &str, minor: i64) {
+        let charges: usize = self.payments(order).iter().map(|p| p.charges_succeeded).sum();
+        let captured: i64 = self.payments(order).iter().map(|p| p.captured).sum();
+        assert_eq!((charges, captured), (1, minor), "charges and money of {order}");
+    }
+
+    /// Waits until it is so.
+    pub async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let waited = tokio::time::timeout(PATIENCE, async {
+            while !is_so(self) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        if waited.await.is_err() {
+            let parked = self.stack.engine().parked().await.unwrap();
+            let parked: Vec<&str> = parked.iter().map(|p| p.item.what.as_str()).collect();
+            panic!("never so: {what}; parked: {parked:?}");
+        }
+    }
+    /// Waits until the shop shows this status.
+    pub async fn until_status(&self, order: &str, status: &str) {
+        self.until(&format!("{order} is {status}"), |c| c.status(order) == status).await;
+    }
+    /// Waits until staff were told.
+    pub async fn until_told(&self, order: &str, about: &str) {
+        let told = |c: &Self| lock(&c.chat).posts.iter().any(|p| p.contains(order) && p.contains(about));
+        self.until(&format!("staff are told of {order}: {about}"), told).await;
+    }
+    /// Waits until the order's own record says so; what the shop shows may come before it.
+    pub async fn until_known(&self, order: &str, status: &str) {
+        let waited = tokio::time::timeout(PATIENCE, async {
+            while look::status(self.stack.engine(), order).await.as_deref() != Some(status) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        assert!(waited.await.is_ok(), "{order} is never known to be {status}");
+    }
+    /// Waits until nothing is under way: no message, no webhook, no command.
+    pub async fn rest(&self) {
+        let waited = tokio::time::timeout(PATIENCE, async {
+            let mut still = 0;
+            while still < 5 {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                let hooks =
+                    self.stripe().deliveries_open() + tillway_sandbox::Sandbox::in_flight(&*self.shop());
+                let busy = hooks > 0 || look::messages(self.stack.engine()).await > 0;
+                still = if busy { 0 } else { still + 1 };
+            }
+        });
+        assert!(waited.await.is_ok(), "it does not come to rest");
+    }
+
+    /// Posts to the API as anybody could.
+    pub async fn post(&self, path: &str, mut request: Request) -> Response {
+        request.url = format!("{}{path}", self.stack.url());
+        self.stack.engine().ports.http.send(request, Millis::secs(30)).await.unwrap()
+    }
+}

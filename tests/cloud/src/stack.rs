@@ -1,0 +1,150 @@
+//! `tests/aws/serve.py` as a child: one JSON line in, one out; and an engine over the same table and queues, which
+//! works nothing and is asked what is known.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Value as Json, json};
+use tillway_aws::claims::S3Claims;
+use tillway_aws::clients::Clients;
+use tillway_aws::queue::SqsQueue;
+use tillway_aws::store::DynamoStore;
+use tillway_connectors::http::live::{AddressPolicy, LiveHttp};
+use tillway_connectors::{Secret, Secrets};
+use tillway_engine::ports::{Alert, Alerts, Entropy, Notice, Notify, NotifyError, SecretError, SecretSource};
+use tillway_engine::records::{EVENTS, command_queue};
+use tillway_engine::{Engine, Ports};
+use tillway_host::clock::SystemClock;
+use tillway_host::entropy::OsEntropy;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+/// The local AWS.
+pub struct Stack {
+    child: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+    place: Json,
+    engine: Engine,
+}
+
+struct Nobody;
+
+#[async_trait]
+impl Notify for Nobody {
+    async fn notify(&self, _: Notice) -> Result<(), NotifyError> {
+        Err(NotifyError::Refused("this side tells nobody".to_owned()))
+    }
+}
+
+#[async_trait]
+impl Alerts for Nobody {
+    async fn raise(&self, alert: Alert) {
+        println!("alert: {} {}", alert.code, alert.text);
+    }
+    fn count(&self, _: &'static str, _: &str, _: u64) {}
+    fn gauge(&self, _: &'static str, _: u64) {}
+}
+
+#[async_trait]
+impl SecretSource for Nobody {
+    async fn secrets(&self, connection: &str, _: bool) -> Result<Secrets, SecretError> {
+        if connection != "tillway" {
+            return Err(SecretError::Missing(connection.to_owned()));
+        }
+        Ok(Secrets([("master_key".to_owned(), vec![Secret::new(crate::MASTER_KEY)])].into()))
+    }
+}
+
+impl Stack {
+    /// Starts the emulator and deploys.
+    pub async fn deploy(python: &str, binaries: &Path, config: &Path, secrets: &Path, folder: &Path) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../aws/serve.py");
+        let mut child = Command::new(python)
+            .arg(script)
+            .args(["--binaries".as_ref(), binaries.as_os_str()])
+            .args(["--config".as_ref(), config.as_os_str()])
+            .args(["--secrets".as_ref(), secrets.as_os_str()])
+            .args(["--folder".as_ref(), folder.as_os_str()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let input = child.stdin.take().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first =
+            output.next_line().await.unwrap().expect("the local AWS did not come up; its words are above");
+        let place: Json = serde_json::from_str(&first).unwrap();
+        let engine = engine(&place, config).await;
+        Self { child, input, output, place, engine }
+    }
+
+    /// Asks `serve.py` something and waits for the answer.
+    pub async fn ask(&mut self, question: Json) -> Json {
+        self.input.write_all(format!("{question}\n").as_bytes()).await.unwrap();
+        let line = self.output.next_line().await.unwrap().expect("the local AWS is gone");
+        let mut answer: Json = serde_json::from_str(&line).unwrap();
+        assert!(answer.get("failed").is_none(), "{question}: {answer}");
+        answer["ok"].take()
+    }
+
+    /// Invokes a function and waits; answers its error, or nothing.
+    pub async fn invoke(&mut self, function: &str) -> Option<String> {
+        let answer = self.ask(json!({ "do": "invoke", "function": function })).await;
+        answer["error"].as_str().map(|error| format!("{error}: {}", answer["answer"]))
+    }
+
+    /// Where webhooks go.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.place["url"].as_str().unwrap()
+    }
+    /// The file of recorded calls.
+    #[must_use]
+    pub fn calls(&self) -> &Path {
+        Path::new(self.place["calls"].as_str().unwrap())
+    }
+    /// An engine over what is stored.
+    #[must_use]
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Takes it down and waits for it.
+    pub async fn stop(mut self) {
+        drop(self.input);
+        self.child.wait().await.unwrap();
+    }
+}
+
+async fn engine(place: &Json, config: &Path) -> Engine {
+    let text = |name: &str| place[name].as_str().unwrap_or_else(|| panic!("no {name} in {place}"));
+    let clients =
+        Clients::emulated(text("endpoint"), text("region"), text("access_key"), text("secret_key")).await;
+    let (clock, entropy): (Arc<SystemClock>, Arc<dyn Entropy>) = (Arc::new(SystemClock), Arc::new(OsEntropy));
+    let prefix = text("prefix");
+    let at = |name: &str| format!("{}/{}/{prefix}-{name}", text("endpoint"), text("access_key"));
+    let mut urls = BTreeMap::from([(EVENTS.to_owned(), at(EVENTS))]);
+    for name in ["stripe", "clarity", "notify"].map(command_queue) {
+        urls.insert(name.clone(), at(&name));
+        urls.insert(format!("{name}-dead"), at(&format!("{name}-dead")));
+    }
+    urls.insert("events-dead.fifo".to_owned(), at("events-dead.fifo"));
+    let claims = Arc::new(S3Claims::new(clients.s3(), "none", entropy.clone()));
+    let (config, _) = tillway_host::config::read_config(config).unwrap();
+    let ports = Ports {
+        store: Arc::new(DynamoStore::new(clients.dynamodb(), prefix, clock.clone(), entropy.clone())),
+        queue: Arc::new(SqsQueue::new(clients.sqs(), urls, claims, entropy.clone())),
+        clock,
+        entropy,
+        secrets: Arc::new(Nobody),
+        http: Arc::new(LiveHttp::new(AddressPolicy::AllowLoopback).unwrap()),
+        notify: Arc::new(Nobody),
+        alerts: Arc::new(Nobody),
+    };
+    Engine::new(Arc::new(config), ports).await.unwrap()
+}

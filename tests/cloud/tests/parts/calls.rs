@@ -1,0 +1,96 @@
+//! What an order costs in calls, and what the logs hold.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+use tillway_cloud_tests::Cloud;
+use tillway_tests::world::{API_KEY, CARD_NUMBER, CLIENT_SECRET, GATEWAY_HOOK, MASTER_KEY, SHOP_HOOK};
+
+/// Budget of DESIGN section 9, all webhooks of the order included.
+const BUDGET: usize = 45;
+
+/// The calls our code made so far: what the queues themselves do (receive, delete) is not among them.
+async fn calls(cloud: &mut Cloud) -> Vec<Json> {
+    let all = cloud.stack.ask(json!({ "do": "calls" })).await;
+    let ours = |call: &&Json| {
+        let by = call["function"].as_str().unwrap_or_default();
+        let what = call["call"].as_str().unwrap_or_default();
+        // Start of a cold environment, schedules, and the tick's own look-outs are no order's.
+        let work = ["tick", "sweep"].iter().all(|name| !by.contains(name));
+        let start = what.starts_with("secretsmanager:");
+        !by.is_empty()
+            && work
+            && !start
+            && what != "sqs:ReceiveMessage"
+            && !what.starts_with("sqs:DeleteMessage")
+    };
+    all.as_array().unwrap().iter().filter(ours).cloned().collect()
+}
+
+/// An order of somebody new, alone.
+pub(crate) async fn an_order_takes_at_most_45_calls(cloud: &mut Cloud) {
+    cloud.rest().await;
+    let before = calls(cloud).await.len();
+    let invoked = cloud.stack.ask(json!({ "do": "invocations" })).await;
+    cloud.place("C-1", "pm_card_visa");
+    cloud.until_status("C-1", "Paid").await;
+    cloud.rest().await;
+    let after = calls(cloud).await;
+    let mut by_kind: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for call in after.iter().skip(before) {
+        let text = |name: &str| call[name].as_str().unwrap_or_default().to_owned();
+        *by_kind.entry((text("call"), text("function"))).or_default() += 1;
+    }
+    let total = after.len() - before;
+    println!("calls of an order paid at once, by operation and function: {total} {by_kind:#?}");
+    assert!(total > 20, "{total} calls: the recorder missed some");
+    leave_for_costing(cloud, after.get(before..).unwrap_or_default(), &invoked).await;
+    assert!(total <= BUDGET, "{total} calls");
+}
+
+/// Leaves the calls and invocations of the one order for `tests/aws/cost.py`.
+async fn leave_for_costing(cloud: &mut Cloud, calls: &[Json], before: &Json) {
+    let Ok(path) = std::env::var("TILLWAY_TEST_CALLS") else { return };
+    let lines: Vec<String> = calls.iter().map(Json::to_string).collect();
+    std::fs::write(format!("{path}.order"), lines.join("\n")).unwrap();
+    let after = cloud.stack.ask(json!({ "do": "invocations" })).await;
+    let count = |of: &Json, stage: &str| of[stage].as_i64().unwrap_or(0);
+    let stages = ["receive", "decide", "act"];
+    let spent: serde_json::Map<String, Json> =
+        stages.iter().map(|s| ((*s).to_owned(), (count(&after, s) - count(before, s)).into())).collect();
+    std::fs::write(format!("{path}.invocations"), Json::Object(spent).to_string()).unwrap();
+}
+
+/// Secrets, the customer's data and card numbers are in no log.
+pub(crate) async fn nothing_secret_is_logged(cloud: &mut Cloud) {
+    let mut lines = 0;
+    for stage in ["receive", "decide", "act", "schedules"] {
+        let log = cloud.stack.ask(json!({ "do": "logs", "stage": stage })).await;
+        for line in log.as_array().unwrap() {
+            let line = line.as_str().unwrap();
+            lines += 1;
+            let plain = line.replace([' ', '-'], "");
+            for canary in [
+                API_KEY,
+                CLIENT_SECRET,
+                GATEWAY_HOOK,
+                MASTER_KEY,
+                SHOP_HOOK,
+                "@example.com",
+                "Rosen",
+                "card_visa",
+            ] {
+                assert!(!line.contains(canary), "a canary stands in the log of {stage}");
+            }
+            assert!(
+                !plain.contains(&CARD_NUMBER.replace(' ', "")),
+                "a card number stands in the log of {stage}"
+            );
+        }
+    }
+    assert!(lines > 100, "{lines} lines of log");
+    let metrics = cloud.stack.ask(json!({ "do": "metrics" })).await;
+    for name in ["received", "receive_refused", "decided", "events", "parked_open", "due_oldest_seconds"] {
+        assert!(metrics.get(name).is_some(), "{name} was never told: {metrics}");
+    }
+}
