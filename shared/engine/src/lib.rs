@@ -14,6 +14,7 @@ mod notices;
 mod orchestrate;
 mod outbound;
 pub mod parking;
+mod parsed;
 mod personal;
 mod planted;
 pub mod ports;

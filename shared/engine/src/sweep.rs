@@ -406,8 +406,7 @@ impl Engine {
         // Many events of a page are of one order.
         if !orders.contains_key(&order) {
             let item = self.ports.store.get(&[state_key(&order)]).await?.into_iter().flatten().next();
-            let read = |item: crate::ports::Item| serde_json::from_slice::<OrderRecord>(&item.body).map(Arc::new);
-            let known = item.map(read).transpose()?;
+            let known = item.map(|item| self.orders.read(&item)).transpose()?;
             let known = known.map(|record| Scratch { joined: record.state.clone(), record });
             orders.insert(order.clone(), known);
         }
@@ -442,7 +441,7 @@ impl Engine {
             // Dropped or replayed already: the order remembers the event.
             let seen = format!("{}:{}:", event.connection, event.id);
             if let Some(item) = items.next().flatten() {
-                let record: OrderRecord = serde_json::from_slice(&item.body)?;
+                let record = self.orders.read(&item)?;
                 if record.seen.iter().any(|s| s.starts_with(&seen)) {
                     return Ok(Peek::Known);
                 }
