@@ -7,6 +7,7 @@ use anyhow::{Context as _, anyhow};
 use tillway_connectors::{Connection, Connector as _, Inbound, Interpreted, Secret, Secrets};
 use tillway_core::bundle::Bundle;
 use tillway_core::decide::{Input, Plan, decide};
+use tillway_core::doc::Doc;
 use tillway_core::facts::Fact;
 use tillway_core::ids::{ConnectionName, OrderKey, PersonId};
 use tillway_core::state::{OrderState, view};
@@ -71,9 +72,9 @@ pub fn run() -> anyhow::Result<()> {
         production: false,
         settings: BTreeMap::new(),
     };
-    let body: serde_json::Value = serde_json::from_str(ORDER)?;
+    let body = Doc::parse(ORDER)?;
     let interpreted = tillway_connectors::clarity::Clarity
-        .interpret(&shop, "order.created", &body)
+        .interpret(&shop, "order.created", body.json())
         .map_err(|r| anyhow!("the sample order is refused: {}", r.what))?;
     let Interpreted::About { observation, .. } = interpreted else {
         return Err(anyhow!("the sample is no order"));

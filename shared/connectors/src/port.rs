@@ -4,6 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use tillway_core::doc::{Doc, Json};
 use tillway_core::facts::Fact;
 use tillway_core::ids::{CommandId, ConnectionName};
 use tillway_core::time::{Millis, Timestamp};
@@ -42,8 +43,6 @@ pub struct Verified {
     pub group: String,
     /// When the provider says it happened.
     pub created_at: Option<Timestamp>,
-    /// The parsed body.
-    pub body: serde_json::Value,
 }
 
 /// Why a webhook is turned away at the edge. Leaves a log line and a counter, nothing else.
@@ -323,7 +322,7 @@ pub struct SweptEvent {
     /// When it happened at the provider.
     pub created_at: Timestamp,
     /// Body as the webhook would have it.
-    pub body: serde_json::Value,
+    pub body: Doc,
 }
 
 /// A page of a sweep.
@@ -374,7 +373,7 @@ pub trait Connector: Send + Sync {
     /// Checks a connection's settings: `(setting, what is wrong and what to do)`.
     fn check_settings(&self, connection: &Connection) -> Vec<(String, String)>;
 
-    /// Verifies a webhook over its raw bytes, then parses and names it. No I/O.
+    /// Verifies a webhook over its raw bytes, then reads and names it. No I/O.
     ///
     /// # Errors
     /// [`EdgeFault`] for whatever is not authentic or not well-formed.
@@ -397,7 +396,7 @@ pub trait Connector: Send + Sync {
         &self,
         connection: &Connection,
         event_type: &str,
-        body: &serde_json::Value,
+        body: Json<'_>,
     ) -> Result<Interpreted, Rejected>;
 
     /// The same for what we read from the provider ourselves (a sweep): it needs no second reading, where a
@@ -409,7 +408,7 @@ pub trait Connector: Send + Sync {
         &self,
         connection: &Connection,
         event_type: &str,
-        body: &serde_json::Value,
+        body: Json<'_>,
     ) -> Result<Interpreted, Rejected> {
         self.interpret(connection, event_type, body)
     }

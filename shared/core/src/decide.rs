@@ -171,8 +171,11 @@ impl Run<'_> {
         let applied = self.out.state.apply(&fact, self.connection, self.now);
         self.out.entries.extend(applied.entries);
         if applied.changed || matches!(fact, Fact::Duplicate) {
+            // Where steps stand, and what is parked, is in no view; most facts of a decision are of that kind.
+            if !matches!(fact, Fact::Step { .. } | Fact::Parked(_)) {
+                self.view = None;
+            }
             self.out.facts.push(fact);
-            self.view = None;
         }
         for contradiction in applied.contradictions {
             let parked = contradiction_parked(&contradiction);
@@ -223,6 +226,9 @@ impl Run<'_> {
                 progress |= self.try_step(step, None, None)?;
                 continue;
             };
+            if !self.out.state.may_have(kind) {
+                continue;
+            }
             // Most instances are over: only where one is not are the objects' views worth building.
             let keys = self.out.state.object_keys(kind);
             if keys.iter().all(|key| self.rests(&instance(&step.id, Some(key)))) {
@@ -544,7 +550,10 @@ impl Run<'_> {
     /// The base view, built when first needed after a change.
     fn base(&mut self) -> Arc<Value> {
         let (state, plan) = (&self.out.state, self.plan);
-        self.view.get_or_insert_with(|| Arc::new(state.base_view(plan.options, plan.personal))).clone()
+        let fresh = || state.base_view(plan.options, plan.personal);
+        let view = self.view.get_or_insert_with(|| Arc::new(fresh())).clone();
+        debug_assert!(*view == fresh(), "a view is out of date");
+        view
     }
 }
 
@@ -566,7 +575,7 @@ enum Standing {
 /// Name of a step's instance.
 #[must_use]
 pub fn instance(step: &str, key: Option<&str>) -> String {
-    key.map_or_else(|| step.to_owned(), |key| format!("{step}/{key}"))
+    key.map_or_else(|| step.to_owned(), |key| [step, "/", key].concat())
 }
 
 /// The step of an instance name.

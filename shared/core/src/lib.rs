@@ -6,6 +6,7 @@
 pub mod bundle;
 pub mod check;
 pub mod decide;
+pub mod doc;
 pub mod expr;
 mod expr_check;
 mod expr_types;

@@ -201,6 +201,12 @@ pub fn scan_bytes(body: &[u8]) -> bool {
     let mut at = 0;
     while let Some(byte) = body.get(at) {
         match byte {
+            // Most of a body is neither, and begins nothing.
+            byte if run.is_empty() && !matches!(byte, b'0'..=b'9' | b'\\') => {
+                let rest = body.get(at..).unwrap_or_default();
+                at += rest.iter().position(|b| matches!(b, b'0'..=b'9' | b'\\')).unwrap_or(rest.len());
+                continue;
+            }
             b'0'..=b'9' => {
                 let digits = body.get(at..).unwrap_or_default().iter().take_while(|b| b.is_ascii_digit());
                 let end = at + digits.clone().count();
@@ -221,10 +227,6 @@ pub fn scan_bytes(body: &[u8]) -> bool {
                 at += 5;
             }
             b'\\' => at += 1,
-            _ if run.is_empty() => {
-                at += 1;
-                continue;
-            }
             _ => {}
         }
         // A single separator keeps the run going: one ASCII character, or two or three bytes of UTF-8.

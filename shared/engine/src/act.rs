@@ -5,6 +5,8 @@
 //! idempotency key, or a person. The fence is raised with every claim and every look-up; a worker that
 //! stalled sends nothing after its deadline, and cannot write what it thinks it knows.
 
+use std::sync::Arc;
+
 use tillway_connectors::port::{Action, Call, NotDone};
 use tillway_connectors::{Connection, Connector, Finding, Observation, Outcome, Secret, Secrets};
 use tillway_core::decide::system_of;
@@ -16,7 +18,7 @@ use crate::bugs::Bug;
 use crate::commit::put_command;
 use crate::engine::{Engine, PersonAccess, WorkError};
 use crate::limits::Go;
-use crate::ports::{Guard, InMessage, Item, Key, SecretError, Severity, StoreError};
+use crate::ports::{Guard, InMessage, Item, Key, SecretError, Severity, StoreError, Write};
 use crate::records::{
     CommandMessage, CommandNote, CommandRecord, CommandState, Event, EventBody, Origin, Report, RequestBytes,
     person_key,
@@ -68,7 +70,10 @@ impl Engine {
             None => None,
         };
         let held = match item {
-            Some(item) => Held { record: serde_json::from_slice(&item.body)?, rev: item.rev, key, access },
+            Some(item) => {
+                let record = Arc::unwrap_or_clone(self.commands.read(&item)?);
+                Held { record, rev: item.rev, key, access }
+            }
             None => {
                 #[cfg(feature = "planted-bugs")]
                 if let Some(record) = message.planted {
@@ -667,6 +672,12 @@ impl Engine {
         let surplus = held.record.history.len().saturating_sub(HISTORY);
         held.record.history.drain(..surplus);
         let write = put_command(held.key.clone(), &held.record, due, guard)?;
+        // A claim is followed by the end of it, written from here.
+        if !matches!(held.record.state, CommandState::Claimed { .. })
+            && let Write::Put(item, _) = &write
+        {
+            self.commands.keep(&item.key, &item.body, held.record.clone());
+        }
         match self.ports.store.transact(vec![write]).await {
             Ok(()) => {
                 held.rev = held.rev.saturating_add(1);

@@ -1,6 +1,7 @@
 //! One decision as one transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tillway_core::decide::{Command, Decision, system_of};
 use tillway_core::facts::Parked;
@@ -21,13 +22,16 @@ use crate::records::{
 /// How many event ids an order remembers to tell a duplicate from nothing new.
 const SEEN: usize = 48;
 
+/// Commands that exist already, with their revisions.
+pub(crate) type Adopted = BTreeMap<CommandId, (Arc<CommandRecord>, u64)>;
+
 /// What was loaded for one try.
 pub(crate) struct Loaded {
-    pub(crate) record: Option<OrderRecord>,
+    pub(crate) record: Option<Arc<OrderRecord>>,
     /// Revision of the order's item; `None` where there is none yet.
     pub(crate) rev: Option<u64>,
     pub(crate) waiting: BTreeMap<String, (Waiting, u64)>,
-    pub(crate) command: Option<(CommandRecord, u64)>,
+    pub(crate) command: Option<(Arc<CommandRecord>, u64)>,
     pub(crate) person: Option<(PersonId, PersonAccess)>,
     /// Aliases of this order that stand already: whoever resolved a waiting event wrote them.
     pub(crate) own_aliases: BTreeSet<Key>,
@@ -56,17 +60,17 @@ impl Engine {
         &self,
         event: &Event,
         key: &OrderKey,
-        mut record: OrderRecord,
+        before: &OrderRecord,
         decision: Decision,
         opened: Opened,
         extra: &Extra,
         loaded: &mut Loaded,
-        adopted: &BTreeMap<CommandId, (CommandRecord, u64)>,
+        adopted: &Adopted,
         seen_id: String,
         // The decision's own: state and journal must come out of the log to the byte.
         now: Timestamp,
     ) -> Result<CommitParts, WorkError> {
-        let before = record.state.aliases();
+        let known_aliases = before.state.aliases();
         let mut commit = CommitParts {
             writes: Vec::new(),
             commands: BTreeMap::new(),
@@ -75,9 +79,13 @@ impl Engine {
             parked: Vec::new(),
         };
         let guard = loaded.rev.map_or(Guard::Absent, Guard::Rev);
-        record.seq = record.seq.saturating_add(1);
-        record.state = decision.state;
-        record.wake_at = decision.wake_at;
+        let mut record = OrderRecord {
+            state: decision.state,
+            seq: before.seq.saturating_add(1),
+            personal: before.personal.clone(),
+            seen: before.seen.clone(),
+            wake_at: decision.wake_at,
+        };
         if matches!(event.origin, Origin::Webhook | Origin::Sweep | Origin::Replay) {
             record.seen.push(seen_id);
             let surplus = record.seen.len().saturating_sub(SEEN);
@@ -94,7 +102,7 @@ impl Engine {
             commit.writes.push(Write::Put(item, opened.new_key_guard));
         }
 
-        let ended = loaded.command.as_ref().map(|(command, _)| command);
+        let ended = loaded.command.as_ref().map(|(command, _)| command.as_ref());
         let forgotten = self.follows_forgotten(event, ended, record.state.first_at);
         for command in &decision.commands {
             let (mut record, guard, send) =
@@ -118,15 +126,11 @@ impl Engine {
             }
             let at = commit.writes.len();
             commit.commands.insert(at, 0);
-            commit.writes.push(put_command(
-                record_key,
-                &record,
-                now + self.config.times.resend_after,
-                guard,
-            )?);
+            let due = now + self.config.times.resend_after;
+            commit.writes.push(self.put_command(record_key, record, due, guard)?);
         }
         if let (Some(report), Some((command, rev))) = (&extra.report, loaded.command.take()) {
-            commit.writes.push(told(command, rev, report, key, now)?);
+            commit.writes.push(self.told(Arc::unwrap_or_clone(command), rev, report, key, now)?);
         }
         for entry in &decision.entries {
             let item = NewItem {
@@ -141,7 +145,7 @@ impl Engine {
         self.write_parked(event, key, &decision.facts, extra.parked_raw.as_ref(), &mut commit)?;
         let gateway =
             record.state.payments.values().next().map_or(&event.connection, |p| &p.connection).clone();
-        for alias in record.state.aliases().difference(&before) {
+        for alias in record.state.aliases().difference(&known_aliases) {
             let item = NewItem {
                 key: rec::alias_key(&gateway, alias),
                 body: serde_json::to_vec(key)?,
@@ -175,7 +179,11 @@ impl Engine {
             expires: None,
         };
         commit.writes.push(Write::Put(log, Guard::Absent));
-        commit.writes.push(put_state(key, &record, guard)?);
+        let write = put_state(key, &record, guard)?;
+        if let Write::Put(item, _) = &write {
+            self.orders.keep(&item.key, &item.body, record);
+        }
+        commit.writes.push(write);
         Ok(commit)
     }
 
@@ -221,14 +229,14 @@ impl Engine {
         key: &OrderKey,
         state: &OrderState,
         opened: &Opened,
-        adopted: &BTreeMap<CommandId, (CommandRecord, u64)>,
+        adopted: &Adopted,
         now: Timestamp,
     ) -> Result<(CommandRecord, Guard, bool), WorkError> {
         let listener = Listener { order: key.clone(), step: command.step.clone(), told: false };
         let before = adopted.get(&command.id);
         if let Some((known, rev)) = before.filter(|(known, _)| !is_ended(known)) {
             // In flight for another order of the same person: wait for the same answer.
-            let mut known = known.clone();
+            let mut known = CommandRecord::clone(known);
             if !known.listeners.iter().any(|l| l.order == *key && l.step == command.step) {
                 known.listeners.push(listener);
             }
@@ -321,20 +329,38 @@ pub(crate) fn put_command(
     Ok(Write::Put(item, guard))
 }
 
-fn told(
-    mut record: CommandRecord,
-    rev: u64,
-    report: &Report,
-    key: &OrderKey,
-    now: Timestamp,
-) -> Result<Write, WorkError> {
-    // A report of an end that no longer stands (a person had it looked up again) tells nobody of the new one.
-    if matches!(&record.state, CommandState::Ended { end } if *end == report.end) {
-        for listener in record.listeners.iter_mut().filter(|l| l.order == *key && l.step == report.step) {
-            listener.told = true;
+impl Engine {
+    fn told(
+        &self,
+        mut record: CommandRecord,
+        rev: u64,
+        report: &Report,
+        key: &OrderKey,
+        now: Timestamp,
+    ) -> Result<Write, WorkError> {
+        // A report of an end that no longer stands (a person had it looked up again) tells nobody of the new one.
+        if matches!(&record.state, CommandState::Ended { end } if *end == report.end) {
+            for listener in record.listeners.iter_mut().filter(|l| l.order == *key && l.step == report.step) {
+                listener.told = true;
+            }
+            record.answer_unowned = None;
         }
-        record.answer_unowned = None;
+        let at = Key::new(report.record.0.clone(), report.record.1.clone());
+        self.put_command(at, record, now + Millis::mins(1), Guard::Rev(rev))
     }
-    let at = Key::new(report.record.0.clone(), report.record.1.clone());
-    put_command(at, &record, now + Millis::mins(1), Guard::Rev(rev))
+
+    /// A command's record with its due time, as [`put_command`]; kept for whoever reads it next.
+    fn put_command(
+        &self,
+        key: Key,
+        record: CommandRecord,
+        at: Timestamp,
+        guard: Guard,
+    ) -> Result<Write, WorkError> {
+        let write = put_command(key, &record, at, guard)?;
+        if let Write::Put(item, _) = &write {
+            self.commands.keep(&item.key, &item.body, record);
+        }
+        Ok(write)
+    }
 }

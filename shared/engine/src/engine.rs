@@ -13,10 +13,11 @@ use tillway_core::value::Value;
 use crate::bugs::Planted;
 use crate::config::Config;
 use crate::limits::Limits;
+use crate::parsed::Parsed;
 use crate::ports::{
     Alert, Alerts, Clock, Entropy, Notify, Queue, SecretError, SecretSource, Severity, Store, StoreError,
 };
-use crate::records::{Event, PersonKey, Sealed, person_key};
+use crate::records::{CommandRecord, Event, OrderRecord, PersonKey, Sealed, person_key};
 use crate::vault::{DataKey, Vault, VaultError};
 
 /// Everything the engine needs from the machine.
@@ -52,6 +53,8 @@ pub struct Engine {
     pub(crate) flows: crate::flows::FlowCache,
     pub(crate) tokens: crate::tokens::TokenCache,
     pub(crate) restore: crate::restore::RestoreMode,
+    pub(crate) orders: Parsed<OrderRecord>,
+    pub(crate) commands: Parsed<CommandRecord>,
 }
 
 /// Why a piece of work could not be finished now; its message is handed out again.
@@ -165,6 +168,8 @@ impl Engine {
             flows: crate::flows::FlowCache::default(),
             tokens: crate::tokens::TokenCache::default(),
             restore: crate::restore::RestoreMode::default(),
+            orders: Parsed::default(),
+            commands: Parsed::default(),
         })
     }
 

@@ -15,6 +15,7 @@ mod notices;
 mod orchestrate;
 mod outbound;
 pub mod parking;
+mod parsed;
 mod personal;
 mod planted;
 pub mod ports;

@@ -1,6 +1,7 @@
 //! What an event means: whom it is about and which facts it tells.
 
 use tillway_connectors::{Interpreted, Observation, Owner, Rejected};
+use tillway_core::doc::Json;
 use tillway_core::facts::{CommandEnd, Fact, Parked};
 use tillway_core::ids::{ConnectionName, OrderKey, PersonId};
 use tillway_core::value::Value;
@@ -82,15 +83,11 @@ impl Engine {
                 let person = report.person.clone();
                 Ok(Meaning::Order(Box::new(About { key: report.order.clone(), observation, person, extra })))
             }
-            EventBody::Provider { json } => self.mean_provider(event, &json.parse()?).await,
+            EventBody::Provider { json } => self.mean_provider(event, json.doc()?.json()).await,
         }
     }
 
-    pub(crate) async fn mean_provider(
-        &self,
-        event: &Event,
-        json: &serde_json::Value,
-    ) -> Result<Meaning, WorkError> {
+    pub(crate) async fn mean_provider(&self, event: &Event, json: Json<'_>) -> Result<Meaning, WorkError> {
         let name = event.connection.as_str();
         let Some((connection, connector)) = self.config.connection(name) else {
             return Err(WorkError::Config(format!("connection {name} is not configured any more")));

@@ -18,15 +18,13 @@ use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
 
 use crate::bugs::Bug;
-use crate::commit::{CommitParts, Loaded, put_state};
+use crate::commit::{Adopted, CommitParts, Loaded, put_state};
 use crate::config::Pair;
 use crate::engine::{Engine, WorkError, guarded};
 use crate::meaning::{About, Extra, Meaning, event_parked};
 use crate::personal::Opened;
 use crate::ports::{Guard, InMessage, Item, Key, NewItem, OutMessage, Severity, StoreError, Write};
-use crate::records::{
-    self as rec, CommandRecord, CommandState, Event, EventBody, LogRecord, OrderRecord, Origin,
-};
+use crate::records::{self as rec, CommandState, Event, EventBody, LogRecord, OrderRecord, Origin};
 
 /// How long the end of a command for a person serves that person's other orders.
 const FOR_A_PERSON: Millis = Millis::hours(1);
@@ -104,7 +102,7 @@ impl Engine {
         person: Option<PersonId>,
         extra: Extra,
     ) -> Result<(), WorkError> {
-        let mut adopted: BTreeMap<CommandId, (CommandRecord, u64)> = BTreeMap::new();
+        let mut adopted = Adopted::new();
         let mut adopt: Vec<Key> = Vec::new();
         let mut own_aliases: BTreeSet<Key> = BTreeSet::new();
         for _ in 0..MAX_TRIES {
@@ -117,7 +115,7 @@ impl Engine {
             }
             if !adopt.is_empty() {
                 for item in self.ports.store.get(&adopt).await?.into_iter().flatten() {
-                    let record: CommandRecord = serde_json::from_slice(&item.body)?;
+                    let record = self.commands.read(&item)?;
                     adopted.insert(record.id.clone(), (record, item.rev));
                 }
             }
@@ -255,7 +253,7 @@ impl Engine {
         let mut items: Vec<Option<Item>> = self.ports.store.get(&keys).await?;
         let mut take = |at: usize| items.get_mut(at).and_then(Option::take);
         let record = match take(0) {
-            Some(item) => Some((serde_json::from_slice::<OrderRecord>(&item.body)?, item.rev)),
+            Some(item) => Some((self.orders.read(&item)?, item.rev)),
             None => None,
         };
         let (record, rev) = record.unzip();
@@ -266,7 +264,7 @@ impl Engine {
             }
         }
         let command = match command_at.and_then(&mut take) {
-            Some(item) => Some((serde_json::from_slice(&item.body)?, item.rev)),
+            Some(item) => Some((self.commands.read(&item)?, item.rev)),
             None => None,
         };
         let person = match (person, person_at) {
@@ -298,19 +296,19 @@ impl Engine {
         person: Option<&PersonId>,
         extra: &Extra,
         loaded: &mut Loaded,
-        adopted: &BTreeMap<CommandId, (CommandRecord, u64)>,
+        adopted: &Adopted,
     ) -> Result<Option<CommitParts>, WorkError> {
         let now = self.now();
         let seen_id = format!("{}:{}:{}", event.connection, event.id, event.replay);
         let mut record = match loaded.record.take() {
             Some(record) => record,
-            None => OrderRecord {
+            None => Arc::new(OrderRecord {
                 state: OrderState::new(key.clone(), now),
                 seq: 0,
                 personal: None,
                 seen: Vec::new(),
                 wake_at: None,
-            },
+            }),
         };
         let Some(pair) = self.pair_for(&record.state, &event.connection, key) else {
             let what =
@@ -343,7 +341,7 @@ impl Engine {
             crate::planted::older_read_wins(&record.state, &mut facts);
         }
         if self.planted.has(Bug::IdFromEvent) {
-            crate::planted::forget_issued(&mut record.state);
+            crate::planted::forget_issued(&mut Arc::make_mut(&mut record).state);
         }
         if duplicate && facts.iter().all(|f| matches!(f, Fact::NothingNew)) {
             facts.push(Fact::Duplicate);
@@ -400,7 +398,7 @@ impl Engine {
         }
         let index = self.identity_index(&record.state, &decision.state, observation, person, &opened)?;
         let mut commit =
-            self.build(event, key, record, decision, opened, extra, loaded, adopted, seen_id, now)?;
+            self.build(event, key, &record, decision, opened, extra, loaded, adopted, seen_id, now)?;
         for write in index {
             commit.put(write);
         }
@@ -540,7 +538,7 @@ impl Engine {
 /// Ends of commands that exist already are taken as if they had just been reported.
 fn adopt_into(
     mut decision: Decision,
-    adopted: &BTreeMap<CommandId, (CommandRecord, u64)>,
+    adopted: &Adopted,
     reported: Option<&CommandId>,
     plan: &Plan<'_>,
     now: Timestamp,

@@ -1,6 +1,7 @@
 //! What the planted bugs do (see [`crate::bugs`]). Without the feature nothing here is ever called.
 
 use tillway_core::decide::Decision;
+use tillway_core::doc::Json;
 use tillway_core::facts::{Fact, RefundStatus, StepState};
 use tillway_core::ids::CommandId;
 use tillway_core::money::{Currency, Money};
@@ -8,13 +9,13 @@ use tillway_core::state::OrderState;
 use tillway_core::value::Value;
 
 /// Books the charge's cumulative total as if it were a refund of its own.
-pub(crate) fn refund_from_total(kind: &str, json: &serde_json::Value, facts: &mut Vec<Fact>) {
+pub(crate) fn refund_from_total(kind: &str, json: Json<'_>, facts: &mut Vec<Fact>) {
     if kind != "charge.refunded" {
         return;
     }
-    let object = json.pointer("/data/object");
-    let text = |name: &str| object.and_then(|o| o.get(name)).and_then(serde_json::Value::as_str);
-    let total = object.and_then(|o| o.get("amount_refunded")).and_then(serde_json::Value::as_i64);
+    let object = json.at(&["data", "object"]);
+    let text = |name: &str| object.and_then(|o| o.get(name)).and_then(Json::as_str);
+    let total = object.and_then(|o| o.get("amount_refunded")).and_then(Json::as_i64);
     let currency = text("currency").and_then(|c| Currency::parse(c).ok());
     let (Some(payment), Some(charge), Some(total), Some(currency)) =
         (text("payment_intent"), text("id"), total, currency)

@@ -74,14 +74,13 @@ impl Engine {
                 verified = connector.verify(connection, &fresh, inbound, now);
             }
         }
-        let mut verified = verified.map_err(edge)?;
+        let verified = verified.map_err(edge)?;
         let mut json = RawJson::from_body(body).map_err(|_| edge(EdgeFault::Malformed))?;
         let mut redacted = Vec::new();
         if pan::scan_bytes(body) {
-            let hits = pan::redact_json(&mut verified.body, connector.identifier_fields());
-            redacted = hits.into_iter().map(|hit| hit.path).collect();
-            // Always: of a member that stands twice in the text the value holds only one.
-            json = RawJson::from_value(&verified.body).map_err(|_| edge(EdgeFault::Malformed))?;
+            // Always from the value: of a member that stands twice in the text it holds only one.
+            (json, redacted) =
+                json.redacted(connector.identifier_fields()).map_err(|_| edge(EdgeFault::Malformed))?;
             if !redacted.is_empty() {
                 let text = format!(
                     "a card number came in by {name}/{topic} (event {}) in {}; it was removed before \

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tillway_connectors::port::NotDone;
+use tillway_core::doc::{Doc, Json};
 use tillway_core::facts::{CommandEnd, Fact};
 use tillway_core::ids::{CommandId, ConnectionName, OrderKey, PersonId};
 use tillway_core::journal::Entry;
@@ -102,10 +103,38 @@ impl RawJson {
     pub fn from_value(value: &serde_json::Value) -> Result<Self, serde_json::Error> {
         serde_json::value::to_raw_value(value).map(Self)
     }
-    /// The value.
+    /// A document, or a part of one, as text.
+    ///
+    /// # Errors
+    /// The serialiser's.
+    pub fn from_json(json: Json<'_>) -> Result<Self, serde_json::Error> {
+        serde_json::value::to_raw_value(&json).map(Self)
+    }
+    /// The text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.0.get()
+    }
+    /// Without card numbers, and where they stood.
+    ///
+    /// # Errors
+    /// As [`RawJson::doc`].
+    pub fn redacted(&self, identifiers: &[&str]) -> Result<(Self, Vec<String>), serde_json::Error> {
+        let mut value = self.parse()?;
+        let hits = tillway_core::pan::redact_json(&mut value, identifiers);
+        Ok((Self::from_value(&value)?, hits.into_iter().map(|hit| hit.path).collect()))
+    }
+    /// To be looked at.
     ///
     /// # Errors
     /// The parser's: nested deeper than it goes.
+    pub fn doc(&self) -> Result<Doc, serde_json::Error> {
+        Doc::parse(self.0.get())
+    }
+    /// To be changed.
+    ///
+    /// # Errors
+    /// As [`RawJson::doc`].
     pub fn parse(&self) -> Result<serde_json::Value, serde_json::Error> {
         serde_json::from_str(self.0.get())
     }

@@ -311,29 +311,20 @@ impl Engine {
         &self,
         connection: &Connection,
         connector: &'static dyn Connector,
-        mut swept: SweptEvent,
+        swept: SweptEvent,
         report: &mut SweepReport,
         orders: &mut Known,
     ) -> Result<Option<Event>, WorkError> {
-        let redacted = tillway_core::pan::redact_json(&mut swept.body, connector.identifier_fields());
-        let json = RawJson::from_value(&swept.body)?;
-        let event = Event {
-            connection: connection.name.clone(),
-            id: swept.event_id,
-            kind: swept.event_type,
-            origin: Origin::Sweep,
-            received_at: report.until,
-            created_at: Some(swept.created_at),
-            replay: 0,
-            group: swept.group,
-            redacted: redacted.into_iter().map(|hit| hit.path).collect(),
-            body: EventBody::Provider { json },
-        };
-        let judged = self.judge(connection, connector, &event, &swept.body, report, orders);
-        let (code, what) = match guarded(judged).await {
-            Ok(false) => return Ok(None),
-            Ok(true) if self.seal_event(&event).len() <= MAX_MESSAGE => return Ok(Some(event)),
-            Ok(true) => {
+        let until = report.until;
+        let judged = guarded(self.judge(connection, connector, &swept, report, orders)).await;
+        // Nearly every event of a window is known: only what goes on is written down.
+        if let Ok(false) = judged {
+            return Ok(None);
+        }
+        let event = swept_event(connection, connector, swept, until)?;
+        let (code, what) = match judged {
+            Ok(_) if self.seal_event(&event).len() <= MAX_MESSAGE => return Ok(Some(event)),
+            Ok(_) => {
                 let what = "this event is too large to be worked; look at the object at the provider, do by hand \
                             what is to be done, then drop the item";
                 ("too_large", what.to_owned())
@@ -355,20 +346,20 @@ impl Engine {
         &self,
         connection: &Connection,
         connector: &'static dyn Connector,
-        event: &Event,
-        body: &serde_json::Value,
+        swept: &SweptEvent,
         report: &mut SweepReport,
         orders: &mut Known,
     ) -> Result<bool, WorkError> {
-        let told = connector.interpret_read(connection, &event.kind, body);
-        let (order, facts, known) = match self.peek(event, told, orders).await? {
+        let told = connector.interpret_read(connection, &swept.event_type, swept.body.json());
+        let seen = Seen { connection: &connection.name, id: &swept.event_id, at: report.until };
+        let (order, facts, known) = match self.peek(seen, told, orders).await? {
             Peek::Known => {
                 report.known = report.known.saturating_add(1);
                 return Ok(false);
             }
             Peek::News { order, facts, known } => (order, facts, known),
         };
-        let at = event.created_at.unwrap_or(report.since);
+        let at = swept.created_at;
         if self.forgotten(at) {
             report.forgotten = report.forgotten.saturating_add(1);
         } else if at + self.config.times.sweep_grace > report.until {
@@ -380,8 +371,8 @@ impl Engine {
         let money =
             facts.iter().filter_map(|f| missed(f, known.as_ref().map(|r| &r.state), counted)).collect();
         report.lost.push(LostEvent {
-            event: event.id.clone(),
-            kind: event.kind.clone(),
+            event: swept.event_id.clone(),
+            kind: swept.event_type.clone(),
             order: order.map(|o| o.to_string()),
             at,
             money,
@@ -391,7 +382,7 @@ impl Engine {
 
     async fn peek(
         &self,
-        event: &Event,
+        event: Seen<'_>,
         told: Result<Interpreted, Rejected>,
         orders: &mut Known,
     ) -> Result<Peek, WorkError> {
@@ -406,45 +397,40 @@ impl Engine {
         };
         let order = self.owner_of(event, &owner).await?;
         let Some(order) = order else {
-            return Ok(if self.is_listed(event, &owner).await? {
+            return Ok(if self.is_listed(event.connection, event.id, &owner).await? {
                 Peek::Known
             } else {
                 Peek::News { order: None, facts, known: None }
             });
         };
         // Many events of a page are of one order.
-        let known = match orders.get(&order) {
-            Some(known) => known.clone(),
-            None => {
-                let item = self.ports.store.get(&[state_key(&order)]).await?.into_iter().flatten().next();
-                let read =
-                    |i: crate::ports::Item| serde_json::from_slice::<OrderRecord>(&i.body).map(Arc::new);
-                let known = item.map(read).transpose()?;
-                orders.insert(order.clone(), known.clone());
-                known
-            }
-        };
-        let Some(known) = known else {
+        if !orders.contains_key(&order) {
+            let item = self.ports.store.get(&[state_key(&order)]).await?.into_iter().flatten().next();
+            let known = item.map(|item| self.orders.read(&item)).transpose()?;
+            let known = known.map(|record| Scratch { joined: record.state.clone(), record });
+            orders.insert(order.clone(), known);
+        }
+        let Some(known) = orders.get_mut(&order).and_then(Option::as_mut) else {
             // It may stand in the parking lot: no pair takes it, say.
-            let listed = self.is_listed(event, &owner).await?;
+            let listed = self.is_listed(event.connection, event.id, &owner).await?;
             let news = Peek::News { order: Some(order), facts, known: None };
             return Ok(if listed { Peek::Known } else { news });
         };
-        let mut state = known.state.clone();
-        let news = facts.iter().any(|f| state.apply(f, &event.connection, event.received_at).changed);
-        Ok(if news { Peek::News { order: Some(order), facts, known: Some(known) } } else { Peek::Known })
+        let news = known.is_news(&facts, event);
+        let known = Some(known.record.clone());
+        Ok(if news { Peek::News { order: Some(order), facts, known } } else { Peek::Known })
     }
 
-    async fn owner_of(&self, event: &Event, owner: &Owner) -> Result<Option<OrderKey>, WorkError> {
+    async fn owner_of(&self, event: Seen<'_>, owner: &Owner) -> Result<Option<OrderKey>, WorkError> {
         match owner {
-            Owner::Order { id } => Ok(self.order_key(&event.connection, id)),
-            Owner::Objects { ids } => self.by_alias(&event.connection, ids).await,
+            Owner::Order { id } => Ok(self.order_key(event.connection, id)),
+            Owner::Objects { ids } => self.by_alias(event.connection, ids).await,
             Owner::Nobody => Ok(None),
         }
     }
 
     /// For an event that says nothing by itself: whether it stands in a list or was worked already.
-    async fn known_parked(&self, owner: &Owner, event: &Event) -> Result<Peek, WorkError> {
+    async fn known_parked(&self, owner: &Owner, event: Seen<'_>) -> Result<Peek, WorkError> {
         let order = self.owner_of(event, owner).await?;
         if let Some(order) = &order {
             let parked = rec::parked_key(&format!("{order}|event:{}:{}", event.connection, event.id));
@@ -455,23 +441,28 @@ impl Engine {
             // Dropped or replayed already: the order remembers the event.
             let seen = format!("{}:{}:", event.connection, event.id);
             if let Some(item) = items.next().flatten() {
-                let record: OrderRecord = serde_json::from_slice(&item.body)?;
+                let record = self.orders.read(&item)?;
                 if record.seen.iter().any(|s| s.starts_with(&seen)) {
                     return Ok(Peek::Known);
                 }
             }
         }
-        if self.is_listed(event, owner).await? {
+        if self.is_listed(event.connection, event.id, owner).await? {
             return Ok(Peek::Known);
         }
         Ok(Peek::News { order, facts: Vec::new(), known: None })
     }
 
     /// Whether this very event stands in a list, was dealt with by a person, or waits already.
-    pub(crate) async fn is_listed(&self, event: &Event, owner: &Owner) -> Result<bool, WorkError> {
-        let id = format!("event:{}:{}", event.connection, event.id);
+    pub(crate) async fn is_listed(
+        &self,
+        connection: &ConnectionName,
+        event: &str,
+        owner: &Owner,
+    ) -> Result<bool, WorkError> {
+        let id = format!("event:{connection}:{event}");
         let keys = [
-            Key::new(format!("unhandled:{}:{}", event.connection, event.id), "item"),
+            Key::new(format!("unhandled:{connection}:{event}"), "item"),
             rec::parked_key(&id),
             rec::dealt_key(&id),
         ];
@@ -480,13 +471,13 @@ impl Engine {
         }
         let Owner::Objects { ids } = owner else { return Ok(false) };
         let Some(first) = ids.first() else { return Ok(false) };
-        let key = rec::waiting_key(&event.connection, first);
+        let key = rec::waiting_key(connection, first);
         let Some(item) = self.ports.store.get(&[key]).await?.into_iter().flatten().next() else {
             return Ok(false);
         };
         // Another event of the same payment may wait where this one was lost.
         let waiting: Waiting = serde_json::from_slice(&item.body)?;
-        let own = format!("{}:{}:", event.connection, event.id);
+        let own = format!("{connection}:{event}:");
         Ok(waiting.events.iter().any(|e| e.dedup.starts_with(&own)))
     }
 }
@@ -511,8 +502,62 @@ fn not_now(connection: &Connection, why: NotDone) -> WorkError {
     })
 }
 
+/// An event found, as far as asking for it goes.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    connection: &'a ConnectionName,
+    id: &'a str,
+    /// When it was found.
+    at: Timestamp,
+}
+
 /// Orders that events of one page are about, each read once.
-type Known = BTreeMap<OrderKey, Option<Arc<OrderRecord>>>;
+type Known = BTreeMap<OrderKey, Option<Scratch>>;
+
+/// An order as stored, and a copy of it that facts are joined into to see whether they are news.
+struct Scratch {
+    record: Arc<OrderRecord>,
+    joined: OrderState,
+}
+
+impl Scratch {
+    fn is_news(&mut self, facts: &[Fact], event: Seen<'_>) -> bool {
+        let joined = &mut self.joined;
+        let news = facts.iter().any(|fact| joined.apply(fact, event.connection, event.at).changed);
+        // The next event is held against what is stored, too. Usually that is what the copy still is.
+        if news || *joined != self.record.state {
+            joined.clone_from(&self.record.state);
+        }
+        news
+    }
+}
+
+/// A swept event as it goes on. Card numbers were taken out of the answer as a whole; what is kept is looked at
+/// by itself all the same.
+fn swept_event(
+    connection: &Connection,
+    connector: &dyn Connector,
+    swept: SweptEvent,
+    until: Timestamp,
+) -> Result<Event, WorkError> {
+    let mut json = RawJson::from_json(swept.body.json())?;
+    let mut redacted = Vec::new();
+    if tillway_core::pan::scan_bytes(json.text().as_bytes()) {
+        (json, redacted) = json.redacted(connector.identifier_fields())?;
+    }
+    Ok(Event {
+        connection: connection.name.clone(),
+        id: swept.event_id,
+        kind: swept.event_type,
+        origin: Origin::Sweep,
+        received_at: until,
+        created_at: Some(swept.created_at),
+        replay: 0,
+        group: swept.group,
+        redacted,
+        body: EventBody::Provider { json },
+    })
+}
 
 enum Peek {
     Known,

@@ -19,9 +19,7 @@ use crate::meaning::{Meaning, event_parked};
 use crate::ports::{
     DUE_SHARDS, Guard, InMessage, Item, Key, NewItem, OutMessage, Severity, StoreError, Write,
 };
-use crate::records::{
-    self as rec, CommandMessage, CommandRecord, CommandState, Event, EventBody, OrderRecord, Origin, Waiting,
-};
+use crate::records::{self as rec, CommandMessage, CommandState, Event, EventBody, Origin, Waiting};
 
 /// What a tick did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +140,7 @@ impl Engine {
         now: Timestamp,
         report: &mut TickReport,
     ) -> Result<bool, WorkError> {
-        let record: CommandRecord = serde_json::from_slice(&item.body)?;
+        let record = self.commands.read(&item)?;
         let message = CommandMessage::of(&item.key, record.person.clone());
         let body = serde_json::to_vec(&message)?;
         let message = OutMessage { group: None, dedup: None, body, delay: Millis(0) };
@@ -168,7 +166,7 @@ impl Engine {
         now: Timestamp,
         report: &mut TickReport,
     ) -> Result<bool, WorkError> {
-        let record: OrderRecord = serde_json::from_slice(&item.body)?;
+        let record = self.orders.read(&item)?;
         let order = record.state.key.clone();
         let event = self.wake(&order, &format!("{}", item.rev), now);
         if !self.send_events(&[event]).await {
@@ -377,7 +375,7 @@ impl Engine {
         else {
             return Ok(());
         };
-        let record: CommandRecord = serde_json::from_slice(&item.body)?;
+        let record = self.commands.read(&item)?;
         if matches!(record.state, CommandState::Ended { .. }) {
             return Ok(());
         }

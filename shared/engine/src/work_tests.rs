@@ -442,8 +442,8 @@ async fn an_event_that_waits_makes_no_other_event_of_its_payment_known() {
     let gate = |id: &str| Event { connection: ConnectionName::new("gate"), ..event(id, &json!({})) };
     assert!(w.engine.let_wait(&gate("evt_1"), &ids).await.unwrap());
     let owner = Owner::Objects { ids: ids.to_vec() };
-    assert!(w.engine.is_listed(&gate("evt_1"), &owner).await.unwrap());
-    assert!(!w.engine.is_listed(&gate("evt_2"), &owner).await.unwrap());
+    assert!(w.engine.is_listed(&"gate".into(), "evt_1", &owner).await.unwrap());
+    assert!(!w.engine.is_listed(&"gate".into(), "evt_2", &owner).await.unwrap());
 }
 
 #[tokio::test]

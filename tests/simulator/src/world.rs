@@ -89,26 +89,21 @@ impl Shared {
     }
 }
 
-fn bundle(changed: bool) -> Option<Arc<Bundle>> {
-    static PLAIN: OnceLock<Option<Arc<Bundle>>> = OnceLock::new();
+/// What a merchant may change without harm: a word in a notice's data, and a step of his own.
+fn changed_bundle() -> Option<Arc<Bundle>> {
     static CHANGED: OnceLock<Option<Arc<Bundle>>> = OnceLock::new();
-    let load = |overrides: &[Source]| {
-        let connectors = tillway_connectors::registry();
-        let vocabulary = tillway_engine::vocabulary::vocabulary(&connectors);
-        Bundle::load(&tillway_templates::sources(), overrides, &vocabulary).ok().map(Arc::new)
-    };
-    if changed {
-        // What a merchant may change without harm: a word in a notice's data, and a step of his own.
+    let load = || {
         let own = Source {
             file: "own.yaml".to_owned(),
             text:
                 "mapping: clarity/status\nextends: clarity/status\nfields:\n  note: { text: \"own words\" }\n"
                     .to_owned(),
         };
-        CHANGED.get_or_init(|| load(&[own])).clone()
-    } else {
-        PLAIN.get_or_init(|| load(&[])).clone()
-    }
+        let connectors = tillway_connectors::registry();
+        let vocabulary = tillway_engine::vocabulary::vocabulary(&connectors);
+        Bundle::load(&tillway_templates::sources(), &[own], &vocabulary).ok().map(Arc::new)
+    };
+    CHANGED.get_or_init(load).clone()
 }
 
 /// The configuration as a file would have it; read once, for what differs between worlds is few.
@@ -138,7 +133,10 @@ fn config(plan: &Plan, changed: bool) -> Result<Config, String> {
     Ok(Config {
         connections: base.connections.clone(),
         pairs,
-        bundle: bundle(changed).ok_or("the merchant's change does not load")?,
+        bundle: match changed {
+            true => changed_bundle().ok_or("the merchant's change does not load")?,
+            false => base.bundle.clone(),
+        },
         notices: base.notices.clone(),
         times: base.times,
         max_body: base.max_body,

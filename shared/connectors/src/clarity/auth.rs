@@ -2,7 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde_json::{Value as Json, json};
+use serde_json::json;
+use tillway_core::doc::{Doc, Json};
 use tillway_core::http::{Method, Request};
 use tillway_core::time::Millis;
 
@@ -92,8 +93,8 @@ pub async fn fetch_token(
         429 => return Err(NotDone::Throttled),
         _ => return Err(NotDone::Unavailable),
     }
-    let body: Json = serde_json::from_slice(&answer.body).map_err(|_| NotDone::Unavailable)?;
-    let member = |names: [&str; 3]| names.into_iter().find_map(|name| body.get(name));
+    let body = Doc::from_bytes(answer.body).map_err(|_| NotDone::Unavailable)?;
+    let member = |names: [&str; 3]| names.into_iter().find_map(|name| body.json().get(name));
     let token = member(["access_token", "accessToken", "token"]).and_then(Json::as_str);
     let token = token.filter(|token| fits_in_header(token)).ok_or(NotDone::Unavailable)?;
     let seconds = member(["expires_in", "expiresIn", "expires"]);

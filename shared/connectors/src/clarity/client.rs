@@ -2,7 +2,8 @@
 //! have arrived and was not answered is unknown. Bodies of refusals may be a problem (RFC 9457), HTML or
 //! bare text: all that is taken from them is a machine's code.
 
-use serde_json::Value as Json;
+use serde_json::Value;
+use tillway_core::doc::{Doc, Json};
 use tillway_core::http::{Method, Request, Response};
 use tillway_core::time::{Millis, Timestamp};
 
@@ -42,8 +43,9 @@ pub fn url(connection: &Connection, path: &str, id: Option<&str>) -> Option<Stri
 
 /// A stable code: the shop's own where it is one, else the HTTP status. Never prose.
 fn code(response: &Response) -> String {
-    let body: Option<Json> = serde_json::from_slice(&response.body).ok();
-    let told = body.as_ref().and_then(|b| b.get("code").or_else(|| b.get("error"))).and_then(Json::as_str);
+    let body = Doc::from_bytes(response.body.clone()).unwrap_or_else(|_| Doc::null());
+    let body = body.json();
+    let told = body.get("code").or_else(|| body.get("error")).and_then(Json::as_str);
     let machine = |c: &&str| {
         let letters = c.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         letters && (1..=40).contains(&c.len()) && c.bytes().filter(u8::is_ascii_digit).count() <= 4
@@ -87,7 +89,7 @@ pub fn unknown(why: impl Into<String>, answer_is_stored: bool) -> Outcome {
 /// How a write was answered.
 pub enum Written {
     /// Executed. The body, where it could be read.
-    Done(Option<Json>),
+    Done(Option<Doc>),
     /// Another change came between, or the object is there already: nothing was executed.
     Conflict,
     /// Anything else.
@@ -97,13 +99,13 @@ pub enum Written {
 /// What a read found: the object, and what `If-Match` is to be.
 pub struct Found {
     /// The object.
-    pub body: Json,
+    pub body: Doc,
     /// Its tag.
     pub tag: Option<String>,
 }
 
 /// A strong tag as it came, else the version: an object that changed meanwhile must not be written over.
-fn tag(response: &Response, body: &Json) -> Option<String> {
+fn tag(response: &Response, body: Json<'_>) -> Option<String> {
     let strong = response.header("etag").map(str::trim).filter(|t| t.starts_with('"') && t.len() <= 128);
     let version = || body.get("version").and_then(Json::as_i64).map(|v| format!("\"{v}\""));
     strong.map(str::to_owned).or_else(version)
@@ -140,10 +142,10 @@ async fn send(call: &Call<'_>, request: Request) -> Result<Response, Option<Outc
 /// Reads.
 ///
 /// # Errors
-/// How the action ends: nothing was executed, or the shop refuses.
+/// How the action ends: nothing was executed, or the shop refuses. The answer comes without its body.
 pub async fn get(call: &Call<'_>, url: String) -> Result<(Found, Response), Outcome> {
     let unavailable = || not_done(NotDone::Unavailable);
-    let response =
+    let mut response =
         send(call, Request::new(Method::Get, url)).await.map_err(|e| e.unwrap_or_else(unavailable))?;
     if !response.is_success() {
         let after = retry_after(&response, call.now);
@@ -152,8 +154,8 @@ pub async fn get(call: &Call<'_>, url: String) -> Result<(Found, Response), Outc
         );
     }
     // A success that is no JSON is a proxy's or a maintenance page.
-    let body: Json = serde_json::from_slice(&response.body).map_err(|_| unavailable())?;
-    Ok((Found { tag: tag(&response, &body), body }, response))
+    let body = Doc::from_bytes(std::mem::take(&mut response.body)).map_err(|_| unavailable())?;
+    Ok((Found { tag: tag(&response, body.json()), body }, response))
 }
 
 /// Writes.
@@ -161,7 +163,7 @@ pub async fn write(
     call: &Call<'_>,
     method: Method,
     url: String,
-    body: &Json,
+    body: &Value,
     if_match: Option<&str>,
     key: String,
 ) -> Written {
@@ -174,7 +176,7 @@ pub async fn write(
         Err(ended) => return Written::Ended(ended.unwrap_or_else(|| unknown("no answer", false))),
     };
     match response.status {
-        200..=299 => Written::Done(serde_json::from_slice(&response.body).ok()),
+        200..=299 => Written::Done(Doc::from_bytes(response.body).ok()),
         412 => Written::Conflict,
         409 => match code(&response).as_str() {
             "invalid_transition" => {

@@ -1,6 +1,6 @@
 //! What a webhook or a swept order means.
 
-use serde_json::Value as Json;
+use tillway_core::doc::Json;
 use tillway_core::facts::Fact;
 use tillway_core::money::Currency;
 
@@ -33,10 +33,10 @@ impl From<Read> for Observation {
 pub fn interpret(
     connection: &Connection,
     event_type: &str,
-    body: &Json,
+    body: Json<'_>,
     believed: bool,
 ) -> Result<Interpreted, Rejected> {
-    let root = Node::root(body, "");
+    let root = Node::root(body);
     let data = root.member("data").map_err(|f| f.rejected(Owner::Nobody))?;
     let read = match settings::event(connection, event_type) {
         Some("order.created" | "order.updated") => order_event(connection, &data, believed),

@@ -1,6 +1,7 @@
 //! The actions: each reads, compares, and writes only what differs.
 
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value};
+use tillway_core::doc::Json;
 use tillway_core::facts::OrderStatus;
 use tillway_core::http::Method;
 use tillway_core::ids::digest;
@@ -14,14 +15,14 @@ use crate::config::Connection;
 use crate::port::{Call, NotDone, Observation, Outcome, key_prefix};
 
 /// What [`actions::prepare`] stored.
-struct Intent(Json);
+struct Intent(Value);
 
 impl Intent {
     fn text(&self, name: &str) -> &str {
-        self.0.get(name).and_then(Json::as_str).unwrap_or_default()
+        self.0.get(name).and_then(Value::as_str).unwrap_or_default()
     }
-    fn object(&self, name: &str) -> Map<String, Json> {
-        self.0.get(name).and_then(Json::as_object).cloned().unwrap_or_default()
+    fn object(&self, name: &str) -> Map<String, Value> {
+        self.0.get(name).and_then(Value::as_object).cloned().unwrap_or_default()
     }
 }
 
@@ -74,17 +75,17 @@ async fn read(call: &Call<'_>, kind: &Kind, id: &str) -> Result<Found, Outcome> 
     let url = client::url(call.connection, kind.path, Some(id));
     let url = url.ok_or_else(|| refused("address_forbidden", "base_url is missing or no address"))?;
     let (found, _) = client::get(call, url).await?;
-    if is(&found.body, kind.wire_id, id) { Ok(found) } else { Err(disagrees(kind.wire_id)) }
+    if is(found.body.json(), kind.wire_id, id) { Ok(found) } else { Err(disagrees(kind.wire_id)) }
 }
 
-fn is(body: &Json, member: &str, id: &str) -> bool {
-    let told = Node::root(body, "").member(member).and_then(|m| m.text());
+fn is(body: Json<'_>, member: &str, id: &str) -> bool {
+    let told = Node::root(body).member(member).and_then(|m| m.text());
     told.is_ok_and(|told| told.as_deref() == Some(id))
 }
 
 /// What an order read or answered means; `Err` where it has a fault of meaning, as code and sentence.
-fn observe(connection: &Connection, body: &Json) -> Result<Observation, (&'static str, String)> {
-    let node = Node::root(body, "");
+fn observe(connection: &Connection, body: Json<'_>) -> Result<Observation, (&'static str, String)> {
+    let node = Node::root(body);
     let read = order::version(connection, &node).and_then(|version| {
         let missing = || {
             let what = "the order has no version; where the shop counts none, set version_from: updated_at";
@@ -101,7 +102,7 @@ fn settled(observation: Observation, provider_id: &str, summary: String) -> Outc
 
 /// Settles with what the order says. An order that cannot be accepted does not undo what was written; its
 /// own webhook brings it to the parking lot.
-fn settled_with(call: &Call<'_>, kind: &Kind, body: &Json, id: &str, summary: String) -> Outcome {
+fn settled_with(call: &Call<'_>, kind: &Kind, body: Json<'_>, id: &str, summary: String) -> Outcome {
     if !kind.is_order {
         return settled(Observation::default(), id, summary);
     }
@@ -117,32 +118,34 @@ async fn read_order(call: &Call<'_>, intent: &Intent) -> Outcome {
         Ok(found) => found,
         Err(ended) => return ended,
     };
-    match observe(call.connection, &found.body) {
+    match observe(call.connection, found.body.json()) {
         Ok(observation) => settled(observation, id, "read the order".to_owned()),
         Err((code, what)) => refused(code, what),
     }
 }
 
-fn same_amount(a: &Json, b: &Json) -> bool {
-    let money = |v: &Json| {
-        let currency = Currency::parse(v.get("currency")?.as_str()?).ok()?;
-        Money::parse_major(v.get("amount")?.as_str()?, currency).ok()
+fn same_amount(a: Json<'_>, b: &Map<String, Value>) -> bool {
+    let money = |currency: Option<&str>, amount: Option<&str>| {
+        Money::parse_major(amount?, Currency::parse(currency?).ok()?).ok()
     };
-    money(a).is_some_and(|a| money(b) == Some(a))
+    let there = |name: &str| a.get(name).and_then(Json::as_str);
+    let wanted = |name: &str| b.get(name).and_then(Value::as_str);
+    let there = money(there("currency"), there("amount"));
+    there.is_some() && there == money(wanted("currency"), wanted("amount"))
 }
 
 /// Whether every wanted member stands there already.
-fn holds(there: Option<&Json>, wanted: &Json) -> bool {
+fn holds(there: Option<Json<'_>>, wanted: &Value) -> bool {
     match (there, wanted) {
-        (Some(there), Json::Object(members)) if members.contains_key("currency") => {
-            same_amount(there, wanted)
+        (Some(there), Value::Object(members)) if members.contains_key("currency") => {
+            same_amount(there, members)
         }
-        (Some(there), Json::Object(members)) => members.iter().all(|(name, w)| holds(there.get(name), w)),
-        (there, wanted) => there == Some(wanted),
+        (Some(there), Value::Object(members)) => members.iter().all(|(name, w)| holds(there.get(name), w)),
+        (there, wanted) => there.is_some_and(|there| there == *wanted),
     }
 }
 
-fn same_status(there: Option<&Json>, wanted: &str) -> bool {
+fn same_status(there: Option<Json<'_>>, wanted: &str) -> bool {
     let there = there.and_then(Json::as_str).unwrap_or_default();
     there.trim().to_lowercase() == wanted.trim().to_lowercase()
 }
@@ -150,12 +153,12 @@ fn same_status(there: Option<&Json>, wanted: &str) -> bool {
 /// What is left to be written, and why something is not.
 fn difference(
     connection: &Connection,
-    there: &Json,
-    wanted: &Map<String, Json>,
-) -> Result<(Map<String, Json>, Option<&'static str>), Outcome> {
+    there: Json<'_>,
+    wanted: &Map<String, Value>,
+) -> Result<(Map<String, Value>, Option<&'static str>), Outcome> {
     let mut left = wanted.clone();
     let mut kept = None;
-    if let Some(target) = wanted.get("status").and_then(Json::as_str) {
+    if let Some(target) = wanted.get("status").and_then(Value::as_str) {
         let current = there.get("status").and_then(Json::as_str).unwrap_or_default();
         if same_status(there.get("status"), target) {
             left.remove("status");
@@ -177,8 +180,9 @@ fn difference(
     }
     left.retain(|name, wanted| name == "status" || !holds(there.get(name), wanted));
     // Ids are written one by one: sending one again that stands already would only make a larger change.
-    if let Some(ids) = left.get_mut("externalIds").and_then(Json::as_object_mut) {
-        ids.retain(|name, wanted| there.get("externalIds").and_then(|ids| ids.get(name)) != Some(wanted));
+    if let Some(ids) = left.get_mut("externalIds").and_then(Value::as_object_mut) {
+        let stands = |name: &str| there.get("externalIds").and_then(|ids| ids.get(name));
+        ids.retain(|name, wanted| stands(name).is_none_or(|there| there != *wanted));
     }
     Ok((left, kept))
 }
@@ -217,20 +221,20 @@ async fn update(call: &Call<'_>, intent: &Intent, kind: &Kind) -> Outcome {
             Ok(found) => found,
             Err(ended) => return ended,
         };
-        let (left, kept) = match difference(call.connection, &found.body, &wanted) {
+        let (left, kept) = match difference(call.connection, found.body.json(), &wanted) {
             Ok(difference) => difference,
             Err(ended) => return ended,
         };
         let kept = kept.map_or_else(String::new, |status| format!("; the shop's status {status} stays"));
         if left.is_empty() {
-            return settled_with(call, kind, &found.body, id, format!("already so{kept}"));
+            return settled_with(call, kind, found.body.json(), id, format!("already so{kept}"));
         }
         let summary = format!("wrote {} to the {}{kept}", actions::names(&left), kind.name);
         let Some(url) = client::url(call.connection, kind.path, Some(id)) else {
             return refused("address_forbidden", "base_url is missing or no address");
         };
-        let status = left.get("status").and_then(Json::as_str).map(str::to_owned);
-        let body = Json::Object(left);
+        let status = left.get("status").and_then(Value::as_str).map(str::to_owned);
+        let body = Value::Object(left);
         let key = key(
             call,
             &[found.tag.as_deref().unwrap_or_default(), &body.to_string(), &call.now.0.to_string()],
@@ -238,11 +242,13 @@ async fn update(call: &Call<'_>, intent: &Intent, kind: &Kind) -> Outcome {
         match client::write(call, Method::Patch, url, &body, found.tag.as_deref(), key).await {
             Written::Conflict => {}
             Written::Ended(ended) => return ended,
-            Written::Done(Some(body)) => return check(call, kind, &body, id, status.as_deref(), summary),
+            Written::Done(Some(body)) => {
+                return check(call, kind, body.json(), id, status.as_deref(), summary);
+            }
             Written::Done(None) if attempt == 0 => {
                 // Executed, but the answer does not show the object: read it.
                 return match read(call, kind, id).await {
-                    Ok(found) => check(call, kind, &found.body, id, status.as_deref(), summary),
+                    Ok(found) => check(call, kind, found.body.json(), id, status.as_deref(), summary),
                     Err(disagrees @ Outcome::Disagrees { .. }) => disagrees,
                     Err(_) => unknown("an answer without the object", false),
                 };
@@ -257,7 +263,7 @@ async fn update(call: &Call<'_>, intent: &Intent, kind: &Kind) -> Outcome {
 fn check(
     call: &Call<'_>,
     kind: &Kind,
-    body: &Json,
+    body: Json<'_>,
     id: &str,
     status: Option<&str>,
     summary: String,
@@ -275,22 +281,22 @@ fn check(
     if agrees { settled_with(call, kind, body, id, summary) } else { disagrees("status") }
 }
 
-fn has_shipment(order: &Json, shipment: &str) -> bool {
-    let shipments = order.get("shipments").and_then(Json::as_array);
-    shipments.is_some_and(|all| all.iter().any(|one| is(one, "shipmentId", shipment)))
+fn has_shipment(order: Json<'_>, shipment: &str) -> bool {
+    let mut shipments = order.get("shipments").into_iter().flat_map(Json::items);
+    shipments.any(|one| is(one, "shipmentId", shipment))
 }
 
 async fn add_shipment(call: &Call<'_>, intent: &Intent) -> Outcome {
     let (id, shipment) = (intent.text("order_id"), intent.object("shipment"));
-    let shipment_id = shipment.get("shipmentId").and_then(Json::as_str).unwrap_or_default().to_owned();
-    let body = Json::Object(shipment);
+    let shipment_id = shipment.get("shipmentId").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let body = Value::Object(shipment);
     for attempt in 0..2 {
         let found = match read(call, &ORDER, id).await {
             Ok(found) => found,
             Err(ended) => return ended,
         };
-        if has_shipment(&found.body, &shipment_id) {
-            return settled_with(call, &ORDER, &found.body, &shipment_id, "already so".to_owned());
+        if has_shipment(found.body.json(), &shipment_id) {
+            return settled_with(call, &ORDER, found.body.json(), &shipment_id, "already so".to_owned());
         }
         if attempt > 0 {
             break;
@@ -302,7 +308,7 @@ async fn add_shipment(call: &Call<'_>, intent: &Intent) -> Outcome {
         match client::write(call, Method::Post, url, &body, None, key(call, &[])).await {
             Written::Conflict => {}
             Written::Ended(ended) => return ended,
-            Written::Done(Some(echo)) if !is(&echo, "shipmentId", &shipment_id) => {
+            Written::Done(Some(echo)) if !is(echo.json(), "shipmentId", &shipment_id) => {
                 return disagrees("shipmentId");
             }
             Written::Done(_) => {

@@ -5,7 +5,7 @@
 //! the next one asks for what changed since the last change seen; the number goes up only where a whole
 //! page lies within one second. Orders met twice have the same event id and are dropped.
 
-use serde_json::Value as Json;
+use tillway_core::doc::{Doc, Json, Member};
 use tillway_core::ids::digest;
 use tillway_core::time::Timestamp;
 
@@ -60,15 +60,16 @@ pub async fn sweep(call: &Call<'_>, since: Timestamp, cursor: Option<&str>) -> R
         Outcome::NotDone { why, .. } => why,
         _ => NotDone::Unavailable,
     })?;
-    let items = items(call, &body).ok_or(NotDone::Unavailable)?;
-    let events = items.iter().map(|item| event(call, item, since)).collect();
+    let body = body.json();
+    let items = items(call, body).ok_or(NotDone::Unavailable)?;
+    let events = items.iter().map(|item| event(call, *item, since)).collect();
     let next = if link {
-        match link_of(&response, &body) {
+        match link_of(&response, body) {
             Some(next) => Some(resolve(call, &asked, next).ok_or(NotDone::Unavailable)?),
             None => None,
         }
     } else {
-        following(call, &place, items, &body).map(|place| place.text())
+        following(call, &place, &items, body).map(|place| place.text())
     };
     Ok(SweepPage { events, next })
 }
@@ -83,19 +84,19 @@ fn first_url(call: &Call<'_>, place: &Place) -> Option<String> {
     Some(url.into())
 }
 
-fn items<'a>(call: &Call<'_>, body: &'a Json) -> Option<&'a [Json]> {
+fn items<'a>(call: &Call<'_>, body: Json<'a>) -> Option<Vec<Json<'a>>> {
     let path = settings::get(call.connection, "paging.items");
     let list = path.split('.').filter(|p| !p.is_empty()).try_fold(body, |v, name| v.get(name))?;
-    list.as_array().map(Vec::as_slice)
+    list.is_list().then(|| list.items().collect())
 }
 
-fn changed_at(item: &Json) -> Option<Timestamp> {
-    Node::root(item, "").member("updatedAt").and_then(|at| at.time()).ok().flatten()
+fn changed_at(item: Json<'_>) -> Option<Timestamp> {
+    Node::root(item).member("updatedAt").and_then(|at| at.time()).ok().flatten()
 }
 
 /// The next page: from the last change on where the page is sorted by change and got ahead by a second.
 /// `None` after the last one.
-fn following(call: &Call<'_>, place: &Place, items: &[Json], body: &Json) -> Option<Place> {
+fn following(call: &Call<'_>, place: &Place, items: &[Json<'_>], body: Json<'_>) -> Option<Place> {
     if items.is_empty() {
         return None;
     }
@@ -104,7 +105,7 @@ fn following(call: &Call<'_>, place: &Place, items: &[Json], body: &Json) -> Opt
     if body.get(total).and_then(Json::as_u64).is_some_and(|total| seen >= total) {
         return None;
     }
-    let texts: Vec<String> = items.iter().map(Json::to_string).collect();
+    let texts: Vec<String> = items.iter().map(ToString::to_string).collect();
     let page = digest(&texts.iter().map(String::as_str).collect::<Vec<_>>());
     if page == place.last {
         return None;
@@ -113,7 +114,7 @@ fn following(call: &Call<'_>, place: &Place, items: &[Json], body: &Json) -> Opt
     if settings::paging(call.connection) == Paging::IndexPlain {
         return Some(onward);
     }
-    let times: Option<Vec<Timestamp>> = items.iter().map(changed_at).collect();
+    let times: Option<Vec<Timestamp>> = items.iter().copied().map(changed_at).collect();
     let Some(times) = times.filter(|times| times.is_sorted()) else { return Some(onward) };
     // Whole seconds, for a shop that compares no finer.
     let last = times.last().map_or(place.since, |last| Timestamp::from_unix(last.unix()));
@@ -122,8 +123,8 @@ fn following(call: &Call<'_>, place: &Place, items: &[Json], body: &Json) -> Opt
 
 /// An order as its webhook would have it. What cannot be named still becomes an event: it is parked with
 /// its fault and not skipped. One that does not say when it changed has changed within the window.
-fn event(call: &Call<'_>, item: &Json, since: Timestamp) -> SweptEvent {
-    let node = Node::root(item, "");
+fn event(call: &Call<'_>, item: Json<'_>, since: Timestamp) -> SweptEvent {
+    let node = Node::root(item);
     let id = node.member("orderId").and_then(|id| id.id()).ok().flatten();
     let version = order::version(call.connection, &node).ok().flatten();
     let event_id = match (&id, version) {
@@ -131,9 +132,11 @@ fn event(call: &Call<'_>, item: &Json, since: Timestamp) -> SweptEvent {
         _ => format!("sweep:{}", digest(&[&item.to_string()])),
     };
     let created_at = changed_at(item).unwrap_or(since);
-    let body = serde_json::json!({
-        "type": "order.updated", "timestamp": created_at.rfc3339(), "data": item,
-    });
+    let body = Doc::object([
+        ("type", Member::Text("order.updated")),
+        ("timestamp", Member::Text(&created_at.rfc3339())),
+        ("data", Member::Part(item)),
+    ]);
     SweptEvent {
         group: id.unwrap_or_else(|| event_id.clone()),
         event_type: "order.updated".to_owned(),
@@ -144,7 +147,7 @@ fn event(call: &Call<'_>, item: &Json, since: Timestamp) -> SweptEvent {
 }
 
 /// The next page's address: `Link: <…>; rel="next"` (RFC 8288), or `next` or `links.next` in the answer.
-fn link_of(response: &tillway_core::http::Response, body: &Json) -> Option<String> {
+fn link_of(response: &tillway_core::http::Response, body: Json<'_>) -> Option<String> {
     let from_header = response.header("link").and_then(|header| {
         header.split(',').find_map(|link| {
             let (address, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;

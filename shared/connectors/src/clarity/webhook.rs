@@ -8,9 +8,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
-use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
+use tillway_core::doc::{Doc, Json};
 use tillway_core::time::{Millis, Timestamp};
 
 use super::settings;
@@ -43,8 +43,8 @@ pub fn verify(
     } else {
         shared_header(connection, known, inbound)?
     };
-    let body: Json = serde_json::from_slice(inbound.body).map_err(|_| EdgeFault::Malformed)?;
-    let mut named = name(event_id, body)?;
+    let body = Doc::from_bytes(inbound.body.to_vec()).map_err(|_| EdgeFault::Malformed)?;
+    let mut named = name(event_id, body.json())?;
     let hint = !settings::signed(connection)
         && matches!(settings::event(connection, &named.event_type), Some("order.created" | "order.updated"));
     if hint {
@@ -144,15 +144,15 @@ fn shared_header(
     Ok(hex::encode(Sha256::digest(inbound.body)))
 }
 
-fn name(event_id: String, body: Json) -> Result<Verified, EdgeFault> {
+fn name(event_id: String, body: Json<'_>) -> Result<Verified, EdgeFault> {
     let event_type = body.get("type").and_then(Json::as_str).map(str::trim).unwrap_or_default().to_owned();
     if event_type.is_empty() || event_type.len() > 128 || !body.get("data").is_some_and(Json::is_object) {
         return Err(EdgeFault::Malformed);
     }
-    let root = Node::root(&body, "");
+    let root = Node::root(body);
     let order = root.member("data").and_then(|data| data.member("orderId")).and_then(|id| id.id());
     let group = order.ok().flatten().unwrap_or_else(|| event_id.clone());
     // Informative: a time that cannot be read is no reason to turn the event away.
     let created_at = root.member("timestamp").and_then(|at| at.time()).ok().flatten();
-    Ok(Verified { event_id, event_type, group, created_at, body })
+    Ok(Verified { event_id, event_type, group, created_at })
 }

@@ -4,7 +4,7 @@
 use std::str::FromStr;
 
 use rust_decimal::Decimal;
-use serde_json::Value as Json;
+use tillway_core::doc::{Json, Kind};
 use tillway_core::money::{Currency, Money, MoneyError, shape};
 use tillway_core::time::Timestamp;
 
@@ -46,22 +46,31 @@ impl Fault {
     }
 }
 
-/// A member that may be absent, and the path to it.
-#[derive(Clone)]
-pub struct Node<'a> {
-    value: Option<&'a Json>,
-    /// Path from the root, e.g. `data.lines.0.tax`.
-    pub path: String,
+/// One step of a path.
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Name(&'a str),
+    Item(usize),
 }
 
-fn kind(value: &Json) -> &'static str {
-    match value {
-        Json::Null => "null",
-        Json::Bool(_) => "true or false",
-        Json::Number(_) => "a number",
-        Json::String(_) => "a text",
-        Json::Array(_) => "a list",
-        Json::Object(_) => "an object",
+/// Steps of the longest path anything here asks for, with some to spare.
+const DEEPEST: usize = 8;
+
+/// A member that may be absent, and the path to it. The path is only written out where there is a fault.
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    value: Option<Json<'a>>,
+    path: [Option<Step<'a>>; DEEPEST],
+}
+
+fn kind(value: Json<'_>) -> &'static str {
+    match value.kind() {
+        Kind::Null => "null",
+        Kind::Bool(_) => "true or false",
+        Kind::Int(_) | Kind::Large(_) | Kind::Fraction(_) => "a number",
+        Kind::Text(_) => "a text",
+        Kind::List => "a list",
+        Kind::Map => "an object",
     }
 }
 
@@ -81,9 +90,9 @@ fn plain_decimal(text: &str) -> Option<Decimal> {
 }
 
 impl<'a> Node<'a> {
-    /// The root of a document; `path` is what its members' paths begin with.
-    pub fn root(value: &'a Json, path: &str) -> Self {
-        Self { value: Some(value).filter(|v| !v.is_null()), path: path.to_owned() }
+    /// The root of a document.
+    pub fn root(value: Json<'a>) -> Self {
+        Self { value: Some(value).filter(|v| !v.is_null()), path: [None; DEEPEST] }
     }
 
     /// Whether something is there.
@@ -93,7 +102,7 @@ impl<'a> Node<'a> {
 
     /// A fault of this member.
     pub fn fault(&self, code: &'static str, what: impl Into<String>) -> Fault {
-        Fault { code, field: self.path.clone(), what: what.into() }
+        Fault { code, field: self.path(), what: what.into() }
     }
 
     fn malformed(&self, expected: &str) -> Fault {
@@ -101,28 +110,41 @@ impl<'a> Node<'a> {
         self.fault("member_malformed", format!("expected {expected}, got {got}"))
     }
 
-    fn below(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    /// Path from the root, e.g. `data.lines.0.tax`.
+    fn path(&self) -> String {
+        let text = |step: &Step<'_>| match step {
+            Step::Name(name) => (*name).to_owned(),
+            Step::Item(at) => at.to_string(),
+        };
+        self.path.iter().flatten().map(text).collect::<Vec<_>>().join(".")
+    }
+
+    fn below(&self, step: Step<'a>, value: Option<Json<'a>>) -> Self {
+        let mut path = self.path;
+        if let Some(free) = path.iter_mut().find(|step| step.is_none()) {
+            *free = Some(step);
+        }
+        Self { value, path }
     }
 
     /// A member of an object; absent where the object is. `null` counts as absent.
-    pub fn member(&self, name: &str) -> Result<Self, Fault> {
+    pub fn member(&self, name: &'a str) -> Result<Self, Fault> {
         let value = match self.value {
             None => None,
-            Some(Json::Object(map)) => map.get(name).filter(|v| !v.is_null()),
+            Some(object) if object.is_object() => object.get(name).filter(|v| !v.is_null()),
             Some(_) => return Err(self.malformed("an object")),
         };
-        Ok(Self { value, path: self.below(name) })
+        Ok(self.below(Step::Name(name), value))
     }
 
     /// The members of a list; none where it is absent.
     pub fn list(&self) -> Result<Vec<Self>, Fault> {
         match self.value {
             None => Ok(Vec::new()),
-            Some(Json::Array(items)) => Ok(items
-                .iter()
+            Some(list) if list.is_list() => Ok(list
+                .items()
                 .enumerate()
-                .map(|(at, item)| Self { value: Some(item), path: self.below(&at.to_string()) })
+                .map(|(at, item)| self.below(Step::Item(at), Some(item)))
                 .collect()),
             Some(_) => Err(self.malformed("a list")),
         }
@@ -131,10 +153,11 @@ impl<'a> Node<'a> {
     /// A text, trimmed; an empty one is none. A whole number is read as its digits: ids and postal codes
     /// come that way from systems that keep them as numbers.
     pub fn text(&self) -> Result<Option<String>, Fault> {
-        match self.value {
+        match self.value.map(Json::kind) {
             None => Ok(None),
-            Some(Json::String(text)) => Ok(Some(text.trim().to_owned()).filter(|t| !t.is_empty())),
-            Some(Json::Number(n)) if n.is_i64() || n.is_u64() => Ok(Some(n.to_string())),
+            Some(Kind::Text(text)) => Ok(Some(text.trim().to_owned()).filter(|t| !t.is_empty())),
+            Some(Kind::Int(n)) => Ok(Some(n.to_string())),
+            Some(Kind::Large(n)) => Ok(Some(n.to_string())),
             Some(_) => Err(self.malformed("a text")),
         }
     }
@@ -158,9 +181,9 @@ impl<'a> Node<'a> {
 
     /// Yes or no; absent is no.
     pub fn flag(&self) -> Result<bool, Fault> {
-        match self.value {
+        match self.value.map(Json::kind) {
             None => Ok(false),
-            Some(Json::Bool(b)) => Ok(*b),
+            Some(Kind::Bool(b)) => Ok(b),
             Some(_) => Err(self.malformed("true or false")),
         }
     }
@@ -202,10 +225,10 @@ impl<'a> Node<'a> {
         }
         let amount = self.member("amount")?;
         // A number would be a float, or leave open whether it counts cents.
-        let text = match amount.value {
-            Some(Json::String(text)) => text.clone(),
-            other => {
-                let got = other.map_or("nothing", kind);
+        let text = match amount.value.and_then(Json::as_str) {
+            Some(text) => text.to_owned(),
+            None => {
+                let got = amount.value.map_or("nothing", kind);
                 let what = format!("expected an amount as a text such as \"10.99\", got {got}");
                 return Err(amount.fault("amount_malformed", what));
             }

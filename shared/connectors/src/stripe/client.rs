@@ -14,6 +14,7 @@
 //! | no answer | unknown |
 
 use serde_json::Value;
+use tillway_core::doc::{Doc, Json};
 use tillway_core::http::{Method, Request, Response};
 use tillway_core::time::Millis;
 
@@ -26,7 +27,7 @@ use crate::port::{Call, NotDone, Observation, Outcome, key_prefix};
 pub(super) struct Answer {
     pub(super) status: u16,
     /// The body, null where it was no JSON.
-    pub(super) body: Value,
+    pub(super) body: Doc,
     /// Stripe's id of the request, for its support and our log.
     pub(super) request_id: String,
     should_retry: Option<bool>,
@@ -34,7 +35,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn read(response: &Response) -> Self {
+    fn read(response: Response) -> Self {
         let flag = |name: &str| match response.header(name) {
             Some("true") => Some(true),
             Some("false") => Some(false),
@@ -50,14 +51,14 @@ impl Answer {
             .collect();
         Self {
             status: response.status,
-            body: serde_json::from_slice(&response.body).unwrap_or(Value::Null),
             request_id,
             should_retry: flag("stripe-should-retry"),
             after: after.filter(|s| (0..=3600).contains(s)).map(Millis::secs),
+            body: Doc::from_bytes(response.body).unwrap_or_else(|_| Doc::null()),
         }
     }
-    pub(super) fn error(&self) -> &Value {
-        self.body.get("error").unwrap_or(&Value::Null)
+    pub(super) fn error(&self) -> Json<'_> {
+        self.body.json().get("error").unwrap_or(Json::null())
     }
     /// The code of a refusal, fit to be shown.
     pub(super) fn code(&self) -> String {
@@ -144,7 +145,7 @@ impl<'a> Client<'a> {
     pub(super) async fn post(&self, path: &str, form: &str, key: &str) -> Result<Answer, Outcome> {
         let answer = self.try_post(path, form, key).await?;
         if answer.is_success() {
-            if answer.body.is_object() {
+            if answer.body.json().is_object() {
                 return Ok(answer);
             }
             // Done, says the status; what was done stands in a body nobody can read.
@@ -157,7 +158,7 @@ impl<'a> Client<'a> {
     pub(super) async fn post_or_refusal(&self, path: &str, form: &str, key: &str) -> Result<Answer, Outcome> {
         let answer = self.try_post(path, form, key).await?;
         match answer.status {
-            200..=299 if answer.body.is_object() => Ok(answer),
+            200..=299 if answer.body.json().is_object() => Ok(answer),
             200..=299 => Err(unknown(format!("{} with an unreadable body", answer.said()), true)),
             _ => match unsuccessful(&answer) {
                 Outcome::Refused { .. } => Ok(answer),
@@ -176,7 +177,7 @@ impl<'a> Client<'a> {
         let first = self.call.http.send(request.clone(), self.post).await;
         match first {
             Ok(response) => {
-                let answer = Answer::read(&response);
+                let answer = Answer::read(response);
                 // Stripe itself says that this very key may be sent again.
                 let again =
                     answer.should_retry == Some(true) && matches!(answer.status, 409 | 424 | 500..=599);
@@ -194,7 +195,7 @@ impl<'a> Client<'a> {
                         Err(unknown(answer.said(), false))
                     }
                     Ok(response) => {
-                        let mut answer = Answer::read(&response);
+                        let mut answer = Answer::read(response);
                         if answer.status >= 500 {
                             // Twice the same under one key: it is stored there, whatever the header says.
                             answer.should_retry = None;
@@ -210,7 +211,7 @@ impl<'a> Client<'a> {
     }
 
     /// Reads an object or a list.
-    pub(super) async fn get(&self, path: &str, query: &Value) -> Result<Value, ReadFault> {
+    pub(super) async fn get(&self, path: &str, query: &Value) -> Result<Doc, ReadFault> {
         let query = form::encode(query);
         let target = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
         let Some(request) = self.request(Method::Get, &target) else {
@@ -222,9 +223,9 @@ impl<'a> Client<'a> {
             .send(request, self.get)
             .await
             .map_err(|_| ReadFault::NotNow(None, NotDone::Unavailable))?;
-        let answer = Answer::read(&response);
+        let answer = Answer::read(response);
         match answer.status {
-            200..=299 if answer.body.is_object() => Ok(answer.body),
+            200..=299 if answer.body.json().is_object() => Ok(answer.body),
             404 => Err(ReadFault::Missing(answer)),
             401 | 403 => Err(ReadFault::NotNow(None, NotDone::Unauthorized)),
             409 => Err(ReadFault::NotNow(answer.after, NotDone::Conflict)),
@@ -242,8 +243,8 @@ impl<'a> Client<'a> {
         &self,
         path: &str,
         filter: &[(&str, &str)],
-        mut wanted: impl FnMut(&Value) -> bool + Send,
-    ) -> Result<Option<Value>, Option<ReadFault>> {
+        mut wanted: impl FnMut(Json<'_>) -> bool + Send,
+    ) -> Result<Option<Doc>, Option<ReadFault>> {
         let mut after: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let mut query = serde_json::Map::new();
@@ -251,12 +252,13 @@ impl<'a> Client<'a> {
             query.insert("limit".to_owned(), Value::from(100));
             query.extend(after.map(|id| ("starting_after".to_owned(), Value::from(id))));
             let page = self.get(path, &Value::Object(query)).await.map_err(Some)?;
-            let items = page.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-            if let Some(found) = items.iter().find(|i| wanted(i)) {
-                return Ok(Some(found.clone()));
+            let page = page.json();
+            let items = || page.get("data").into_iter().flat_map(Json::items);
+            if let Some(found) = items().find(|i| wanted(*i)) {
+                return Ok(Some(found.to_doc()));
             }
-            after = items.last().and_then(|i| wire::text(i, "id")).map(str::to_owned);
-            if !wire::flag(&page, "has_more") || after.is_none() {
+            after = items().last().and_then(|i| wire::text(i, "id")).map(str::to_owned);
+            if !wire::flag(page, "has_more") || after.is_none() {
                 return Ok(None);
             }
         }

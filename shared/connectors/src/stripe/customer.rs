@@ -10,6 +10,7 @@
 //! the same instant; the later stamp stays, and the earlier finds an own one next time.
 
 use serde_json::{Map, Value, json};
+use tillway_core::doc::{Doc, Json};
 use tillway_core::facts::Fact;
 use tillway_core::ids::digest;
 
@@ -60,7 +61,7 @@ impl Work<'_> {
         self.bring_up_to_date(&customer, how).await
     }
 
-    fn stamp(&self, customer: &Value) -> Stamp {
+    fn stamp(&self, customer: Json<'_>) -> Stamp {
         match (metadata(customer, CUSTOMER_KEY), self.wanted.reference.as_deref()) {
             (None, _) => Stamp::None,
             (Some(found), Some(own)) if found == own => Stamp::Ours,
@@ -68,10 +69,10 @@ impl Work<'_> {
         }
     }
 
-    async fn existing(&self) -> Result<Option<(Value, &'static str)>, Outcome> {
+    async fn existing(&self) -> Result<Option<(Doc, &'static str)>, Outcome> {
         if let Some(known) = &self.wanted.known {
             let found = self.read(known).await?;
-            if let Some(customer) = found.filter(|c| self.stamp(c) != Stamp::Other) {
+            if let Some(customer) = found.filter(|c| self.stamp(c.json()) != Stamp::Other) {
                 return Ok(Some((customer, "known")));
             }
         }
@@ -82,27 +83,27 @@ impl Work<'_> {
     }
 
     /// A customer by its id; `None` where it does not exist or was deleted.
-    async fn read(&self, customer: &str) -> Result<Option<Value>, Outcome> {
+    async fn read(&self, customer: &str) -> Result<Option<Doc>, Outcome> {
         match self.client.get(&format!("/v1/customers/{customer}"), &Value::Null).await {
-            Ok(found) => Ok(Some(found).filter(|c| !flag(c, "deleted"))),
+            Ok(found) => Ok(Some(found).filter(|c| !flag(c.json(), "deleted"))),
             Err(ReadFault::Missing(_)) => Ok(None),
             Err(fault) => Err(fault.outcome()),
         }
     }
 
     /// Search lags behind by up to a minute, and some accounts have none: only a hit means anything.
-    async fn search(&self) -> Result<Option<Value>, Outcome> {
+    async fn search(&self) -> Result<Option<Doc>, Outcome> {
         let Some(reference) = &self.wanted.reference else { return Ok(None) };
         let quoted = reference.replace('\\', "\\\\").replace('\'', "\\'");
         let query = json!({"query": format!("metadata['{CUSTOMER_KEY}']:'{quoted}'"), "limit": 10});
         match self.client.get("/v1/customers/search", &query).await {
-            Ok(page) => Ok(oldest(&page, |c| self.stamp(c) == Stamp::Ours)),
+            Ok(page) => Ok(oldest(page.json(), |c| self.stamp(c) == Stamp::Ours)),
             Err(ReadFault::Missing(_) | ReadFault::Refused(_)) => Ok(None),
             Err(fault) => Err(fault.outcome()),
         }
     }
 
-    async fn by_email(&self) -> Result<Option<Value>, Outcome> {
+    async fn by_email(&self) -> Result<Option<Doc>, Outcome> {
         let Some(email) = &self.wanted.email else { return Ok(None) };
         let lower = email.to_lowercase();
         let mut spellings = vec![email.as_str()];
@@ -114,10 +115,10 @@ impl Work<'_> {
         for spelling in spellings {
             let query = json!({"email": spelling, "limit": 100});
             let page = self.client.get("/v1/customers", &query).await.map_err(ReadFault::outcome)?;
-            if let Some(ours) = oldest(&page, |c| self.stamp(c) == Stamp::Ours) {
+            if let Some(ours) = oldest(page.json(), |c| self.stamp(c) == Stamp::Ours) {
                 return Ok(Some(ours));
             }
-            unclaimed = unclaimed.or_else(|| oldest(&page, |c| self.stamp(c) == Stamp::None));
+            unclaimed = unclaimed.or_else(|| oldest(page.json(), |c| self.stamp(c) == Stamp::None));
         }
         Ok(unclaimed)
     }
@@ -132,7 +133,7 @@ impl Work<'_> {
     }
 
     /// Makes a customer; the same one for whoever else does so at the same time.
-    async fn create(&self) -> Result<(Value, &'static str), Outcome> {
+    async fn create(&self) -> Result<(Doc, &'static str), Outcome> {
         let reference = self.wanted.reference.as_deref().unwrap_or("");
         let Some(email) = self.wanted.email.as_ref().map(|e| e.to_lowercase()) else {
             let key = self.key(&["reference", reference]);
@@ -141,7 +142,7 @@ impl Work<'_> {
         };
         // Always these very parameters: a key goes with one set of them.
         let (customer, how) = self.made(&json!({"email": email}), &self.key(&["email", &email])).await?;
-        if self.stamp(&customer) != Stamp::Other {
+        if self.stamp(customer.json()) != Stamp::Other {
             return Ok((customer, how));
         }
         let params = json!({"email": email, "metadata": {CUSTOMER_KEY: reference}});
@@ -149,10 +150,10 @@ impl Work<'_> {
         self.made(&params, &self.key(&["email and reference", &email, reference])).await
     }
 
-    async fn made(&self, params: &Value, key: &str) -> Result<(Value, &'static str), Outcome> {
+    async fn made(&self, params: &Value, key: &str) -> Result<(Doc, &'static str), Outcome> {
         let form = form::encode(params);
         let answer = self.client.post("/v1/customers", &form, key).await?;
-        let made = text(&answer.body, "id").unwrap_or("").to_owned();
+        let made = text(answer.body.json(), "id").unwrap_or("").to_owned();
         if let Some(customer) = self.read(&made).await? {
             return Ok((customer, "made"));
         }
@@ -163,7 +164,7 @@ impl Work<'_> {
     }
 
     /// What differs from what the shop has.
-    fn changes(&self, customer: &Value) -> Value {
+    fn changes(&self, customer: Json<'_>) -> Value {
         let mut changes = Map::new();
         let fields = [("name", &self.wanted.name), ("phone", &self.wanted.phone)];
         for (name, wanted) in fields {
@@ -189,14 +190,14 @@ impl Work<'_> {
         Value::Object(changes)
     }
 
-    async fn bring_up_to_date(&self, customer: &Value, how: &str) -> Result<Outcome, Outcome> {
-        let Some(own) = id_of(customer) else {
+    async fn bring_up_to_date(&self, customer: &Doc, how: &str) -> Result<Outcome, Outcome> {
+        let Some(own) = id_of(customer.json()) else {
             return Ok(Outcome::Unknown {
                 why: "an answer without an id".to_owned(),
                 answer_is_stored: true,
             });
         };
-        let form = form::encode(&self.changes(customer));
+        let form = form::encode(&self.changes(customer.json()));
         let (customer, said) = if form.is_empty() {
             (customer.clone(), "nothing to change".to_owned())
         } else {
@@ -212,7 +213,7 @@ impl Work<'_> {
         };
         let observation =
             Observation { facts: vec![Fact::Customer { id: own.to_owned() }], ..Observation::default() };
-        if let Some(field) = self.disagreement(&customer, own) {
+        if let Some(field) = self.disagreement(customer.json(), own) {
             return Ok(Outcome::Disagrees {
                 what: format!(
                     "`{field}` of the customer did not come back as it was sent; look at it at Stripe"
@@ -228,7 +229,7 @@ impl Work<'_> {
         })
     }
 
-    fn disagreement(&self, customer: &Value, own: &str) -> Option<String> {
+    fn disagreement(&self, customer: Json<'_>, own: &str) -> Option<String> {
         if text(customer, "id") != Some(own) {
             return Some("id".to_owned());
         }
@@ -240,13 +241,12 @@ impl Work<'_> {
     }
 }
 
-fn id_of(customer: &Value) -> Option<&str> {
+fn id_of(customer: Json<'_>) -> Option<&str> {
     text(customer, "id").filter(|i| wire::is_id(i))
 }
 
 /// Of several that fit the oldest, so that everybody picks the same; deleted ones never.
-fn oldest(page: &Value, fits: impl Fn(&Value) -> bool) -> Option<Value> {
-    let items = page.get("data").and_then(Value::as_array)?;
-    let alive = items.iter().filter(|c| !flag(c, "deleted") && fits(c));
-    alive.min_by_key(|c| (wire::int(c, "created"), id(c, "id").map(str::to_owned))).cloned()
+fn oldest(page: Json<'_>, fits: impl Fn(Json<'_>) -> bool) -> Option<Doc> {
+    let alive = page.get("data")?.items().filter(|c| !flag(*c, "deleted") && fits(*c));
+    alive.min_by_key(|c| (wire::int(*c, "created"), id(*c, "id"))).map(Json::to_doc)
 }

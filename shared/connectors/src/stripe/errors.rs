@@ -1,6 +1,6 @@
 //! Stripe's errors and declines, and what they mean to us (reference `stripe.md` section 3).
 
-use serde_json::Value;
+use tillway_core::doc::Json;
 use tillway_core::facts::Fact;
 
 use super::wire::{id, text};
@@ -57,18 +57,18 @@ pub(super) fn shopper_reason(code: &str) -> &str {
 }
 
 /// The code of an error object: the issuer's reason, else Stripe's code, else its type.
-pub(super) fn decline_code(error: &Value) -> &str {
+pub(super) fn decline_code(error: Json<'_>) -> &str {
     text(error, "decline_code").unwrap_or_else(|| code(error))
 }
 
 /// Stripe's code of an error object, else its type.
-pub(super) fn code(error: &Value) -> &str {
+pub(super) fn code(error: Json<'_>) -> &str {
     text(error, "code").or_else(|| text(error, "type")).unwrap_or("unknown_error")
 }
 
 /// A failed attempt from an error object (`last_payment_error`, or the error of a 402). The failed charge
 /// names the attempt; where none was made (3-D Secure failed), the payment method or the code does.
-pub(super) fn attempt_failed(payment: &str, error: &Value) -> Fact {
+pub(super) fn attempt_failed(payment: &str, error: Json<'_>) -> Fact {
     let reason = decline_code(error);
     let attempt = id(error, "charge").map_or_else(
         || format!("{payment}:{}", id(error, "payment_method").unwrap_or(reason)),
@@ -78,8 +78,8 @@ pub(super) fn attempt_failed(payment: &str, error: &Value) -> Fact {
 }
 
 /// A failed attempt from a failed charge: the same attempt under the same id.
-pub(super) fn charge_failed(payment: &str, charge: &Value) -> Fact {
-    let outcome = charge.get("outcome").unwrap_or(&Value::Null);
+pub(super) fn charge_failed(payment: &str, charge: Json<'_>) -> Fact {
+    let outcome = charge.get("outcome").unwrap_or(Json::null());
     // A block by Radar reads `fraudulent` in the payment's error and `highest_risk_level` or `rule` here.
     let reason = match text(outcome, "type") {
         Some("blocked") => Some("fraudulent"),
@@ -111,16 +111,15 @@ pub(super) fn safe(code: &str) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tillway_core::doc::Doc;
 
     use super::*;
 
     #[test]
     fn fraud_is_never_shown_to_the_shopper() {
         for code in ["fraudulent", "lost_card", "stolen_card", "merchant_blacklist", "pickup_card"] {
-            let fact = attempt_failed(
-                "pi_1",
-                &json!({"code": "card_declined", "decline_code": code, "charge": "ch_1"}),
-            );
+            let error = json!({"code": "card_declined", "decline_code": code, "charge": "ch_1"});
+            let fact = attempt_failed("pi_1", Doc::from(&error).json());
             let Fact::AttemptFailed { code: told, shopper_reason, soft, attempt, .. } = fact else {
                 panic!()
             };
@@ -142,7 +141,8 @@ mod tests {
         let error = json!({"code": "card_declined", "decline_code": "fraudulent", "charge": "ch_9"});
         let charge = json!({"id": "ch_9", "failure_code": "card_declined",
             "outcome": {"type": "blocked", "reason": "highest_risk_level"}});
-        assert_eq!(attempt_failed("pi_1", &error), charge_failed("pi_1", &charge));
+        let (error, charge) = (Doc::from(&error), Doc::from(&charge));
+        assert_eq!(attempt_failed("pi_1", error.json()), charge_failed("pi_1", charge.json()));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a webhook event means. Pure: the same body gives the same facts, however often it comes.
 
-use serde_json::Value;
+use tillway_core::doc::Json;
 
 use super::facts;
 use super::subscriptions;
@@ -17,9 +17,9 @@ fn wants_live(connection: &Connection) -> bool {
 pub(super) fn interpret(
     connection: &Connection,
     event_type: &str,
-    body: &Value,
+    body: Json<'_>,
 ) -> Result<Interpreted, Rejected> {
-    let Some(object) = body.pointer("/data/object").filter(|o| o.is_object()) else {
+    let Some(object) = body.at(&["data", "object"]).filter(|o| o.is_object()) else {
         // A thin event names an object and does not carry it.
         return Ok(Interpreted::Unhandled);
     };
@@ -33,9 +33,9 @@ pub(super) fn interpret(
     Ok(Interpreted::About { owner, observation, person: None })
 }
 
-fn check_mode(connection: &Connection, body: &Value, owner: &Owner) -> Result<(), Rejected> {
+fn check_mode(connection: &Connection, body: Json<'_>, owner: &Owner) -> Result<(), Rejected> {
     let fault = |code, what| Err(Fault::new(code, "livemode", what).about("", owner.clone()));
-    match (wants_live(connection), body.get("livemode").and_then(Value::as_bool)) {
+    match (wants_live(connection), body.get("livemode").and_then(Json::as_bool)) {
         (true, Some(true)) | (false, Some(false) | None) => Ok(()),
         (true, _) => fault(
             "test_event_in_production",
@@ -48,7 +48,7 @@ fn check_mode(connection: &Connection, body: &Value, owner: &Owner) -> Result<()
     }
 }
 
-fn observe(connection: &Connection, event_type: &str, object: &Value) -> Result<Observation, Fault> {
+fn observe(connection: &Connection, event_type: &str, object: Json<'_>) -> Result<Observation, Fault> {
     let facts = match event_type {
         // Carries the cumulative amount only; each refund is told by its own events. Books nothing.
         "charge.refunded" => Vec::new(),
@@ -64,7 +64,8 @@ fn observe(connection: &Connection, event_type: &str, object: &Value) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
+    use tillway_core::doc::Doc;
     use tillway_core::facts::{AuthorizationEnd, DisputeStatus, Fact, RefundStatus, ReviewOutcome};
     use tillway_core::money::{Currency, Money};
     use tillway_core::time::Timestamp;
@@ -78,7 +79,7 @@ mod tests {
 
     fn event(kind: &str, object: Value) -> Result<Interpreted, Rejected> {
         let body = json!({"id": "evt_1", "type": kind, "livemode": false, "data": {"object": object}});
-        interpret(&connection(), kind, &body)
+        interpret(&connection(), kind, Doc::from(&body).json())
     }
 
     fn facts(kind: &str, object: Value) -> Vec<Fact> {
@@ -106,7 +107,7 @@ mod tests {
         let mut about = 0;
         for (name, body) in events {
             let kind = body["type"].as_str().unwrap();
-            match interpret(&connection(), kind, body) {
+            match interpret(&connection(), kind, Doc::from(body).json()) {
                 Ok(Interpreted::About { .. }) => about += 1,
                 Ok(other) => assert_eq!(other, Interpreted::Unhandled, "{name}"),
                 Err(rejected) => panic!("{name}: {rejected:?}"),
@@ -249,14 +250,14 @@ mod tests {
         let mut live = connection();
         live.production = true;
         let mut body = json!({"type": "charge.succeeded", "livemode": false, "data": {"object": charge()}});
-        let rejected = interpret(&live, "charge.succeeded", &body).unwrap_err();
+        let rejected = interpret(&live, "charge.succeeded", Doc::from(&body).json()).unwrap_err();
         assert_eq!(
             (rejected.code.as_str(), rejected.field.as_str()),
             ("test_event_in_production", "livemode")
         );
         body["livemode"] = true.into();
-        assert!(interpret(&live, "charge.succeeded", &body).is_ok());
-        let rejected = interpret(&connection(), "charge.succeeded", &body).unwrap_err();
+        assert!(interpret(&live, "charge.succeeded", Doc::from(&body).json()).is_ok());
+        let rejected = interpret(&connection(), "charge.succeeded", Doc::from(&body).json()).unwrap_err();
         assert_eq!(rejected.code, "live_event_in_test");
     }
 
@@ -289,6 +290,9 @@ mod tests {
         );
         assert_eq!(event("invoice.paid", json!({"id": "in_1"})).unwrap(), Interpreted::Unhandled);
         let thin = json!({"id": "evt_1", "type": "charge.succeeded", "object": "v2.core.event"});
-        assert_eq!(interpret(&connection(), "charge.succeeded", &thin).unwrap(), Interpreted::Unhandled);
+        assert_eq!(
+            interpret(&connection(), "charge.succeeded", Doc::from(&thin).json()).unwrap(),
+            Interpreted::Unhandled
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! What Stripe's objects say, as facts. Used alike for webhooks, answers, reads and sweeps, so that one
 //! change of a payment says the same from wherever it is heard.
 
-use serde_json::Value;
+use tillway_core::doc::Json;
 use tillway_core::facts::{AuthorizationEnd, DisputeStatus, Fact, RefundStatus, ReviewOutcome};
 use tillway_core::money::Money;
 use tillway_core::time::Millis;
@@ -15,18 +15,18 @@ use crate::port::Observation;
 /// An authorization Stripe gives no end for: card networks hold seven days as a rule.
 const HOLD: Millis = Millis::days(7);
 
-fn required<'a>(object: &'a Value, name: &str) -> Result<&'a str, Fault> {
+fn required<'a>(object: Json<'a>, name: &str) -> Result<&'a str, Fault> {
     text(object, name)
         .ok_or_else(|| Fault::new("id_missing", name, "the object carries no id; read it at Stripe"))
 }
 
 /// The payment an object belongs to: its PaymentIntent, else the charge (charges made without one).
-fn payment_of(object: &Value) -> Option<&str> {
+fn payment_of(object: Json<'_>) -> Option<&str> {
     id(object, "payment_intent").or_else(|| id(object, "charge"))
 }
 
 /// Facts of a PaymentIntent.
-pub(super) fn of_payment(connection: &Connection, pi: &Value) -> Result<Vec<Fact>, Fault> {
+pub(super) fn of_payment(connection: &Connection, pi: Json<'_>) -> Result<Vec<Fact>, Fault> {
     let payment = required(pi, "id")?;
     let amount = money(connection, pi, "amount")?;
     let mut facts = vec![Fact::Payment { payment: payment.to_owned(), amount }];
@@ -86,9 +86,9 @@ pub(super) fn action_required(payment: &str, token: &str) -> Fact {
 }
 
 /// Where the cardholder has to go, beside the facts: the link is personal.
-pub(super) fn action_link(pi: &Value) -> Data {
-    let next = pi.get("next_action").and_then(Value::as_object);
-    let url = next.into_iter().flatten().find_map(|(kind, details)| match kind.as_str() {
+pub(super) fn action_link(pi: Json<'_>) -> Data {
+    let mut next = pi.get("next_action").into_iter().flat_map(Json::members);
+    let url = next.find_map(|(kind, details)| match kind {
         "redirect_to_url" | "alipay_handle_redirect" => text(details, "url"),
         // For Stripe's own scripts in the shop's page, not for people.
         "use_stripe_sdk" => None,
@@ -98,14 +98,14 @@ pub(super) fn action_link(pi: &Value) -> Data {
 }
 
 /// The page Stripe hosts for an action: a voucher, a code to scan, instructions, a verification.
-fn hosted_page(details: &Value) -> Option<&str> {
-    let mut names = details.as_object()?.keys();
-    let name = names.find(|n| n.starts_with("hosted_") && n.ends_with("_url"))?;
+fn hosted_page(details: Json<'_>) -> Option<&str> {
+    let hosted = |name: &str| name.starts_with("hosted_") && name.ends_with("_url");
+    let (name, _) = details.members().find(|(name, _)| hosted(name))?;
     text(details, name)
 }
 
 /// Facts and personal data of a PaymentIntent.
-pub(super) fn observe_payment(connection: &Connection, pi: &Value) -> Result<Observation, Fault> {
+pub(super) fn observe_payment(connection: &Connection, pi: Json<'_>) -> Result<Observation, Fault> {
     Ok(Observation { facts: of_payment(connection, pi)?, personal: action_link(pi), person: None })
 }
 
@@ -118,13 +118,13 @@ fn captured(payment: &str, charge: &str, total: Money) -> Fact {
 }
 
 /// A review is opened only where the object names it: the outcome `manual_review` alone gives no id.
-fn review_opened(object: &Value, payment: &str) -> Option<Fact> {
+fn review_opened(object: Json<'_>, payment: &str) -> Option<Fact> {
     let review = id(object, "review")?.to_owned();
     Some(Fact::ReviewOpened { review, payment: payment.to_owned() })
 }
 
 /// Facts of a charge.
-pub(super) fn of_charge(connection: &Connection, charge: &Value) -> Result<Vec<Fact>, Fault> {
+pub(super) fn of_charge(connection: &Connection, charge: Json<'_>) -> Result<Vec<Fact>, Fault> {
     let own = required(charge, "id")?;
     let Some(payment) = id(charge, "payment_intent") else {
         // A charge without a PaymentIntent is its own payment.
@@ -136,7 +136,7 @@ pub(super) fn of_charge(connection: &Connection, charge: &Value) -> Result<Vec<F
     of_charge_under(connection, charge, payment)
 }
 
-fn of_charge_under(connection: &Connection, charge: &Value, payment: &str) -> Result<Vec<Fact>, Fault> {
+fn of_charge_under(connection: &Connection, charge: Json<'_>, payment: &str) -> Result<Vec<Fact>, Fault> {
     let own = required(charge, "id")?;
     let amount = money(connection, charge, "amount")?;
     let mut facts = Vec::new();
@@ -144,7 +144,7 @@ fn of_charge_under(connection: &Connection, charge: &Value, payment: &str) -> Re
         "failed" => facts.push(errors::charge_failed(payment, charge)),
         "succeeded" => {
             let taken = flag(charge, "captured");
-            let card = charge.pointer("/payment_method_details/card").unwrap_or(&Value::Null);
+            let card = charge.at(&["payment_method_details", "card"]).unwrap_or(Json::null());
             let by_default = || wire::time(charge, "created").filter(|_| !taken).map(|t| t + HOLD);
             facts.push(Fact::Authorized {
                 payment: payment.to_owned(),
@@ -176,7 +176,7 @@ fn ended(payment: &str, charge: &str, how: AuthorizationEnd) -> Fact {
 }
 
 /// Facts of a charge whose authorization ran out. Its status is not asked: what it reads then is not known.
-pub(super) fn of_expired_charge(connection: &Connection, charge: &Value) -> Result<Vec<Fact>, Fault> {
+pub(super) fn of_expired_charge(connection: &Connection, charge: Json<'_>) -> Result<Vec<Fact>, Fault> {
     let own = required(charge, "id")?;
     let payment = id(charge, "payment_intent").unwrap_or(own);
     let reserved = authorized(payment, own, money(connection, charge, "amount")?);
@@ -184,7 +184,7 @@ pub(super) fn of_expired_charge(connection: &Connection, charge: &Value) -> Resu
 }
 
 /// The fact of a refund.
-pub(super) fn of_refund(connection: &Connection, refund: &Value) -> Result<Fact, Fault> {
+pub(super) fn of_refund(connection: &Connection, refund: Json<'_>) -> Result<Fact, Fault> {
     let own = required(refund, "id")?;
     let status = match text(refund, "status").unwrap_or("") {
         "pending" | "requires_action" => RefundStatus::Pending,
@@ -224,7 +224,7 @@ fn unknown_status(what: &str) -> Fault {
 
 /// Facts of a dispute. Its status comes from the object and never from the event's name: `closed` is won
 /// as well as lost, and reinstated funds are no verdict.
-pub(super) fn of_dispute(connection: &Connection, dispute: &Value) -> Result<Vec<Fact>, Fault> {
+pub(super) fn of_dispute(connection: &Connection, dispute: Json<'_>) -> Result<Vec<Fact>, Fault> {
     let own = required(dispute, "id")?;
     let payment = payment_of(dispute).unwrap_or(own);
     let status = match text(dispute, "status").unwrap_or("") {
@@ -245,8 +245,8 @@ pub(super) fn of_dispute(connection: &Connection, dispute: &Value) -> Result<Vec
         status,
         reason: errors::safe(text(dispute, "reason").unwrap_or("general")),
     }];
-    let movements = dispute.get("balance_transactions").and_then(Value::as_array);
-    for txn in movements.into_iter().flatten().filter(|t| t.is_object()) {
+    let movements = dispute.get("balance_transactions").into_iter().flat_map(Json::items);
+    for txn in movements.filter(|t| t.is_object()) {
         facts.push(dispute_movement(connection, (own, payment), amount, txn)?);
     }
     Ok(facts)
@@ -256,7 +256,7 @@ fn dispute_movement(
     connection: &Connection,
     (dispute, payment): (&str, &str),
     disputed: Money,
-    txn: &Value,
+    txn: Json<'_>,
 ) -> Result<Fact, Fault> {
     let moved = signed(connection, txn, "amount")?;
     if moved.currency != disputed.currency {
@@ -278,7 +278,7 @@ fn dispute_movement(
 }
 
 /// Facts of a review.
-pub(super) fn of_review(review: &Value) -> Result<Vec<Fact>, Fault> {
+pub(super) fn of_review(review: Json<'_>) -> Result<Vec<Fact>, Fault> {
     let own = required(review, "id")?.to_owned();
     let payment = payment_of(review).unwrap_or(&own).to_owned();
     if flag(review, "open") {
@@ -296,14 +296,15 @@ pub(super) fn of_review(review: &Value) -> Result<Vec<Fact>, Fault> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
+    use tillway_core::doc::Doc;
 
     use super::*;
 
     #[test]
     fn an_action_leads_to_its_redirect_or_to_the_page_stripe_hosts() {
         let url = |next: Value| {
-            let found = action_link(&json!({"next_action": next}));
+            let found = action_link(Doc::from(&json!({"next_action": next})).json());
             found.at("action.url").as_text().map(str::to_owned)
         };
         let page = "https://bank.example/3ds";

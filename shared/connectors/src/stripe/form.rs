@@ -4,34 +4,36 @@
 
 use serde_json::Value;
 
-/// Flattens nested parameters into names and values, in the order they were given.
-#[must_use]
-pub(super) fn pairs(params: &Value) -> Vec<(String, String)> {
-    let mut out = Vec::new();
-    if let Value::Object(members) = params {
-        for (name, value) in members {
-            flatten(name, value, &mut out);
-        }
+/// Goes through nested parameters as names and values, in the order they were given.
+fn each(params: &Value, pair: &mut impl FnMut(&str, &str)) {
+    let Value::Object(members) = params else { return };
+    let mut path = String::new();
+    for (name, value) in members {
+        path.clear();
+        path.push_str(name);
+        below(&mut path, value, pair);
     }
-    out
 }
 
-fn flatten(name: &str, value: &Value, out: &mut Vec<(String, String)>) {
+fn below(path: &mut String, value: &Value, pair: &mut impl FnMut(&str, &str)) {
+    let mut inner = |path: &mut String, key: &str, item: &Value| {
+        let outer = path.len();
+        path.push('[');
+        path.push_str(key);
+        path.push(']');
+        below(path, item, pair);
+        path.truncate(outer);
+    };
     match value {
         Value::Null => {}
-        Value::Bool(b) => out.push((name.to_owned(), b.to_string())),
-        Value::Number(n) => out.push((name.to_owned(), n.to_string())),
-        Value::String(s) => out.push((name.to_owned(), s.clone())),
+        Value::Bool(true) => pair(path, "true"),
+        Value::Bool(false) => pair(path, "false"),
+        Value::Number(n) => pair(path, &n.to_string()),
+        Value::String(s) => pair(path, s),
         Value::Array(items) => {
-            for (at, item) in items.iter().enumerate() {
-                flatten(&format!("{name}[{at}]"), item, out);
-            }
+            items.iter().enumerate().for_each(|(at, item)| inner(path, &at.to_string(), item));
         }
-        Value::Object(members) => {
-            for (key, item) in members {
-                flatten(&format!("{name}[{key}]"), item, out);
-            }
-        }
+        Value::Object(members) => members.iter().for_each(|(key, item)| inner(path, key, item)),
     }
 }
 
@@ -39,14 +41,14 @@ fn flatten(name: &str, value: &Value, out: &mut Vec<(String, String)>) {
 #[must_use]
 pub(super) fn encode(params: &Value) -> String {
     let mut out = String::new();
-    for (name, value) in pairs(params) {
+    each(params, &mut |name, value| {
         if !out.is_empty() {
             out.push('&');
         }
-        escape(&name, &mut out);
+        escape(name, &mut out);
         out.push('=');
-        escape(&value, &mut out);
-    }
+        escape(value, &mut out);
+    });
     out
 }
 
@@ -72,6 +74,12 @@ mod tests {
 
     use super::super::testing::spec;
     use super::*;
+
+    fn pairs(params: &Value) -> Vec<(String, String)> {
+        let mut out = Vec::new();
+        each(params, &mut |name, value| out.push((name.to_owned(), value.to_owned())));
+        out
+    }
 
     #[test]
     fn the_official_encoders_vectors_hold() {

@@ -1,7 +1,8 @@
 //! Finding out what became of a call whose answer was lost, by reads that are consistent: an object by its
 //! id, or a list. Search is not: what it does not find may exist.
 
-use serde_json::{Value, json};
+use serde_json::json;
+use tillway_core::doc::{Doc, Json};
 
 use super::client::{Answer, Client, ReadFault, refused};
 use super::facts;
@@ -53,9 +54,9 @@ async fn created(call: &Call<'_>, plan: &Plan) -> Finding {
         Some(customer) => ("customer", customer.as_str()),
         None => ("created[gte]", from.as_str()),
     };
-    let ours = |pi: &Value| wire::metadata(pi, wire::COMMAND_KEY) == Some(call.command.as_str());
+    let ours = |pi: Json<'_>| wire::metadata(pi, wire::COMMAND_KEY) == Some(call.command.as_str());
     match client.find(&plan.path, &[filter], ours).await {
-        Ok(Some(pi)) => Finding::Evidence(judge(call, plan, &pi, "found in the list")),
+        Ok(Some(pi)) => Finding::Evidence(judge(call, plan, pi.json(), "found in the list")),
         // The customer's whole list was read.
         Ok(None) if plan.customer.is_some() => Finding::NotThere,
         // A window of time proves nothing about a call before it; the key does, while it lives.
@@ -71,7 +72,7 @@ async fn refunded(call: &Call<'_>, plan: &Plan) -> Finding {
     let client = Client::for_many(call, 5);
     match find_refund(&client, plan).await {
         Ok(Some(refund)) => {
-            Finding::Evidence(judge(call, &without_command(plan), &refund, "found in the list"))
+            Finding::Evidence(judge(call, &without_command(plan), refund.json(), "found in the list"))
         }
         Ok(None) => Finding::NotThere,
         Err(None) => Finding::Replay,
@@ -79,9 +80,9 @@ async fn refunded(call: &Call<'_>, plan: &Plan) -> Finding {
     }
 }
 
-async fn find_refund(client: &Client<'_>, plan: &Plan) -> Result<Option<Value>, Option<ReadFault>> {
+async fn find_refund(client: &Client<'_>, plan: &Plan) -> Result<Option<Doc>, Option<ReadFault>> {
     let payment = plan.payment.as_deref().unwrap_or("");
-    let ours = |refund: &Value| {
+    let ours = |refund: Json<'_>| {
         plan.echo.get(wire::REQUEST_KEY).is_some_and(|r| wire::metadata(refund, wire::REQUEST_KEY) == Some(r))
     };
     client.find("/v1/refunds", &[(refund_of(payment), payment)], ours).await
@@ -98,20 +99,20 @@ fn without_command(plan: &Plan) -> Plan {
 async fn changed(call: &Call<'_>, plan: &Plan) -> Finding {
     let client = Client::for_many(call, 5);
     match read(&client, plan).await {
-        Ok(pi) => weigh(call, plan, &pi),
+        Ok(pi) => weigh(call, plan, pi.json()),
         // A payment that does not exist was neither charged nor changed, and never will be.
         Err(ReadFault::Missing(answer)) => Finding::Evidence(refused(&answer, Observation::default())),
         Err(fault) => unread(fault),
     }
 }
 
-async fn read(client: &Client<'_>, plan: &Plan) -> Result<Value, ReadFault> {
+async fn read(client: &Client<'_>, plan: &Plan) -> Result<Doc, ReadFault> {
     let path = format!("/v1/payment_intents/{}", plan.payment.as_deref().unwrap_or(""));
     client.get(&path, &json!({"expand": ["latest_charge"]})).await
 }
 
 /// What a payment's state says about our request.
-fn weigh(call: &Call<'_>, plan: &Plan, pi: &Value) -> Finding {
+fn weigh(call: &Call<'_>, plan: &Plan, pi: Json<'_>) -> Finding {
     let status = text(pi, "status").unwrap_or("");
     let evidence = || Finding::Evidence(judge(call, plan, pi, "read afterwards"));
     match call.action {
@@ -155,7 +156,7 @@ fn weigh(call: &Call<'_>, plan: &Plan, pi: &Value) -> Finding {
     }
 }
 
-fn captured_as_asked(call: &Call<'_>, plan: &Plan, pi: &Value) -> bool {
+fn captured_as_asked(call: &Call<'_>, plan: &Plan, pi: Json<'_>) -> bool {
     wire::money(call.connection, pi, "amount_received").is_ok_and(|received| plan.amount == Some(received))
 }
 
@@ -164,7 +165,7 @@ fn without_echo(plan: &Plan) -> Plan {
 }
 
 /// The payment is in a state from which ours can no longer happen, and did not.
-fn refused_by_state(call: &Call<'_>, pi: &Value) -> Finding {
+fn refused_by_state(call: &Call<'_>, pi: Json<'_>) -> Finding {
     Finding::Evidence(Outcome::Refused {
         code: "payment_intent_unexpected_state".to_owned(),
         observation: facts::observe_payment(call.connection, pi).unwrap_or_default(),
@@ -188,7 +189,7 @@ pub(super) async fn already_done(
     };
     if call.action == "stripe.refund" {
         return match find_refund(client, plan).await {
-            Ok(Some(refund)) => judge(call, &without_command(plan), &refund, &refusal.said()),
+            Ok(Some(refund)) => judge(call, &without_command(plan), refund.json(), &refusal.said()),
             Ok(None) => refused(refusal, Observation::default()),
             Err(_) => unknown(),
         };
@@ -198,8 +199,8 @@ pub(super) async fn already_done(
         Err(ReadFault::Missing(_)) => return refused(refusal, Observation::default()),
         Err(ReadFault::Refused(_) | ReadFault::NotNow(..)) => return unknown(),
     };
-    let observation = facts::observe_payment(call.connection, &pi).unwrap_or_default();
-    match weigh(call, plan, &pi) {
+    let observation = facts::observe_payment(call.connection, pi.json()).unwrap_or_default();
+    match weigh(call, plan, pi.json()) {
         Finding::Evidence(settled @ Outcome::Settled { .. }) => settled,
         _ => refused(refusal, observation),
     }

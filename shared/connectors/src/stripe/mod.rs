@@ -29,6 +29,7 @@ mod webhook;
 mod wire;
 
 use async_trait::async_trait;
+use tillway_core::doc::Json;
 use tillway_core::ids::CommandId;
 use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
@@ -109,7 +110,7 @@ impl Connector for Stripe {
         &self,
         connection: &Connection,
         event_type: &str,
-        body: &serde_json::Value,
+        body: Json<'_>,
     ) -> Result<Interpreted, Rejected> {
         events::interpret(connection, event_type, body)
     }

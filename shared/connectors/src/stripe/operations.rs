@@ -2,6 +2,7 @@
 //! references come back as they were sent.
 
 use serde_json::{Value, json};
+use tillway_core::doc::{Doc, Json};
 use tillway_core::facts::Fact;
 use tillway_core::money::Money;
 
@@ -41,7 +42,7 @@ async fn write(call: &Call<'_>, plan: &Plan) -> Outcome {
         Err(outcome) => return outcome,
     };
     if answer.is_success() {
-        return judge(call, plan, &answer.body, &answer.said());
+        return judge(call, plan, answer.body.json(), &answer.said());
     }
     let code = errors::code(answer.error());
     if errors::says_already(code) {
@@ -70,7 +71,7 @@ fn differs(field: impl Into<String>, what: impl Into<String>) -> Differs {
 }
 
 /// Judges an object that Stripe gave in answer to a request, or that was found afterwards.
-pub(super) fn judge(call: &Call<'_>, plan: &Plan, object: &Value, said: &str) -> Outcome {
+pub(super) fn judge(call: &Call<'_>, plan: &Plan, object: Json<'_>, said: &str) -> Outcome {
     let connection = call.connection;
     let (observed, checked) = if call.action == "stripe.refund" {
         let facts = facts::of_refund(connection, object).map(|f| vec![f]);
@@ -111,14 +112,14 @@ fn unreadable(fault: &Fault) -> Differs {
 }
 
 /// A confirmed payment that answered 2xx and yet failed.
-fn declined<'a>(plan: &Plan, pi: &'a Value) -> Option<&'a Value> {
+fn declined<'a>(plan: &Plan, pi: Json<'a>) -> Option<Json<'a>> {
     plan.token.as_ref()?;
     (text(pi, "status") == Some("requires_payment_method")).then_some(())?;
     wire::expanded(pi, "last_payment_error")
 }
 
 /// Names the attempt by the token that was asked for: test tokens come back under another id.
-fn with_token(mut observation: Observation, plan: &Plan, pi: &Value) -> Observation {
+fn with_token(mut observation: Observation, plan: &Plan, pi: Json<'_>) -> Observation {
     if let (Some(token), Some(payment)) = (&plan.token, text(pi, "id")) {
         for fact in &mut observation.facts {
             if matches!(fact, Fact::ActionRequired { .. }) {
@@ -129,7 +130,7 @@ fn with_token(mut observation: Observation, plan: &Plan, pi: &Value) -> Observat
     observation
 }
 
-fn check_echo(plan: &Plan, object: &Value) -> Result<(), Differs> {
+fn check_echo(plan: &Plan, object: Json<'_>) -> Result<(), Differs> {
     for (key, sent) in &plan.echo {
         if wire::metadata(object, key) != Some(sent.as_str()) {
             let what = format!(
@@ -148,11 +149,11 @@ fn check_id(sent: Option<&str>, found: Option<&str>, field: &str) -> Result<(), 
     Ok(())
 }
 
-fn read_money(connection: &Connection, object: &Value, name: &str) -> Result<Money, Differs> {
+fn read_money(connection: &Connection, object: Json<'_>, name: &str) -> Result<Money, Differs> {
     wire::money(connection, object, name).map_err(|f| unreadable(&f))
 }
 
-fn check_refund(connection: &Connection, plan: &Plan, refund: &Value) -> Result<(), Differs> {
+fn check_refund(connection: &Connection, plan: &Plan, refund: Json<'_>) -> Result<(), Differs> {
     let of = plan.payment.as_deref().map_or("payment_intent", super::plan::refund_of);
     check_id(plan.payment.as_deref(), id(refund, of), of)?;
     check_amount(plan, read_money(connection, refund, "amount")?, "amount")?;
@@ -170,7 +171,7 @@ fn check_amount(plan: &Plan, found: Money, field: &str) -> Result<(), Differs> {
     Ok(())
 }
 
-fn check_payment(call: &Call<'_>, plan: &Plan, pi: &Value) -> Result<(), Differs> {
+fn check_payment(call: &Call<'_>, plan: &Plan, pi: Json<'_>) -> Result<(), Differs> {
     check_id(plan.payment.as_deref(), text(pi, "id"), "id")?;
     let status = text(pi, "status").unwrap_or("");
     let wrong = |wanted: &str| Err(differs("status", format!("expected {wanted} after {}", call.action)));
@@ -221,36 +222,39 @@ async fn read_around(call: &Call<'_>, payment: &str) -> Result<Observation, Outc
     let (mut observation, disputed) = if of == "charge" {
         let charge =
             client.get(&format!("/v1/charges/{payment}"), &Value::Null).await.map_err(ReadFault::outcome)?;
-        let facts = facts::of_charge(connection, &charge).map_err(bad)?;
-        (Observation { facts, ..Observation::default() }, wire::flag(&charge, "disputed"))
+        let charge = charge.json();
+        let facts = facts::of_charge(connection, charge).map_err(bad)?;
+        (Observation { facts, ..Observation::default() }, wire::flag(charge, "disputed"))
     } else {
         let path = format!("/v1/payment_intents/{payment}");
         let pi =
             client.get(&path, &json!({"expand": ["latest_charge"]})).await.map_err(ReadFault::outcome)?;
-        let mut observation = facts::observe_payment(connection, &pi).map_err(bad)?;
-        if let Some(review) = id(&pi, "review").filter(|r| wire::is_id(r)) {
+        let pi = pi.json();
+        let mut observation = facts::observe_payment(connection, pi).map_err(bad)?;
+        if let Some(review) = id(pi, "review").filter(|r| wire::is_id(r)) {
             let review = client.get(&format!("/v1/reviews/{review}"), &Value::Null).await;
-            observation.facts.extend(facts::of_review(&review.map_err(ReadFault::outcome)?).map_err(bad)?);
+            let review = review.map_err(ReadFault::outcome)?;
+            observation.facts.extend(facts::of_review(review.json()).map_err(bad)?);
         }
-        let disputed = wire::expanded(&pi, "latest_charge").is_some_and(|c| wire::flag(c, "disputed"));
+        let disputed = wire::expanded(pi, "latest_charge").is_some_and(|c| wire::flag(c, "disputed"));
         (observation, disputed)
     };
     for refund in list_all(&client, "/v1/refunds", (of, payment)).await? {
-        observation.facts.push(facts::of_refund(connection, &refund).map_err(bad)?);
+        observation.facts.push(facts::of_refund(connection, refund.json()).map_err(bad)?);
     }
     if disputed {
         for dispute in list_all(&client, "/v1/disputes", (of, payment)).await? {
-            observation.facts.extend(facts::of_dispute(connection, &dispute).map_err(bad)?);
+            observation.facts.extend(facts::of_dispute(connection, dispute.json()).map_err(bad)?);
         }
     }
     Ok(observation)
 }
 
 /// All objects of a list, through the bounded search for one that is never found.
-async fn list_all(client: &Client<'_>, path: &str, filter: (&str, &str)) -> Result<Vec<Value>, Outcome> {
+async fn list_all(client: &Client<'_>, path: &str, filter: (&str, &str)) -> Result<Vec<Doc>, Outcome> {
     let mut found = Vec::new();
-    let collect = |item: &Value| {
-        found.push(item.clone());
+    let collect = |item: Json<'_>| {
+        found.push(item.to_doc());
         false
     };
     match client.find(path, &[filter], collect).await {

@@ -1,6 +1,7 @@
 //! Looking for what no webhook told: the list of events, and single objects by their id.
 
 use serde_json::{Value, json};
+use tillway_core::doc::{Doc, Json};
 use tillway_core::time::Timestamp;
 
 use super::client::{Client, ReadFault};
@@ -49,25 +50,26 @@ pub(super) async fn sweep(
         "starting_after": Some(after).filter(|a| !a.is_empty()),
     });
     let page = Client::for_many(call, 1).get("/v1/events", &query).await.map_err(not_now)?;
-    let items = page.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let last = items.last().and_then(|e| text(e, "id")).filter(|_| wire::flag(&page, "has_more"));
+    let page = page.json();
+    let items = || page.get("data").into_iter().flat_map(Json::items);
+    let last = items().last().and_then(|e| text(e, "id")).filter(|_| wire::flag(page, "has_more"));
     let next = match last {
         Some(last) => Some(format!("{group}:{last}")),
         None => more_groups.then(|| format!("{}:", group.saturating_add(1))),
     };
-    let mut events: Vec<SweptEvent> = items.iter().map(|e| swept(call, since, e)).collect();
+    let mut events: Vec<SweptEvent> = items().map(|e| swept(call, since, e)).collect();
     events.sort_by_key(|e| e.created_at);
     Ok(SweepPage { events, next })
 }
 
-fn swept(call: &Call<'_>, since: Timestamp, event: &Value) -> SweptEvent {
-    let named = webhook::name(call.connection, event.clone());
+fn swept(call: &Call<'_>, since: Timestamp, event: Json<'_>) -> SweptEvent {
+    let named = webhook::name(call.connection, event);
     SweptEvent {
         event_id: named.event_id,
         event_type: named.event_type,
         group: named.group,
         created_at: named.created_at.unwrap_or(since),
-        body: named.body,
+        body: event.to_doc(),
     }
 }
 
@@ -76,17 +78,18 @@ pub(super) async fn resolve(call: &Call<'_>, object: &str) -> Result<Option<(Own
     let Some(path) = path_of(object) else { return Ok(None) };
     let client = Client::for_many(call, 3);
     let Some(found) = read(&client, &path).await? else { return Ok(None) };
-    let mut told = vec![observe(call.connection, object, &found)];
-    let mut owner = wire::order_id(call.connection, &found).map(str::to_owned);
+    let found = found.json();
+    let mut told = vec![observe(call.connection, object, found)];
+    let mut owner = wire::order_id(call.connection, found).map(str::to_owned);
     // Refunds and disputes carry none of the payment's metadata; the payment does.
-    if let Some(payment) = id(&found, "payment_intent").filter(|p| wire::is_id(p)) {
+    if let Some(payment) = id(found, "payment_intent").filter(|p| wire::is_id(p)) {
         if let Some(pi) = read(&client, &format!("/v1/payment_intents/{payment}")).await? {
-            owner = owner.or_else(|| wire::order_id(call.connection, &pi).map(str::to_owned));
-            told.insert(0, observe(call.connection, payment, &pi));
+            owner = owner.or_else(|| wire::order_id(call.connection, pi.json()).map(str::to_owned));
+            told.insert(0, observe(call.connection, payment, pi.json()));
         }
-    } else if let Some(charge) = id(&found, "charge").filter(|c| owner.is_none() && wire::is_id(c)) {
+    } else if let Some(charge) = id(found, "charge").filter(|c| owner.is_none() && wire::is_id(c)) {
         let charge = read(&client, &format!("/v1/charges/{charge}")).await?;
-        owner = charge.and_then(|c| wire::order_id(call.connection, &c).map(str::to_owned));
+        owner = charge.and_then(|c| wire::order_id(call.connection, c.json()).map(str::to_owned));
     }
     let Some(owner) = owner else { return Ok(None) };
     let mut all = Observation::default();
@@ -112,7 +115,7 @@ fn path_of(object: &str) -> Option<String> {
     Some(format!("/v1/{folder}/{object}"))
 }
 
-async fn read(client: &Client<'_>, path: &str) -> Result<Option<Value>, NotDone> {
+async fn read(client: &Client<'_>, path: &str) -> Result<Option<Doc>, NotDone> {
     let expand = path.starts_with("/v1/payment_intents/").then(|| json!({"expand": ["latest_charge"]}));
     match client.get(path, &expand.unwrap_or(Value::Null)).await {
         Ok(found) => Ok(Some(found)),
@@ -123,7 +126,7 @@ async fn read(client: &Client<'_>, path: &str) -> Result<Option<Value>, NotDone>
 
 /// Facts of an object; an owner is worth telling even where the facts cannot be read, for the event that
 /// asked is then parked with the order and with its own reason.
-fn observe(connection: &Connection, object: &str, found: &Value) -> Result<Observation, Fault> {
+fn observe(connection: &Connection, object: &str, found: Json<'_>) -> Result<Observation, Fault> {
     let facts = match object.split_once('_').map_or("", |(kind, _)| kind) {
         "pi" => return facts::observe_payment(connection, found),
         "ch" | "py" => facts::of_charge(connection, found)?,

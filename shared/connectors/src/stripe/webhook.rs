@@ -6,9 +6,9 @@
 //! checked after the signature, and unlike Stripe's own libraries in both directions.
 
 use hmac::{Hmac, KeyInit, Mac};
-use serde_json::Value;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
+use tillway_core::doc::{Doc, Json};
 use tillway_core::ids::digest;
 use tillway_core::time::Timestamp;
 
@@ -99,24 +99,24 @@ pub(super) fn verify(
     now: Timestamp,
 ) -> Result<Verified, EdgeFault> {
     check(connection, secrets, inbound, now)?;
-    let body: Value = serde_json::from_slice(inbound.body).map_err(|_| EdgeFault::Malformed)?;
-    if !body.is_object() {
+    let body = Doc::from_bytes(inbound.body.to_vec()).map_err(|_| EdgeFault::Malformed)?;
+    if !body.json().is_object() {
         return Err(EdgeFault::Malformed);
     }
-    Ok(name(connection, body))
+    Ok(name(connection, body.json()))
 }
 
 /// Names an authentic event. One without an id is told apart by its content.
-pub(super) fn name(connection: &Connection, body: Value) -> Verified {
-    let event_id = wire::text(&body, "id")
+pub(super) fn name(connection: &Connection, body: Json<'_>) -> Verified {
+    let event_id = wire::text(body, "id")
         .map_or_else(|| format!("evt_none_{}", digest(&[&body.to_string()])), str::to_owned);
-    let event_type = wire::text(&body, "type").unwrap_or("unknown").to_owned();
-    let object = body.pointer("/data/object").unwrap_or(&Value::Null);
+    let event_type = wire::text(body, "type").unwrap_or("unknown").to_owned();
+    let object = body.at(&["data", "object"]).unwrap_or(Json::null());
     let group = wire::group(connection, object).unwrap_or(&event_id).to_owned();
     // Version 2 ("thin") events give the time as RFC 3339.
-    let created_at = wire::time(&body, "created")
-        .or_else(|| wire::text(&body, "created").and_then(Timestamp::parse_rfc3339));
-    Verified { event_id, event_type, group, created_at, body }
+    let created_at = wire::time(body, "created")
+        .or_else(|| wire::text(body, "created").and_then(Timestamp::parse_rfc3339));
+    Verified { event_id, event_type, group, created_at }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! and an expandable member may be an id or the object. Events keep the version of their endpoint, so no
 //! struct of ours decides what a body may look like; only what we need is looked for.
 
-use serde_json::Value;
+use tillway_core::doc::{Json, Kind};
 use tillway_core::money::Money;
 use tillway_core::time::Timestamp;
 
@@ -33,47 +33,48 @@ impl Fault {
 }
 
 /// A member that is a text with something in it.
-pub(super) fn text<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(object: Json<'a>, name: &str) -> Option<&'a str> {
     object.get(name)?.as_str().filter(|t| !t.is_empty())
 }
 
 /// A member that is a whole number.
-pub(super) fn int(object: &Value, name: &str) -> Option<i64> {
+pub(super) fn int(object: Json<'_>, name: &str) -> Option<i64> {
     object.get(name)?.as_i64()
 }
 
 /// A member that is `true`.
-pub(super) fn flag(object: &Value, name: &str) -> bool {
-    object.get(name).and_then(Value::as_bool).unwrap_or(false)
+pub(super) fn flag(object: Json<'_>, name: &str) -> bool {
+    object.get(name).and_then(Json::as_bool).unwrap_or(false)
 }
 
 /// The id behind an expandable member.
-pub(super) fn id<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
-    match object.get(name)? {
-        Value::String(id) => Some(id.as_str()).filter(|t| !t.is_empty()),
-        expanded @ Value::Object(_) => text(expanded, "id"),
+pub(super) fn id<'a>(object: Json<'a>, name: &str) -> Option<&'a str> {
+    let member = object.get(name)?;
+    match member.kind() {
+        Kind::Text(id) => Some(id).filter(|t| !t.is_empty()),
+        Kind::Map => text(member, "id"),
         _ => None,
     }
 }
 
 /// The object behind an expandable member, where it was expanded.
-pub(super) fn expanded<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
+pub(super) fn expanded<'a>(object: Json<'a>, name: &str) -> Option<Json<'a>> {
     object.get(name).filter(|v| v.is_object())
 }
 
 /// A value of the object's metadata.
-pub(super) fn metadata<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+pub(super) fn metadata<'a>(object: Json<'a>, key: &str) -> Option<&'a str> {
     text(object.get("metadata")?, key)
 }
 
 /// An instant given in Unix seconds.
-pub(super) fn time(object: &Value, name: &str) -> Option<Timestamp> {
+pub(super) fn time(object: Json<'_>, name: &str) -> Option<Timestamp> {
     int(object, name).map(Timestamp::from_unix)
 }
 
 /// The shop's order id in the metadata. The commissioned description spells the key without underscores;
 /// both are read, whatever is written.
-pub(super) fn order_id<'a>(connection: &Connection, object: &'a Value) -> Option<&'a str> {
+pub(super) fn order_id<'a>(connection: &Connection, object: Json<'a>) -> Option<&'a str> {
     let own = connection.setting("order_metadata_key", ORDER_KEY);
     [own, ORDER_KEY, "clarityorderid"].into_iter().find_map(|key| metadata(object, key))
 }
@@ -97,7 +98,7 @@ pub(super) const ORIGIN: &str = "tillway";
 ///
 /// # Errors
 /// `amount_missing`, `amount_negative`, `currency_unknown`, `amount_unrepresentable`.
-pub(super) fn money(connection: &Connection, object: &Value, name: &str) -> Result<Money, Fault> {
+pub(super) fn money(connection: &Connection, object: Json<'_>, name: &str) -> Result<Money, Fault> {
     let amount = signed(connection, object, name)?;
     if amount.minor < 0 {
         return Err(Fault::new(
@@ -113,7 +114,7 @@ pub(super) fn money(connection: &Connection, object: &Value, name: &str) -> Resu
 ///
 /// # Errors
 /// As [`money`], negative numbers aside.
-pub(super) fn signed(connection: &Connection, object: &Value, name: &str) -> Result<Money, Fault> {
+pub(super) fn signed(connection: &Connection, object: Json<'_>, name: &str) -> Result<Money, Fault> {
     let missing = |field: &str| Fault::new("amount_missing", field, "expected a whole number of minor units");
     let code = text(object, "currency")
         .ok_or_else(|| Fault::new("currency_unknown", "currency", "the object names no currency"))?;
@@ -121,7 +122,7 @@ pub(super) fn signed(connection: &Connection, object: &Value, name: &str) -> Res
 }
 
 /// Whom an object is about: its order, else every gateway id in it, the payment first.
-pub(super) fn owner(connection: &Connection, object: &Value) -> Owner {
+pub(super) fn owner(connection: &Connection, object: Json<'_>) -> Owner {
     if let Some(id) = order_id(connection, object) {
         return Owner::Order { id: id.to_owned() };
     }
@@ -136,7 +137,7 @@ pub(super) fn owner(connection: &Connection, object: &Value) -> Owner {
 }
 
 /// Best known business key of an event's object.
-pub(super) fn group<'a>(connection: &Connection, object: &'a Value) -> Option<&'a str> {
+pub(super) fn group<'a>(connection: &Connection, object: Json<'a>) -> Option<&'a str> {
     let own = || text(object, "id").filter(|i| i.starts_with("pi_"));
     order_id(connection, object)
         .or_else(own)

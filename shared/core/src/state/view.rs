@@ -3,6 +3,7 @@
 //! The base view is always in scope; a step with `for-each` also sees one object by its own name. An
 //! object's key is the identity of the causing fact, so the same fact never makes two instances.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::OrderState;
@@ -384,31 +385,65 @@ impl OrderState {
         ])
     }
 
+    /// Whether there can be objects of a kind at all; of most kinds most orders have none. `true` may be a false
+    /// alarm.
+    #[must_use]
+    pub fn may_have(&self, kind: &str) -> bool {
+        match kind {
+            "attempt" => !self.tokens.is_empty(),
+            "authorization" | "capture" | "doomed_payment" | "decline" | "action" => {
+                !self.payments.is_empty()
+            }
+            "doomed_capture" => self.cancelled_by_shop,
+            // Where none is listed, a status may tell of one that is everything.
+            "shipment" => self.order.is_some(),
+            "refund_request" => !self.refund_requests.is_empty(),
+            "refund" | "refund_failure" => !self.refunds.is_empty(),
+            "dispute" | "dispute_outcome" => !self.disputes.is_empty(),
+            "review" | "review_outcome" => !self.reviews.is_empty(),
+            "total_change" => !self.total_changes.is_empty(),
+            _ => true,
+        }
+    }
+
     /// The keys of [`OrderState::objects`], without building the views.
     #[must_use]
-    pub fn object_keys(&self, kind: &str) -> Vec<String> {
+    pub fn object_keys(&self, kind: &str) -> Vec<Cow<'_, str>> {
+        fn known<'a>(keys: impl Iterator<Item = &'a String>) -> Vec<Cow<'a, str>> {
+            keys.map(|key| Cow::Borrowed(key.as_str())).collect()
+        }
+        let payments = || self.payments.values();
         let captures = || {
-            let charges = self.payments.values().flat_map(|p| &p.charges);
-            charges.flat_map(|(id, c)| c.captures.iter().map(move |level| format!("{id}:{level}"))).collect()
+            let charges = payments().flat_map(|p| &p.charges);
+            let levels = |(id, c): (&'_ String, &'_ super::Charge)| {
+                c.captures.iter().map(|level| Cow::Owned(format!("{id}:{level}"))).collect::<Vec<_>>()
+            };
+            charges.flat_map(levels).collect()
         };
         match kind {
-            "attempt" => self.tokens.clone(),
-            "authorization" => self.payments.values().flat_map(|p| p.charges.keys().cloned()).collect(),
+            "attempt" => known(self.tokens.iter()),
+            "authorization" => known(payments().flat_map(|p| p.charges.keys())),
             "capture" => captures(),
             "doomed_capture" if self.cancelled_by_shop => captures(),
             "doomed_capture" => Vec::new(),
-            "refund_request" => self.refund_requests.keys().cloned().collect(),
-            "refund" => self.refunds.keys().cloned().collect(),
-            "decline" => {
-                self.payments.values().flat_map(|p| &p.failures).map(|f| f.attempt.clone()).collect()
+            "refund_request" => known(self.refund_requests.keys()),
+            "refund" => known(self.refunds.keys()),
+            "refund_failure" => {
+                known(self.refunds.iter().filter(|(_, r)| !r.status.stands()).map(|(id, _)| id))
             }
-            "dispute" => self.disputes.keys().cloned().collect(),
-            "review" => self.reviews.keys().cloned().collect(),
-            "total_change" => self.total_changes.iter().map(|c| c.version.to_string()).collect(),
-            "action" => self.payments.values().flat_map(|p| p.actions.iter().cloned()).collect(),
-            "status_change" if self.status_seq > 0 => vec![self.status_seq.to_string()],
+            "decline" => known(payments().flat_map(|p| &p.failures).map(|f| &f.attempt)),
+            "dispute" => known(self.disputes.keys()),
+            "review" => known(self.reviews.keys()),
+            "review_outcome" => {
+                known(self.reviews.iter().filter(|(_, r)| r.outcome.is_some()).map(|(id, _)| id))
+            }
+            "total_change" => self.total_changes.iter().map(|c| Cow::Owned(c.version.to_string())).collect(),
+            "short" => self.short().map(|s| Cow::Owned(s.key)).into_iter().collect(),
+            "overpaid" => self.overpaid().map(|o| Cow::Owned(o.key)).into_iter().collect(),
+            "action" => known(payments().flat_map(|p| &p.actions)),
+            "status_change" if self.status_seq > 0 => vec![Cow::Owned(self.status_seq.to_string())],
             "status_change" => Vec::new(),
-            _ => self.objects(kind, None).into_iter().map(|(key, _)| key).collect(),
+            _ => self.objects(kind, None).into_iter().map(|(key, _)| Cow::Owned(key)).collect(),
         }
     }
 
@@ -761,6 +796,7 @@ mod tests {
         for (kind, _) in OBJECTS {
             let from_objects: Vec<String> = state.objects(kind, None).into_iter().map(|(k, _)| k).collect();
             assert_eq!(state.object_keys(kind), from_objects, "{kind}");
+            assert!(state.may_have(kind) || from_objects.is_empty(), "{kind}");
             let elsewhere = ["shipment", "short", "overpaid"].contains(kind);
             assert!(!from_objects.is_empty() || elsewhere, "{kind}");
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use tillway_connectors::Interpreted;
+use tillway_core::doc::Doc;
 use tillway_tests::samples::{all, root};
 use tillway_tests::world::{GATEWAY, SHOP, World};
 
@@ -18,7 +19,7 @@ async fn every_sample_is_understood_or_listed() {
     for sample in &samples {
         let (connection, connector) = w.engine.config.connection(connection(&sample.system)).unwrap();
         let file = sample.file.display();
-        match connector.interpret(connection, &sample.kind, &sample.body) {
+        match connector.interpret(connection, &sample.kind, Doc::from(&sample.body).json()) {
             Ok(Interpreted::About { .. } | Interpreted::Unhandled) => {}
             Ok(Interpreted::ReadAgain { .. }) => panic!("{file} is not believed"),
             Err(rejected) => panic!("{file}: {rejected:?}"),
@@ -64,7 +65,9 @@ async fn types_without_a_flow_are_stored_counted_and_shown() {
     let mut unhandled = BTreeSet::new();
     for sample in all() {
         let (connection, connector) = w.engine.config.connection(connection(&sample.system)).unwrap();
-        if connector.interpret(connection, &sample.kind, &sample.body) == Ok(Interpreted::Unhandled) {
+        if connector.interpret(connection, &sample.kind, Doc::from(&sample.body).json())
+            == Ok(Interpreted::Unhandled)
+        {
             unhandled.insert(sample.kind.clone());
         }
         let body = sample.body.to_string();

@@ -3,12 +3,12 @@
 use serde_json::{Value as Json, json};
 use tillway_core::facts::{Fact, OrderSnapshot, OrderStatus};
 
-use super::{Clarity, assert_clean, connection, event, order, usd, with};
+use super::{Clarity, assert_clean, connection, doc, order, usd, with};
 use crate::config::Connection;
 use crate::port::{Connector, Interpreted, Observation, Owner};
 
 pub fn interpret(connection: &Connection, data: &Json) -> Interpreted {
-    Clarity.interpret(connection, "order.updated", &event("order.updated", data)).unwrap()
+    Clarity.interpret(connection, "order.updated", doc("order.updated", data).json()).unwrap()
 }
 
 fn about(connection: &Connection, data: &Json) -> (OrderSnapshot, Observation, Option<String>) {
@@ -122,7 +122,11 @@ fn statuses_are_read_in_any_case_and_by_the_merchants_table() {
 #[test]
 fn a_refund_request_keeps_its_id_and_a_coded_reason() {
     let refund = |data: Json| {
-        Clarity.interpret(&connection(&[]), "order.refund_requested", &event("order.refund_requested", &data))
+        Clarity.interpret(
+            &connection(&[]),
+            "order.refund_requested",
+            doc("order.refund_requested", &data).json(),
+        )
     };
     let data =
         json!({"orderId": "C-1", "refundId": "R-1", "amount": usd("5.00"), "reason": "Goods Returned"});
@@ -136,7 +140,7 @@ fn a_refund_request_keeps_its_id_and_a_coded_reason() {
 #[test]
 fn other_events_are_unhandled_and_names_can_be_set() {
     let read = |settings: &[(&str, &str)], event_type: &str| {
-        Clarity.interpret(&connection(settings), event_type, &event(event_type, &order())).unwrap()
+        Clarity.interpret(&connection(settings), event_type, doc(event_type, &order()).json()).unwrap()
     };
     for event_type in ["customer.updated", "inventory.updated", "order.exploded", "OrderCreated"] {
         assert_eq!(read(&[], event_type), Interpreted::Unhandled);

@@ -2,12 +2,12 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{Clarity, assert_clean, connection, event, order, usd, with};
+use super::{Clarity, assert_clean, connection, doc, order, usd, with};
 use crate::config::Connection;
 use crate::port::{Connector, Interpreted, Owner, Rejected};
 
 fn rejected(connection: &Connection, event_type: &str, data: &Json) -> Rejected {
-    let rejected = Clarity.interpret(connection, event_type, &event(event_type, data)).unwrap_err();
+    let rejected = Clarity.interpret(connection, event_type, doc(event_type, data).json()).unwrap_err();
     assert_clean(&format!("{rejected:?}"));
     rejected
 }
@@ -21,7 +21,7 @@ fn faulty(data: &Json, code: &str, field: &str) {
 
 #[track_caller]
 fn fine(data: &Json) {
-    let read = Clarity.interpret(&connection(&[]), "order.created", &event("order.created", data));
+    let read = Clarity.interpret(&connection(&[]), "order.created", doc("order.created", data).json());
     assert!(matches!(read, Ok(Interpreted::About { .. })), "{read:?}");
 }
 
@@ -155,7 +155,7 @@ fn test_orders_do_not_reach_production() {
     let data = with(order(), "/testMode", true.into());
     faulty(&data, "test_event_in_production", "data.testMode");
     let testing = Connection { production: false, ..connection(&[]) };
-    assert!(Clarity.interpret(&testing, "order.created", &event("order.created", &data)).is_ok());
+    assert!(Clarity.interpret(&testing, "order.created", doc("order.created", &data).json()).is_ok());
 }
 
 #[test]

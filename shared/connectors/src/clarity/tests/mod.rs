@@ -12,6 +12,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use serde_json::{Value as Json, json};
+use tillway_core::doc::Doc;
 use tillway_core::http::{Request, Response};
 use tillway_core::ids::CommandId;
 use tillway_core::time::{Millis, Timestamp};
@@ -89,6 +90,11 @@ pub fn with(mut document: Json, pointer: &str, value: Json) -> Json {
 
 pub fn event(event_type: &str, data: &Json) -> Json {
     json!({"type": event_type, "timestamp": "2026-11-21T07:31:00Z", "data": data})
+}
+
+/// The same as it comes in.
+pub fn doc(event_type: &str, data: &Json) -> Doc {
+    Doc::from(&event(event_type, data))
 }
 
 pub fn tagged(order: &Json, tag: &str) -> Response {

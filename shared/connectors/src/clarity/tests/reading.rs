@@ -127,12 +127,12 @@ async fn swept_orders_are_events_like_any_other() {
     let event = &swept.events[0];
     assert_eq!((event.event_id.as_str(), event.group.as_str()), ("sweep:C-1:3", "C-1"));
     assert_eq!(event.created_at, Timestamp::parse_rfc3339("2026-11-21T07:30:00.250Z").unwrap());
-    let read = Clarity.interpret(&connection, &event.event_type, &event.body).unwrap();
+    let read = Clarity.interpret(&connection, &event.event_type, event.body.json()).unwrap();
     assert!(matches!(read, Interpreted::About { .. }));
     // One that cannot even be named is parked by its meaning and not left out.
     let (swept, _) = sweep(&connection, None, page(&[with(order(), "/orderId", Json::Null)])).await;
     let event = swept.unwrap().events.remove(0);
-    assert!(Clarity.interpret(&connection, &event.event_type, &event.body).is_err());
+    assert!(Clarity.interpret(&connection, &event.event_type, event.body.json()).is_err());
 }
 
 #[tokio::test]
