@@ -3,7 +3,7 @@
 //! Listens to: the commands queue of notices.
 //! Feeds: the events queue, with the results.
 //! May: receive from, delete from and give back to its commands queue; send to the events queue; read and
-//! write the table; put, get and delete objects of the claims bucket; read the secrets `tillway`, `smtp` and
+//! write the table; put objects into the claims bucket; read the secrets `tillway`, `smtp` and
 //! `staff`; publish alerts.
 
 use std::process::ExitCode;

@@ -52,43 +52,52 @@ pub struct AwsAlerts {
     clock: Arc<dyn Clock>,
     quiet: Quiet,
     counts: Mutex<Counts>,
+    gauges: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl AwsAlerts {
     /// Tells through the topic; metrics bear the environment's name.
     pub fn new(topic: Box<dyn Topic>, environment: impl Into<String>, clock: Arc<dyn Clock>) -> Self {
         let environment = environment.into();
-        Self { topic, environment, clock, quiet: Quiet::default(), counts: Mutex::new(Counts::new()) }
+        let (counts, gauges) = (Mutex::default(), Mutex::default());
+        Self { topic, environment, clock, quiet: Quiet::default(), counts, gauges }
     }
 
-    /// The lines of what was counted since the last time.
+    /// The lines of what was counted and seen since the last time.
     #[must_use]
     pub fn take_lines(&self) -> Vec<String> {
         let counts = std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner));
-        let at = self.clock.now().0;
+        let gauges = std::mem::take(&mut *self.gauges.lock().unwrap_or_else(PoisonError::into_inner));
         let mut lines = Vec::new();
         for (name, labels) in counts {
-            let (label, unit) = metric(name).map_or(("label", "Count"), |m| (m.label, m.unit));
             for (value, count) in labels {
-                lines.push(
-                    serde_json::json!({
-                        "_aws": {
-                            "Timestamp": at,
-                            "CloudWatchMetrics": [{
-                                "Namespace": NAMESPACE,
-                                "Dimensions": [["environment", label]],
-                                "Metrics": [{ "Name": name, "Unit": unit }],
-                            }],
-                        },
-                        "environment": self.environment,
-                        label: value,
-                        name: count,
-                    })
-                    .to_string(),
-                );
+                lines.push(self.line(name, Some(&value), count));
             }
         }
+        lines.extend(gauges.into_iter().map(|(name, value)| self.line(name, None, value)));
         lines
+    }
+
+    fn line(&self, name: &'static str, label: Option<&str>, value: u64) -> String {
+        let (dimension, unit) = metric(name).map_or(("label", "Count"), |m| (m.label, m.unit));
+        let mut dimensions = vec!["environment"];
+        dimensions.extend(label.map(|_| dimension));
+        let mut line = serde_json::json!({
+            "_aws": {
+                "Timestamp": self.clock.now().0,
+                "CloudWatchMetrics": [{
+                    "Namespace": NAMESPACE,
+                    "Dimensions": [dimensions],
+                    "Metrics": [{ "Name": name, "Unit": unit }],
+                }],
+            },
+            "environment": self.environment,
+            name: value,
+        });
+        if let (Some(label), Some(line)) = (label, line.as_object_mut()) {
+            line.insert(dimension.to_owned(), label.into());
+        }
+        line.to_string()
     }
 
     /// Writes what was counted to standard output, at the end of an invocation.
@@ -140,6 +149,10 @@ impl Alerts for AwsAlerts {
         let count = labels.entry(label.to_owned()).or_default();
         *count = count.saturating_add(by);
     }
+
+    fn gauge(&self, metric: &'static str, value: u64) {
+        self.gauges.lock().unwrap_or_else(PoisonError::into_inner).insert(metric, value);
+    }
 }
 
 #[cfg(test)]
@@ -168,6 +181,20 @@ mod tests {
         assert_eq!(directive["Dimensions"], serde_json::json!([["environment", "connection"]]));
         assert_eq!(directive["Metrics"], serde_json::json!([{ "Name": "received", "Unit": "Count" }]));
         assert!(alerts.take_lines().is_empty(), "told once");
+    }
+
+    #[tokio::test]
+    async fn a_gauge_is_told_with_the_environment_alone_and_zero_too() {
+        let (alerts, _) = alerts();
+        alerts.gauge("parked_open", 3);
+        alerts.gauge("parked_open", 0);
+        let lines = alerts.take_lines();
+        assert_eq!(lines.len(), 1);
+        let line: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!(line["parked_open"], 0);
+        let directive = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(directive["Dimensions"], serde_json::json!([["environment"]]));
+        assert_eq!(directive["Metrics"], serde_json::json!([{ "Name": "parked_open", "Unit": "Count" }]));
     }
 
     #[tokio::test]

@@ -11,10 +11,13 @@
 //! | `TILLWAY_TABLE` | table | all but webhooks |
 //! | `TILLWAY_QUEUE_COMMANDS_<SYSTEM>` | URL of a system's commands queue (`_NOTIFY` for notices) | orchestrate, tick; a worker its own, to give a message back early |
 //! | `TILLWAY_CONCURRENCY` | how many of this function run at most: the rate limit of a connection is shared among them; default 1 | whoever calls a system |
+//! | `TILLWAY_ALLOW` | addresses that may send webhooks, CIDRs with commas; default: all | webhooks |
 //! | `TILLWAY_LOG` | level of the log, e.g. `info` or `warn,tillway_engine=debug`; default `info`, the SDK's own lines from `warn` | all |
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+use ipnet::IpNet;
 
 /// Where the layer with the configuration is mounted.
 const CONFIG: &str = "/opt/tillway/tillway.yaml";
@@ -120,6 +123,17 @@ impl Env {
         let Some(text) = self.given("TILLWAY_CONCURRENCY") else { return Ok(1) };
         text.parse().ok().filter(|n| (1..=1000).contains(n)).ok_or(malformed)
     }
+    /// Networks that may send webhooks; `None`: all.
+    ///
+    /// # Errors
+    /// [`EnvError::Malformed`] where one of them is no network.
+    pub fn allow(&self) -> Result<Option<Vec<IpNet>>, EnvError> {
+        let malformed = |_| {
+            EnvError::Malformed("TILLWAY_ALLOW", "networks like 192.0.2.0/24 or 2001:db8::/32 with commas")
+        };
+        let Some(text) = self.given("TILLWAY_ALLOW") else { return Ok(None) };
+        text.split(',').map(|net| net.trim().parse()).collect::<Result<_, _>>().map(Some).map_err(malformed)
+    }
     /// Level of the log.
     #[must_use]
     pub fn log(&self) -> &str {
@@ -145,6 +159,16 @@ mod tests {
         let said = some.commands("clarity").unwrap_err().to_string();
         assert!(said.contains("TILLWAY_QUEUE_COMMANDS_CLARITY"), "{said}");
         assert_eq!(some.config(), PathBuf::from("/opt/tillway/tillway.yaml"));
+    }
+
+    #[test]
+    fn networks_are_read_or_named() {
+        assert_eq!(env(&[]).allow(), Ok(None));
+        let two = env(&[("TILLWAY_ALLOW", "192.0.2.0/24, 2001:db8::/32")]).allow().unwrap().unwrap();
+        assert!(two[0].contains(&"192.0.2.9".parse::<std::net::IpAddr>().unwrap()));
+        for text in ["192.0.2.0/33", "x", "192.0.2.0/24,", "192.0.2.1"] {
+            assert!(env(&[("TILLWAY_ALLOW", text)]).allow().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Every metric there is. A counter that is not in this table fails a test, and so does a row nobody counts.
+//! Every metric there is. A counter or gauge that is not in this table fails a test, and so does a row nobody tells.
 
 /// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,9 +7,9 @@ pub struct Metric {
     pub name: &'static str,
     /// Unit.
     pub unit: &'static str,
-    /// The dimension beside `environment`.
+    /// The dimension beside `environment`; none where empty.
     pub label: &'static str,
-    /// What one more of it means.
+    /// What one more of it, or its value, means.
     pub meaning: &'static str,
 }
 
@@ -20,8 +20,13 @@ const fn counter(name: &'static str, label: &'static str, meaning: &'static str)
     Metric { name, unit: "Count", label, meaning }
 }
 
+/// Told by every tick, zero included, with the dimension `environment` alone.
+const fn gauge(name: &'static str, unit: &'static str, meaning: &'static str) -> Metric {
+    Metric { name, unit, label: "", meaning }
+}
+
 /// The table.
-pub const METRICS: [Metric; 10] = [
+pub const METRICS: [Metric; 13] = [
     counter("received", "connection", "a webhook was accepted: verified, and taken by the events queue"),
     counter(
         "receive_refused",
@@ -44,6 +49,9 @@ pub const METRICS: [Metric; 10] = [
         "a message whose large body is gone: it came again after it was dealt with",
     ),
     counter("sweep_lost", "connection", "an event whose webhook never came, found by a sweep"),
+    gauge("due_oldest_seconds", "Seconds", "how long the oldest due piece of work has waited to be sent"),
+    gauge("unknown_oldest_seconds", "Seconds", "for how long the oldest outcome of a call has been unknown"),
+    gauge("parked_open", "Count", "items that wait for a person"),
 ];
 
 /// The row of a name.
@@ -70,8 +78,8 @@ mod tests {
         }
     }
 
-    /// Names of all counters in the code: the first argument of `.count("…", …)`.
-    fn counted() -> BTreeSet<String> {
+    /// Names of all metrics in the code: the first argument of `.count("…", …)` and `.gauge("…", …)`.
+    fn told() -> BTreeSet<String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut files = Vec::new();
         sources(&root.join("../engine/src"), &mut files);
@@ -80,7 +88,7 @@ mod tests {
         for file in files {
             let text = std::fs::read_to_string(&file).unwrap();
             let code = text.split("#[cfg(test)]").next().unwrap();
-            for call in code.split(".count(").skip(1) {
+            for call in code.split(".count(").skip(1).chain(code.split(".gauge(").skip(1)) {
                 let argument = call.trim_start();
                 if let Some(name) = argument.strip_prefix('"').and_then(|rest| rest.split('"').next()) {
                     names.insert(name.to_owned());
@@ -91,9 +99,9 @@ mod tests {
     }
 
     #[test]
-    fn every_counter_is_in_the_table_and_every_row_is_counted() {
+    fn every_metric_is_in_the_table_and_every_row_is_told() {
         let table: BTreeSet<String> = METRICS.iter().map(|m| m.name.to_owned()).collect();
         assert_eq!(table.len(), METRICS.len(), "a name twice");
-        assert_eq!(counted(), table);
+        assert_eq!(told(), table);
     }
 }

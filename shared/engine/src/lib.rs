@@ -8,6 +8,7 @@ pub mod config;
 pub mod contract;
 pub mod engine;
 mod flows;
+pub mod gauges;
 mod limits;
 mod meaning;
 mod notices;

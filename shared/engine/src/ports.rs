@@ -325,4 +325,6 @@ pub trait Alerts: Send + Sync {
     async fn raise(&self, alert: Alert);
     /// Adds to a counter, e.g. `("receive_refused", "signature_wrong", 1)`.
     fn count(&self, metric: &'static str, label: &str, by: u64);
+    /// Tells how something stands now, e.g. `("parked_open", 3)`.
+    fn gauge(&self, metric: &'static str, value: u64);
 }

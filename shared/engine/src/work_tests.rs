@@ -29,6 +29,7 @@ struct Memory {
     now: AtomicI64,
     drawn: AtomicU64,
     alerts: Mutex<Vec<Alert>>,
+    gauges: Mutex<BTreeMap<&'static str, u64>>,
     answer: Box<Answer>,
     /// Reading this partition panics.
     trap: Mutex<Option<String>>,
@@ -196,6 +197,9 @@ impl Alerts for Memory {
         self.alerts.lock().unwrap().push(alert);
     }
     fn count(&self, _: &'static str, _: &str, _: u64) {}
+    fn gauge(&self, metric: &'static str, value: u64) {
+        self.gauges.lock().unwrap().insert(metric, value);
+    }
 }
 
 struct World {
@@ -217,6 +221,7 @@ impl World {
             now: AtomicI64::new(Timestamp::parse_rfc3339(START).unwrap().0),
             drawn: AtomicU64::new(1),
             alerts: Mutex::default(),
+            gauges: Mutex::default(),
             answer: Box::new(answer),
             trap: Mutex::default(),
             silent: AtomicBool::new(false),

@@ -18,13 +18,15 @@ pub struct Snapshot {
     pub counters: BTreeMap<&'static str, BTreeMap<String, u64>>,
     /// Alerts by code, those not told included.
     pub alerts: BTreeMap<String, u64>,
+    /// How things stood when somebody last looked.
+    pub gauges: BTreeMap<&'static str, u64>,
 }
 
 impl Snapshot {
-    /// `{"counters": {metric: {label: n}}, "alerts": {code: n}}`.
+    /// `{"counters": {metric: {label: n}}, "alerts": {code: n}, "gauges": {metric: n}}`.
     #[must_use]
     pub fn json(&self) -> serde_json::Value {
-        serde_json::json!({ "counters": self.counters, "alerts": self.alerts })
+        serde_json::json!({ "counters": self.counters, "alerts": self.alerts, "gauges": self.gauges })
     }
 }
 
@@ -121,6 +123,10 @@ impl Alerts for LogAlerts {
 
     fn count(&self, metric: &'static str, label: &str, by: u64) {
         add(self.known().counters.entry(metric).or_default(), label, by);
+    }
+
+    fn gauge(&self, metric: &'static str, value: u64) {
+        self.known().gauges.insert(metric, value);
     }
 }
 

@@ -78,6 +78,7 @@ impl Runtime {
             tasks.spawn(triage(engine.clone(), queue.clone(), name, stopped.clone()));
         }
         tasks.spawn(ticker(engine.clone(), options.tick, stopped.clone()));
+        tasks.spawn(watcher(engine.clone(), stopped.clone()));
         for name in engine.config.connections.keys() {
             tasks.spawn(sweeper(engine.clone(), name.clone(), options.sweep, stopped.clone()));
         }
@@ -216,6 +217,19 @@ async fn triage(
                 }
                 Err(error) => tracing::error!(code = error.code(), "triage goes back: {error}"),
             }
+        }
+    }
+}
+
+/// Looks how things stand, for `/healthz`.
+async fn watcher(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
+    while !*stopped.borrow() {
+        if let Err(error) = guarded(engine.gauges()).await {
+            tracing::error!(code = error.code(), "gauges: {error}");
+        }
+        tokio::select! {
+            () = engine.ports.clock.sleep(Millis::mins(1)) => {}
+            _ = stopped.changed() => {}
         }
     }
 }

@@ -350,6 +350,12 @@ impl World {
         sum
     }
 
+    /// The gauges as last told.
+    #[must_use]
+    pub fn gauges(&self) -> BTreeMap<&'static str, u64> {
+        self.alerts.snapshot().gauges
+    }
+
     /// All counters: metric, label, count.
     #[must_use]
     pub fn counters(&self) -> BTreeMap<(String, String), u64> {

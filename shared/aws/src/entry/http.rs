@@ -4,34 +4,46 @@
 //! for signatures are over these. Address, bounds and answers are those of one machine
 //! (`tillway_host::webhook`).
 
+use std::net::IpAddr;
+
 use aws_lambda_events::encodings::Body;
 use aws_lambda_events::event::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ipnet::IpNet;
 use tillway_engine::Engine;
 use tillway_host::webhook::{Answer, address, fault};
 
 /// What one function takes in.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Desk {
     /// System of the connections it serves.
     pub(crate) system: &'static str,
     /// Topics.
     pub(crate) topics: &'static [&'static str],
+    /// Networks that may send; `None`: all. An HTTP API has no resource policy that would look.
+    pub(crate) allow: Option<Vec<IpNet>>,
 }
 
 impl Desk {
     /// Answers a webhook.
     pub(crate) async fn take(
-        self,
+        &self,
         engine: &Engine,
         request: ApiGatewayV2httpRequest,
     ) -> ApiGatewayV2httpResponse {
         response(self.answer(engine, request).await)
     }
 
-    async fn answer(self, engine: &Engine, request: ApiGatewayV2httpRequest) -> Answer {
+    async fn answer(&self, engine: &Engine, request: ApiGatewayV2httpRequest) -> Answer {
         let context = &request.request_context;
+        if let Some(allow) = &self.allow {
+            let from: Option<IpAddr> = context.http.source_ip.as_deref().and_then(|ip| ip.parse().ok());
+            if !from.is_some_and(|ip| allow.iter().any(|net| net.contains(&ip))) {
+                let body = fault("forbidden", "webhooks are not taken from this address");
+                return refuse(engine, 403, "address_refused", body);
+            }
+        }
         let path = request.raw_path.as_deref().unwrap_or_default();
         // A stage that has a name stands before the path.
         let stage = context.stage.as_deref().filter(|stage| *stage != "$default").unwrap_or_default();

@@ -32,7 +32,7 @@ use crate::env::Env;
 pub fn webhook(system: &'static str, topics: &'static [&'static str]) -> ExitCode {
     run(async |env: &Env| {
         let function = &start::receiver(env, system).await?;
-        let desk = Desk { system, topics };
+        let desk = &Desk { system, topics, allow: env.allow()? };
         let serve = move |event: LambdaEvent<ApiGatewayV2httpRequest>| async move {
             let answer = desk.take(&function.engine, event.payload).await;
             function.alerts.flush();

@@ -67,7 +67,10 @@ fn sign(body: &[u8]) -> String {
     tillway_sandbox::stripe::sign(body, HOOK, NOW.unix())
 }
 
-const DESK: Desk = Desk { system: "stripe", topics: &["payments", "events"] };
+fn desk(allow: Option<&str>) -> Desk {
+    let allow = allow.map(|nets| nets.split(',').map(|n| n.parse().unwrap()).collect());
+    Desk { system: "stripe", topics: &["payments", "events"], allow }
+}
 
 fn event(body: &[u8]) -> serde_json::Value {
     json!({
@@ -95,7 +98,7 @@ fn charge() -> Vec<u8> {
 
 async fn take(rig: &Rig, event: serde_json::Value) -> (i64, serde_json::Value, serde_json::Value) {
     let request = serde_json::from_value(event).unwrap();
-    let answer = DESK.take(&rig.engine, request).await;
+    let answer = desk(None).take(&rig.engine, request).await;
     let whole = serde_json::to_value(&answer).unwrap();
     let body = serde_json::from_str(whole["body"].as_str().unwrap()).unwrap();
     (answer.status_code, body, whole)
@@ -170,6 +173,25 @@ async fn a_function_serves_its_own_system_and_topics() {
     assert_eq!(take(&rig, staged).await.0, 202);
     let counted = rig.alerts.take_lines().join("\n");
     assert!(counted.contains("unknown_url") && counted.contains("method_not_allowed"), "{counted}");
+}
+
+#[tokio::test]
+async fn only_allowed_networks_may_send() {
+    let rig = rig().await;
+    for (from, status) in [
+        (Some("192.0.2.77"), 202),
+        (Some("2001:db8::1"), 202),
+        (Some("198.51.100.1"), 403),
+        (Some("no address"), 403),
+        (None, 403),
+    ] {
+        let mut request = event(&charge());
+        request["requestContext"]["http"]["sourceIp"] = from.into();
+        let request = serde_json::from_value(request).unwrap();
+        let desk = desk(Some("192.0.2.0/24,2001:db8::/32"));
+        assert_eq!(desk.take(&rig.engine, request).await.status_code, status, "{from:?}");
+    }
+    assert!(rig.alerts.take_lines().iter().any(|l| l.contains("address_refused") && l.contains(":3")));
 }
 
 #[tokio::test]

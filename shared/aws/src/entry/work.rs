@@ -92,7 +92,11 @@ impl Function {
         self.engine.refresh_restore().await?;
         let limit = Millis(deadline.since(self.clock.now()).0.saturating_sub(BEFORE_THE_END.0));
         tokio::select! {
-            done = guarded(self.engine.tick()) => {
+            done = guarded(async {
+                // First: afterwards nothing is due.
+                self.engine.gauges().await?;
+                self.engine.tick().await
+            }) => {
                 let report = done?;
                 tracing::info!(
                     commands = report.commands,

@@ -117,16 +117,26 @@ impl DynamoStore {
         for keys in unique(&keys).chunks(MAX_KEYS) {
             found.extend(self.fetch(keys).await?);
         }
-        let mut out = Vec::with_capacity(entries.len());
-        for (key, entry) in keys.iter().zip(&entries) {
-            if found.get(key).is_some_and(|now| same(entry, now))
-                && let Some(attributes) = found.remove(key)
-            {
-                out.push(item::read(attributes)?);
-            }
-        }
-        Ok(out)
+        holding(&entries, found, same)
     }
+}
+
+/// The items whose place is still that of their entry, in the entries' order.
+fn holding(
+    entries: &[Attributes],
+    mut found: HashMap<Key, Attributes>,
+    same: impl Fn(&Attributes, &Attributes) -> bool,
+) -> Result<Vec<Item>, StoreError> {
+    let mut out = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let key = item::read_key(entry)?;
+        if found.get(&key).is_some_and(|now| same(entry, now))
+            && let Some(attributes) = found.remove(&key)
+        {
+            out.push(item::read(attributes)?);
+        }
+    }
+    Ok(out)
 }
 
 fn refused<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError {
@@ -303,7 +313,28 @@ impl Store for DynamoStore {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_dynamodb::primitives::Blob;
+    use aws_sdk_dynamodb::types::AttributeValue;
+
     use super::*;
+
+    fn due(sk: &str, at: i64) -> Attributes {
+        let mut attributes = item::key_of(&Key::new("p", sk));
+        attributes.insert("shard".to_owned(), item::number(3));
+        attributes.insert("at".to_owned(), item::number(at));
+        attributes.insert("rev".to_owned(), item::number(1));
+        attributes.insert("body".to_owned(), AttributeValue::B(Blob::new(Vec::new())));
+        attributes
+    }
+
+    #[test]
+    fn an_index_entry_that_lags_behind_its_item_is_left_out() {
+        let entries = [due("moved", 1), due("gone", 2), due("same", 3)];
+        let found = [("same", 3), ("moved", 9)].map(|(sk, at)| (Key::new("p", sk), due(sk, at))).into();
+        let same = |entry: &Attributes, now: &Attributes| item::read_due(entry) == item::read_due(now);
+        let held = holding(&entries, found, same).unwrap();
+        assert_eq!(held.iter().map(|item| item.key.sk.as_str()).collect::<Vec<_>>(), ["same"]);
+    }
 
     #[test]
     fn a_token_is_its_parts() {

@@ -107,3 +107,24 @@ async fn a_card_number_in_the_shops_answers_goes_no_further() {
     let parked = w.parked().await;
     assert!(alarmed || parked.iter().any(|p| p.item.code == "card_number_removed"), "{}", items.len());
 }
+
+#[tokio::test]
+async fn gauges_tell_how_old_the_unknown_and_the_due_are_and_how_much_is_parked() {
+    let w = World::start().await;
+    w.gateway_fault(Method::Post, "/confirm", ApiFault::Fail500, 10_000);
+    w.place("A-1", Some("pm_card_visa"));
+    w.pass(Millis::hours(2)).await;
+    let seen = w.engine.gauges().await.unwrap();
+    assert!(seen.unknown_oldest > Millis::mins(100), "{seen:?}");
+    assert!(seen.unknown_oldest < Millis::hours(3), "{seen:?}");
+    assert_eq!(seen.parked, 0);
+    // Nobody ticks for half an hour.
+    w.clock.forward(Millis::hours(12));
+    let seen = w.engine.gauges().await.unwrap();
+    assert!(seen.due_oldest > Millis::mins(30), "{seen:?}");
+    w.pass_in(Millis::days(4), Millis::mins(30)).await;
+    let seen = w.engine.gauges().await.unwrap();
+    assert_eq!((seen.unknown_oldest, seen.parked), (Millis(0), 1));
+    let told = w.gauges();
+    assert_eq!((told["parked_open"], told["unknown_oldest_seconds"]), (1, 0));
+}
