@@ -1,4 +1,4 @@
-//! `explain`, `sweep`, `erase`, `unhandled`: looking into a data folder.
+//! `explain`, `sweep`, `erase`, `restored`, `unhandled`: looking into a data folder or a stack.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,8 @@ use crate::open::{Place, say};
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  tillway explain A-1001 --config shop/tillway.yaml --data /var/lib/tillway\n  \
-tillway explain pi_3Abc... --json --config shop/tillway.yaml --data /var/lib/tillway"
+tillway explain pi_3Abc... --json --config shop/tillway.yaml --data /var/lib/tillway\n  \
+tillway explain A-1001 --config infra/config/tillway/tillway.yaml --aws tillway-dev"
 )]
 pub struct Explain {
     /// The shop's order id, `connection/order`, or a gateway's id (pi_…, ch_…, re_…).
@@ -49,7 +50,7 @@ pub async fn explain(args: Explain) -> anyhow::Result<ExitCode> {
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  tillway sweep --connection stripe-main --config shop/tillway.yaml --data /var/lib/tillway\n\n\
-What is found is sent to the queue of the data folder; a running `serve` works it."
+What is found is sent to the queue of the data folder, or of the stack (--aws); who works there works it."
 )]
 pub struct Sweep {
     /// Only this connection; all where it is left out.
@@ -172,7 +173,7 @@ pub async fn erase(args: Erase) -> anyhow::Result<ExitCode> {
     }
     let machine = args.place.open().await?;
     let report = machine.engine.erase(&args.person).await?;
-    remember(&args.place.data, &report.persons)?;
+    machine.remember(&report.persons).await?;
     if report.keys == 0 && report.events == 0 {
         say("nothing personal is kept under that e-mail address or customer id");
         return Ok(ExitCode::FAILURE);
@@ -181,55 +182,41 @@ pub async fn erase(args: Erase) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Erasures are also written beside the database, so that they can be applied again after a restore.
-fn remember(data: &std::path::Path, persons: &[tillway_core::ids::PersonId]) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(data.join(ERASURES))?;
-    for person in persons {
-        writeln!(file, "{person}")?;
-    }
-    file.sync_all()?;
-    Ok(())
-}
-
-/// Name of the list of erasures inside the data folder: keyed hashes, one a line.
-pub const ERASURES: &str = "erasures";
-
 /// Arguments of `restored`.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  # with serve stopped, the backup's tillway.sqlite put back, and `erasures` kept:\n  \
-tillway restored --config shop/tillway.yaml --data /var/lib/tillway\n  tillway serve …\n\n\
-Until every connection was swept, serve only reads at the gateways: what was done since the backup is found, not repeated."
+tillway restored --config shop/tillway.yaml --data /var/lib/tillway\n  tillway serve …\n  \
+# of a paused stack (infra/DEPLOY.md):\n  tillway restored --config infra/config/tillway/prod.yaml --aws tillway-prod \
+--table tillway-prod-restored\n\nUntil every connection was swept, it only reads at the gateways: what was done since the backup is found, not repeated."
 )]
 pub struct Restored {
     #[command(flatten)]
     place: Place,
 }
 
-/// Marks the data folder as restored from a backup.
+/// Marks the data folder, or the stack's table, as restored from a backup.
 ///
 /// # Errors
 /// The store's.
 pub async fn restored(args: Restored) -> anyhow::Result<ExitCode> {
     let machine = args.place.open().await?;
-    let list = args.place.data.join(ERASURES);
-    let erased: Vec<tillway_core::ids::PersonId> = match std::fs::read_to_string(&list) {
-        Ok(text) => text.lines().filter(|l| !l.is_empty()).map(tillway_core::ids::PersonId::new).collect(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
+    let erased = machine.erased().await?;
     machine.engine.begin_restore(&erased).await?;
     say(format!(
-        "marked: {} erasure(s) applied again; start `tillway serve`, it only reads until every connection was swept",
-        erased.len()
+        "marked: {} erasure(s) applied again; start {}, it only reads until every connection was swept",
+        erased.len(),
+        machine.worker()
     ));
     Ok(ExitCode::SUCCESS)
 }
 
 /// Arguments of `unhandled`.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  tillway unhandled --config shop/tillway.yaml --data /var/lib/tillway")]
+#[command(
+    after_help = "Example:\n  tillway unhandled --config shop/tillway.yaml --data /var/lib/tillway\n  \
+tillway unhandled --config infra/config/tillway/tillway.yaml --aws tillway-dev"
+)]
 pub struct Unhandled {
     #[command(flatten)]
     place: Place,

@@ -8,15 +8,18 @@ pub mod machine;
 pub mod micro;
 pub mod open;
 pub mod parked;
+pub mod secrets;
 pub mod send;
 pub mod serve;
 pub mod simulate;
+pub mod stack;
+pub mod webhooks;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Order to cash between payment gateways and shops, on one machine.
+/// Order to cash between payment gateways and shops, on one machine or in an AWS account.
 #[derive(Parser)]
 #[command(
     name = "tillway",
@@ -25,7 +28,8 @@ use clap::{Parser, Subcommand};
     max_term_width = 110,
     after_help = "Example:\n  tillway demo\n  tillway check shop/\n  \
 tillway serve --config shop/tillway.yaml --data /var/lib/tillway --listen 127.0.0.1:8080\n  \
-tillway explain A-1001 --config shop/tillway.yaml --data /var/lib/tillway"
+tillway explain A-1001 --config shop/tillway.yaml --data /var/lib/tillway\n  \
+tillway secrets list --config infra/config/tillway/tillway.yaml --aws tillway-dev"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -50,10 +54,14 @@ enum Command {
     Sweep(inspect::Sweep),
     /// Erases a person: their key is destroyed.
     Erase(inspect::Erase),
-    /// Says that the data folder was restored from a backup.
+    /// Says that the data folder, or the stack's table, was restored from a backup.
     Restored(inspect::Restored),
     /// Counts events without a flow, and foreign objects.
     Unhandled(inspect::Unhandled),
+    /// Puts, rotates and lists the secrets of connections.
+    Secrets(secrets::Args),
+    /// Registers webhooks at the providers, or prints the steps.
+    Webhooks(webhooks::Args),
     /// Measures orders per second on this machine.
     Bench(bench::Args),
     /// Signs a sample webhook and posts it.
@@ -83,6 +91,8 @@ pub fn main() -> ExitCode {
             Command::Erase(args) => inspect::erase(args).await,
             Command::Restored(args) => inspect::restored(args).await,
             Command::Unhandled(args) => inspect::unhandled(args).await,
+            Command::Secrets(args) => secrets::run(args).await,
+            Command::Webhooks(args) => webhooks::run(args).await,
             Command::Bench(args) => bench::run(args).await,
             Command::Send(args) => send::run(args).await,
         }

@@ -14,7 +14,8 @@ use crate::open::{Place, say, who};
 #[command(
     after_help = "Example:\n  tillway parked list --config shop/tillway.yaml --data /var/lib/tillway\n  \
 tillway parked show ID --config shop/tillway.yaml --data /var/lib/tillway\n  \
-tillway parked replay ID --config shop/tillway.yaml --data /var/lib/tillway"
+tillway parked replay ID --config shop/tillway.yaml --data /var/lib/tillway\n  \
+tillway parked list --config infra/config/tillway/tillway.yaml --aws tillway-dev"
 )]
 pub struct Args {
     #[command(subcommand)]

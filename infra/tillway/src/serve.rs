@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use tillway_core::time::Millis;
-use tillway_engine::ports::SecretSource;
+use tillway_engine::ports::{SecretError, SecretSource};
 use tillway_local::clock::SystemClock;
 use tillway_local::runtime::{EngineFront, Options, Runtime};
 use tillway_local::secrets::FileSecrets;
@@ -46,12 +46,17 @@ pub struct Args {
     pub workers: usize,
 }
 
-/// Reads what is needed to open the secrets of a configuration.
-pub fn secrets_of(config: &std::path::Path, given: Option<PathBuf>) -> anyhow::Result<Arc<dyn SecretSource>> {
+/// The secrets of a configuration, in their file and in variables.
+pub fn file_secrets(config: &std::path::Path, given: Option<PathBuf>) -> Result<FileSecrets, SecretError> {
     let beside = config.parent().map_or_else(PathBuf::new, std::path::Path::to_owned).join("secrets");
     #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
     let variables = std::env::vars();
-    Ok(Arc::new(FileSecrets::new(given.unwrap_or(beside), variables)?))
+    FileSecrets::new(given.unwrap_or(beside), variables)
+}
+
+/// The same, to be read alone.
+pub fn secrets_of(config: &std::path::Path, given: Option<PathBuf>) -> anyhow::Result<Arc<dyn SecretSource>> {
+    Ok(Arc::new(file_secrets(config, given)?))
 }
 
 /// JSON lines on standard output; the level comes from `TILLWAY_LOG` (info where it is not set).

@@ -51,6 +51,12 @@ impl Clients {
         Self(config)
     }
 
+    /// The region; `None` where none is configured.
+    #[must_use]
+    pub fn region(&self) -> Option<String> {
+        self.0.region().map(ToString::to_string)
+    }
+
     /// DynamoDB.
     #[must_use]
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {

@@ -7,6 +7,7 @@
 //! | `Queue` | SQS, with S3 for large bodies | [`queue`], [`claims`] |
 //! | `SecretSource` | Secrets Manager | [`secrets`] |
 //! | `Alerts` | SNS, and metrics as log lines | [`alerts`], [`metrics`] |
+//! | `SecretKeeper` (for the command line) | Secrets Manager | [`keeper`], [`desk`] |
 //!
 //! Clock, entropy, notices and configuration are those of any machine (`tillway_host`).
 
@@ -14,9 +15,11 @@ pub mod absent;
 pub mod alerts;
 pub mod claims;
 pub mod clients;
+pub mod desk;
 pub mod entry;
 pub mod env;
 mod item;
+pub mod keeper;
 pub mod metrics;
 pub mod queue;
 pub mod secrets;

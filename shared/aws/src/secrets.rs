@@ -32,21 +32,23 @@ pub struct SecretsManager(pub Client);
 #[async_trait]
 impl SecretReader for SecretsManager {
     async fn read(&self, id: &str) -> Result<String, SecretError> {
-        let answer = self.0.get_secret_value().secret_id(id).send().await.map_err(|error| {
-            let said = trouble::describe(&error);
-            match said.as_str() {
-                "ResourceNotFoundException" => SecretError::Missing(id.to_owned()),
-                "AccessDeniedException"
-                | "InvalidRequestException"
-                | "DecryptionFailure"
-                | "InvalidParameterException"
-                | "ValidationException" => {
-                    SecretError::Refused(format!("secret {id} cannot be read: {said}"))
-                }
-                _ => SecretError::Unavailable(format!("secret {id}: {said}")),
-            }
-        })?;
+        let sent = self.0.get_secret_value().secret_id(id).send().await;
+        let answer = sent.map_err(|error| refusal(id, "read", trouble::describe(&error)))?;
         answer.secret_string.ok_or_else(|| SecretError::Refused(format!("secret {id} holds no text")))
+    }
+}
+
+/// What a code of Secrets Manager's means.
+pub(crate) fn refusal(id: &str, done: &str, said: String) -> SecretError {
+    match said.as_str() {
+        "ResourceNotFoundException" => SecretError::Missing(id.to_owned()),
+        "AccessDeniedException"
+        | "InvalidRequestException"
+        | "DecryptionFailure"
+        | "EncryptionFailure"
+        | "InvalidParameterException"
+        | "ValidationException" => SecretError::Refused(format!("secret {id} cannot be {done}: {said}")),
+        _ => SecretError::Unavailable(format!("secret {id}: {said}")),
     }
 }
 
@@ -98,7 +100,7 @@ impl SecretSource for CachedSecrets {
 }
 
 /// Reads the object. An error names the secret and the name in it, and shows no value.
-fn parse(id: &str, text: &str) -> Result<Secrets, SecretError> {
+pub(crate) fn parse(id: &str, text: &str) -> Result<Secrets, SecretError> {
     let refused = |what: String| SecretError::Refused(format!("secret {id}: {what}"));
     let value: Value = serde_json::from_str(text)
         .map_err(|e| refused(format!("not JSON at line {}, column {}", e.line(), e.column())))?;

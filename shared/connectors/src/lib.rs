@@ -8,6 +8,7 @@ pub mod clarity;
 pub mod config;
 pub mod http;
 pub mod port;
+pub mod registrar;
 pub mod stripe;
 
 pub use config::{Connection, Secret, Secrets};

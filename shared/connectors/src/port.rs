@@ -12,6 +12,7 @@ use tillway_core::value::{ActionSpec, Value};
 
 use crate::config::{Connection, Secret, Secrets};
 use crate::http::Http;
+use crate::registrar::{self, Endpoint, Registrar};
 
 /// A webhook request as it came in.
 #[derive(Clone, Copy)]
@@ -358,6 +359,21 @@ pub trait Connector: Send + Sync {
     /// choice of types.
     fn subscriptions(&self) -> &'static [Subscription] {
         &[]
+    }
+
+    /// The webhook endpoints a connection is to have at the provider, below the address where Tillway listens.
+    fn endpoints(&self, connection: &Connection, base: &str) -> Vec<Endpoint> {
+        registrar::endpoints(connection, base, self.subscriptions())
+    }
+
+    /// The provider's API for webhook endpoints; `None`: [`Connector::webhook_steps`] are taken by hand.
+    fn registrar(&self, _connection: &Connection) -> Option<&'static dyn Registrar> {
+        None
+    }
+
+    /// What a person does at the provider so that webhooks come, a line each.
+    fn webhook_steps(&self, connection: &Connection, base: &str) -> Vec<String> {
+        registrar::steps(connection, &self.endpoints(connection, base))
     }
 
     /// Actions flows may use.

@@ -3,6 +3,7 @@
 
 pub mod alerts;
 pub mod clock;
+mod keeper;
 pub mod runtime;
 pub mod secrets;
 pub mod server;

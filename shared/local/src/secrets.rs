@@ -79,7 +79,18 @@ impl FileSecrets {
         Ok(Self { path: path.into(), variables: known, cache: Mutex::new(None) })
     }
 
-    fn of_file(&self, connection: &str, fresh: bool) -> Result<Option<Secrets>, SecretError> {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The variable that takes the place of a name, where there is one.
+    pub(crate) fn variable(&self, connection: &str, name: &str) -> Option<String> {
+        let connection = as_variable(connection);
+        self.variables.get(&connection)?.0.get(&name.to_ascii_lowercase())?;
+        Some(format!("{VARIABLE_PREFIX}{connection}__{}", name.to_ascii_uppercase()))
+    }
+
+    pub(crate) fn of_file(&self, connection: &str, fresh: bool) -> Result<Option<Secrets>, SecretError> {
         let mut file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

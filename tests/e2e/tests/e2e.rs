@@ -24,6 +24,8 @@ mod counts;
 mod edge;
 #[path = "e2e/events.rs"]
 mod events;
+#[path = "e2e/keeping.rs"]
+mod keeping;
 #[path = "e2e/meaning.rs"]
 mod meaning;
 #[path = "e2e/pains.rs"]

@@ -24,6 +24,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use self::http::Desk;
 pub use self::start::StartError;
 use self::start::{Function, Role};
+pub(crate) use self::start::{desk, systems};
 use crate::env::Env;
 
 /// Takes webhooks of a system's topics in: `POST /webhooks/{connection}/{topic}`.

@@ -74,12 +74,14 @@ pub(crate) enum Role {
     Tick,
     /// Asks one system.
     Sweep(&'static str),
+    /// A person at the command line: all that a schedule may, and whatever secrets are there.
+    Desk,
 }
 
 impl Role {
     /// Whose commands it sends, or gives back to a queue.
     fn sends_commands(self) -> bool {
-        matches!(self, Self::Decide | Self::Tick)
+        matches!(self, Self::Decide | Self::Tick | Self::Desk)
     }
     /// Its own commands queue.
     fn works_commands_of(self) -> Option<&'static str> {
@@ -90,14 +92,14 @@ impl Role {
         }
     }
     fn goes_out(self) -> bool {
-        matches!(self, Self::Act(_) | Self::Notify | Self::Tick | Self::Sweep(_))
+        matches!(self, Self::Act(_) | Self::Notify | Self::Tick | Self::Sweep(_) | Self::Desk)
     }
     /// Whose secrets have to be there before it starts.
     fn needs_secrets_of(self, system: &str) -> bool {
         match self {
             Self::Act(own) | Self::Sweep(own) => own == system,
             Self::Tick => true,
-            Self::Decide | Self::Notify | Self::Triage => false,
+            Self::Decide | Self::Notify | Self::Triage | Self::Desk => false,
         }
     }
 }
@@ -217,8 +219,13 @@ pub(crate) async fn worker(env: &Env, role: Role) -> Result<Function, StartError
     Ok(Function { engine, alerts: common.alerts, claims: common.claims, clock: common.clock })
 }
 
+/// The engine for a person at the command line.
+pub(crate) async fn desk(env: &Env) -> Result<Engine, StartError> {
+    Ok(worker(env, Role::Desk).await?.engine)
+}
+
 /// Every system commands go to, notices included.
-fn systems(config: &Config) -> Vec<String> {
+pub(crate) fn systems(config: &Config) -> Vec<String> {
     let mut systems: Vec<String> = config.connections.values().map(|(c, _)| c.system.clone()).collect();
     systems.push("notify".to_owned());
     systems.sort();

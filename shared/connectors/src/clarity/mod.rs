@@ -13,6 +13,7 @@ mod client;
 mod events;
 mod operations;
 mod order;
+mod registrar;
 mod settings;
 mod sweep;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use crate::port::{
     Action, Call, Connector, EdgeFault, Finding, Inbound, Interpreted, NotDone, Observation, Outcome, Owner,
     Prepared, Rejected, SweepPage, Verified,
 };
+use crate::registrar::{Endpoint, Registrar};
 
 /// The connector.
 pub struct Clarity;
@@ -44,6 +46,19 @@ impl Connector for Clarity {
 
     fn topics(&self) -> &'static [&'static str] {
         &webhook::TOPICS
+    }
+
+    fn endpoints(&self, connection: &Connection, base: &str) -> Vec<Endpoint> {
+        registrar::endpoints(connection, base)
+    }
+
+    /// Where the shop signs nothing, its API tells no secret.
+    fn registrar(&self, connection: &Connection) -> Option<&'static dyn Registrar> {
+        settings::signed(connection).then_some(&registrar::Subscriptions)
+    }
+
+    fn webhook_steps(&self, connection: &Connection, base: &str) -> Vec<String> {
+        registrar::steps(connection, base)
     }
 
     fn actions(&self) -> &'static [Action] {

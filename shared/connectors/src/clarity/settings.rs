@@ -7,7 +7,7 @@ use tillway_core::facts::OrderStatus;
 use crate::config::Connection;
 
 /// Settings: name, default, meaning.
-pub static SETTINGS: [(&str, &str, &str); 32] = [
+pub static SETTINGS: [(&str, &str, &str); 34] = [
     ("base_url", "", "where the API begins, e.g. https://shop.example.com/api/v1"),
     ("paths.token", "/oauth/token", "token endpoint, below base_url"),
     ("paths.orders", "/orders", "list of orders"),
@@ -15,6 +15,8 @@ pub static SETTINGS: [(&str, &str, &str); 32] = [
     ("paths.shipments", "/orders/{orderId}/shipments", "shipments of an order"),
     ("paths.customers", "/customers", "list of customers"),
     ("paths.customer", "/customers/{customerId}", "one customer"),
+    ("paths.webhooks", "/webhooks", "webhook subscriptions, for `tillway webhooks`"),
+    ("paths.webhook", "/webhooks/{webhookId}", "one webhook subscription"),
     (
         "paging.style",
         "page-index",
@@ -224,6 +226,8 @@ pub fn check(connection: &Connection) -> Vec<(String, String)> {
         ("paths.shipments", "{orderId}"),
         ("paths.customers", ""),
         ("paths.customer", "{customerId}"),
+        ("paths.webhooks", ""),
+        ("paths.webhook", "{webhookId}"),
         ("auth.login_path", ""),
     ] {
         let path = get(connection, name);

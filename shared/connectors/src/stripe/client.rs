@@ -129,7 +129,7 @@ impl<'a> Client<'a> {
         format!("{}{}:g{}", key_prefix(&self.call.connection.name), self.call.command, self.call.generation)
     }
 
-    fn request(&self, method: Method, path_and_query: &str) -> Option<Request> {
+    pub(super) fn request(&self, method: Method, path_and_query: &str) -> Option<Request> {
         let connection = self.call.connection;
         let key = self.call.secrets.newest("api_key").filter(|k| !k.expose().trim().is_empty())?;
         let base = connection.setting("base_url", DEFAULT_BASE).trim_end_matches('/');

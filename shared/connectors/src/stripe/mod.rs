@@ -18,6 +18,9 @@ mod operations;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
+mod registrar;
+#[cfg(test)]
+mod registrar_tests;
 mod settings;
 mod subscriptions;
 mod sweep;
@@ -40,6 +43,7 @@ use crate::port::{
     Action, Call, Connector, EdgeFault, Finding, Inbound, Interpreted, NotDone, Observation, Outcome, Owner,
     Prepared, Rejected, Subscription, SweepPage, Verified,
 };
+use crate::registrar::Registrar;
 
 /// Where Stripe lives.
 const DEFAULT_BASE: &str = "https://api.stripe.com";
@@ -62,6 +66,10 @@ impl Connector for Stripe {
 
     fn subscriptions(&self) -> &'static [Subscription] {
         subscriptions::SUBSCRIPTIONS
+    }
+
+    fn registrar(&self, _connection: &Connection) -> Option<&'static dyn Registrar> {
+        Some(&registrar::Endpoints)
     }
 
     fn actions(&self) -> &'static [Action] {

@@ -1,4 +1,4 @@
-//! Customers and webhook endpoints.
+//! Customers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::ids::{Kind, Row};
 use super::json;
 use super::json::Obj;
 use super::list::{Pool, list_doc};
-use super::model::{Customer, Endpoint, Metadata, Snap};
+use super::model::{Customer, Metadata, Snap};
 use super::render::{address_json, metadata as write_metadata, shipping_json};
 
 /// Search finds an object this much after its creation.
@@ -154,31 +154,6 @@ impl StripeSandbox {
         };
         let page = self.page(form, Kind::Customer, &pool, created, keep)?;
         self.listed(Kind::Customer, page, "/v1/customers", form)
-    }
-
-    pub(super) fn create_endpoint(&mut self, form: &Node) -> Result<Doc, ApiError> {
-        let row = self.endpoints.len();
-        let url = form.text("url").unwrap_or("").to_owned();
-        if !url.starts_with("http://") && !url.starts_with("https://") {
-            return Err(ApiError::invalid("Invalid URL").param("url"));
-        }
-        self.endpoints.push(Endpoint {
-            row,
-            created: self.now.unix(),
-            url,
-            events: form.items("enabled_events").into_iter().map(str::to_owned).collect(),
-            description: form.filled("description").map(str::to_owned),
-            api_version: form.filled("api_version").map(str::to_owned),
-            metadata: merge_metadata(&Metadata::default(), form),
-        });
-        // The secret is told once, on creation. The sandbox signs with its configured secrets only.
-        let shown = self.json(&self.snap(Kind::Endpoint, row).ok_or_else(ApiError::bug)?);
-        let secret = self.config.webhook_secrets.first().cloned().unwrap_or_default();
-        let mut out = shown.strip_suffix('}').unwrap_or(&shown).to_owned();
-        out.push_str(",\"secret\":");
-        json::text(&mut out, &secret);
-        out.push('}');
-        Ok(Doc::Text(out.into()))
     }
 
     /// The page of a search: newest first, `page` is the number of hits to skip.

@@ -185,12 +185,6 @@ impl StripeSandbox {
         self.listed(Kind::Payout, page, "/v1/payouts", form)
     }
 
-    pub(super) fn list_endpoints(&self, form: &Node) -> Result<Doc, ApiError> {
-        let created = |row| self.endpoints.get(row).map_or(0, |e| e.created);
-        let page = self.page(form, Kind::Endpoint, &Pool::All(0, self.endpoints.len()), created, |_| true)?;
-        self.listed(Kind::Endpoint, page, "/v1/webhook_endpoints", form)
-    }
-
     pub(super) fn list_txns(&self, form: &Node) -> Result<Doc, ApiError> {
         let source = form.text("source").map(|id| self.source(id)).transpose()?;
         let payout = form.text("payout").map(|id| self.row_in(Kind::Payout, id, "payout")).transpose()?;

@@ -14,6 +14,7 @@ mod controls;
 mod currency;
 mod customers;
 mod disputes;
+mod endpoints;
 mod errors;
 mod events;
 mod form;

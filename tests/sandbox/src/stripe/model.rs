@@ -253,6 +253,8 @@ pub(super) struct Endpoint {
     pub(super) description: Option<String>,
     pub(super) api_version: Option<String>,
     pub(super) metadata: Metadata,
+    pub(super) disabled: bool,
+    pub(super) deleted: bool,
 }
 
 /// An object as it was at some moment.

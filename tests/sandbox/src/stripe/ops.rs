@@ -35,6 +35,8 @@ pub(super) enum Op {
     ListTxns,
     ListPayouts,
     CreateEndpoint,
+    UpdateEndpoint,
+    DeleteEndpoint,
     ListEndpoints,
     /// Any object by its id.
     Retrieve(Kind),
@@ -96,6 +98,13 @@ pub(super) const ROUTES: &[Route] = &[
     get(Op::Retrieve(Kind::Payout), "GET /v1/payouts/{payout}", params::RETRIEVE),
     post(Op::CreateEndpoint, "POST /v1/webhook_endpoints", params::CREATE_ENDPOINT),
     get(Op::ListEndpoints, "GET /v1/webhook_endpoints", params::LIST_ENDPOINTS),
+    post(Op::UpdateEndpoint, "POST /v1/webhook_endpoints/{webhook_endpoint}", params::UPDATE_ENDPOINT),
+    Route {
+        op: Op::DeleteEndpoint,
+        method: Method::Delete,
+        operation: "DELETE /v1/webhook_endpoints/{webhook_endpoint}",
+        params: params::NONE,
+    },
     get(Op::Retrieve(Kind::Endpoint), "GET /v1/webhook_endpoints/{webhook_endpoint}", params::RETRIEVE),
 ];
 
@@ -150,6 +159,9 @@ impl StripeSandbox {
             Op::ListPayouts => self.list_payouts(form),
             Op::CreateEndpoint => self.create_endpoint(form),
             Op::ListEndpoints => self.list_endpoints(form),
+            Op::UpdateEndpoint => self.update_endpoint(id, form),
+            Op::DeleteEndpoint => self.delete_endpoint(id),
+            Op::Retrieve(Kind::Endpoint) => self.retrieve_endpoint(id, form),
             Op::Retrieve(Kind::Event) => self.retrieve_event(id),
             Op::Retrieve(kind) => {
                 let row = self.row_at(kind, id)?;

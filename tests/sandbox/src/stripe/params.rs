@@ -191,6 +191,16 @@ pub(super) const CREATE_ENDPOINT: &[Param] = &[
     clear("metadata", Dict),
 ];
 
+/// The version cannot be changed.
+pub(super) const UPDATE_ENDPOINT: &[Param] = &[
+    clear("description", Text),
+    opt("disabled", Bool),
+    opt("enabled_events", List(&Text)),
+    EXPAND,
+    clear("metadata", Dict),
+    opt("url", Text),
+];
+
 /// Checks names, presence and types of all parameters of a call.
 pub(super) fn check(form: &Node, params: &[Param], prefix: &str) -> Result<(), ApiError> {
     for (name, node) in form.members() {

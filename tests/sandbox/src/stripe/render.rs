@@ -284,7 +284,7 @@ impl StripeSandbox {
         obj.with("enabled_events", |out| json::array(out, &e.events, |out, event| json::text(out, event)));
         obj.flag("livemode", self.config.livemode);
         metadata(&mut obj, &e.metadata);
-        obj.text("status", "enabled").text("url", &e.url);
+        obj.text("status", if e.disabled { "disabled" } else { "enabled" }).text("url", &e.url);
         obj.end();
     }
 

@@ -149,7 +149,7 @@ impl StripeSandbox {
             let Some(hook) = self.hooks.live.get(&id) else { continue };
             let mut body = String::with_capacity(3072);
             self.write_event(&mut body, &hook.event);
-            let signature = sign_all(body.as_bytes(), &self.config.webhook_secrets, self.now.unix());
+            let signature = sign_all(body.as_bytes(), &self.signing_secrets(&hook.topic), self.now.unix());
             due.push(Delivery {
                 id,
                 topic: hook.topic.as_ref().to_owned(),

@@ -5,6 +5,7 @@ mod hooks;
 mod meaning;
 mod meaning_faults;
 mod reading;
+mod registrar;
 mod writing;
 
 use std::collections::{BTreeMap, VecDeque};

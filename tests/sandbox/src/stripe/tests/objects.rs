@@ -96,12 +96,42 @@ fn payments_are_listed_by_customer_and_expanded() {
 #[test]
 fn webhook_endpoints_tell_their_secret_once() {
     let mut bench = Bench::new();
+    let path = "/v1/webhook_endpoints";
     let made = bench.done(
-        "/v1/webhook_endpoints",
-        "url=https://t.example/webhooks&enabled_events[0]=charge.succeeded&api_version=2026-10-28.endive",
+        path,
+        "url=https://t.example/webhooks/payments&enabled_events[0]=charge.succeeded&api_version=2026-10-28.endive",
     );
-    assert_eq!(made["secret"], super::SECRET);
-    let read = bench.read("/v1/webhook_endpoints");
+    let (id, secret) = (made["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
+    assert!(secret.starts_with("whsec_") && secret != super::SECRET);
+    let read = bench.read(path);
     assert_eq!((&read["data"][0]["url"], &read["data"][0]["secret"]), (&made["url"], &Value::Null));
-    assert_eq!(bench.refused("/v1/webhook_endpoints", "url=x&enabled_events[]=*").0, 400);
+    assert_eq!(bench.refused(path, "url=x&enabled_events[]=*").0, 400);
+    let one = format!("{path}/{id}");
+    assert_eq!(bench.refused(&one, "api_version=2026-10-28.endive"), (400, "parameter_unknown".to_owned()));
+    let changed = bench.done(&one, "enabled_events[0]=refund.updated&disabled=true&metadata[a]=b");
+    assert_eq!((&changed["status"], &changed["metadata"]["a"]), (&"disabled".into(), &"b".into()));
+    assert_eq!((&changed["enabled_events"][0], &changed["secret"]), (&"refund.updated".into(), &Value::Null));
+}
+
+#[test]
+fn an_endpoint_signs_its_topic_until_it_is_deleted() {
+    let mut bench = Bench::new();
+    let body = "url=https://t.example/webhooks/payments&enabled_events[0]=charge.succeeded";
+    let made = bench.done("/v1/webhook_endpoints", body);
+    let own = made["secret"].as_str().unwrap();
+    let signs = |bench: &mut Bench| {
+        bench.paid();
+        let hooks = bench.s.take_deliveries(bench.now);
+        let hook = hooks.iter().find(|d| d.topic == "payments").unwrap();
+        let given = hook.request.header("stripe-signature").unwrap().to_owned();
+        let expected = super::super::sign(&hook.request.body, own, bench.now.unix());
+        given.ends_with(expected.split_once(",v1=").unwrap().1)
+    };
+    assert!(signs(&mut bench));
+    let path = format!("/v1/webhook_endpoints/{}", made["id"].as_str().unwrap());
+    let gone = bench.send(&super::request(Method::Delete, &path, ""));
+    assert_eq!((gone.status, &super::json(&gone)["deleted"]), (200, &true.into()));
+    assert!(!signs(&mut bench));
+    assert_eq!(bench.get(&path).0, 404);
+    assert!(ids(&bench.read("/v1/webhook_endpoints")).is_empty());
 }
