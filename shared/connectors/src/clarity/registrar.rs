@@ -2,7 +2,8 @@
 //! subscription and no place for a mark, and its API is our assumption: a shop that answers 404, 405 or 501 has none.
 
 use async_trait::async_trait;
-use serde_json::{Value as Json, json};
+use serde_json::json;
+use tillway_core::doc::Json;
 use tillway_core::http::{Method, Request};
 use tillway_core::ids::digest;
 
@@ -67,13 +68,13 @@ fn fault(outcome: Outcome) -> Fault {
     }
 }
 
-fn read(subscription: &Json) -> Option<Listed> {
+fn read(subscription: Json<'_>) -> Option<Listed> {
     let text = |name: &str| subscription.get(name).and_then(Json::as_str).map(str::to_owned);
-    let types = subscription.get("events").and_then(Json::as_array);
+    let types = subscription.get("events").into_iter().flat_map(Json::items);
     Some(Listed {
         id: text("id")?,
         url: text("url")?,
-        types: types.into_iter().flatten().filter_map(Json::as_str).map(str::to_owned).collect(),
+        types: types.filter_map(Json::as_str).map(str::to_owned).collect(),
         active: subscription.get("active").and_then(Json::as_bool).unwrap_or(true),
         fits: true,
         signed: Signed::Untold,
@@ -88,9 +89,10 @@ impl Registrar for Subscriptions {
 
     async fn list(&self, call: &Call<'_>) -> Result<Vec<Listed>, Fault> {
         let (found, _) = client::get(call, url(call, None)?).await.map_err(fault)?;
-        let list = found.body.as_array().or_else(|| found.body.get("items").and_then(Json::as_array));
+        let body = found.body.json();
+        let list = if body.is_list() { Some(body) } else { body.get("items").filter(|l| l.is_list()) };
         let list = list.ok_or_else(|| Fault::NoApi("the answer is no list".to_owned()))?;
-        Ok(list.iter().filter_map(read).collect())
+        Ok(list.items().filter_map(read).collect())
     }
 
     async fn make(&self, call: &Call<'_>, endpoint: &Endpoint) -> Result<Made, Fault> {
@@ -103,6 +105,7 @@ impl Registrar for Subscriptions {
             Written::Conflict => return Err(Fault::Refused("the shop says it conflicts".to_owned())),
             Written::Ended(outcome) => return Err(fault(outcome)),
         };
+        let made = made.json();
         let id = made.get("id").and_then(Json::as_str);
         let id = id.ok_or_else(|| Fault::Unknown("a subscription without an id".to_owned()))?.to_owned();
         Ok(Made { id, secret: made.get("secret").and_then(Json::as_str).map(Secret::new) })

@@ -5,6 +5,7 @@
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use tillway_core::doc::Json;
 use tillway_core::http::Method;
 use tillway_core::ids::digest;
 
@@ -45,8 +46,8 @@ async fn post(call: &Call<'_>, path: &str, params: &Value) -> Result<Answer, Fau
     }
 }
 
-fn read(call: &Call<'_>, endpoint: &Value) -> Option<Listed> {
-    let types = endpoint.get("enabled_events").and_then(Value::as_array);
+fn read(call: &Call<'_>, endpoint: Json<'_>) -> Option<Listed> {
+    let types = endpoint.get("enabled_events").into_iter().flat_map(Json::items);
     let signed = match (wire::metadata(endpoint, OURS), wire::metadata(endpoint, MARK)) {
         (_, Some(mark)) => Signed::Marked(mark.to_owned()),
         (Some(_), None) => Signed::Lost,
@@ -55,7 +56,7 @@ fn read(call: &Call<'_>, endpoint: &Value) -> Option<Listed> {
     Some(Listed {
         id: wire::text(endpoint, "id").filter(|id| wire::is_id(id))?.to_owned(),
         url: wire::text(endpoint, "url")?.to_owned(),
-        types: types.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
+        types: types.filter_map(Json::as_str).map(str::to_owned).collect(),
         active: wire::text(endpoint, "status") != Some("disabled"),
         fits: wire::text(endpoint, "api_version") == Some(version(call)),
         signed,
@@ -94,9 +95,9 @@ impl Registrar for Endpoints {
             "metadata": { OURS: call.connection.name.as_str() },
         });
         let answer = post(call, PATH, &params).await?;
-        let id = wire::text(&answer.body, "id").filter(|id| wire::is_id(id));
+        let id = wire::text(answer.body.json(), "id").filter(|id| wire::is_id(id));
         let id = id.ok_or_else(|| Fault::Unknown("an endpoint without an id".to_owned()))?.to_owned();
-        Ok(Made { id, secret: wire::text(&answer.body, "secret").map(Secret::new) })
+        Ok(Made { id, secret: wire::text(answer.body.json(), "secret").map(Secret::new) })
     }
 
     async fn change(

@@ -2,7 +2,6 @@
 
 use std::process::Stdio;
 
-use tillway_sandbox::Sandbox as _;
 use tillway_tests::child::{Place, Ran};
 use tillway_tests::world::{
     API_KEY, CLIENT_SECRET, GATEWAY, GATEWAY_HOOK, MASTER_KEY, SHOP, SHOP_HOOK, new_order,

@@ -3,6 +3,7 @@ use tillway_core::http::Method;
 use tillway_core::time::Millis;
 
 use super::{Bench, id, request};
+use crate::Sandbox as _;
 
 fn ids(list: &Value) -> Vec<String> {
     list["data"].as_array().unwrap().iter().map(id).collect()
