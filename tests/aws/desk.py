@@ -3,7 +3,7 @@
 
     desk.py --binaries target/debug --tillway target/debug/tillway
 
-Built before: `cargo build -p tillway-functions` and `cargo build -p tillway --features aws`. About half a minute.
+Built before: `cargo build -p tillway-functions` and `cargo build -p tillway --features aws`. About a minute.
 """
 import argparse
 import base64
@@ -99,7 +99,8 @@ def orders(local, desk):
             return False
 
     for order in ("A-1", "A-2"):
-        print(local.until(lambda o=order: so("explain", o, what=f"order shop/{o}"), 60, f"{order} was not worked"))
+        said = local.until(lambda o=order: so("explain", o, what=f"order shop/{o}"), 60, f"{order} was not worked")
+        assert "order.created (webhook" in said and "stripe.ensure_customer" in said, said
     local.until(lambda: so("parked", "list", what="status_unknown"), 60, "A-3 was not parked")
     local.until(lambda: so("unhandled", what="customer.updated"), 60, "customer.updated was not counted")
     item = json.loads(desk.run("parked", "list", "--json"))[0]
@@ -112,7 +113,7 @@ def restore(desk, person):
     assert "could not be swept" in desk.run("sweep", fails=True)
     assert "erased:" in desk.run("erase", person, "--yes")
     said = desk.run("restored")
-    assert "1 erasure(s) applied again" in said or "2 erasure(s) applied again" in said, said
+    assert "applied again" in said and not said.startswith("marked: 0"), said
     print("a sweep tells what could not be reached, erasures outlive the table")
 
 

@@ -15,5 +15,6 @@
 mod emulator {
     pub(crate) mod cloud;
     mod contract;
+    mod keeper;
     mod parts;
 }

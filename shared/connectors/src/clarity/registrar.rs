@@ -1,5 +1,5 @@
 //! Webhook subscriptions at the shop: `/webhooks` of the working contract. The contract knows no change of a
-//! subscription and no place for a mark, and its API is our assumption: a shop that answers 404, 405 or 501 has none.
+//! subscription and no place for a mark, and its API is our assumption: a shop that answers 404 or 405 has none.
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -56,9 +56,7 @@ fn url(call: &Call<'_>, id: Option<&str>) -> Result<String, Fault> {
 
 fn fault(outcome: Outcome) -> Fault {
     match &outcome {
-        Outcome::Refused { summary, .. }
-            if ["404", "405", "501"].iter().any(|status| summary.ends_with(status)) =>
-        {
+        Outcome::Refused { summary, .. } if ["404", "405"].iter().any(|status| summary.ends_with(status)) => {
             Fault::NoApi(summary.clone())
         }
         Outcome::Refused { code, summary, .. } if !summary.contains(code.as_str()) => {
