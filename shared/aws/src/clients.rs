@@ -9,6 +9,10 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 
 /// Times a call is tried in all, with the SDK's pauses.
 const ATTEMPTS: u32 = 4;
@@ -16,6 +20,21 @@ const ATTEMPTS: u32 = 4;
 const CONNECT: Duration = Duration::from_secs(2);
 const ATTEMPT: Duration = Duration::from_secs(5);
 const CALL: Duration = Duration::from_secs(15);
+
+/// The SDK's way out, without its check of each client as it is made: that check reads every root certificate anew,
+/// and again at the first call. Here they are read once for all clients, with the first call of any.
+#[derive(Debug)]
+struct Way(SharedHttpClient);
+
+impl HttpClient for Way {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        self.0.http_connector(settings, components)
+    }
+}
 
 /// Makes clients over one configuration; each opens its connection with its first call.
 pub struct Clients(SdkConfig);
@@ -28,8 +47,9 @@ impl Clients {
             .operation_attempt_timeout(ATTEMPT)
             .operation_timeout(CALL)
             .build();
+        let way = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let config = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https())
+            .http_client(Way(way))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .timeout_config(times)
             .load()
