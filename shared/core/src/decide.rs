@@ -552,7 +552,9 @@ impl Run<'_> {
         let (state, plan) = (&self.out.state, self.plan);
         let fresh = || state.base_view(plan.options, plan.personal);
         let view = self.view.get_or_insert_with(|| Arc::new(fresh())).clone();
-        debug_assert!(*view == fresh(), "a view is out of date");
+        // Only in this crate's tests: it costs as much as was saved.
+        #[cfg(test)]
+        assert!(*view == fresh(), "a view is out of date");
         view
     }
 }

@@ -11,7 +11,7 @@ use tillway_engine::settings::{self, Extras};
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file or folder cannot be read.
-    #[error("cannot read {what} {}: {why}", path.display())]
+    #[error("cannot read {what} {}: {why}{}", path.display(), hint(what))]
     Unreadable {
         /// What it is.
         what: &'static str,
@@ -26,6 +26,10 @@ pub enum ConfigError {
     /// A setting of `people`.
     #[error("{0}")]
     People(String),
+}
+
+fn hint(what: &str) -> &'static str {
+    if what == "the configuration" { "; `tillway serve --help` shows one" } else { "" }
 }
 
 fn lines(found: &[Problem]) -> String {
