@@ -6,6 +6,7 @@
 
 pub mod clarity;
 pub mod config;
+pub mod cybersource;
 pub mod http;
 pub mod port;
 pub mod registrar;
