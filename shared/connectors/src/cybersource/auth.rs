@@ -16,7 +16,7 @@ use rsa::pkcs8::DecodePrivateKey as _;
 use rsa::signature::{SignatureEncoding as _, Signer as _};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tillway_core::http::{Method, Request};
+use tillway_core::http::Method;
 use tillway_core::time::Timestamp;
 
 use super::settings;
@@ -130,7 +130,8 @@ impl Signer {
         let text = self.signing_string(request, &date, &method, digest.as_deref());
         let Key::Shared(key) = &self.key else { return None };
         let signature = STANDARD.encode(mac(key, text.as_bytes())?);
-        let covered = if digest.is_some() { "host date request-target digest" } else { "host date request-target" };
+        let covered =
+            if digest.is_some() { "host date request-target digest" } else { "host date request-target" };
         let header = format!(
             "keyid=\"{}\", algorithm=\"HmacSHA256\", headers=\"{covered} v-c-merchant-id\", signature=\"{signature}\"",
             self.key_id

@@ -71,7 +71,11 @@ fn all_http_signature_vectors_hold() {
         let signer = signer(&settings, (SHARED_SECRET, text("shared_secret_b64")));
         let request = Signed {
             host: text("host"),
-            ..request(Method::parse(text("method")).unwrap(), text("path"), vector["body"].as_str().map(str::as_bytes))
+            ..request(
+                Method::parse(text("method")).unwrap(),
+                text("path"),
+                vector["body"].as_str().map(str::as_bytes),
+            )
         };
         let headers = signer.headers(&request).unwrap();
         assert_eq!(header(&headers, "date").unwrap(), text("date"), "{}", text("name"));
@@ -91,11 +95,8 @@ fn all_token_vectors_hold() {
         let text = |name: &str| vector[name].as_str().unwrap_or("");
         let payload: Value = serde_json::from_str(text("payload_json")).unwrap();
         let signer = if text("header_json").contains("RS256") {
-            let settings = [
-                ("auth", "jwt_p12"),
-                ("merchant_id", "acme_test_001"),
-                ("certificate_serial", text("kid")),
-            ];
+            let settings =
+                [("auth", "jwt_p12"), ("merchant_id", "acme_test_001"), ("certificate_serial", text("kid"))];
             signer(&settings, (PRIVATE_KEY, &pem))
         } else {
             let settings = [("merchant_id", text("merchant_id")), ("key_id", text("key_id"))];

@@ -40,5 +40,6 @@ pub(super) fn problem(name: &str, path: &str) -> Option<String> {
     if !fine {
         return Some("begins with `/` and holds letters, digits, `/`, `-`, `_` and `.`".to_owned());
     }
-    (default.contains("{id}") && !path.contains("{id}")).then(|| "needs `{id}` where the object's id goes".to_owned())
+    (default.contains("{id}") && !path.contains("{id}"))
+        .then(|| "needs `{id}` where the object's id goes".to_owned())
 }

@@ -24,11 +24,6 @@ pub(super) const SETTINGS: &[(&str, &str, &str)] = &[
     ("rate_limit.per_second", "10", "requests per second over all functions"),
     ("timeout_seconds", "60", "longest wait for one answer"),
     (
-        "indexing_minutes",
-        "15",
-        "how long after a call a search is sure to list it; only then `not there` counts",
-    ),
-    (
         "search_days",
         "90",
         "how far back an order's transactions are searched (six months are kept at Cybersource)",
@@ -51,7 +46,11 @@ pub(super) const SETTINGS: &[(&str, &str, &str)] = &[
     ("hold_days", "7", "how long an authorization holds; Cybersource names no end"),
     ("partner.developer_id", "", "sent as clientReferenceInformation.partner.developerId"),
     ("partner.solution_id", "", "sent as clientReferenceInformation.partner.solutionId"),
-    ("allow_three_decimals", "no", "yes: send currencies with three decimals; how they are taken is not confirmed"),
+    (
+        "allow_three_decimals",
+        "no",
+        "yes: send currencies with three decimals; how they are taken is not confirmed",
+    ),
     (
         "tolerance_minutes",
         "60",
@@ -63,7 +62,10 @@ pub(super) const SETTINGS: &[(&str, &str, &str)] = &[
 /// Name and meaning.
 pub(super) const SECRETS: &[(&str, &str)] = &[
     (SHARED_SECRET, "REST shared secret (base64), alone or as `key id:secret`; not for jwt_p12"),
-    (WEBHOOK_SECRET, "digital signature key of webhooks (base64), alone or as `key id:key`; both while it is rotated"),
+    (
+        WEBHOOK_SECRET,
+        "digital signature key of webhooks (base64), alone or as `key id:key`; both while it is rotated",
+    ),
     (MLE_KEY, "private key (PEM) that `payments.*` webhooks are encrypted for; both while it is rotated"),
     (PRIVATE_KEY, "private key (PEM) of the P12 certificate, for jwt_p12 alone"),
 ];
@@ -96,23 +98,15 @@ const CHOICES: [(&str, &[&str]); 6] = [
     ("partial_authorization", &["accept", "reverse", "ask"]),
     (
         "token_kind",
-        &[
-            "auto",
-            "customer",
-            "payment_instrument",
-            "instrument_identifier",
-            "transient_token",
-            "legacy",
-        ],
+        &["auto", "customer", "payment_instrument", "instrument_identifier", "transient_token", "legacy"],
     ),
     ("save_card", &["yes", "no", "true", "false"]),
     ("allow_three_decimals", &["yes", "no", "true", "false"]),
 ];
 
-const NUMBERS: [(&str, i64, i64); 7] = [
+const NUMBERS: [(&str, i64, i64); 6] = [
     ("rate_limit.per_second", 1, 10_000),
     ("timeout_seconds", 1, 300),
-    ("indexing_minutes", 1, 1440),
     ("search_days", 1, 180),
     ("command_field", 1, 99),
     ("hold_days", 1, 30),
@@ -132,7 +126,9 @@ pub(super) fn check(connection: &Connection) -> Vec<(String, String)> {
     } else if connection.production && scheme != "https" {
         say("base_url", "must begin with https:// in production");
     }
-    let plain = |v: &str| (1..=60).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    let plain = |v: &str| {
+        (1..=60).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
     for name in ["merchant_id", "key_id", "portfolio_id", "certificate_serial"] {
         if set(name).is_some_and(|v| !v.is_empty() && !plain(v)) {
             say(name, "holds letters, digits, `-`, `_` and `.` alone; copy it from the Business Center");
