@@ -121,6 +121,14 @@ fn a_refund_finds_the_capture_that_can_give_it_and_takes_a_whole_one_first() {
     assert_eq!(of(50, &[]), ("c1".to_owned(), false));
     assert_eq!(of(80, &[]), (String::new(), false), "no capture alone holds it");
     assert_eq!(of(60, &[returned("r", 10)]), (String::new(), false));
+    let served = |status| {
+        let Fact::Refund { refund, payment, amount, moved, returned, .. } = returned("r", 40) else { panic!() };
+        let request = Some("R".to_owned());
+        let back = Fact::Refund { refund, payment, amount, status, moved, returned, request };
+        let (state, _, _) = run(&[authorized(100), made("c2", 40), back, ask(40)]);
+        state.objects("refund_request", None).remove(0).1.at("served") == &Value::Bool(true)
+    };
+    assert!(served(RefundStatus::Pending) && !served(RefundStatus::Failed));
 }
 
 #[test]

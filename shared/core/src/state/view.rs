@@ -194,6 +194,7 @@ static REFUND_REQUEST: Schema = Schema {
             "the gateway's id of the capture that can give it all, one that it takes whole before others",
         ),
         flag("whole", "it is all of that capture, of which nothing was returned"),
+        flag("served", "money went back for it already, or is on its way"),
     ],
 };
 static REFUND: Schema = Schema {
@@ -488,6 +489,7 @@ impl OrderState {
                         ("reason", Value::text(r.reason.clone())),
                         ("capture", Value::opt_text(capture)),
                         ("whole", Value::Bool(whole)),
+                        ("served", Value::Bool(self.served(id))),
                     ]);
                     (id.clone(), view)
                 })
@@ -581,6 +583,11 @@ impl OrderState {
             (capture.key, view)
         };
         self.refundables().into_iter().map(one).collect()
+    }
+
+    /// Whether a refund that stands bears this request.
+    fn served(&self, request: &str) -> bool {
+        self.refunds.values().any(|r| r.status.stands() && r.request.as_deref() == Some(request))
     }
 
     /// The capture that can give an amount back alone, and whether that is all of it: one that is given back whole
