@@ -461,7 +461,9 @@ impl Engine {
             }
             Finding::NotThere if now < visible => {
                 note(&mut held.record, now, "looked up: not there yet");
-                self.write(&mut held, visible + Millis::secs(1)).await.map(|_| ())
+                // It may show long before the lag is over, and somebody waits for it.
+                let at = again.min(visible + Millis::secs(1));
+                self.write(&mut held, at).await.map(|_| ())
             }
             Finding::NotThere
                 if held.record.resends >= RESENDS

@@ -115,15 +115,21 @@ impl ReadFault {
 /// Sends the requests of one call.
 pub(super) struct Client<'a> {
     pub(super) call: &'a Call<'a>,
+    /// Longest wait for a write, which processors may be slow with.
+    write: Millis,
     each: Millis,
 }
 
 impl<'a> Client<'a> {
     /// `requests`: how many follow one another at most, so that all fit into the call's limit.
     pub(super) fn new(call: &'a Call<'a>, requests: i64) -> Self {
-        let most = Millis::secs(call.connection.number("timeout_seconds", 60));
-        let share = call.limit.0.max(0).checked_div(requests.max(1)).unwrap_or(0);
-        Self { call, each: most.min(Millis(share)) }
+        let each = share(call, 1, requests);
+        Self { call, write: each, each }
+    }
+
+    /// One write, which gets most of the time, and a few looks around it.
+    pub(super) fn for_write(call: &'a Call<'a>) -> Self {
+        Self { call, write: share(call, 3, 5), each: share(call, 1, 8) }
     }
 
     fn request(&self, method: Method, target: &str, body: Option<&[u8]>) -> Option<Request> {
@@ -145,8 +151,8 @@ impl<'a> Client<'a> {
         })
     }
 
-    async fn send(&self, request: Request) -> Result<Answer, HttpError> {
-        self.call.http.send(request, self.each).await.map(Answer::read)
+    async fn send(&self, request: Request, limit: Millis) -> Result<Answer, HttpError> {
+        self.call.http.send(request, limit).await.map(Answer::read)
     }
 
     /// Writes, once. Refusals (4xx) come back as answers for the caller to look into; `Err` is the outcome where it was
@@ -156,7 +162,7 @@ impl<'a> Client<'a> {
         let Some(request) = self.request(Method::Post, path, Some(&bytes)) else {
             return Err(Outcome::NotDone { after: None, why: NotDone::Unauthorized });
         };
-        let answer = match self.send(request).await {
+        let answer = match self.send(request, self.write).await {
             Ok(answer) => answer,
             Err(HttpError::NotSent) => {
                 return Err(Outcome::NotDone { after: None, why: NotDone::Unavailable });
@@ -196,7 +202,8 @@ impl<'a> Client<'a> {
         let Some(request) = request else {
             return Err(ReadFault::NotNow(None, NotDone::Unauthorized));
         };
-        let answer = self.send(request).await.map_err(|_| ReadFault::NotNow(None, NotDone::Unavailable))?;
+        let answer =
+            self.send(request, self.each).await.map_err(|_| ReadFault::NotNow(None, NotDone::Unavailable))?;
         match answer.status {
             200..=299 if answer.body.json().is_object() => Ok(answer.body),
             404 => Err(ReadFault::Missing(answer)),
@@ -207,6 +214,13 @@ impl<'a> Client<'a> {
             _ => Err(ReadFault::NotNow(answer.after, NotDone::Unavailable)),
         }
     }
+}
+
+/// A part of the time a call has.
+fn share(call: &Call<'_>, part: i64, of: i64) -> Millis {
+    let most = Millis::secs(call.connection.number("timeout_seconds", 60));
+    let part = call.limit.0.max(0).saturating_mul(part).checked_div(of.max(1)).unwrap_or(0);
+    most.min(Millis(part))
 }
 
 fn forbidden() -> Outcome {

@@ -56,7 +56,7 @@ fn body(call: &Call<'_>, plan: &Plan) -> Value {
 }
 
 async fn write(call: &Call<'_>, plan: &Plan) -> Outcome {
-    let client = Client::new(call, 4);
+    let client = Client::for_write(call);
     // Sent before, and not found since: whatever became of that must be undone before anything is sent again.
     let before = match guard::undo_earlier(&client, plan).await {
         Ok(facts) => facts,
