@@ -1,5 +1,7 @@
 //! Paths at Cybersource. Each can be set: the commissioned description names some that the vendor does not have.
 
+use tillway_core::time::Timestamp;
+
 use crate::config::Connection;
 
 /// Name, path. `{id}` is the object the request is about.
@@ -18,6 +20,7 @@ pub(super) const PATHS: &[(&str, &str)] = &[
     ("transactions", "/tss/v2/transactions/{id}"),
     ("case_actions", "/risk/v1/decisions/{id}/actions"),
     ("conversion_details", "/reporting/v3/conversion-details"),
+    ("chargeback_details", "/reporting/v3/chargeback-details"),
     ("customers", "/tms/v2/customers"),
     ("customer", "/tms/v2/customers/{id}"),
 ];
@@ -26,6 +29,14 @@ pub(super) const PATHS: &[(&str, &str)] = &[
 pub(super) fn path(connection: &Connection, name: &str, id: &str) -> String {
     let default = PATHS.iter().find(|(n, _)| *n == name).map_or("/", |(_, path)| path);
     connection.setting(&format!("paths.{name}"), default).replace("{id}", id)
+}
+
+/// A report of a time, as it is signed and sent.
+pub(super) fn report(connection: &Connection, name: &str, since: Timestamp, until: Timestamp) -> String {
+    let time = |at: Timestamp| at.rfc3339().replace(':', "%3A");
+    let merchant = connection.setting("merchant_id", "");
+    let path = path(connection, name, "");
+    format!("{path}?startTime={}&endTime={}&organizationId={merchant}", time(since), time(until))
 }
 
 /// What is wrong with a path somebody set.

@@ -9,6 +9,7 @@ use tillway_core::facts::{Fact, ReviewOutcome};
 use tillway_core::ids::digest;
 
 use super::actions;
+use super::chargebacks::{self, CHARGEBACK};
 use super::facts::{self, Paid, Went, amounts};
 use super::read;
 use super::transaction;
@@ -57,8 +58,10 @@ pub(super) fn interpret(
     body: Json<'_>,
 ) -> Result<Interpreted, Rejected> {
     let Some(object) = data(body) else { return Ok(Interpreted::Unhandled) };
-    if event_type == SWEPT {
-        return swept(connection, body, object);
+    match event_type {
+        SWEPT => return swept(connection, body, object),
+        CHARGEBACK => return chargebacks::interpret(connection, object),
+        _ => {}
     }
     let owner = wire::owner(connection, object);
     let parts: Vec<&str> = event_type.split('.').collect();

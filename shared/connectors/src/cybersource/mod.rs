@@ -5,6 +5,7 @@ mod actions;
 #[cfg(test)]
 mod answer_tests;
 mod auth;
+mod chargebacks;
 mod client;
 mod customer;
 mod endpoints;

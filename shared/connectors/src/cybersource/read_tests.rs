@@ -123,6 +123,7 @@ async fn a_sweep_reads_cases_then_transactions_to_the_end() {
     };
     let answers = [
         cases,
+        answer(200, json!({"chargebackDetails": []})),
         page(&[&auth, &token], 3),
         detail(&auth),
         detail(&reversal),
@@ -131,7 +132,7 @@ async fn a_sweep_reads_cases_then_transactions_to_the_end() {
     ];
     let run = Run::new(READ, params(""), answers);
     let (mut cursor, mut events) = (None::<String>, Vec::new());
-    for _ in 0..3 {
+    for _ in 0..4 {
         let page = run
             .go(async |c| Cybersource.sweep(c, Timestamp::from_unix(1_795_000_000), cursor.as_deref()).await)
             .await
@@ -173,6 +174,12 @@ async fn an_account_without_conversions_is_swept_all_the_same() {
     for first in [error(404, "x"), error(403, "x"), error(400, "INVALID_DATA")] {
         let run = Run::new(READ, params(""), [first]);
         let page = run.go(async |c| Cybersource.sweep(c, Timestamp::from_unix(5), None).await).await.unwrap();
+        assert_eq!((page.events.len(), page.next.as_deref()), (0, Some("chargebacks")));
+    }
+    for first in [error(404, "x"), error(403, "x")] {
+        let run = Run::new(READ, params(""), [first]);
+        let at = Some("chargebacks");
+        let page = run.go(async |c| Cybersource.sweep(c, Timestamp::from_unix(5), at).await).await.unwrap();
         assert_eq!((page.events.len(), page.next.as_deref()), (0, Some("s:0")));
     }
     let run = Run::new(READ, params(""), [error(500, "x")]);

@@ -5,16 +5,18 @@ use tillway_core::doc::{Doc, Json};
 use tillway_core::time::Timestamp;
 
 use super::client::{Client, ReadFault};
-use super::endpoints;
 use super::events::{self, SWEPT};
 use super::lookup::{detail, page, summaries, total};
 use super::read;
 use super::transaction::{Kind, Transaction};
 use super::wire::{self, text};
+use super::{chargebacks, endpoints};
 use crate::port::{Call, NotDone, Observation, Owner, SweepPage, SweptEvent};
 
 /// Transactions of one page: each costs a read or two.
 const PAGE: usize = 10;
+/// Cursor of the chargebacks.
+const CHARGEBACKS: &str = "chargebacks";
 /// What belongs to a transaction and is read with it.
 const MOST_RELATED: usize = 5;
 
@@ -29,14 +31,7 @@ pub(super) struct Conversion {
 /// The decided cases since a time, oldest first.
 pub(super) async fn conversions(client: &Client<'_>, since: Timestamp) -> Result<Vec<Conversion>, ReadFault> {
     let connection = client.call.connection;
-    let time = |at: Timestamp| at.rfc3339().replace(':', "%3A");
-    let target = format!(
-        "{}?startTime={}&endTime={}&organizationId={}",
-        endpoints::path(connection, "conversion_details", ""),
-        time(since),
-        time(client.call.now),
-        connection.setting("merchant_id", "")
-    );
+    let target = endpoints::report(connection, "conversion_details", since, client.call.now);
     let list = match client.get(&target).await {
         Ok(list) => list,
         // No data, or an account without this report.
@@ -64,17 +59,21 @@ fn conversion(item: Json<'_>) -> Option<Conversion> {
     Some(Conversion { payment, code, accepted, at })
 }
 
-/// One page: the cases first, then transactions by offset (`s:<offset>`).
+/// One page: the cases first, then chargebacks (`chargebacks`), then transactions by offset (`s:<offset>`).
 pub(super) async fn sweep(
     call: &Call<'_>,
     since: Timestamp,
     cursor: Option<&str>,
 ) -> Result<SweepPage, NotDone> {
     let client = Client::new(call, 6);
+    if cursor == Some(CHARGEBACKS) {
+        let events = chargebacks::list(&client).await.map_err(|f| f.not_now())?;
+        return Ok(SweepPage { events, next: Some("s:0".to_owned()) });
+    }
     let Some(offset) = cursor.and_then(|c| c.strip_prefix("s:")) else {
         let cases = conversions(&client, since).await.map_err(|f| f.not_now())?;
         let events = cases.iter().map(|c| case_event(c, since)).collect();
-        return Ok(SweepPage { events, next: Some("s:0".to_owned()) });
+        return Ok(SweepPage { events, next: Some(CHARGEBACKS.to_owned()) });
     };
     let offset: usize = offset.parse().unwrap_or(0);
     let query = format!("submitTimeUtc:[{} TO {}}}", since.rfc3339(), call.now.rfc3339());

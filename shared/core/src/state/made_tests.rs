@@ -122,7 +122,9 @@ fn a_refund_finds_the_capture_that_can_give_it_and_takes_a_whole_one_first() {
     assert_eq!(of(80, &[]), (String::new(), false), "no capture alone holds it");
     assert_eq!(of(60, &[returned("r", 10)]), (String::new(), false));
     let served = |status| {
-        let Fact::Refund { refund, payment, amount, moved, returned, .. } = returned("r", 40) else { panic!() };
+        let Fact::Refund { refund, payment, amount, moved, returned, .. } = returned("r", 40) else {
+            panic!()
+        };
         let request = Some("R".to_owned());
         let back = Fact::Refund { refund, payment, amount, status, moved, returned, request };
         let (state, _, _) = run(&[authorized(100), made("c2", 40), back, ask(40)]);
@@ -175,4 +177,23 @@ fn money_reserved_by_a_failed_attempt_is_never_captured_and_has_to_be_let_go() {
     assert_eq!((state.capturable(), state.project().0), (100, OrderStatus::Authorized));
     let doomed: Vec<String> = state.objects("doomed_payment", None).into_iter().map(|(key, _)| key).collect();
     assert_eq!(doomed, ["p:100"]);
+}
+
+#[test]
+fn a_dispute_that_names_a_capture_is_booked_at_its_payments_gateway() {
+    let mut state = OrderState::new(OrderKey::new("shop/A"), Timestamp(0));
+    let gateway = ConnectionName::new("gateway");
+    for fact in [authorized(100), made("c1", 100)] {
+        state.apply(&fact, &gateway, Timestamp(1));
+    }
+    let moved = Fact::DisputeMoved {
+        dispute: "d".into(),
+        payment: "c1".into(),
+        txn: "t".into(),
+        amount: usd(-100),
+        fee: 0,
+    };
+    let applied = state.apply(&moved, &gateway, Timestamp(2));
+    assert_eq!(applied.entries[0].connection, gateway);
+    assert_eq!(state.disputed(), 100);
 }
