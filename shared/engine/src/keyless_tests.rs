@@ -190,6 +190,7 @@ async fn one_authorization_stands_and_is_captured_once_whatever_answer_is_lost()
         (Lost::Request, 2, 0),
     ] {
         let (w, gateway) = ordered(lost).await;
+        let parked: Vec<String> = w.engine.parked().await.unwrap().into_iter().map(|p| p.item.what).collect();
         let gateway = gateway.lock().unwrap();
         let case = format!("{} searches", gateway.searches);
         assert_eq!(gateway.sent, sent, "{case}");
@@ -198,7 +199,6 @@ async fn one_authorization_stands_and_is_captured_once_whatever_answer_is_lost()
         assert_eq!((standing, gateway.captures), (1, 1), "{case}");
         let state = w.state().state;
         assert_eq!((state.status, state.captured()), (OrderStatus::Paid, 1000), "{case}");
-        let parked: Vec<String> = w.engine.parked().await.unwrap().into_iter().map(|p| p.item.what).collect();
         assert!(parked.is_empty(), "{case}: {parked:?}");
         assert_eq!(gateway.shop["status"], "Payment Received", "{case}");
     }
