@@ -11,6 +11,7 @@ use tillway_core::facts::Fact;
 use super::actions;
 use super::client::{Answer, Client, unknown};
 use super::endpoints;
+use super::errors;
 use super::lookup;
 use super::operations::transaction_id;
 use super::plan::Plan;
@@ -19,8 +20,15 @@ use super::wire::{self, text};
 use crate::port::Outcome;
 
 /// Refusals that say that there is nothing to undo.
-const NOTHING_THERE: [&str; 5] =
-    ["INVALID_DATA", "INVALID_PAYMENT_ID", "MISSING_AUTH", "AUTH_ALREADY_REVERSED", "NOT_FOUND"];
+const NOTHING_THERE: [&str; 4] = ["INVALID_PAYMENT_ID", "MISSING_AUTH", "AUTH_ALREADY_REVERSED", "NOT_FOUND"];
+
+/// Whether a refusal says that Cybersource knows no such transaction. Data that is invalid says so only where it is the
+/// transaction id: else our request is at fault, and nothing is known.
+fn nothing_there(answer: &Answer) -> bool {
+    let reason = answer.reason();
+    let of_id = || errors::field(answer.body.json()).is_some_and(|f| f.ends_with("transactionId"));
+    answer.status == 404 || NOTHING_THERE.contains(&reason.as_str()) || reason == "INVALID_DATA" && of_id()
+}
 
 /// Undoes an earlier sending, where there was one. `Err`: nothing must be sent now.
 pub(super) async fn undo_earlier(client: &Client<'_>, plan: &Plan) -> Result<Vec<Fact>, Outcome> {
@@ -65,7 +73,7 @@ async fn undo(client: &Client<'_>, endpoint: &str, body: Value) -> Result<Option
             || unknown(format!("the earlier sending could not be undone: {path} answered {}", answer.said()));
         return if done { Ok(Some(answer)) } else { Err(odd()) };
     }
-    if answer.status == 404 || NOTHING_THERE.contains(&answer.reason().as_str()) {
+    if nothing_there(&answer) {
         return Ok(None);
     }
     Err(unknown(format!("the earlier sending could not be undone: {path} answered {}", answer.said())))

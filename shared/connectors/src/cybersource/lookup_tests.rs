@@ -124,6 +124,11 @@ async fn a_second_authorization_goes_out_only_after_the_first_was_undone() {
         run.http.bodies().iter().map(|b| b["clientReferenceInformation"]["transactionId"].clone()).collect();
     assert_eq!(ids, ["c0ffee", "c0ffee.1"], "the first one's id is used up");
 
+    let id = json!([{"field": "clientReferenceInformation.transactionId", "reason": "INVALID_DATA"}]);
+    let no_such = answer(400, json!({"reason": "INVALID_DATA", "details": id}));
+    let run = Run::new(PAY, pay_params(), [no_such, ok(paid("AUTHORIZED", "102.21"))]).again();
+    assert_eq!(how(&run.call().await), "settled");
+
     // It was there after all: it is reversed, and known as such.
     let reversed = ok(json!({"id": "7", "status": "REVERSED"}));
     let of_lost = transaction("7", &["ics_auth_reversal"], "102.21", None);
@@ -141,6 +146,7 @@ async fn a_second_authorization_goes_out_only_after_the_first_was_undone() {
         (Err(HttpError::NoAnswer), "not done Unavailable"),
         (error(502, "SERVER_TIMEOUT"), "not done Unavailable"),
         (error(400, "NOT_SUPPORTED"), "unknown"),
+        (error(400, "INVALID_DATA"), "unknown"),
         (error(400, "TRANSACTION_ALREADY_SETTLED"), "unknown"),
         (ok(json!({"id": "7", "status": "WHATEVER"})), "unknown"),
     ] {
