@@ -478,7 +478,9 @@ impl Engine {
             }
             Finding::NotThere if now < visible => {
                 note(&mut held.record, now, "looked up: not there yet");
-                self.write(&mut held, visible + Millis::secs(1)).await.map(|_| ())
+                // It may show long before the lag is over, and somebody waits for it.
+                let at = again.min(visible + Millis::secs(1));
+                self.write(&mut held, at).await.map(|_| ())
             }
             Finding::NotThere
                 if held.record.resends >= RESENDS
@@ -491,8 +493,9 @@ impl Engine {
             Finding::NotThere => {
                 note(&mut held.record, now, "looked up: it did not happen");
                 held.record.resends = held.record.resends.saturating_add(1);
-                if stored {
-                    // The key would only give the stored failure again, and nothing happened under it.
+                if stored || connector.key_lifetime() == Millis(0) {
+                    // The key would only give the stored failure again, and nothing happened under it. Where a provider
+                    // keeps no keys, the connector is told that this is not the first sending.
                     held.record.generation = held.record.generation.saturating_add(1);
                     held.record.first_sent_at = None;
                 }
