@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `pk`, `sk` | S | key |
 //! | `rev` | N | writes of this key, from 1 |
-//! | `body` | B | body |
+//! | `body` | B | body, packed (see `pack.rs`) |
 //! | `shard`, `at` | N, N | key of the index `due`; absent: not in it |
 //! | `list`, `sort` | S, S | key of the index `list`; absent: not in it |
 //! | `expires` | N | milliseconds, as the engine wrote it |
@@ -17,6 +17,8 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use tillway_core::time::Timestamp;
 use tillway_engine::ports::{Due, Guard, Item, Key, NewItem, StoreError};
+
+use crate::pack;
 
 /// An item as DynamoDB tells it.
 pub(crate) type Attributes = HashMap<String, AttributeValue>;
@@ -80,7 +82,7 @@ pub(crate) fn update(item: &NewItem, guard: Guard, by: Option<&str>) -> Update {
             None => remove.push(format!("#{name}")),
         }
     };
-    put("body", Some(AttributeValue::B(Blob::new(item.body.clone()))));
+    put("body", Some(AttributeValue::B(Blob::new(pack::pack(&item.body)))));
     put("shard", item.due.map(|d| number(d.shard)));
     put("at", item.due.map(|d| number(d.at.0)));
     put("list", item.list.as_ref().map(|(list, _)| text(list)));
@@ -130,7 +132,7 @@ pub(crate) fn read(mut attributes: Attributes) -> Result<Item, StoreError> {
     let shape = || StoreError::Invalid(format!("item {} {} is not of ours: rev or body", key.pk, key.sk));
     let rev = number_of(&attributes, "rev").ok_or_else(shape)?;
     let body = match attributes.remove("body") {
-        Some(AttributeValue::B(body)) => body.into_inner(),
+        Some(AttributeValue::B(body)) => pack::unpack(body.as_ref()).ok_or_else(shape)?,
         _ => return Err(shape()),
     };
     let due = read_due(&attributes);

@@ -21,6 +21,7 @@ pub mod env;
 mod item;
 pub mod keeper;
 pub mod metrics;
+mod pack;
 pub mod queue;
 pub mod secrets;
 pub mod store;

@@ -6,6 +6,7 @@
 
 pub mod clarity;
 pub mod config;
+pub mod cybersource;
 pub mod http;
 pub mod port;
 pub mod registrar;
@@ -20,7 +21,7 @@ pub use port::{
 /// All connectors, by system name. Adding a system touches its folder and one line here.
 #[must_use]
 pub fn registry() -> Vec<&'static dyn Connector> {
-    vec![&stripe::Stripe, &clarity::Clarity]
+    vec![&stripe::Stripe, &clarity::Clarity, &cybersource::Cybersource]
 }
 
 /// Finds a connector by system name.

@@ -44,6 +44,8 @@ pub struct Verified {
     pub group: String,
     /// When the provider says it happened.
     pub created_at: Option<Timestamp>,
+    /// The JSON to be worked on in place of the body, where the provider encrypted that.
+    pub opened: Option<Vec<u8>>,
 }
 
 /// Why a webhook is turned away at the edge. Leaves a log line and a counter, nothing else.
@@ -165,6 +167,8 @@ pub enum Interpreted {
         owner: Owner,
         /// Name of the read action of this connector, e.g. `clarity.read_order`.
         action: &'static str,
+        /// What to read besides, in the connector's own words: the action's parameter `object`.
+        object: Option<String>,
     },
 }
 
@@ -374,6 +378,11 @@ pub trait Connector: Send + Sync {
     /// What a person does at the provider so that webhooks come, a line each.
     fn webhook_steps(&self, connection: &Connection, base: &str) -> Vec<String> {
         registrar::steps(connection, &self.endpoints(connection, base))
+    }
+
+    /// Whether a webhook address is to answer a provider's probe, a GET or an empty POST, with 200.
+    fn answers_probes(&self) -> bool {
+        false
     }
 
     /// Actions flows may use.

@@ -375,6 +375,18 @@ pub enum Fact {
         /// Cumulative.
         total: Money,
     },
+    /// Money was taken by a capture that has an id of its own. A gateway's captures are told by this or by
+    /// [`Fact::Captured`], never by both.
+    CaptureMade {
+        /// Payment.
+        payment: String,
+        /// Authorization.
+        charge: String,
+        /// The gateway's id of the capture.
+        capture: String,
+        /// What this one took.
+        amount: Money,
+    },
     /// The rest of an authorization is gone.
     AuthorizationEnded {
         /// Payment.
@@ -395,7 +407,8 @@ pub enum Fact {
     AttemptFailed {
         /// Payment.
         payment: String,
-        /// Identity of the attempt (for Stripe the failed charge).
+        /// Identity of the attempt (for Stripe the failed charge). Where it is an authorization, the money was
+        /// reserved all the same: it is never captured, and has to be let go.
         attempt: String,
         /// The gateway's code.
         code: String,

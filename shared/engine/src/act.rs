@@ -32,6 +32,9 @@ const REPLAYS: u32 = 2;
 /// Found not to have happened, it is sent again at once this often; then the pauses widen.
 const RESENDS: u32 = 2;
 
+/// A due time that stands may be as much later than wanted.
+const SOON: Millis = Millis::secs(30);
+
 /// Why a command is sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sending {
@@ -47,8 +50,19 @@ enum Sending {
 struct Held {
     key: Key,
     rev: u64,
+    /// When the item falls due as it lies there.
+    due: Option<Timestamp>,
     record: CommandRecord,
     access: Option<PersonAccess>,
+}
+
+impl Held {
+    /// The due time to be written where `at` is wanted: what stands there, if that is about as good and not before
+    /// `from`. Moving an entry of the due index costs two writes of the index, and most commands end long before
+    /// they fall due.
+    fn about(&self, at: Timestamp, from: Timestamp) -> Timestamp {
+        self.due.filter(|due| from <= *due && *due <= at + SOON).unwrap_or(at)
+    }
 }
 
 impl Engine {
@@ -72,12 +86,12 @@ impl Engine {
         let held = match item {
             Some(item) => {
                 let record = Arc::unwrap_or_clone(self.commands.read(&item)?);
-                Held { record, rev: item.rev, key, access }
+                Held { record, rev: item.rev, due: item.due.map(|due| due.at), key, access }
             }
             None => {
                 #[cfg(feature = "planted-bugs")]
                 if let Some(record) = message.planted {
-                    return self.advance(Held { key, rev: 0, record: *record, access }).await;
+                    return self.advance(Held { key, rev: 0, due: None, record: *record, access }).await;
                 }
                 // Sent after the commit, so the record must be there; if it is gone, nothing is to be done.
                 return Ok(());
@@ -156,7 +170,10 @@ impl Engine {
         held.record.state = CommandState::Claimed { deadline };
         let replay = sending == Sending::Replay;
         note(&mut held.record, now, if replay { "sent again, same bytes, same key" } else { "sent" });
-        if !self.write(&mut held, deadline + Millis::secs(2)).await? {
+        // Not before the deadline: a tick that touched the record would keep the end of the call from being written.
+        let after = deadline + Millis::secs(2);
+        let due = held.about(after, after);
+        if !self.write(&mut held, due).await? {
             // Another worker claimed it first.
             return Ok(());
         }
@@ -461,7 +478,9 @@ impl Engine {
             }
             Finding::NotThere if now < visible => {
                 note(&mut held.record, now, "looked up: not there yet");
-                self.write(&mut held, visible + Millis::secs(1)).await.map(|_| ())
+                // It may show long before the lag is over, and somebody waits for it.
+                let at = again.min(visible + Millis::secs(1));
+                self.write(&mut held, at).await.map(|_| ())
             }
             Finding::NotThere
                 if held.record.resends >= RESENDS
@@ -474,8 +493,9 @@ impl Engine {
             Finding::NotThere => {
                 note(&mut held.record, now, "looked up: it did not happen");
                 held.record.resends = held.record.resends.saturating_add(1);
-                if stored {
-                    // The key would only give the stored failure again, and nothing happened under it.
+                if stored || connector.key_lifetime() == Millis(0) {
+                    // The key would only give the stored failure again, and nothing happened under it. Where a provider
+                    // keeps no keys, the connector is told that this is not the first sending.
                     held.record.generation = held.record.generation.saturating_add(1);
                     held.record.first_sent_at = None;
                 }
@@ -608,7 +628,14 @@ impl Engine {
             }
             _ => None,
         };
-        if !self.write(&mut held, now + self.config.times.resend_after).await? {
+        if matches!(&held.record.state, CommandState::Ended { end: CommandEnd::Done }) {
+            // Done is done: what was sent is not sent again, and the provider has it.
+            held.record.request = None;
+            held.record.params = None;
+            held.record.sealed_params = None;
+        }
+        let due = held.about(now + self.config.times.resend_after, now + SOON);
+        if !self.write(&mut held, due).await? {
             // The fence was raised: someone else looks it up and will find what happened.
             return Ok(());
         }
@@ -681,6 +708,7 @@ impl Engine {
         match self.ports.store.transact(vec![write]).await {
             Ok(()) => {
                 held.rev = held.rev.saturating_add(1);
+                held.due = Some(due);
                 Ok(true)
             }
             Err(StoreError::Conflict(_)) => Ok(false),

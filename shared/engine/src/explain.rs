@@ -264,6 +264,9 @@ pub fn sentence(fact: &Fact) -> Option<String> {
             None => format!("{amount} reserved by {charge}"),
         },
         Fact::Captured { charge, total, .. } => format!("{total} taken of {charge} in all"),
+        Fact::CaptureMade { charge, capture, amount, .. } => {
+            format!("{amount} taken of {charge} by capture {capture}")
+        }
         Fact::AuthorizationEnded { charge, how, .. } => format!("what was left of {charge} is gone: {how:?}"),
         Fact::PaymentCancelled { payment, reason } => format!("payment {payment} is cancelled: {reason}"),
         Fact::AttemptFailed { attempt, code, .. } => format!("attempt {attempt} failed: {code}"),

@@ -45,7 +45,7 @@ pub(crate) struct Extra {
     /// The event's own content is parked with this item.
     pub(crate) parked_raw: Option<Parked>,
     /// A read to be made because the event cannot be believed as it stands.
-    pub(crate) read: Option<&'static str>,
+    pub(crate) read: Option<(&'static str, Option<String>)>,
 }
 
 impl Engine {
@@ -117,8 +117,8 @@ impl Engine {
                 return Ok(Meaning::Over);
             }
             Ok(Interpreted::About { owner, observation, person }) => (owner, observation, person),
-            Ok(Interpreted::ReadAgain { owner, action }) => {
-                extra.read = Some(action);
+            Ok(Interpreted::ReadAgain { owner, action, object }) => {
+                extra.read = Some((action, object));
                 (owner, Observation::default(), None)
             }
             Err(rejected) => {

@@ -381,8 +381,8 @@ impl Engine {
         if self.planted.has(Bug::IdFromEvent) {
             crate::planted::ids_from_event(&mut decision, &event.id);
         }
-        if let Some(action) = extra.read {
-            self.add_read(&mut decision, event, key, action);
+        if let Some((action, object)) = &extra.read {
+            self.add_read(&mut decision, event, key, (action, object.as_deref()));
         }
         let news = decision.facts.iter().any(|f| !matches!(f, Fact::NothingNew | Fact::Duplicate));
         let parks = extra.parked_raw.is_some() && !duplicate;
@@ -462,7 +462,13 @@ impl Engine {
 
     /// Adds the read that an event asks for. A provider may name two hints alike: each is read for, and what is
     /// handed out twice asks for the same read.
-    fn add_read(&self, decision: &mut Decision, event: &Event, key: &OrderKey, action: &'static str) {
+    fn add_read(
+        &self,
+        decision: &mut Decision,
+        event: &Event,
+        key: &OrderKey,
+        (action, object): (&'static str, Option<&str>),
+    ) {
         let cause = format!("{}@{}~{}", event.id, event.received_at.0, event.replay);
         let step = format!("{READ_STEP}{cause}");
         let id = CommandId::derive(&event.connection, key.as_str(), "~read", &cause);
@@ -479,7 +485,10 @@ impl Engine {
             connection: event.connection.clone(),
             action: action.to_owned(),
             step,
-            params: Value::map([("order_id", Value::text(key.order_id()))]),
+            params: Value::map([
+                ("order_id", Value::text(key.order_id())),
+                ("object", Value::opt_text(object)),
+            ]),
             personal: false,
             money: false,
             per_person: false,
@@ -585,6 +594,9 @@ pub(crate) fn fact_objects(facts: &[Fact]) -> BTreeSet<String> {
             | Fact::Captured { payment, charge, .. }
             | Fact::AuthorizationEnded { payment, charge, .. } => {
                 out.extend([payment.clone(), charge.clone()]);
+            }
+            Fact::CaptureMade { payment, charge, capture, .. } => {
+                out.extend([payment.clone(), charge.clone(), capture.clone()]);
             }
             Fact::ReviewOpened { review, payment } | Fact::ReviewClosed { review, payment, .. } => {
                 out.extend([payment.clone(), review.clone()]);

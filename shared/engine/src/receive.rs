@@ -18,7 +18,24 @@ pub struct Receipt {
     pub code: &'static str,
 }
 
+/// Media types of bodies: plain, or encrypted as a whole.
+const MEDIA: [&str; 2] = ["application/json", "application/jose"];
+
+/// What came in.
+enum Taken {
+    Event,
+    /// The provider asks whether anybody is there.
+    Probe,
+}
+
 impl Engine {
+    /// Whether a GET of a webhook address is a provider's probe that is answered with 200.
+    #[must_use]
+    pub fn answers_probe(&self, connection: &str, topic: &str) -> bool {
+        let found = self.config.connection(connection);
+        found.is_some_and(|(_, connector)| connector.answers_probes() && connector.topics().contains(&topic))
+    }
+
     /// Takes a webhook in. Only an accepted send is answered 2xx.
     pub async fn receive(
         &self,
@@ -28,7 +45,8 @@ impl Engine {
         body: &[u8],
     ) -> Receipt {
         match self.accept(connection, topic, headers, body).await {
-            Ok(()) => {
+            Ok(Taken::Probe) => Receipt { status: 200, code: "probe" },
+            Ok(Taken::Event) => {
                 self.ports.alerts.count("received", connection, 1);
                 Receipt { status: 202, code: "accepted" }
             }
@@ -47,7 +65,7 @@ impl Engine {
         topic: &str,
         headers: &[(String, String)],
         body: &[u8],
-    ) -> Result<(), Receipt> {
+    ) -> Result<Taken, Receipt> {
         let edge = |f: EdgeFault| Receipt { status: f.status(), code: f.code() };
         if body.len() > self.config.max_body {
             return Err(edge(EdgeFault::TooLarge));
@@ -56,9 +74,14 @@ impl Engine {
         if !connector.topics().contains(&topic) {
             return Err(edge(EdgeFault::UnknownUrl));
         }
+        if body.is_empty() && connector.answers_probes() {
+            return Ok(Taken::Probe);
+        }
         let inbound = Inbound { topic, headers, body };
         let json = inbound.header("content-type").is_some_and(|t| {
-            t.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case("application/json"))
+            t.split(';')
+                .next()
+                .is_some_and(|t| MEDIA.iter().any(|media| t.trim().eq_ignore_ascii_case(media)))
         });
         if !json {
             return Err(edge(EdgeFault::ContentType));
@@ -75,6 +98,7 @@ impl Engine {
             }
         }
         let verified = verified.map_err(edge)?;
+        let body = verified.opened.as_deref().unwrap_or(body);
         let mut json = RawJson::from_body(body).map_err(|_| edge(EdgeFault::Malformed))?;
         let mut redacted = Vec::new();
         if pan::scan_bytes(body) {
@@ -107,10 +131,10 @@ impl Engine {
             let key = Key::new(format!("seen#{name}#{}", event.id), "seen");
             let item = NewItem { key, body: Vec::new(), due: None, list: None, expires: None };
             if self.ports.store.transact(vec![Write::Put(item, Guard::Absent)]).await.is_err() {
-                return Ok(());
+                return Ok(Taken::Event);
             }
         }
-        if self.send_events(&[event]).await { Ok(()) } else { Err(unavailable) }
+        if self.send_events(&[event]).await { Ok(Taken::Event) } else { Err(unavailable) }
     }
 
     /// Seals events and sends them in batches of ten; `true` when every one was accepted.

@@ -294,7 +294,12 @@ fn read_pairs(
             .get(&ConnectionName::new(gateway.as_str()))
             .is_some_and(|(c, _)| !c.setting("return_url", "").is_empty());
         let option = |name: &str| options.get(name).map_or("", String::as_str);
-        if option("initiates") == "tillway" && option("return_url").is_empty() && !gateway_says {
+        // A gateway that sends nobody anywhere has no such setting.
+        let sends_back = connections
+            .get(&ConnectionName::new(gateway.as_str()))
+            .is_none_or(|(_, connector)| connector.settings().iter().any(|(n, _, _)| *n == "return_url"));
+        let asked = option("initiates") == "tillway" && sends_back;
+        if asked && option("return_url").is_empty() && !gateway_says {
             let what = format!("pair {name}: initiates is `tillway`, and there is no return_url");
             let hint = "add `return_url: https://…`, where the shopper comes back to after 3-D Secure; or say \
                         `initiates: shop`";

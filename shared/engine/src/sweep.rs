@@ -572,6 +572,11 @@ fn missed(fact: &Fact, known: Option<&OrderState>, counted: &mut BTreeMap<String
             let before = charges.and_then(|c| c.get(charge)).map_or(0, |c| c.captured);
             (format!("captured:{charge}"), *total, before)
         }
+        Fact::CaptureMade { payment, charge, capture, amount } => {
+            let charges = known.and_then(|s| s.payments.get(payment)).map(|p| &p.charges);
+            let made = charges.and_then(|c| c.get(charge)).and_then(|c| c.made.get(capture));
+            (format!("captured:{capture}"), *amount, made.map_or(0, |m| m.amount))
+        }
         Fact::Refund { refund, amount, .. } => {
             let before = known.and_then(|s| s.refunds.get(refund)).map_or(0, |r| r.amount.minor);
             (format!("refund:{refund}"), *amount, before)

@@ -20,7 +20,13 @@ use crate::ports::{
 };
 use crate::records::{self as rec, Event, EventBody, Origin, RawJson};
 
+#[path = "keyless_tests.rs"]
+mod keyless_tests;
+
 type Answer = dyn Fn(&Request) -> Response + Send + Sync;
+
+/// Base64 of 24 bytes.
+const SIGNING: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
 
 /// Everything in memory.
 struct Memory {
@@ -166,6 +172,8 @@ impl SecretSource for Memory {
     async fn secrets(&self, connection: &str, _fresh: bool) -> Result<Secrets, SecretError> {
         let names = match connection {
             "tillway" => vec![("master_key", "6d".repeat(32))],
+            // Signs, and is signed with.
+            "signed" => vec![("shared_secret", SIGNING.to_owned()), ("webhook_secret", SIGNING.to_owned())],
             _ => vec![("api_key", "key".to_owned()), ("webhook_secret", "secret".to_owned())],
         };
         Ok(Secrets(names.into_iter().map(|(n, v)| (n.to_owned(), vec![Secret::new(v)])).collect()))
@@ -211,10 +219,15 @@ const START: &str = "2026-11-21T08:00:00Z";
 
 impl World {
     async fn new(shop: &str, answer: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Self {
-        let text = format!(
+        Self::with(&Self::text(shop), answer).await
+    }
+    fn text(shop: &str) -> String {
+        format!(
             "connections:\n  shop: {{ system: clarity, base_url: \"https://shop.example/api/v1\", auth: api_key{shop} }}\n  \
              gate: {{ system: stripe }}\npairs:\n  main: {{ flow: stripe-clarity, shop: shop, gateway: gate, return_url: \"https://shop.example/back\" }}\n"
-        );
+        )
+    }
+    async fn with(text: &str, answer: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Self {
         let memory = Arc::new(Memory {
             items: Mutex::default(),
             sent: Mutex::default(),
@@ -227,7 +240,7 @@ impl World {
             silent: AtomicBool::new(false),
             asked: AtomicU64::new(0),
         });
-        let engine = Self::engine(&text, &memory).await;
+        let engine = Self::engine(text, &memory).await;
         Self { engine, memory }
     }
     async fn quiet() -> Self {

@@ -296,6 +296,10 @@ impl Front for EngineFront {
         self.engine.receive(connection, topic, &headers, body).await.into()
     }
 
+    fn probed(&self, connection: &str, topic: &str) -> bool {
+        self.engine.answers_probe(connection, topic)
+    }
+
     fn refused(&self, code: &'static str) {
         self.alerts.count("receive_refused", code, 1);
         tracing::warn!(code, "request refused");

@@ -40,6 +40,10 @@ pub trait Front: Send + Sync {
         headers: Vec<(String, String)>,
         body: &[u8],
     ) -> Answer;
+    /// Whether a GET of a webhook address is a provider's probe: answered 200, and with no more.
+    fn probed(&self, _connection: &str, _topic: &str) -> bool {
+        false
+    }
     /// A request was refused before it came to [`Front::webhook`]: to be counted and logged. `code` is stable.
     fn refused(&self, code: &'static str) {
         tracing::warn!(code, "request refused");
@@ -192,18 +196,24 @@ impl Shared {
                 let (connection, topic) = (connection.to_owned(), topic.to_owned());
                 self.webhook(&connection, &topic, request).await
             }
+            Ok(Route::Probe { connection, topic }) if self.front.probed(connection, topic) => {
+                json(StatusCode::OK, &serde_json::json!({ "status": "probe" }))
+            }
+            Ok(Route::Probe { .. }) => self.not_allowed("POST"),
             Err(Misroute::NotFound) => {
                 self.front.refused("unknown_url");
                 fault(StatusCode::NOT_FOUND, "not_found", "no such address")
             }
-            Err(Misroute::NotAllowed(allow)) => {
-                self.front.refused("method_not_allowed");
-                let mut answer =
-                    fault(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "another method is needed");
-                answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
-                answer
-            }
+            Err(Misroute::NotAllowed(allow)) => self.not_allowed(allow),
         }
+    }
+
+    fn not_allowed(&self, allow: &'static str) -> Answered {
+        self.front.refused("method_not_allowed");
+        let mut answer =
+            fault(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "another method is needed");
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+        answer
     }
 
     /// Refuses and ends the connection: the rest of the request is not read.
@@ -251,6 +261,7 @@ impl Shared {
 #[derive(Debug, PartialEq, Eq)]
 enum Route<'a> {
     Webhook { connection: &'a str, topic: &'a str },
+    Probe { connection: &'a str, topic: &'a str },
     Health,
 }
 
@@ -270,6 +281,7 @@ fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, Misroute> {
     match tillway_host::webhook::address(path) {
         Some((connection, topic)) => match *method {
             Method::POST => Ok(Route::Webhook { connection, topic }),
+            Method::GET | Method::HEAD => Ok(Route::Probe { connection, topic }),
             _ => Err(Misroute::NotAllowed("POST")),
         },
         None => Err(Misroute::NotFound),

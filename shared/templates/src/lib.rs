@@ -14,6 +14,22 @@ macro_rules! files {
 }
 
 const DOCUMENTS: &[(&str, &str)] = files![
+    "cybersource-clarity/flow.yaml",
+    "cybersource-clarity/mappings/clarity-cybersource-case.yaml",
+    "cybersource-clarity/mappings/clarity-cybersource-status.yaml",
+    "cybersource-clarity/mappings/cybersource-authorize.yaml",
+    "cybersource-clarity/mappings/cybersource-capture-authorization.yaml",
+    "cybersource-clarity/mappings/cybersource-capture-shipment.yaml",
+    "cybersource-clarity/mappings/cybersource-refund-cancelled.yaml",
+    "cybersource-clarity/mappings/cybersource-refund-lowered.yaml",
+    "cybersource-clarity/mappings/cybersource-refund-requested.yaml",
+    "cybersource-clarity/mappings/cybersource-reverse.yaml",
+    "cybersource-clarity/mappings/cybersource-void-cancelled.yaml",
+    "cybersource-clarity/mappings/cybersource-void-lowered.yaml",
+    "cybersource-clarity/mappings/cybersource-void-requested.yaml",
+    "cybersource-clarity/mappings/notice-fraud-case.yaml",
+    "cybersource-clarity/mappings/park-hold-left.yaml",
+    "cybersource-clarity/lookups/clarity-cybersource-status-out.yaml",
     "stripe-clarity/flow.yaml",
     "stripe-clarity/mappings/clarity-next-action.yaml",
     "stripe-clarity/mappings/clarity-read-order.yaml",
@@ -49,6 +65,7 @@ const DOCUMENTS: &[(&str, &str)] = files![
 ];
 
 const NOTICES: &[(&str, &str)] = files![
+    "cybersource-clarity/notices/fraud-case.staff.txt",
     "stripe-clarity/notices/declined.customer.txt",
     "stripe-clarity/notices/declined.staff.txt",
     "stripe-clarity/notices/dispute-outcome.staff.txt",

@@ -1,173 +1,37 @@
-//! The shipped flow, decided on fact by fact: what it sends, what it hands to a person.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by failing")]
+//! The shipped Stripe flow, decided on fact by fact: what it sends, what it hands to a person.
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
+mod harness;
 
-use tillway_core::bundle::Bundle;
-use tillway_core::decide::{Command, Input, Plan, decide};
+use harness::{Order, cancelled, plain, refused, snapshot, usd};
 use tillway_core::facts::{
-    AuthorizationEnd, CommandEnd, Fact, Line, OrderSnapshot, OrderStatus, RefundStatus, ReviewOutcome,
-    Shipment, Unparked,
+    AuthorizationEnd, Fact, OrderStatus, RefundStatus, ReviewOutcome, Shipment, Unparked,
 };
-use tillway_core::ids::{ConnectionName, OrderKey};
 use tillway_core::money::{Currency, Money};
-use tillway_core::state::{OrderState, view};
-use tillway_core::time::{Millis, Timestamp};
+use tillway_core::time::Millis;
 use tillway_core::value::Value;
 
-static BUNDLE: LazyLock<Bundle> = LazyLock::new(|| {
-    let vocabulary = tillway_engine::vocabulary::vocabulary(&[
-        &tillway_connectors::stripe::Stripe,
-        &tillway_connectors::clarity::Clarity,
-    ]);
-    Bundle::load(&tillway_templates::sources(), &[], &vocabulary).unwrap()
-});
-
-/// One order, decided on as time goes by.
-struct Order {
-    state: OrderState,
-    options: BTreeMap<String, String>,
-    personal: Value,
-    now: Timestamp,
-    /// Commands that were sent and not answered.
-    out: Vec<Command>,
-    wake_at: Option<Timestamp>,
+/// An order whose payment Tillway makes.
+fn tillway(options: &[(&str, &str)]) -> Order {
+    Order::new("stripe-clarity", "stripe", options)
 }
 
-impl Order {
-    fn new(options: &[(&str, &str)]) -> Self {
-        let defaults = view::PAIR_OPTIONS.iter().map(|(n, all, _)| (*n, all.first().copied().unwrap_or("")));
-        let given = options.iter().copied();
-        let fixed = [("name", "main"), ("gateway", "stripe"), ("shop", "clarity")];
-        let all = defaults.chain(fixed).chain(given);
-        let customer = Value::map([("email", Value::text("a@example.com"))]);
-        Self {
-            state: OrderState::new(OrderKey::new("shop/A"), Timestamp(0)),
-            options: all.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
-            personal: Value::map([("order", Value::map([("customer", customer)]))]),
-            now: Timestamp(0),
-            out: Vec::new(),
-            wake_at: None,
-        }
-    }
-
-    fn follows(options: &[(&str, &str)]) -> Self {
-        let mut all = vec![("initiates", "shop")];
-        all.extend(options);
-        Self::new(&all)
-    }
-
-    /// Tells facts; answers the steps whose commands go out.
-    fn tell(&mut self, facts: impl IntoIterator<Item = Fact>) -> Vec<String> {
-        self.now = self.now + Millis::secs(1);
-        let systems = [("stripe", "gate"), ("clarity", "shop"), ("tillway", "tillway"), ("notify", "notify")];
-        let systems = systems.map(|(s, c)| (s.to_owned(), ConnectionName::new(c))).into();
-        let plan = Plan {
-            flow: BUNDLE.flow("stripe-clarity").unwrap(),
-            bundle: &BUNDLE,
-            options: &self.options,
-            systems: &systems,
-            per_person: &|_| false,
-            personal: Some(&self.personal),
-            erased: false,
-        };
-        let facts = facts.into_iter().collect();
-        let input = Input { connection: "gate".into(), facts, answer: ("answer".into(), None) };
-        let decision = decide(&self.state, &input, &plan, self.now).unwrap();
-        self.state = decision.state;
-        self.wake_at = decision.wake_at;
-        let sent = decision.commands.iter().map(|c| c.step.clone()).collect();
-        self.out.extend(decision.commands);
-        sent
-    }
-
-    /// A command ends, with the facts its answer brings.
-    fn end(&mut self, step: &str, end: CommandEnd, facts: impl IntoIterator<Item = Fact>) -> Vec<String> {
-        let command = self.sent(step);
-        self.out.retain(|c| c.id != command.id);
-        let ended = Fact::CommandEnded { command: command.id, step: command.step, end };
-        self.tell(facts.into_iter().chain([ended]))
-    }
-
-    fn done(&mut self, step: &str, facts: impl IntoIterator<Item = Fact>) -> Vec<String> {
-        self.end(step, CommandEnd::Done, facts)
-    }
-
-    /// The command that is out for a step.
-    fn sent(&self, step: &str) -> Command {
-        let of = |c: &&Command| c.step == step || c.step.split('/').next() == Some(step);
-        self.out.iter().find(of).unwrap_or_else(|| panic!("{step} was not sent")).clone()
-    }
-
-    fn money(&self, step: &str) -> i64 {
-        self.sent(step).params.get("amount").and_then(Value::as_money).unwrap().minor
-    }
-
-    fn is_out(&self, step: &str) -> bool {
-        self.out.iter().any(|c| c.step.split('/').next() == Some(step))
-    }
-
-    fn parked(&self) -> Vec<&str> {
-        self.state.parked.values().map(|p| p.code.as_str()).collect()
-    }
-
-    /// Lets time pass, waking the order when it asked for it.
-    fn pass(&mut self, length: Millis) {
-        let end = self.now + length;
-        while let Some(at) = self.wake_at.filter(|at| *at <= end) {
-            self.now = at;
-            self.tell([]);
-        }
-        self.now = end;
-    }
-
-    /// A tillway order up to the attempt: the confirmation is on its way.
-    fn confirming(options: &[(&str, &str)], total: i64) -> Self {
-        let mut order = Self::new(options);
-        order.tell([snapshot(1, usd(total), |o| o.token = Some("t1".into()))]);
-        order.done("customer", [Fact::Customer { id: "cus".into() }]);
-        order.done("payment", [payment(usd(total))]);
-        assert!(order.is_out("confirm"));
-        order
-    }
+/// An order whose payment the shop makes.
+fn follows(options: &[(&str, &str)]) -> Order {
+    let mut all = vec![("initiates", "shop")];
+    all.extend(options);
+    tillway(&all)
 }
 
-fn usd(minor: i64) -> Money {
-    Money::new(minor, Currency::parse("USD").unwrap())
+/// A tillway order up to the attempt: the confirmation is on its way.
+fn confirming(options: &[(&str, &str)], total: i64) -> Order {
+    let mut order = tillway(options);
+    order.tell([snapshot(1, usd(total), |o| o.token = Some("t1".into()))]);
+    order.done("customer", [Fact::Customer { id: "cus".into() }]);
+    order.done("payment", [payment(usd(total))]);
+    assert!(order.is_out("confirm"));
+    order
 }
 
-fn snapshot(version: i64, total: Money, change: impl FnOnce(&mut OrderSnapshot)) -> Fact {
-    let mut order = OrderSnapshot {
-        order_id: "A".into(),
-        number: "1".into(),
-        version,
-        placed_at: None,
-        status: OrderStatus::PendingPayment,
-        total,
-        tax: 0,
-        shipping: 0,
-        lines: vec![Line {
-            line_id: "1".into(),
-            sku: "S".into(),
-            quantity: 4.into(),
-            total: total.minor,
-            tax: 0,
-        }],
-        shipments: Vec::new(),
-        token: None,
-        payment: None,
-        guest: true,
-        customer_ref: None,
-        gateway_customer: None,
-        test: false,
-    };
-    change(&mut order);
-    Fact::Order(Box::new(order))
-}
-fn plain(version: i64, minor: i64) -> Fact {
-    snapshot(version, usd(minor), |_| {})
-}
 fn payment(amount: Money) -> Fact {
     Fact::Payment { payment: "pi".into(), amount }
 }
@@ -206,18 +70,12 @@ fn failed(attempt: &str) -> Fact {
         soft: false,
     }
 }
-fn refused(code: &str) -> CommandEnd {
-    CommandEnd::Refused { code: code.into() }
-}
-fn cancelled(version: i64, minor: i64) -> Fact {
-    snapshot(version, usd(minor), |o| o.status = OrderStatus::Cancelled)
-}
 
 const LATER: Millis = Millis::mins(11);
 
 #[test]
 fn a_cancelled_order_gives_back_every_capture() {
-    let mut order = Order::follows(&[("capture", "manual")]);
+    let mut order = follows(&[("capture", "manual")]);
     order.tell([plain(1, 100), payment(usd(100)), authorized(usd(100))]);
     order.tell([captured(usd(60))]);
     order.tell([captured(usd(100))]);
@@ -235,7 +93,7 @@ fn a_cancelled_order_gives_back_every_capture() {
 
 #[test]
 fn a_cancelled_order_whose_money_is_not_refunded_is_parked() {
-    let mut order = Order::follows(&[("on_cancelled", "park")]);
+    let mut order = follows(&[("on_cancelled", "park")]);
     order.tell([plain(1, 100)].into_iter().chain(paid(usd(100))));
     order.tell([cancelled(2, 100)]);
     assert_eq!(order.parked(), ["cancelled_after_capture"]);
@@ -247,7 +105,7 @@ fn a_total_lowered_while_the_confirmation_is_in_flight_is_refunded_or_parked() {
     for (option, sent, parked) in
         [("park", false, &["total_lowered_after_capture"][..]), ("refund", true, &[][..])]
     {
-        let mut order = Order::confirming(&[("on_total_lowered", option)], 100);
+        let mut order = confirming(&[("on_total_lowered", option)], 100);
         order.tell([plain(2, 80)]);
         order.done("confirm", paid(usd(100)));
         assert_eq!(order.is_out("refund-lowered"), sent, "{option}");
@@ -264,7 +122,7 @@ fn a_total_lowered_while_the_confirmation_is_in_flight_is_refunded_or_parked() {
 #[test]
 fn a_total_lowered_before_a_followed_payment_is_known_is_refunded_or_parked() {
     for option in ["park", "refund"] {
-        let mut order = Order::follows(&[("on_total_lowered", option)]);
+        let mut order = follows(&[("on_total_lowered", option)]);
         order.tell([plain(1, 100)]);
         order.tell([plain(2, 80)]);
         order.tell(paid(usd(100)));
@@ -276,7 +134,7 @@ fn a_total_lowered_before_a_followed_payment_is_known_is_refunded_or_parked() {
 
 #[test]
 fn the_present_total_decides_and_not_the_one_in_between() {
-    let mut order = Order::confirming(&[("on_total_lowered", "refund")], 100);
+    let mut order = confirming(&[("on_total_lowered", "refund")], 100);
     order.tell([plain(2, 50)]);
     order.tell([plain(3, 90)]);
     order.done("confirm", paid(usd(100)));
@@ -293,7 +151,7 @@ fn the_present_total_decides_and_not_the_one_in_between() {
 
 #[test]
 fn a_refund_of_the_shop_makes_the_parking_needless() {
-    let mut order = Order::follows(&[]);
+    let mut order = follows(&[]);
     order.tell([plain(1, 100)].into_iter().chain(paid(usd(100))));
     order.tell([plain(2, 80)]);
     order.tell([Fact::RefundRequested { id: "R1".into(), amount: usd(20), reason: "other".into() }]);
@@ -304,7 +162,7 @@ fn a_refund_of_the_shop_makes_the_parking_needless() {
 
 #[test]
 fn a_refund_of_a_lowered_total_that_comes_back_is_parked_and_not_sent_again() {
-    let mut order = Order::follows(&[("on_total_lowered", "refund")]);
+    let mut order = follows(&[("on_total_lowered", "refund")]);
     order.tell([plain(1, 100)].into_iter().chain(paid(usd(100))));
     order.tell([plain(2, 80)]);
     order.done("refund-lowered", [given("re", 20)]);
@@ -317,7 +175,7 @@ fn a_refund_of_a_lowered_total_that_comes_back_is_parked_and_not_sent_again() {
 
 #[test]
 fn two_payments_for_one_order_are_parked_and_never_refunded_alone() {
-    let mut order = Order::follows(&[("on_total_lowered", "refund")]);
+    let mut order = follows(&[("on_total_lowered", "refund")]);
     order.tell([plain(1, 100)].into_iter().chain(paid(usd(100))));
     order.tell([Fact::Captured { payment: "pi_2".into(), charge: "ch_2".into(), total: usd(100) }]);
     order.pass(LATER);
@@ -327,7 +185,7 @@ fn two_payments_for_one_order_are_parked_and_never_refunded_alone() {
 
 #[test]
 fn a_new_amount_that_is_refused_keeps_the_old_one_from_being_charged() {
-    let mut order = Order::new(&[]);
+    let mut order = tillway(&[]);
     order.tell([snapshot(1, usd(100), |o| o.token = Some("t1".into()))]);
     order.done("customer", [Fact::Customer { id: "cus".into() }]);
     order.tell([plain(2, 10)]);
@@ -345,7 +203,7 @@ fn a_new_amount_that_is_refused_keeps_the_old_one_from_being_charged() {
 
 #[test]
 fn a_payment_of_less_than_the_total_is_not_paid_and_is_parked() {
-    let mut order = Order::follows(&[]);
+    let mut order = follows(&[]);
     order.tell([plain(1, 4712)]);
     order.tell(paid(usd(100)));
     assert_eq!(order.state.status, OrderStatus::PartiallyPaid);
@@ -355,14 +213,14 @@ fn a_payment_of_less_than_the_total_is_not_paid_and_is_parked() {
     assert!(order.state.money_blocked().is_none());
 
     // The payment overtakes its order.
-    let mut order = Order::follows(&[]);
+    let mut order = follows(&[]);
     order.tell(paid(usd(100)));
     order.tell([plain(1, 4712)]);
     order.pass(LATER);
     assert_eq!(order.parked(), ["authorized_less_than_total"]);
 
     // The order's change overtakes nothing for long.
-    let mut order = Order::follows(&[]);
+    let mut order = follows(&[]);
     order.tell([plain(1, 4712)]);
     order.tell(paid(usd(100)));
     order.pass(Millis::mins(5));
@@ -374,14 +232,14 @@ fn a_payment_of_less_than_the_total_is_not_paid_and_is_parked() {
 
 #[test]
 fn a_total_raised_while_the_payment_is_made_or_after_it_is_parked_once() {
-    let mut order = Order::confirming(&[], 100);
+    let mut order = confirming(&[], 100);
     order.tell([plain(2, 120)]);
     order.done("confirm", paid(usd(100)));
     assert_eq!(order.parked(), ["total_raised_after_payment"]);
     order.pass(LATER);
     assert_eq!(order.parked().len(), 1);
 
-    let mut order = Order::follows(&[]);
+    let mut order = follows(&[]);
     order.tell([plain(1, 100)].into_iter().chain(paid(usd(100))));
     order.tell([plain(2, 120)]);
     order.pass(LATER);
@@ -396,7 +254,7 @@ fn shipments_in_parts_are_waited_for_and_what_was_let_go_is_missed_at_the_end() 
             o.shipments = vec![Shipment { id: "S1".into(), lines: vec![("1".into(), pieces.into())] }];
         })
     };
-    let mut order = Order::follows(&[("capture", "shipment")]);
+    let mut order = follows(&[("capture", "shipment")]);
     order.tell([plain(1, 100), payment(usd(100)), authorized(usd(100))]);
     order.tell([ship(2, 1, OrderStatus::Processing)]);
     assert_eq!(order.money("capture-shipment"), 25);
@@ -413,7 +271,7 @@ fn shipments_in_parts_are_waited_for_and_what_was_let_go_is_missed_at_the_end() 
 fn a_payment_in_another_currency_pays_nothing_and_holds_money_back() {
     let jpy = Money::new(4712, Currency::parse("JPY").unwrap());
     for order_first in [true, false] {
-        let mut order = Order::follows(&[]);
+        let mut order = follows(&[]);
         if order_first {
             order.tell([plain(1, 4712)]);
         }
@@ -430,7 +288,7 @@ fn a_payment_in_another_currency_pays_nothing_and_holds_money_back() {
 
 #[test]
 fn a_refund_in_another_currency_than_the_payment_is_parked_before_anything_is_sent() {
-    let mut order = Order::follows(&[]);
+    let mut order = follows(&[]);
     order.tell([plain(1, 4712)].into_iter().chain(paid(usd(4712))));
     let eur = Money::new(100, Currency::parse("EUR").unwrap());
     order.tell([Fact::RefundRequested { id: "R".into(), amount: eur, reason: "other".into() }]);
@@ -441,14 +299,14 @@ fn a_refund_in_another_currency_than_the_payment_is_parked_before_anything_is_se
 
 #[test]
 fn a_refused_confirmation_is_parked_and_a_decline_is_open_for_the_next_card() {
-    let mut order = Order::confirming(&[], 100);
+    let mut order = confirming(&[], 100);
     order.end("confirm", refused("parameter_missing"), []);
     assert_eq!(
         (order.parked(), order.state.status),
         (vec!["parameter_missing"], OrderStatus::PendingPayment)
     );
 
-    let mut order = Order::confirming(&[], 100);
+    let mut order = confirming(&[], 100);
     order.end("confirm", refused("card_declined"), [failed("ch_0")]);
     assert!(order.parked().is_empty());
     assert_eq!(order.state.status, OrderStatus::PaymentFailed);
@@ -456,7 +314,7 @@ fn a_refused_confirmation_is_parked_and_a_decline_is_open_for_the_next_card() {
     assert!(order.is_out("confirm"), "another card");
 
     // The decline was heard of by webhook before its answer came.
-    let mut order = Order::confirming(&[], 100);
+    let mut order = confirming(&[], 100);
     order.tell([failed("ch_0")]);
     order.end("confirm", refused("card_declined"), [failed("ch_0")]);
     assert!(order.parked().is_empty());
@@ -464,12 +322,12 @@ fn a_refused_confirmation_is_parked_and_a_decline_is_open_for_the_next_card() {
 
 #[test]
 fn a_customer_is_told_of_a_decline_whoever_made_the_payment() {
-    let mut order = Order::follows(&[]);
+    let mut order = follows(&[]);
     order.tell([payment(usd(100)), failed("ch_0")]);
     assert!(!order.is_out("decline-customer"), "nobody is known yet");
     order.tell([plain(1, 100)]);
     assert!(order.is_out("decline-customer") && order.is_out("decline-staff"));
-    let mut order = Order::follows(&[("notify_customer", "no")]);
+    let mut order = follows(&[("notify_customer", "no")]);
     order.tell([plain(1, 100), payment(usd(100)), failed("ch_0")]);
     assert!(!order.is_out("decline-customer") && order.is_out("decline-staff"));
 }
@@ -479,14 +337,14 @@ fn a_payment_a_review_refused_is_cancelled_as_fraudulent() {
     let reason = |order: &Order| {
         order.sent("void").params.get("reason").and_then(Value::as_text).map(str::to_owned).unwrap()
     };
-    let mut order = Order::follows(&[]);
+    let mut order = follows(&[]);
     order.tell([plain(1, 100), payment(usd(100)), authorized(usd(100))]);
     order.done("capture-now", []);
     let review =
         Fact::ReviewClosed { review: "prv".into(), payment: "pi".into(), outcome: ReviewOutcome::Rejected };
     order.tell([review]);
     assert_eq!(reason(&order), "fraudulent");
-    let mut order = Order::follows(&[("capture", "manual")]);
+    let mut order = follows(&[("capture", "manual")]);
     order.tell([plain(1, 100), payment(usd(100)), authorized(usd(100))]);
     order.tell([cancelled(2, 100)]);
     assert_eq!(reason(&order), "requested_by_customer");
@@ -495,11 +353,11 @@ fn a_payment_a_review_refused_is_cancelled_as_fraudulent() {
 #[test]
 fn a_cardholder_without_an_address_to_go_to_is_handed_to_a_person() {
     let action = || [Fact::ActionRequired { payment: "pi".into(), attempt: "pi:t1".into() }];
-    let mut order = Order::confirming(&[], 100);
+    let mut order = confirming(&[], 100);
     order.done("confirm", action());
     assert!(!order.is_out("next-action"));
     assert_eq!(order.parked(), ["action_without_link"]);
-    let mut order = Order::confirming(&[], 100);
+    let mut order = confirming(&[], 100);
     let url = Value::map([("url", Value::text("https://bank.example/3ds"))]);
     let Value::Map(personal) = &mut order.personal else { unreachable!() };
     personal.insert("action".into(), url);

@@ -7,6 +7,7 @@ fn every_template_loads_without_a_problem() {
     let vocabulary = tillway_engine::vocabulary::vocabulary(&[
         &tillway_connectors::stripe::Stripe,
         &tillway_connectors::clarity::Clarity,
+        &tillway_connectors::cybersource::Cybersource,
     ]);
     let loaded = Bundle::load(&tillway_templates::sources(), &[], &vocabulary);
     if let Err(problems) = &loaded {

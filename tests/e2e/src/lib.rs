@@ -13,6 +13,7 @@
 
 pub mod child;
 pub mod clock;
+pub mod edges;
 pub mod logs;
 pub mod outside;
 pub mod samples;

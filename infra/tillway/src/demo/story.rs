@@ -195,6 +195,7 @@ fn words(fact: &Fact) -> Option<String> {
         Fact::Customer { id } => format!("customer {id}"),
         Fact::Authorized { amount, .. } => format!("{amount} reserved"),
         Fact::Captured { total, .. } => format!("{total} taken so far"),
+        Fact::CaptureMade { amount, .. } => format!("{amount} taken"),
         Fact::AuthorizationEnded { how, .. } => format!("the rest is gone ({how:?})").to_lowercase(),
         Fact::PaymentCancelled { reason, .. } => format!("payment cancelled ({reason})"),
         Fact::AttemptFailed { code, .. } => format!("attempt failed ({code})"),

@@ -55,12 +55,17 @@ impl Desk {
         let Some((connection, topic)) = address(path) else {
             return refuse(engine, 404, "unknown_url", fault("not_found", "no such address"));
         };
-        if context.http.method.as_str() != "POST" {
+        let ours = engine.config.connection(connection).is_some_and(|(c, _)| c.system == self.system);
+        let ours = ours && self.topics.contains(&topic);
+        let method = context.http.method.as_str();
+        if ours && matches!(method, "GET" | "HEAD") && engine.answers_probe(connection, topic) {
+            return Answer { status: 200, body: serde_json::json!({ "status": "probe" }), retry_after: None };
+        }
+        if method != "POST" {
             let body = fault("method_not_allowed", "another method is needed");
             return refuse(engine, 405, "method_not_allowed", body);
         }
-        let ours = engine.config.connection(connection).is_some_and(|(c, _)| c.system == self.system);
-        if !ours || !self.topics.contains(&topic) {
+        if !ours {
             // As the engine answers for a connection or topic that nobody has.
             return refuse(engine, 404, "unknown_url", serde_json::json!({ "error": "unknown_url" }));
         }

@@ -323,7 +323,7 @@ mod tests {
         attributes.insert("shard".to_owned(), item::number(3));
         attributes.insert("at".to_owned(), item::number(at));
         attributes.insert("rev".to_owned(), item::number(1));
-        attributes.insert("body".to_owned(), AttributeValue::B(Blob::new(Vec::new())));
+        attributes.insert("body".to_owned(), AttributeValue::B(Blob::new(crate::pack::pack(b""))));
         attributes
     }
 

@@ -48,7 +48,8 @@ pub fn interpret(
 
 fn order_event(connection: &Connection, data: &Node<'_>, believed: bool) -> Result<Interpreted, Fault> {
     let owner = Owner::Order { id: data.member("orderId")?.needed_id()? };
-    let read_again = Interpreted::ReadAgain { owner: owner.clone(), action: actions::READ_ORDER };
+    let read_again =
+        Interpreted::ReadAgain { owner: owner.clone(), action: actions::READ_ORDER, object: None };
     // A header secret proves who sent, not what was sent: the event is a hint.
     if !believed {
         return Ok(read_again);

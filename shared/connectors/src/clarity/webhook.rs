@@ -154,5 +154,5 @@ fn name(event_id: String, body: Json<'_>) -> Result<Verified, EdgeFault> {
     let group = order.ok().flatten().unwrap_or_else(|| event_id.clone());
     // Informative: a time that cannot be read is no reason to turn the event away.
     let created_at = root.member("timestamp").and_then(|at| at.time()).ok().flatten();
-    Ok(Verified { event_id, event_type, group, created_at })
+    Ok(Verified { event_id, event_type, group, created_at, opened: None })
 }

@@ -116,7 +116,7 @@ pub(super) fn name(connection: &Connection, body: Json<'_>) -> Verified {
     // Version 2 ("thin") events give the time as RFC 3339.
     let created_at = wire::time(body, "created")
         .or_else(|| wire::text(body, "created").and_then(Timestamp::parse_rfc3339));
-    Verified { event_id, event_type, group, created_at }
+    Verified { event_id, event_type, group, created_at, opened: None }
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Applied, Binding, Charge, Contradiction, Dispute, Failure, OrderState, Payment, Refund, RefundRequest,
-    Review, TotalChange,
+    Applied, Binding, Charge, Contradiction, Dispute, Failure, MadeCapture, OrderState, Payment, Refund,
+    RefundRequest, Review, TotalChange,
 };
 use crate::facts::{AuthorizationEnd, CommandEnd, Fact, OrderSnapshot, OrderStatus, StepState, Unparked};
 use crate::ids::ConnectionName;
@@ -75,6 +75,9 @@ impl OrderState {
             Fact::Captured { payment, charge, total } => {
                 self.join_captured(connection, (payment, charge), *total, at, out)
             }
+            Fact::CaptureMade { payment, charge, capture, amount } => {
+                self.join_capture_made(connection, (payment, charge, capture), *amount, at, out)
+            }
             Fact::AuthorizationEnded { payment, charge, how } => {
                 let charge = self.payment_mut(payment, connection).charges.get_mut(charge);
                 // A charge we never saw authorized has nothing that could end.
@@ -100,6 +103,9 @@ impl OrderState {
                     shopper_reason: shopper_reason.clone(),
                     soft: *soft,
                 });
+                if let Some(charge) = entry.charges.get_mut(attempt) {
+                    charge.refused = true;
+                }
                 true
             }
             Fact::ActionRequired { payment, attempt } => {
@@ -213,7 +219,9 @@ impl OrderState {
         let cancelled = entry.cancelled.is_some();
         let Some(known) = entry.charges.get_mut(charge) else {
             let ended = cancelled.then_some(AuthorizationEnd::Voided);
-            entry.charges.insert(charge.to_owned(), fresh_charge(amount, false, expires_at, ended));
+            let refused = entry.failures.iter().any(|f| f.attempt == charge);
+            let fresh = Charge { refused, ..fresh_charge(amount, false, expires_at, ended) };
+            entry.charges.insert(charge.to_owned(), fresh);
             return true;
         };
         if known.authorized.currency != amount.currency {
@@ -271,6 +279,57 @@ impl OrderState {
         let id = format!("capture:{charge}:{}", total.minor);
         let lines = [(Role::GatewayClearing, amount), (Role::Receivable, super::ledger::neg(amount))];
         super::ledger::push(out, id, &gateway, at, "capture", &lines);
+        true
+    }
+
+    /// A capture with an id counts once, in whatever order the captures of an authorization become known.
+    fn join_capture_made(
+        &mut self,
+        connection: &ConnectionName,
+        (payment, charge, capture): (&str, &str, &str),
+        amount: Money,
+        at: Timestamp,
+        out: &mut Applied,
+    ) -> bool {
+        let entry = self.payment_mut(payment, connection);
+        let gateway = entry.connection.clone();
+        let new = !entry.charges.contains_key(charge);
+        let none = Money::zero(amount.currency);
+        let known =
+            entry.charges.entry(charge.to_owned()).or_insert_with(|| fresh_charge(none, true, None, None));
+        if known.authorized.currency != amount.currency {
+            out.contradictions.push(mixed(charge, known.authorized, amount));
+            return false;
+        }
+        if let Some(made) = known.made.get(capture) {
+            if made.amount != amount.minor {
+                let was = Money::new(made.amount, amount.currency);
+                out.contradictions.push(Contradiction {
+                    code: "capture_amount_changed",
+                    object: capture.to_owned(),
+                    what: format!(
+                        "capture {capture} was {was} and is now {amount}; compare with the gateway, then drop"
+                    ),
+                });
+            }
+            return new;
+        }
+        if !amount.is_positive() {
+            return new;
+        }
+        let level = known.captured.saturating_add(amount.minor);
+        if level > known.authorized.minor {
+            let total = Money::new(level, amount.currency);
+            if !known.implied {
+                out.contradictions.push(above(charge, total, known.authorized));
+            }
+            known.authorized = total;
+        }
+        known.captured = level;
+        known.captures.push(level);
+        known.made.insert(capture.to_owned(), MadeCapture { amount: amount.minor, level });
+        let lines = [(Role::GatewayClearing, amount), (Role::Receivable, super::ledger::neg(amount))];
+        super::ledger::push(out, format!("capture:{capture}"), &gateway, at, "capture", &lines);
         true
     }
 
@@ -394,6 +453,8 @@ const fn is_of_money(fact: &Fact) -> bool {
             | Fact::Payment { .. }
             | Fact::Authorized { .. }
             | Fact::Captured { .. }
+            | Fact::CaptureMade { .. }
+            | Fact::AttemptFailed { .. }
             | Fact::AuthorizationEnded { .. }
             | Fact::PaymentCancelled { .. }
             | Fact::Refund { .. }
@@ -416,7 +477,17 @@ fn fresh_charge(
     expires_at: Option<Timestamp>,
     ended: Option<AuthorizationEnd>,
 ) -> Charge {
-    Charge { authorized, implied, captured: 0, sold: 0, expires_at, ended, captures: Vec::new() }
+    Charge {
+        authorized,
+        implied,
+        captured: 0,
+        sold: 0,
+        expires_at,
+        ended,
+        captures: Vec::new(),
+        made: BTreeMap::new(),
+        refused: false,
+    }
 }
 
 fn above(charge: &str, captured: Money, authorized: Money) -> Contradiction {

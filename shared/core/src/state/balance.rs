@@ -70,7 +70,7 @@ impl OrderState {
 
     /// What the customer agreed to: reserved or taken, with what lapsed after a part of it was taken.
     fn agreed(&self, currency: Currency) -> i64 {
-        let alive = self.charges_in(currency).filter(|c| c.ended.is_none() || c.captured > 0);
+        let alive = self.charges_in(currency).filter(|c| c.holds() || c.captured > 0);
         alive.map(|c| c.authorized.minor.max(c.captured)).sum()
     }
 
@@ -195,8 +195,9 @@ impl OrderState {
                 for level in &charge.captures {
                     let amount = Money::new(level.saturating_sub(before), charge.authorized.currency);
                     before = *level;
-                    let (key, payment) = (format!("{id}:{level}"), payment.clone());
-                    out.push(CaptureLeft { key, payment, amount, left: amount.minor });
+                    let (key, payment) = (charge.capture_key(id, *level), payment.clone());
+                    let capture = charge.capture_at(*level).map(str::to_owned);
+                    out.push(CaptureLeft { key, payment, capture, amount, left: amount.minor });
                 }
             }
         }
@@ -221,6 +222,8 @@ impl OrderState {
 pub(super) struct CaptureLeft {
     pub(super) key: String,
     pub(super) payment: String,
+    /// The gateway's id, where it has one.
+    pub(super) capture: Option<String>,
     pub(super) amount: Money,
     /// Minor units.
     pub(super) left: i64,

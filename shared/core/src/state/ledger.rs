@@ -81,7 +81,11 @@ impl OrderState {
     }
 
     fn gateway_of(&self, payment: &str, otherwise: &ConnectionName) -> ConnectionName {
-        self.payments.get(payment).map_or_else(|| otherwise.clone(), |p| p.connection.clone())
+        // A gateway may name the capture.
+        let of_capture =
+            || self.payments.values().find(|p| p.charges.values().any(|c| c.made.contains_key(payment)));
+        let known = self.payments.get(payment).or_else(of_capture);
+        known.map_or_else(|| otherwise.clone(), |p| p.connection.clone())
     }
 
     fn book_refunds(&mut self, connection: &ConnectionName, at: Timestamp, out: &mut Applied) {

@@ -6,6 +6,8 @@
 mod apply;
 mod balance;
 mod ledger;
+#[cfg(test)]
+mod made_tests;
 mod project;
 #[cfg(test)]
 mod tests;
@@ -98,6 +100,41 @@ pub struct Charge {
     /// Watermarks in the order they were seen: each is one capture.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub captures: Vec<i64>,
+    /// Captures that have an id of their own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub made: BTreeMap<String, MadeCapture>,
+    /// The attempt failed after the money was reserved (a risk check, a partial approval that is not wanted).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
+}
+
+/// A capture by its own id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeCapture {
+    /// What it took, minor units.
+    pub amount: i64,
+    /// The watermark it raised the authorization to when it became known.
+    pub level: i64,
+}
+
+impl Charge {
+    /// Whether what is reserved may still be taken.
+    #[must_use]
+    pub const fn holds(&self) -> bool {
+        self.ended.is_none() && !self.refused
+    }
+
+    /// The gateway's id of the capture behind a watermark, where it has one.
+    #[must_use]
+    pub fn capture_at(&self, level: i64) -> Option<&str> {
+        self.made.iter().find(|(_, m)| m.level == level).map(|(id, _)| id.as_str())
+    }
+
+    /// Identity of the capture behind a watermark: its own id, else the authorization with the watermark.
+    #[must_use]
+    pub fn capture_key(&self, charge: &str, level: i64) -> String {
+        self.capture_at(level).map_or_else(|| format!("{charge}:{level}"), str::to_owned)
+    }
 }
 
 /// A refund at the gateway.
@@ -331,10 +368,11 @@ impl OrderState {
     /// Ids at gateways under which later events may name this order.
     #[must_use]
     pub fn aliases(&self) -> BTreeSet<String> {
-        let charges = self.payments.values().flat_map(|p| p.charges.keys());
+        let charges = || self.payments.values().flat_map(|p| &p.charges);
         self.payments
             .keys()
-            .chain(charges)
+            .chain(charges().map(|(id, _)| id))
+            .chain(charges().flat_map(|(_, c)| c.made.keys()))
             .chain(self.refunds.keys())
             .chain(self.disputes.keys())
             .chain(self.reviews.keys())

@@ -29,10 +29,23 @@ impl Payment {
     pub fn captured(&self) -> i64 {
         self.charges.values().map(|c| c.captured).sum()
     }
+    /// Reserved though its attempt failed, and not let go yet, minor units.
+    #[must_use]
+    pub fn refused_hold(&self) -> i64 {
+        let open = self.charges.values().filter(|c| c.refused && c.ended.is_none() && c.captured == 0);
+        open.map(|c| c.authorized.minor).sum()
+    }
+    /// Reserved and neither taken nor let go, whether it may be taken or not.
+    #[must_use]
+    pub fn held(&self) -> Option<Money> {
+        let currency = self.charges.values().next()?.authorized.currency;
+        let open = self.charges.values().filter(|c| c.ended.is_none() && c.authorized.currency == currency);
+        Some(Money::new(open.map(|c| c.authorized.minor.saturating_sub(c.captured)).sum(), currency))
+    }
     /// Still to be captured, minor units.
     #[must_use]
     pub fn capturable(&self) -> i64 {
-        let open = self.charges.values().filter(|c| c.ended.is_none());
+        let open = self.charges.values().filter(|c| c.holds());
         open.map(|c| c.authorized.minor.saturating_sub(c.captured)).sum()
     }
 }
@@ -141,7 +154,9 @@ impl OrderState {
         }
         // Nothing is reserved and nothing taken: the newest bad news explains it.
         let Some((_, payment)) = self.payment() else { return plain(OrderStatus::PendingPayment) };
-        if let Some(reason) = &payment.cancelled {
+        // Where the attempt failed after the money was reserved, that it was let go then explains nothing.
+        let refused = payment.charges.values().any(|c| c.refused);
+        if let Some(reason) = payment.cancelled.as_ref().filter(|_| !refused) {
             let ran_out = payment.charges.values().any(|c| c.captured == 0);
             let reason = if ran_out { "authorization_ended".to_owned() } else { reason.clone() };
             return (OrderStatus::PaymentFailed, reason);

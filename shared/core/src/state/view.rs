@@ -88,6 +88,7 @@ static PAYMENT: Schema = Schema {
         flag("cancelled", "the payment object is dead"),
         flag("held", "a review is open"),
         flag("rejected", "a review ended in a refusal"),
+        flag("reviewed", "a review is open or was"),
         flag("fits", "it was made out for the order's present total, or changed to it"),
     ],
 };
@@ -174,10 +175,12 @@ static SHIPMENT: Schema = Schema {
 static CAPTURE: Schema = Schema {
     name: "capture",
     fields: &[
-        text("id", "authorization and level").required(),
+        text("id", "the gateway's id, or authorization and level").required(),
+        text("capture", "the gateway's id, where it counts captures by id"),
         text("payment", "payment").required(),
         money("amount", "taken by this capture").required(),
         money("refundable", "of it, what was not returned yet").required(),
+        flag("whole", "nothing of it was returned"),
     ],
 };
 static REFUND_REQUEST: Schema = Schema {
@@ -186,6 +189,12 @@ static REFUND_REQUEST: Schema = Schema {
         text("id", "the shop's id").required(),
         money("amount", "asked for").required(),
         text("reason", "code"),
+        text(
+            "capture",
+            "the gateway's id of the capture that can give it all, one that it takes whole before others",
+        ),
+        flag("whole", "it is all of that capture, of which nothing was returned"),
+        flag("served", "money went back for it already, or is on its way"),
     ],
 };
 static REFUND: Schema = Schema {
@@ -195,6 +204,15 @@ static REFUND: Schema = Schema {
         text("payment", "payment").required(),
         money("amount", "returned").required(),
         text("request", "our request it serves"),
+    ],
+};
+static DOOMED: Schema = Schema {
+    name: "doomed_payment",
+    fields: &[
+        text("id", "the gateway's id and what it reserved").required(),
+        text("payment", "payment").required(),
+        money("amount", "what it is for"),
+        money("held", "reserved and not let go").required(),
     ],
 };
 static DECLINE: Schema = Schema {
@@ -251,6 +269,8 @@ static OVERPAID: Schema = Schema {
         text("payment", "the payment that keeps most").required(),
         money("amount", "kept above what the order is worth now").required(),
         money("refundable", "of it, what a lowered total explains and one payment can give back").required(),
+        text("capture", "the gateway's id of the capture that can give the refundable back"),
+        flag("whole", "that is all of that capture, of which nothing was returned"),
         flag("lowered", "a lowered total explains it"),
         field("since", Type::Time, "since when it has been so").required(),
     ],
@@ -283,7 +303,7 @@ pub static OBJECTS: &[(&str, &Schema)] = &[
     ("overpaid", &OVERPAID),
     ("action", &ACTION),
     ("status_change", &STATUS),
-    ("doomed_payment", &REFUND),
+    ("doomed_payment", &DOOMED),
     ("doomed_capture", &CAPTURE),
 ];
 
@@ -365,6 +385,7 @@ impl OrderState {
             ("cancelled", Value::Bool(current.is_some_and(|(_, p)| p.cancelled.is_some()))),
             ("held", Value::Bool(self.held())),
             ("rejected", Value::Bool(self.rejected())),
+            ("reviewed", Value::Bool(!self.reviews.is_empty())),
             ("fits", Value::Bool(self.payment_fits())),
         ]);
         let pair = pair.iter().map(|(k, v)| (k.clone(), t(v))).collect();
@@ -416,7 +437,7 @@ impl OrderState {
         let captures = || {
             let charges = payments().flat_map(|p| &p.charges);
             let levels = |(id, c): (&'_ String, &'_ super::Charge)| {
-                c.captures.iter().map(|level| Cow::Owned(format!("{id}:{level}"))).collect::<Vec<_>>()
+                c.captures.iter().map(|level| Cow::Owned(c.capture_key(id, *level))).collect::<Vec<_>>()
             };
             charges.flat_map(levels).collect()
         };
@@ -461,10 +482,14 @@ impl OrderState {
                 .refund_requests
                 .iter()
                 .map(|(id, r)| {
+                    let (capture, whole) = self.capture_for(None, r.amount);
                     let view = Value::map([
                         ("id", Value::text(id.clone())),
                         ("amount", Value::Money(r.amount)),
                         ("reason", Value::text(r.reason.clone())),
+                        ("capture", Value::opt_text(capture)),
+                        ("whole", Value::Bool(whole)),
+                        ("served", Value::Bool(self.served(id))),
                     ]);
                     (id.clone(), view)
                 })
@@ -503,11 +528,8 @@ impl OrderState {
         for (payment, p) in &self.payments {
             for (id, charge) in &p.charges {
                 let currency = charge.authorized.currency;
-                let open = if charge.ended.is_none() {
-                    charge.authorized.minor.saturating_sub(charge.captured)
-                } else {
-                    0
-                };
+                let open =
+                    if charge.holds() { charge.authorized.minor.saturating_sub(charge.captured) } else { 0 };
                 // Money of another currency pays nothing of the order.
                 let owed = if self.currency() == Some(currency) { owed } else { 0 };
                 let ended = match charge.ended {
@@ -552,21 +574,39 @@ impl OrderState {
             let left = Money::new(capture.left, capture.amount.currency);
             let view = Value::map([
                 ("id", Value::text(capture.key.clone())),
+                ("capture", Value::opt_text(capture.capture)),
                 ("payment", Value::text(capture.payment)),
                 ("amount", Value::Money(capture.amount)),
                 ("refundable", Value::Money(left)),
+                ("whole", Value::Bool(left == capture.amount)),
             ]);
             (capture.key, view)
         };
         self.refundables().into_iter().map(one).collect()
     }
 
-    /// Payments that must not go on: the order was cancelled or a review refused it, and nothing was taken.
+    /// Whether a refund that stands bears this request.
+    fn served(&self, request: &str) -> bool {
+        self.refunds.values().any(|r| r.status.stands() && r.request.as_deref() == Some(request))
+    }
+
+    /// The capture that can give an amount back alone, and whether that is all of it: one that is given back whole
+    /// before others.
+    fn capture_for(&self, payment: Option<&str>, amount: Money) -> (Option<String>, bool) {
+        let all = self.refundables().into_iter();
+        let fits = all.filter(|c| payment.is_none_or(|p| p == c.payment));
+        let fits = fits.filter(|c| c.amount.currency == amount.currency && c.left >= amount.minor);
+        let whole = |c: &super::balance::CaptureLeft| c.amount == amount && c.left == amount.minor;
+        let best = fits.filter(|c| c.capture.is_some()).max_by_key(whole);
+        best.map_or((None, false), |c| (c.capture.clone(), whole(&c)))
+    }
+
+    /// Payments that must not go on: the order was cancelled or a review refused it, and nothing was taken; or the
+    /// attempt failed after money was reserved.
     fn doomed_payments(&self) -> Vec<(String, Value)> {
-        if !self.cancelled_by_shop && !self.rejected() {
-            return Vec::new();
-        }
-        let doomed = self.payments.iter().filter(|(_, p)| p.cancelled.is_none() && p.captured() == 0);
+        let all = self.cancelled_by_shop || self.rejected();
+        let alive = self.payments.iter().filter(|(_, p)| p.cancelled.is_none() && p.captured() == 0);
+        let doomed = alive.filter(|(_, p)| all || p.refused_hold() > 0);
         let one = |(id, p): (&String, &super::Payment)| {
             // Refused once because it was changing, it is tried again when it reserved money since.
             let key = format!("{id}:{}", p.authorized());
@@ -574,7 +614,7 @@ impl OrderState {
                 ("id", Value::text(key.clone())),
                 ("payment", Value::text(id.clone())),
                 ("amount", p.amount.map_or(Value::Null, Value::Money)),
-                ("request", Value::Null),
+                ("held", p.held().map_or_else(|| self.amount(0), Value::Money)),
             ]);
             (key, view)
         };
@@ -691,7 +731,10 @@ impl OrderState {
 
     fn overpaid_views(&self) -> Vec<(String, Value)> {
         let one = |o: super::Overpaid| {
+            let (capture, whole) = self.capture_for(Some(&o.payment), o.refundable);
             let view = Value::map([
+                ("capture", Value::opt_text(capture)),
+                ("whole", Value::Bool(whole)),
                 ("id", Value::text(o.key.clone())),
                 ("payment", Value::text(o.payment)),
                 ("amount", Value::Money(o.amount)),

@@ -39,6 +39,9 @@ impl Front for Echo {
             _ => Answer { status: 202, body, retry_after: None },
         }
     }
+    fn probed(&self, connection: &str, topic: &str) -> bool {
+        (connection, topic) == ("probing", "payments")
+    }
     async fn health(&self) -> (bool, serde_json::Value) {
         (true, serde_json::json!({ "ok": true }))
     }
@@ -151,6 +154,17 @@ async fn other_addresses_and_methods_are_told_so() {
     assert_eq!(heard.status, 405);
     assert!(heard.head.contains("allow: post"), "{}", heard.head);
     assert_eq!(client.post("/healthz", "").await.status, 405);
+}
+
+#[tokio::test]
+async fn a_providers_probe_is_answered_where_it_probes() {
+    let running = start(Limits::default()).await;
+    let mut client = Client::to(&running).await;
+    client.say("GET /webhooks/probing/payments HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    let heard = client.hear().await;
+    assert_eq!((heard.status, &heard.body["status"]), (200, &"probe".into()));
+    client.say("GET /webhooks/probing/refunds HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    assert_eq!(client.hear().await.status, 405);
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@ use serde_json::json;
 use tillway_cloud_tests::Cloud;
 use tillway_core::http::{Method, Request};
 use tillway_sandbox::stripe::sign;
+use tillway_tests::edges::table;
+use tillway_tests::wire::exchange;
 use tillway_tests::world::{CARD_NUMBER, GATEWAY_HOOK, shop_hook_at};
 
 fn charge(id: &str) -> Vec<u8> {
@@ -22,46 +24,16 @@ fn signed(cloud: &Cloud, body: &[u8]) -> Request {
         .with_header("Stripe-Signature", sign(body, GATEWAY_HOOK, cloud.now().unix()))
 }
 
-/// Edge faults get a 4xx; the same faults get the same answers on one machine (`tests/e2e/tests/e2e/edge.rs`).
+/// One table for both ways to run (`tests/e2e/src/edges.rs`).
 pub(crate) async fn answers_are_those_of_one_machine(cloud: &Cloud) {
-    let payouts = "/webhooks/stripe/payouts";
-    let body = charge("evt_edge");
-    let good = || signed(cloud, &body);
-    let stale = |by: i64| {
-        let at = cloud.now().unix() + by;
-        Request::new(Method::Post, "")
-            .with_body("application/json", body.clone())
-            .with_header("stripe-signature", sign(&body, GATEWAY_HOOK, at))
-    };
-    let broken = Request::new(Method::Post, "")
-        .with_body("application/json", b"{".to_vec())
-        .with_header("stripe-signature", sign(b"{", GATEWAY_HOOK, cloud.now().unix()));
-    let text = Request::new(Method::Post, "")
-        .with_body("text/plain", body.clone())
-        .with_header("stripe-signature", sign(&body, GATEWAY_HOOK, cloud.now().unix()));
-    let unsigned = Request::new(Method::Post, "").with_body("application/json", body.clone());
-    let forged = Request::new(Method::Post, "")
-        .with_body("application/json", body.clone())
-        .with_header("stripe-signature", sign(&body, "whsec_of_somebody", cloud.now().unix()));
-    let large = vec![b' '; 1024 * 1024 + 1];
-    let table: Vec<(&str, &str, Request, u16)> = vec![
-        ("good", payouts, good(), 202),
-        ("replayed", payouts, good(), 202),
-        ("repeated query keys", "/webhooks/stripe/payouts?a=1&a=2", good(), 202),
-        ("stale", payouts, stale(-3600), 401),
-        ("future", payouts, stale(3600), 401),
-        ("not JSON", payouts, broken, 400),
-        ("another content type", payouts, text, 415),
-        ("unsigned", payouts, unsigned, 401),
-        ("forged", payouts, forged, 401),
-        ("unknown connection", "/webhooks/nobody/payouts", good(), 404),
-        ("unknown topic", "/webhooks/stripe/nothing", good(), 404),
-        ("too large", payouts, signed(cloud, &large), 413),
-    ];
-    for (what, path, request, status) in table {
-        let answer = cloud.post(path, request).await;
-        let said = String::from_utf8_lossy(&answer.body).into_owned();
-        assert_eq!(answer.status, status, "{what}: {said}");
+    let base = cloud.stack.url().to_owned();
+    let (to, prefix) = base.strip_prefix("http://").and_then(|rest| rest.split_once('/')).unwrap();
+    let to = to.parse().unwrap();
+    for edge in table(cloud.now()) {
+        let path = format!("/{prefix}{}", edge.path);
+        let (status, said) = exchange(to, edge.method, &path, &edge.request).await.unwrap();
+        let expected = edge.gateway.unwrap_or(edge.status);
+        assert_eq!(status, expected, "{}: {} {}: {said}", edge.name, edge.method, edge.path);
     }
     // Authentic and without a flow: every function is heard from, and what came is listed.
     for (topic, kind) in [

@@ -88,7 +88,7 @@ fn the_version_comes_from_one_member_alone() {
     let again = |settings: &[(&str, &str)], data: &Json| {
         let read = interpret(&connection(settings), data);
         let expected = Owner::Order { id: "C-1".into() };
-        matches!(read, Interpreted::ReadAgain { owner, action: "clarity.read_order" } if owner == expected)
+        matches!(read, Interpreted::ReadAgain { owner, action: "clarity.read_order", object: None } if owner == expected)
     };
     let unversioned = with(order(), "/version", Json::Null);
     assert!(again(&[], &unversioned), "its time is not taken for a counter");

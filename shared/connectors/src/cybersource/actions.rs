@@ -1,0 +1,176 @@
+//! What flows may ask of Cybersource, as data.
+
+use tillway_core::value::{ActionSpec, Field, Schema, Type, field};
+
+use crate::port::Action;
+
+const fn text(name: &'static str, doc: &'static str) -> Field {
+    field(name, Type::Text, doc)
+}
+
+const ADDRESS: Schema = Schema {
+    name: "cybersource.address",
+    fields: &[
+        text("first_name", "given name").personal(),
+        text("last_name", "family name").personal(),
+        text("company", "company").personal(),
+        text("line1", "street and number").personal(),
+        text("line2", "second line").personal(),
+        text("city", "city").personal(),
+        text("region", "state or province").personal(),
+        text("postal_code", "postal code").personal(),
+        text("country", "two-letter country").personal(),
+        text("email", "e-mail address; of the billing address alone").personal(),
+        text("phone", "phone").personal(),
+    ],
+};
+
+const ORDER: Field = text("order_id", "the shop's order id; our reference at Cybersource").required();
+const PAYMENT: Field = text("payment", "id of the payment (of its authorization)").required();
+const AMOUNT: Field = field("amount", Type::Money, "how much").required();
+
+const AUTHORIZE: Schema = Schema {
+    name: "cybersource.authorize",
+    fields: &[
+        ORDER,
+        AMOUNT,
+        text("token", "the shop's token: stored at Cybersource, or transient").required(),
+        text("customer", "id of the stored customer, where the token is one of its instruments"),
+        field("capture", Type::Bool, "take the money at once (a sale); false where it is left out"),
+        field("bill_to", Type::Record(&ADDRESS), "billing address").personal(),
+        field("ship_to", Type::Record(&ADDRESS), "shipping address, where it differs").personal(),
+        text("customer_ref", "the shop's customer id, for Decision Manager"),
+        text("ip_address", "address the order came from, for Decision Manager").personal(),
+        text("fingerprint", "session of the device fingerprint, for Decision Manager"),
+        field("data", Type::Dict, "merchant-defined fields by number (1 to 100); nothing personal"),
+    ],
+};
+const CAPTURE: Schema = Schema {
+    name: "cybersource.capture",
+    fields: &[
+        ORDER,
+        PAYMENT,
+        AMOUNT,
+        field("last", Type::Bool, "nothing will be captured after this; true where it is left out"),
+        field(
+            "captured",
+            Type::Money,
+            "what is known to be taken: a capture beyond that is adopted, not made again",
+        ),
+        field("look", Type::Bool, "look for such a capture first: after a review somebody may have made one"),
+        field("sequence", Type::Int, "number of this capture among several, from 1"),
+        field("count", Type::Int, "how many captures there will be"),
+    ],
+};
+const REVERSE: Schema = Schema {
+    name: "cybersource.reverse",
+    fields: &[ORDER, PAYMENT, AMOUNT, text("reason", "shown in the Business Center; a code")],
+};
+const VOID: Schema = Schema {
+    name: "cybersource.void",
+    fields: &[
+        ORDER,
+        PAYMENT,
+        AMOUNT,
+        text("capture", "id of the capture; of a sale, the payment's").required(),
+        text("request", "stable id of what asks for it").required(),
+    ],
+};
+const REFUND: Schema = Schema {
+    name: "cybersource.refund",
+    fields: &[
+        ORDER,
+        PAYMENT,
+        AMOUNT,
+        text("capture", "id of the capture that is refunded; the payment as a whole where it is left out"),
+        text("request", "stable id of the refund request").required(),
+        text("reason", "a code"),
+    ],
+};
+const DECIDE: Schema = Schema {
+    name: "cybersource.decide_case",
+    fields: &[
+        ORDER,
+        PAYMENT,
+        text("decision", "accept or reject").required(),
+        field("act", Type::Bool, "reverse with reject; false where it is left out"),
+        text("comment", "for the reviewer; nothing personal"),
+    ],
+};
+const READ_ORDER: Schema = Schema {
+    name: "cybersource.read_order",
+    fields: &[
+        ORDER,
+        text("object", "a transaction to read besides, or `accept:` or `reject:` and a payment's id"),
+    ],
+};
+const ENSURE_CUSTOMER: Schema = Schema {
+    name: "cybersource.ensure_customer",
+    fields: &[
+        text("email", "e-mail address").personal(),
+        text("reference", "the shop's customer id; needed where there is no e-mail address"),
+        text("known", "the customer's id at Cybersource, where the shop has it"),
+    ],
+};
+
+/// An action of one order; writes are looked up, a read is simply made again.
+const fn action(spec: &'static ActionSpec, reads: bool) -> Action {
+    Action { spec, per_person: false, repeatable: reads, reads }
+}
+
+const fn money(name: &'static str, params: &'static Schema, doc: &'static str) -> ActionSpec {
+    ActionSpec { name, params, money: true, doc }
+}
+
+/// Reserves an amount.
+pub(super) const AUTHORIZE_NAME: &str = "cybersource.authorize";
+/// Takes reserved money.
+pub(super) const CAPTURE_NAME: &str = "cybersource.capture";
+/// Lets a reservation go.
+pub(super) const REVERSE_NAME: &str = "cybersource.reverse";
+/// Takes a capture back before it is settled.
+pub(super) const VOID_NAME: &str = "cybersource.void";
+/// Gives money back.
+pub(super) const REFUND_NAME: &str = "cybersource.refund";
+/// Decides a case.
+pub(super) const DECIDE_NAME: &str = "cybersource.decide_case";
+/// Reads all of an order.
+pub(super) const READ_NAME: &str = "cybersource.read_order";
+/// Finds or makes a customer.
+pub(super) const CUSTOMER_NAME: &str = "cybersource.ensure_customer";
+
+/// All actions.
+pub(super) const ACTIONS: &[Action] = &[
+    Action {
+        spec: &ActionSpec {
+            name: CUSTOMER_NAME,
+            params: &ENSURE_CUSTOMER,
+            money: false,
+            doc: "finds the person's customer token, or makes one",
+        },
+        per_person: true,
+        repeatable: true,
+        reads: false,
+    },
+    action(
+        &money(AUTHORIZE_NAME, &AUTHORIZE, "reserves the amount on a token, with Decision Manager"),
+        false,
+    ),
+    action(
+        &money(CAPTURE_NAME, &CAPTURE, "takes reserved money; several times where it is not the last"),
+        false,
+    ),
+    action(&money(REVERSE_NAME, &REVERSE, "lets a reservation go that nothing was taken of"), false),
+    action(&money(VOID_NAME, &VOID, "takes a whole capture back before it is settled"), false),
+    action(&money(REFUND_NAME, &REFUND, "gives captured money back, in part or in full"), false),
+    action(&money(DECIDE_NAME, &DECIDE, "accepts or rejects a payment held by Decision Manager"), false),
+    action(
+        &ActionSpec {
+            name: READ_NAME,
+            params: &READ_ORDER,
+            money: false,
+            doc: "reads the transactions of an order by our reference",
+        },
+        true,
+    ),
+];

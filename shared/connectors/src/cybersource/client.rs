@@ -1,0 +1,233 @@
+//! Sending to Cybersource: signed anew each time, and what an answer without success means. There is no idempotency
+//! key, so a write is never repeated here.
+//!
+//! | answer | meaning |
+//! |---|---|
+//! | 2xx | done; the status in it and its echo are judged by the caller |
+//! | 400 `PROCESSOR_UNAVAILABLE`, 409, 429 | not done |
+//! | 400, 404, other 4xx | refused for good |
+//! | 401 | not done: credentials, or the clock |
+//! | 5xx after a write | unknown |
+//! | address not allowed | refused: nothing was sent |
+//! | not connected | not done |
+//! | no answer, or one nobody can read | unknown |
+
+use serde_json::Value;
+use tillway_core::doc::Doc;
+use tillway_core::http::{Method, Request, Response};
+use tillway_core::time::Millis;
+
+use super::auth::{self, Signed, Signer};
+use super::{errors, settings};
+use crate::http::HttpError;
+use crate::port::{Call, NotDone, Observation, Outcome};
+
+/// An answer of Cybersource's.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// The body, null where it was no JSON.
+    pub(super) body: Doc,
+    /// Its id of the request, for support and our log.
+    correlation: String,
+    after: Option<Millis>,
+}
+
+impl Answer {
+    fn read(response: Response) -> Self {
+        let after = response.header("retry-after").and_then(|v| v.trim().parse().ok());
+        let correlation: String = response
+            .header("v-c-correlation-id")
+            .unwrap_or("")
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+            .take(64)
+            .collect();
+        Self {
+            status: response.status,
+            correlation,
+            after: after.filter(|s| (0..=3600).contains(s)).map(Millis::secs),
+            body: Doc::from_bytes(response.body).unwrap_or_else(|_| Doc::null()),
+        }
+    }
+    pub(super) const fn is_success(&self) -> bool {
+        matches!(self.status, 200..=299)
+    }
+    /// The reason of a refusal, fit to be shown.
+    pub(super) fn reason(&self) -> String {
+        errors::reason(self.body.json()).unwrap_or_else(|| format!("http_{}", self.status))
+    }
+    /// `400 INVALID_DATA orderInformation.…`, with the correlation id.
+    pub(super) fn said(&self) -> String {
+        let mut said = self.status.to_string();
+        if !self.is_success() {
+            said.push(' ');
+            said.push_str(&self.reason());
+            if let Some(field) = errors::field(self.body.json()) {
+                said.push(' ');
+                said.push_str(&field);
+            }
+        }
+        if !self.correlation.is_empty() {
+            said.push_str(&format!(" ({})", self.correlation));
+        }
+        said
+    }
+}
+
+/// A refusal with what is known.
+pub(super) fn refused(answer: &Answer, observation: Observation) -> Outcome {
+    Outcome::Refused { code: answer.reason(), observation, summary: answer.said() }
+}
+
+pub(super) fn unknown(why: impl Into<String>) -> Outcome {
+    Outcome::Unknown { why: why.into(), answer_is_stored: false }
+}
+
+/// Why a read gave no object.
+pub(super) enum ReadFault {
+    /// It does not exist, or is not indexed yet.
+    Missing(Answer),
+    /// Cybersource does not take the question.
+    Refused(Answer),
+    /// Could not be read now.
+    NotNow(Option<Millis>, NotDone),
+}
+
+impl ReadFault {
+    /// Why, in a few words.
+    pub(super) fn why(&self) -> String {
+        match self {
+            Self::Missing(answer) | Self::Refused(answer) => answer.said(),
+            Self::NotNow(_, NotDone::Throttled) => "the read was throttled".to_owned(),
+            Self::NotNow(_, NotDone::Unauthorized) => "the credentials were refused".to_owned(),
+            Self::NotNow(..) => "Cybersource could not be read".to_owned(),
+        }
+    }
+    /// For those that try again later.
+    pub(super) const fn not_now(&self) -> NotDone {
+        match self {
+            Self::NotNow(_, why) => *why,
+            Self::Missing(_) | Self::Refused(_) => NotDone::Unavailable,
+        }
+    }
+}
+
+/// Sends the requests of one call.
+pub(super) struct Client<'a> {
+    pub(super) call: &'a Call<'a>,
+    /// Longest wait for a write, which processors may be slow with.
+    write: Millis,
+    each: Millis,
+}
+
+impl<'a> Client<'a> {
+    /// `requests`: how many follow one another at most, so that all fit into the call's limit.
+    pub(super) fn new(call: &'a Call<'a>, requests: i64) -> Self {
+        let each = share(call, 1, requests);
+        Self { call, write: each, each }
+    }
+
+    /// One write, which gets most of the time, and a few looks around it.
+    pub(super) fn for_write(call: &'a Call<'a>) -> Self {
+        Self { call, write: share(call, 3, 5), each: share(call, 1, 8) }
+    }
+
+    fn request(&self, method: Method, target: &str, body: Option<&[u8]>) -> Option<Request> {
+        let call = self.call;
+        let signer = Signer::of(call.connection, call.secrets)?;
+        let jti = auth::fresh_id(call.command.as_str(), call.now);
+        let host = auth::host(call.connection);
+        let signed = Signed { method, host, target, body, now: call.now, jti: &jti };
+        let url = format!("{}{target}", settings::base_url(call.connection));
+        let mut request =
+            Request::new(method, url).with_header("accept", "application/hal+json;charset=utf-8");
+        for (name, value) in signer.headers(&signed)? {
+            request = request.with_header(name, value);
+        }
+        Some(match body {
+            // The very bytes that were signed.
+            Some(body) => request.with_body("application/json;charset=utf-8", body),
+            None => request,
+        })
+    }
+
+    async fn send(&self, request: Request, limit: Millis) -> Result<Answer, HttpError> {
+        self.call.http.send(request, limit).await.map(Answer::read)
+    }
+
+    /// Writes, once. Refusals (4xx) come back as answers for the caller to look into; `Err` is the outcome where it was
+    /// neither done nor refused.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Answer, Outcome> {
+        let bytes = body.to_string().into_bytes();
+        let Some(request) = self.request(Method::Post, path, Some(&bytes)) else {
+            return Err(Outcome::NotDone { after: None, why: NotDone::Unauthorized });
+        };
+        let answer = match self.send(request, self.write).await {
+            Ok(answer) => answer,
+            Err(HttpError::NotSent) => {
+                return Err(Outcome::NotDone { after: None, why: NotDone::Unavailable });
+            }
+            Err(HttpError::Forbidden) => return Err(forbidden()),
+            Err(HttpError::NoAnswer) => return Err(unknown("no answer")),
+        };
+        let not_done = |why| Err(Outcome::NotDone { after: answer.after, why });
+        match answer.status {
+            200..=299 if answer.body.json().is_object() => Ok(answer),
+            200..=299 => Err(unknown(format!("{} with an unreadable body", answer.said()))),
+            401 => not_done(NotDone::Unauthorized),
+            409 => not_done(NotDone::Conflict),
+            429 => not_done(NotDone::Throttled),
+            400 if answer.reason() == "PROCESSOR_UNAVAILABLE" => not_done(NotDone::Unavailable),
+            400..=499 => Ok(answer),
+            // Redirects are never followed, and nobody executes a request he sends elsewhere.
+            100..=399 => not_done(NotDone::Unavailable),
+            _ => Err(unknown(answer.said())),
+        }
+    }
+
+    /// Reads an object.
+    pub(super) async fn get(&self, target: &str) -> Result<Doc, ReadFault> {
+        let request = self.request(Method::Get, target, None);
+        self.read(request).await
+    }
+
+    /// Asks a search, which is a POST that changes nothing.
+    pub(super) async fn ask(&self, path: &str, body: &Value) -> Result<Doc, ReadFault> {
+        let bytes = body.to_string().into_bytes();
+        let request = self.request(Method::Post, path, Some(&bytes));
+        self.read(request).await
+    }
+
+    async fn read(&self, request: Option<Request>) -> Result<Doc, ReadFault> {
+        let Some(request) = request else {
+            return Err(ReadFault::NotNow(None, NotDone::Unauthorized));
+        };
+        let answer =
+            self.send(request, self.each).await.map_err(|_| ReadFault::NotNow(None, NotDone::Unavailable))?;
+        match answer.status {
+            200..=299 if answer.body.json().is_object() => Ok(answer.body),
+            404 => Err(ReadFault::Missing(answer)),
+            401 | 403 => Err(ReadFault::NotNow(None, NotDone::Unauthorized)),
+            409 => Err(ReadFault::NotNow(answer.after, NotDone::Conflict)),
+            429 => Err(ReadFault::NotNow(answer.after, NotDone::Throttled)),
+            400..=499 => Err(ReadFault::Refused(answer)),
+            _ => Err(ReadFault::NotNow(answer.after, NotDone::Unavailable)),
+        }
+    }
+}
+
+/// A part of the time a call has.
+fn share(call: &Call<'_>, part: i64, of: i64) -> Millis {
+    let most = Millis::secs(call.connection.number("timeout_seconds", 60));
+    let part = call.limit.0.max(0).saturating_mul(part).checked_div(of.max(1)).unwrap_or(0);
+    most.min(Millis(part))
+}
+
+fn forbidden() -> Outcome {
+    Outcome::Refused {
+        code: "address_forbidden".to_owned(),
+        observation: Observation::default(),
+        summary: "`base_url` may not be called from production (private, or not https); nothing was sent"
+            .to_owned(),
+    }
+}

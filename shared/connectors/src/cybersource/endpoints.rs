@@ -1,0 +1,56 @@
+//! Paths at Cybersource. Each can be set: the commissioned description names some that the vendor does not have.
+
+use tillway_core::time::Timestamp;
+
+use crate::config::Connection;
+
+/// Name, path. `{id}` is the object the request is about.
+pub(super) const PATHS: &[(&str, &str)] = &[
+    ("payments", "/pts/v2/payments"),
+    ("captures", "/pts/v2/payments/{id}/captures"),
+    ("reversals", "/pts/v2/payments/{id}/reversals"),
+    ("void_capture", "/pts/v2/captures/{id}/voids"),
+    ("void_payment", "/pts/v2/payments/{id}/voids"),
+    ("void_refund", "/pts/v2/refunds/{id}/voids"),
+    ("refund_capture", "/pts/v2/captures/{id}/refunds"),
+    ("refund_payment", "/pts/v2/payments/{id}/refunds"),
+    ("timeout_reversals", "/pts/v2/reversals"),
+    ("timeout_voids", "/pts/v2/voids"),
+    ("searches", "/tss/v2/searches"),
+    ("transactions", "/tss/v2/transactions/{id}"),
+    ("case_actions", "/risk/v1/decisions/{id}/actions"),
+    ("conversion_details", "/reporting/v3/conversion-details"),
+    ("chargeback_details", "/reporting/v3/chargeback-details"),
+    ("customers", "/tms/v2/customers"),
+    ("customer", "/tms/v2/customers/{id}"),
+];
+
+/// A path with its object.
+pub(super) fn path(connection: &Connection, name: &str, id: &str) -> String {
+    let default = PATHS.iter().find(|(n, _)| *n == name).map_or("/", |(_, path)| path);
+    connection.setting(&format!("paths.{name}"), default).replace("{id}", id)
+}
+
+/// A report of a time, as it is signed and sent.
+pub(super) fn report(connection: &Connection, name: &str, since: Timestamp, until: Timestamp) -> String {
+    let time = |at: Timestamp| at.rfc3339().replace(':', "%3A");
+    let merchant = connection.setting("merchant_id", "");
+    let path = path(connection, name, "");
+    format!("{path}?startTime={}&endTime={}&organizationId={merchant}", time(since), time(until))
+}
+
+/// What is wrong with a path somebody set.
+pub(super) fn problem(name: &str, path: &str) -> Option<String> {
+    let Some((_, default)) = PATHS.iter().find(|(n, _)| *n == name) else {
+        let known: Vec<&str> = PATHS.iter().map(|(n, _)| *n).collect();
+        return Some(format!("is no endpoint; known are {}", known.join(", ")));
+    };
+    let fine = path.starts_with('/')
+        && path.len() <= 200
+        && path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_.{}".contains(&b));
+    if !fine {
+        return Some("begins with `/` and holds letters, digits, `/`, `-`, `_` and `.`".to_owned());
+    }
+    (default.contains("{id}") && !path.contains("{id}"))
+        .then(|| "needs `{id}` where the object's id goes".to_owned())
+}

@@ -1,0 +1,122 @@
+//! Reasons of declines and refusals, and what they mean to us (reference `cybersource.md` sections 3.3 and 6).
+
+use tillway_core::doc::Json;
+use tillway_core::facts::Fact;
+
+use super::wire::{scalar, text};
+
+/// Reasons where the same card may work later. An open set: what is not listed is hard.
+const SOFT: [&str; 5] = [
+    "INSUFFICIENT_FUND",
+    "EXCEEDS_CREDIT_LIMIT",
+    "ISSUER_UNAVAILABLE",
+    "PROCESSOR_ERROR",
+    "PROCESSOR_TIMEOUT",
+];
+
+/// Reasons the shopper may be told, in words all gateways share. Anything else reads `generic_decline`: it would warn a
+/// thief, or insult an honest customer.
+const TELLABLE: [(&str, &str); 9] = [
+    ("INSUFFICIENT_FUND", "insufficient_funds"),
+    ("EXCEEDS_CREDIT_LIMIT", "insufficient_funds"),
+    ("EXPIRED_CARD", "expired_card"),
+    ("INVALID_CVN", "incorrect_cvc"),
+    ("CVN_NOT_MATCH", "incorrect_cvc"),
+    ("CV_FAILED", "incorrect_cvc"),
+    ("AVS_FAILED", "incorrect_address"),
+    ("ISSUER_UNAVAILABLE", "processing_error"),
+    ("CONSUMER_AUTHENTICATION_REQUIRED", "authentication_required"),
+];
+
+/// Refusals that may mean that it was done before: believed only after a look.
+const ALREADY: [&str; 8] = [
+    "DUPLICATE_REQUEST",
+    "AUTH_ALREADY_REVERSED",
+    "TRANSACTION_ALREADY_SETTLED",
+    "TRANSACTION_ALREADY_REVERSED_OR_SETTLED",
+    "EXCEEDS_AUTH_AMOUNT",
+    "CAPTURE_ALREADY_VOIDED",
+    "NOT_VOIDABLE",
+    "INVALID_DATA",
+];
+
+/// Whether a refusal may mean that it was done before.
+pub(super) fn says_already(reason: &str) -> bool {
+    ALREADY.contains(&reason)
+}
+
+/// The vendor's reason in an answer, wherever it stands; a plain word, else nothing of it is repeated.
+pub(super) fn reason(body: Json<'_>) -> Option<String> {
+    let flat = || text(body, &["reason"]);
+    let found = text(body, &["errorInformation", "reason"]).or_else(flat);
+    let typed = || body.get("errors")?.items().next().and_then(|e| text(e, &["type"]).map(str::to_owned));
+    found.map(str::to_owned).or_else(typed).filter(|r| plain(r))
+}
+
+fn plain(word: &str) -> bool {
+    (1..=60).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// The first field an answer names as missing or wrong; a path of names.
+pub(super) fn field(body: Json<'_>) -> Option<String> {
+    let details = body.get("details").or_else(|| body.at(&["errorInformation", "details"]))?;
+    let found = details.items().find_map(|d| text(d, &["field"]))?;
+    let fine = found.len() <= 120 && found.bytes().all(|b| b.is_ascii_alphanumeric() || b"._[]".contains(&b));
+    fine.then(|| found.to_owned())
+}
+
+/// A failed attempt: a decline, or a reservation that is not wanted.
+pub(super) fn attempt_failed(payment: &str, code: &str, answer: Json<'_>) -> Fact {
+    let advice = scalar(answer, &["processorInformation", "merchantAdvice", "code"]);
+    // Advice codes only ever make a decline harder: 03 and 21 forbid another try [from memory].
+    let forbidden = matches!(advice.as_deref(), Some("03" | "3" | "21"));
+    let told = TELLABLE.iter().find(|(known, _)| *known == code).map_or("generic_decline", |(_, told)| told);
+    Fact::AttemptFailed {
+        payment: payment.to_owned(),
+        attempt: payment.to_owned(),
+        code: code.to_owned(),
+        shopper_reason: told.to_owned(),
+        soft: SOFT.contains(&code) && !forbidden,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tillway_core::doc::Doc;
+
+    use super::*;
+
+    #[test]
+    fn the_shopper_hears_of_funds_and_never_of_fraud() {
+        for (code, told, soft) in [
+            ("INSUFFICIENT_FUND", "insufficient_funds", true),
+            ("STOLEN_LOST_CARD", "generic_decline", false),
+            ("DECISION_PROFILE_REJECT", "generic_decline", false),
+            ("SOMETHING_NEW", "generic_decline", false),
+        ] {
+            let fact = attempt_failed("7", code, Json::null());
+            let Fact::AttemptFailed { shopper_reason, soft: is_soft, code: kept, .. } = fact else {
+                panic!()
+            };
+            assert_eq!((shopper_reason.as_str(), is_soft, kept.as_str()), (told, soft, code));
+        }
+        let advised = Doc::from(&json!({"processorInformation": {"merchantAdvice": {"code": "03"}}}));
+        let fact = attempt_failed("7", "INSUFFICIENT_FUND", advised.json());
+        assert!(matches!(fact, Fact::AttemptFailed { soft: false, .. }));
+    }
+
+    #[test]
+    fn reasons_and_fields_are_found_wherever_they_stand_and_prose_is_not_repeated() {
+        let of = |body: serde_json::Value| reason(Doc::from(&body).json());
+        assert_eq!(of(json!({"reason": "INVALID_DATA"})).as_deref(), Some("INVALID_DATA"));
+        assert_eq!(of(json!({"errorInformation": {"reason": "AVS_FAILED"}})).as_deref(), Some("AVS_FAILED"));
+        assert_eq!(of(json!({"errors": [{"type": "notFound"}]})).as_deref(), Some("notFound"));
+        assert_eq!(of(json!({"reason": "no customer a@b.c"})), None);
+        let body = json!({"details": [{"field": "orderInformation.amountDetails.currency", "reason": "MISSING_FIELD"}]});
+        assert_eq!(
+            field(Doc::from(&body).json()).as_deref(),
+            Some("orderInformation.amountDetails.currency")
+        );
+    }
+}

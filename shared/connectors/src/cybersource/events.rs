@@ -1,0 +1,151 @@
+//! What a webhook event means. Pure: the same body gives the same facts, however often it comes.
+//!
+//! The payload's shape varies by product: it is brought to one object here. An event about a capture, refund, void or
+//! reversal does not say which payment it belongs to, and the acceptance of a case not what was captured with it: for
+//! these the order is read.
+
+use tillway_core::doc::{Doc, Json};
+use tillway_core::facts::{Fact, ReviewOutcome};
+use tillway_core::ids::digest;
+
+use super::actions;
+use super::chargebacks::{self, CHARGEBACK};
+use super::facts::{self, Paid, Went, amounts};
+use super::read;
+use super::transaction;
+use super::wire::{self, Fault, text};
+use crate::config::Connection;
+use crate::port::{Interpreted, Observation, Owner, Rejected};
+
+/// Type of what a sweep reads.
+pub(super) const SWEPT: &str = "tillway.transaction";
+
+/// The object a payload is about, in whichever shape it comes.
+pub(super) fn data(body: Json<'_>) -> Option<Json<'_>> {
+    let payload = body.get("payload").unwrap_or(body);
+    let first = || payload.items().next().filter(|_| payload.is_list());
+    let found = payload
+        .get("data")
+        .or_else(|| first().and_then(|f| f.get("data")))
+        .or_else(first)
+        .or_else(|| payload.at(&["transactionResult", "details"]))
+        .or_else(|| payload.is_object().then_some(payload))?;
+    found.is_object().then_some(found)
+}
+
+/// Id and ordering group of an event. The trace id changes with each delivery, so the id is made of what the event says:
+/// its type, its object and that object's status; else of the payload as it stands.
+pub(super) fn name(event_type: &str, body: Json<'_>) -> (String, String) {
+    let object = data(body).unwrap_or(Json::null());
+    let id = text(object, &["id"]).filter(|i| wire::is_id(i));
+    let status = text(object, &["status"]).or_else(|| text(object, &["applicationInformation", "status"]));
+    let event_id = match id {
+        Some(id) => format!("{event_type}:{id}:{}", status.unwrap_or("")),
+        None => {
+            let payload = body.get("payload").unwrap_or(body);
+            format!("{event_type}:{}", digest(&["cybersource event", &payload.to_string()]))
+        }
+    };
+    let reference = wire::code(object).or_else(|| text(object, &["referenceNumber"]));
+    let group = reference.or(id).unwrap_or(&event_id).to_owned();
+    (event_id, group)
+}
+
+/// Says what an event means.
+pub(super) fn interpret(
+    connection: &Connection,
+    event_type: &str,
+    body: Json<'_>,
+) -> Result<Interpreted, Rejected> {
+    let Some(object) = data(body) else { return Ok(Interpreted::Unhandled) };
+    match event_type {
+        SWEPT => return swept(connection, body, object),
+        CHARGEBACK => return chargebacks::interpret(connection, object),
+        _ => {}
+    }
+    let owner = wire::owner(connection, object);
+    let parts: Vec<&str> = event_type.split('.').collect();
+    match parts.as_slice() {
+        ["payments", "authorization", "status", _] => payment(connection, object, owner),
+        // Nothing came of it.
+        ["payments", "void" | "reversal", "status", "rejected"] => Ok(about(owner, Vec::new())),
+        ["payments", "capture" | "refund" | "void" | "reversal", "status", _] => {
+            let id = needed_id(object, &owner)?;
+            Ok(read_again(owner, id.to_owned()))
+        }
+        ["risk", "casemanagement", "decision", decision @ ("accept" | "reject")] => {
+            case(connection, object, owner, decision)
+        }
+        ["risk", "profile", "decision", "reject" | "review"] => {
+            let id = needed_id(object, &owner)?;
+            Ok(read_again(owner, id.to_owned()))
+        }
+        _ => Ok(Interpreted::Unhandled),
+    }
+}
+
+fn needed_id<'a>(object: Json<'a>, owner: &Owner) -> Result<&'a str, Rejected> {
+    wire::id(object).map_err(|fault| fault.about("payload.data.", owner.clone()))
+}
+
+fn about(owner: Owner, facts: Vec<Fact>) -> Interpreted {
+    Interpreted::About { owner, observation: Observation { facts, ..Observation::default() }, person: None }
+}
+
+fn read_again(owner: Owner, object: String) -> Interpreted {
+    Interpreted::ReadAgain { owner, action: actions::READ_NAME, object: Some(object) }
+}
+
+/// An authorization tells itself, where it bears its amount; else the order is read.
+fn payment(connection: &Connection, object: Json<'_>, owner: Owner) -> Result<Interpreted, Rejected> {
+    let id = needed_id(object, &owner)?.to_owned();
+    let raw = text(object, &["status"]).unwrap_or("");
+    let rejected = |fault: Fault| fault.about("payload.data.", owner.clone());
+    let Some(went) = Went::of(raw) else { return Err(rejected(Fault::status("payment", raw))) };
+    let told = object.at(&facts::TOTAL).is_some() && object.at(&facts::CURRENCY).is_some();
+    if !told && went != Went::Declined {
+        return Ok(read_again(owner, id));
+    }
+    let (total, reserved) = amounts(connection, object, went, None).map_err(rejected)?;
+    let at = wire::submitted(object);
+    let paid = Paid { connection, payment: &id, went, total, reserved, taken: false, at, answer: object };
+    let mut facts = paid.facts();
+    facts.extend(facts::customer(object));
+    Ok(about(owner, facts))
+}
+
+/// A decision about a case. An acceptance may have captured at once: it is told by the read, together with that.
+fn case(_: &Connection, object: Json<'_>, owner: Owner, decision: &str) -> Result<Interpreted, Rejected> {
+    let payment = needed_id(object, &owner)?.to_owned();
+    let follow = |name: &str| {
+        let href = text(object, &["_embedded", name, "_links", "self", "href"])?;
+        wire::last_segment(href).map(str::to_owned)
+    };
+    if decision == "accept" {
+        let capture = follow("capture").map(|c| format!(":{c}")).unwrap_or_default();
+        return Ok(read_again(owner, format!("accept:{payment}{capture}")));
+    }
+    let outcome = ReviewOutcome::Rejected;
+    let mut facts = vec![Fact::ReviewClosed { review: payment.clone(), payment: payment.clone(), outcome }];
+    if follow("reversal").is_some() {
+        facts.extend(transaction::reversed(&payment, "review_rejected"));
+    }
+    Ok(about(owner, facts))
+}
+
+/// A transaction that a sweep read, with what belongs to it.
+fn swept(connection: &Connection, body: Json<'_>, object: Json<'_>) -> Result<Interpreted, Rejected> {
+    let owner = wire::owner(connection, object);
+    let Some(code) = wire::code(object) else { return Ok(Interpreted::Unhandled) };
+    let related = body.at(&["payload", "related"]).into_iter().flat_map(Json::items);
+    let docs: Vec<(String, Doc)> =
+        std::iter::once(object).chain(related).map(|d| (String::new(), d.to_doc())).collect();
+    match read::tell(connection, &docs, code) {
+        (_, Some(fault)) => Err(fault.about("payload.data.", owner)),
+        (facts, None) => Ok(about(owner, facts)),
+    }
+}
+
+#[cfg(test)]
+#[path = "events_tests.rs"]
+mod tests;

@@ -1,0 +1,99 @@
+//! Before anything is sent a second time: undoing what the first sending may have done after all.
+//!
+//! A search that shows nothing proves little. So a payment, capture or refund that is sent anew is preceded by a reversal
+//! or void of the earlier sending by its transaction id. It either undoes it, or Cybersource knows no such transaction;
+//! any other answer is no evidence, and nothing is sent.
+
+use serde_json::{Value, json};
+use tillway_core::doc::Json;
+use tillway_core::facts::Fact;
+
+use super::actions;
+use super::client::{Answer, Client, unknown};
+use super::endpoints;
+use super::errors;
+use super::lookup;
+use super::operations::transaction_id;
+use super::plan::Plan;
+use super::transaction::reversed;
+use super::wire::{self, text};
+use crate::port::Outcome;
+
+/// Refusals that say that there is nothing to undo.
+const NOTHING_THERE: [&str; 4] = ["INVALID_PAYMENT_ID", "MISSING_AUTH", "AUTH_ALREADY_REVERSED", "NOT_FOUND"];
+
+/// Whether a refusal says that Cybersource knows no such transaction. Data that is invalid says so only where it is the
+/// transaction id: else our request is at fault, and nothing is known.
+fn nothing_there(answer: &Answer) -> bool {
+    let reason = answer.reason();
+    let of_id = || errors::field(answer.body.json()).is_some_and(|f| f.ends_with("transactionId"));
+    answer.status == 404 || NOTHING_THERE.contains(&reason.as_str()) || reason == "INVALID_DATA" && of_id()
+}
+
+/// Undoes an earlier sending, where there was one. `Err`: nothing must be sent now.
+pub(super) async fn undo_earlier(client: &Client<'_>, plan: &Plan) -> Result<Vec<Fact>, Outcome> {
+    let call = client.call;
+    let Some(before) = call.generation.checked_sub(1) else { return Ok(Vec::new()) };
+    let reference = json!({"code": plan.code, "transactionId": transaction_id(call, before)});
+    match call.action {
+        actions::AUTHORIZE_NAME => {
+            if plan.taking {
+                undo(client, "timeout_voids", json!({"clientReferenceInformation": reference})).await?;
+            }
+            let amount = plan.body.pointer("/orderInformation/amountDetails").cloned().unwrap_or(Value::Null);
+            let reversal = json!({"amountDetails": amount, "reason": "timeout"});
+            let body = json!({"clientReferenceInformation": reference, "reversalInformation": reversal});
+            let undone = undo(client, "timeout_reversals", body).await?;
+            Ok(match undone {
+                Some(answer) => undone_facts(client, plan, answer.body.json()).await,
+                None => Vec::new(),
+            })
+        }
+        actions::CAPTURE_NAME | actions::REFUND_NAME => {
+            undo(client, "timeout_voids", json!({"clientReferenceInformation": reference})).await?;
+            Ok(Vec::new())
+        }
+        // Undoing twice is undoing once.
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// The answer where something was undone, `None` where there was nothing.
+async fn undo(client: &Client<'_>, endpoint: &str, body: Value) -> Result<Option<Answer>, Outcome> {
+    let path = endpoints::path(client.call.connection, endpoint, "");
+    let not_now = |outcome| match outcome {
+        // Of the request itself nothing was sent; this one may be repeated.
+        Outcome::Unknown { .. } => Outcome::NotDone { after: None, why: crate::port::NotDone::Unavailable },
+        other => other,
+    };
+    let answer = client.post(&path, &body).await.map_err(not_now)?;
+    if answer.is_success() {
+        let done = matches!(text(answer.body.json(), &["status"]), Some("REVERSED" | "VOIDED"));
+        let odd =
+            || unknown(format!("the earlier sending could not be undone: {path} answered {}", answer.said()));
+        return if done { Ok(Some(answer)) } else { Err(odd()) };
+    }
+    if nothing_there(&answer) {
+        return Ok(None);
+    }
+    Err(unknown(format!("the earlier sending could not be undone: {path} answered {}", answer.said())))
+}
+
+/// What is known of a reservation that was undone: a later sweep must not take it for one that stands.
+async fn undone_facts(client: &Client<'_>, plan: &Plan, reversal: Json<'_>) -> Vec<Fact> {
+    let Some(id) = text(reversal, &["id"]).filter(|i| wire::is_id(i)) else { return Vec::new() };
+    let Ok(detail) = lookup::detail(client, id).await else { return Vec::new() };
+    let root = text(detail.json(), &["rootId"]).filter(|r| wire::is_id(r) && *r != id);
+    let (Some(payment), Some(amount)) = (root, plan.amount) else { return Vec::new() };
+    let mut facts = vec![
+        Fact::Payment { payment: payment.to_owned(), amount },
+        Fact::Authorized {
+            payment: payment.to_owned(),
+            charge: payment.to_owned(),
+            amount,
+            expires_at: None,
+        },
+    ];
+    facts.extend(reversed(payment, "timeout"));
+    facts
+}

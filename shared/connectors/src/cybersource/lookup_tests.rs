@@ -1,0 +1,264 @@
+//! Finding out, what was done before, and what is undone before anything is sent again.
+
+use serde_json::{Value as Json, json};
+use tillway_core::facts::{AuthorizationEnd, Fact};
+use tillway_core::value::Value;
+
+use super::tests::*;
+use crate::http::HttpError;
+use crate::port::{Finding, Outcome};
+
+const PAY: &str = "cybersource.authorize";
+
+/// A summary or a detail of a transaction.
+pub(super) fn transaction(id: &str, apps: &[&str], amount: &str, mark: Option<&str>) -> Json {
+    let apps: Vec<Json> =
+        apps.iter().map(|a| json!({"name": a, "rCode": "1", "rFlag": "SOK", "reasonCode": "100"})).collect();
+    let mut out = json!({"id": id, "rootId": AUTH, "submitTimeUTC": "2026-11-20T10:15:30Z",
+        "applicationInformation": {"reasonCode": 100, "applications": apps},
+        "clientReferenceInformation": {"code": "ORD-1001"},
+        "orderInformation": {"amountDetails": {"totalAmount": amount, "currency": "USD"}}});
+    if let Some(mark) = mark {
+        out["merchantDefinedInformation"] = json!([{"key": "20", "value": mark}]);
+    }
+    out
+}
+pub(super) fn search(found: &[&Json]) -> Answered {
+    let count = found.len();
+    ok(json!({"totalCount": count, "_embedded": {"transactionSummaries": found}}))
+}
+pub(super) fn detail(found: &Json) -> Answered {
+    answer(200, found.clone())
+}
+fn declined(mut transaction: Json) -> Json {
+    transaction["applicationInformation"]["applications"][0]["rCode"] = "0".into();
+    transaction["applicationInformation"]["reasonCode"] = 204.into();
+    transaction["errorInformation"] = json!({"reason": "INSUFFICIENT_FUND"});
+    transaction
+}
+
+#[tokio::test]
+async fn a_lost_authorization_is_found_by_its_mark_and_judged_like_an_answer() {
+    let ours = transaction(AUTH, &["ics_auth", "ics_decision"], "102.21", Some("c0ffee"));
+    let other = transaction("1", &["ics_auth"], "102.21", Some("other"));
+    let run = Run::new(PAY, pay_params(), [search(&[&other, &ours]), detail(&ours)]);
+    let Finding::Evidence(outcome) = run.find_out().await else { panic!() };
+    assert_eq!(how(&outcome), "settled");
+    assert!(facts(&outcome).iter().any(|f| matches!(f, Fact::Authorized { payment, .. } if payment == AUTH)));
+    let query = run.http.bodies()[0]["query"].as_str().unwrap().to_owned();
+    assert!(query.starts_with("clientReferenceInformation.code:ORD-1001 AND submitTimeUtc:["), "{query}");
+
+    let no = declined(ours.clone());
+    let run = Run::new(PAY, pay_params(), [search(&[&no]), detail(&no)]);
+    let Finding::Evidence(outcome) = run.find_out().await else { panic!() };
+    assert_eq!(how(&outcome), "refused INSUFFICIENT_FUND");
+
+    for (code, expected) in [(480, "settled"), (481, "refused AUTHORIZED_RISK_DECLINED")] {
+        let mut held = ours.clone();
+        held["applicationInformation"]["reasonCode"] = code.into();
+        let run = Run::new(PAY, pay_params(), [search(&[&held]), detail(&held)]);
+        let Finding::Evidence(outcome) = run.find_out().await else { panic!() };
+        assert_eq!(how(&outcome), expected);
+        assert!(facts(&outcome).len() > 2);
+    }
+    let wrong = transaction(AUTH, &["ics_auth"], "102.20", Some("c0ffee"));
+    let run = Run::new(PAY, pay_params(), [search(&[&wrong]), detail(&wrong)]);
+    let Finding::Evidence(outcome) = run.find_out().await else { panic!() };
+    assert!(how(&outcome).starts_with("disagrees"));
+}
+
+#[tokio::test]
+async fn nothing_found_is_said_only_where_marks_are_shown() {
+    let run = Run::new(PAY, pay_params(), [search(&[])]);
+    assert_eq!(run.find_out().await, Finding::NotThere);
+    // An earlier attempt with another card shows its mark.
+    let other = transaction("1", &["ics_auth"], "102.21", Some("other"));
+    let run = Run::new(PAY, pay_params(), [search(&[&other])]);
+    assert_eq!(run.find_out().await, Finding::NotThere);
+    // One that shows none may be ours.
+    let bare = transaction("1", &["ics_auth"], "102.21", None);
+    let run = Run::new(PAY, pay_params(), [search(&[&bare]), detail(&bare)]);
+    assert!(matches!(run.find_out().await, Finding::StillUnknown { .. }));
+    // Unless another one of the order shows that marks are kept.
+    let run = Run::new(PAY, pay_params(), [search(&[&bare, &other]), detail(&bare)]);
+    assert_eq!(run.find_out().await, Finding::NotThere);
+    for fault in [Err(HttpError::NoAnswer), error(500, "x"), error(429, "x"), error(400, "INVALID_DATA")] {
+        let run = Run::new(PAY, pay_params(), [fault]);
+        assert!(matches!(run.find_out().await, Finding::StillUnknown { .. }));
+    }
+    // A search matches words: another order's reference is not ours.
+    let mut foreign = transaction(AUTH, &["ics_auth"], "102.21", Some("c0ffee"));
+    foreign["clientReferenceInformation"]["code"] = "ORD-1001-B".into();
+    let run = Run::new(PAY, pay_params(), [search(&[&foreign])]);
+    assert_eq!(run.find_out().await, Finding::NotThere);
+}
+
+#[tokio::test]
+async fn a_reference_used_a_moment_ago_is_looked_up_and_never_paid_for_twice() {
+    let used = || {
+        answer(
+            400,
+            json!({"reason": "INVALID_DATA", "details": [{"field": "clientReferenceInformation.transactionId"}]}),
+        )
+    };
+    let ours = transaction(AUTH, &["ics_auth"], "102.21", Some("c0ffee"));
+    for refusal in [error(400, "DUPLICATE_REQUEST"), used()] {
+        let run = Run::new(PAY, pay_params(), [refusal, search(&[&ours]), detail(&ours)]);
+        assert_eq!(how(&run.call().await), "settled");
+    }
+    for refusal in [error(400, "DUPLICATE_REQUEST"), used()] {
+        let run = Run::new(PAY, pay_params(), [refusal, search(&[])]);
+        assert_eq!(how(&run.call().await), "unknown");
+    }
+    let run = Run::new(PAY, pay_params(), [error(400, "INVALID_DATA"), search(&[])]);
+    assert_eq!(how(&run.call().await), "refused INVALID_DATA");
+}
+
+#[tokio::test]
+async fn a_second_authorization_goes_out_only_after_the_first_was_undone() {
+    let nothing = || error(404, "notFound");
+    let run = Run::new(PAY, pay_params(), [nothing(), ok(paid("AUTHORIZED", "102.21"))]).again();
+    assert_eq!(how(&run.call().await), "settled");
+    assert_eq!(run.http.calls(), ["POST /pts/v2/reversals", "POST /pts/v2/payments"]);
+    let ids: Vec<Json> =
+        run.http.bodies().iter().map(|b| b["clientReferenceInformation"]["transactionId"].clone()).collect();
+    assert_eq!(ids, ["c0ffee", "c0ffee.1"], "the first one's id is used up");
+
+    let id = json!([{"field": "clientReferenceInformation.transactionId", "reason": "INVALID_DATA"}]);
+    let no_such = answer(400, json!({"reason": "INVALID_DATA", "details": id}));
+    let run = Run::new(PAY, pay_params(), [no_such, ok(paid("AUTHORIZED", "102.21"))]).again();
+    assert_eq!(how(&run.call().await), "settled");
+
+    // It was there after all: it is reversed, and known as such.
+    let reversed = ok(json!({"id": "7", "status": "REVERSED"}));
+    let of_lost = transaction("7", &["ics_auth_reversal"], "102.21", None);
+    let mut of_lost = of_lost;
+    of_lost["rootId"] = "6".into();
+    let run =
+        Run::new(PAY, pay_params(), [reversed, detail(&of_lost), ok(paid("AUTHORIZED", "102.21"))]).again();
+    let told = facts(&run.call().await);
+    assert!(
+        matches!(&told[2], Fact::AuthorizationEnded { payment, how: AuthorizationEnd::Voided, .. } if payment == "6")
+    );
+    assert!(told.iter().any(|f| matches!(f, Fact::Authorized { payment, .. } if payment == AUTH)));
+
+    for (fault, expected) in [
+        (Err(HttpError::NoAnswer), "not done Unavailable"),
+        (error(502, "SERVER_TIMEOUT"), "not done Unavailable"),
+        (error(400, "NOT_SUPPORTED"), "unknown"),
+        (error(400, "INVALID_DATA"), "unknown"),
+        (error(400, "TRANSACTION_ALREADY_SETTLED"), "unknown"),
+        (ok(json!({"id": "7", "status": "WHATEVER"})), "unknown"),
+    ] {
+        let run = Run::new(PAY, pay_params(), [fault]).again();
+        assert_eq!(how(&run.call().await), expected);
+        assert_eq!(run.http.calls(), ["POST /pts/v2/reversals"], "nothing else was sent");
+    }
+}
+
+#[tokio::test]
+async fn a_capture_or_refund_is_undone_before_it_is_sent_again() {
+    let run = Run::new("cybersource.capture", follow(&[]), [error(404, "x"), ok(captured("102.21"))]).again();
+    assert_eq!(how(&run.call().await), "settled");
+    assert_eq!(run.http.calls()[0], "POST /pts/v2/voids");
+    // It exists and cannot be voided any more: captured, perhaps. Nothing is sent.
+    for (action, params) in [("cybersource.capture", follow(&[])), ("cybersource.refund", refund_params())] {
+        let run = Run::new(action, params, [error(400, "NOT_VOIDABLE")]).again();
+        assert_eq!(how(&run.call().await), "unknown");
+    }
+}
+
+#[tokio::test]
+async fn a_void_that_is_refused_after_it_was_lost_does_not_lead_to_a_refund() {
+    let action = "cybersource.void";
+    let run = Run::new(action, void_params(), [error(400, "NOT_VOIDABLE"), search(&[])]);
+    assert_eq!(how(&run.call().await), "refused NOT_VOIDABLE", "settled: a refund may follow");
+    let run = Run::new(action, void_params(), [error(400, "NOT_VOIDABLE"), search(&[])]).again();
+    assert_eq!(how(&run.call().await), "unknown", "the first sending may have voided it");
+    let mut void = transaction("9", &["ics_void"], "102.21", None);
+    void["_links"] = json!({"relatedTransactions": [{"href": format!("https://x.example:-1/tss/v2/transactions/{CAPTURE}")}]});
+    let run = Run::new(action, void_params(), [error(400, "NOT_VOIDABLE"), search(&[&void]), detail(&void)])
+        .again();
+    assert_eq!(how(&run.call().await), "settled");
+    let run = Run::new(action, void_params(), [search(&[&void]), detail(&void)]);
+    assert!(matches!(run.find_out().await, Finding::Evidence(Outcome::Settled { .. })));
+    // The void of another capture of the payment is not ours.
+    void["_links"] = json!({"relatedTransactions": [{"href": "/tss/v2/transactions/1"}]});
+    void["clientReferenceInformation"]["comments"] = "tillway other".into();
+    let run = Run::new(action, void_params(), [search(&[&void])]);
+    assert_eq!(run.find_out().await, Finding::NotThere);
+}
+
+#[tokio::test]
+async fn lost_captures_refunds_and_reversals_are_found() {
+    let capture = transaction(CAPTURE, &["ics_bill"], "102.21", Some("c0ffee"));
+    let run = Run::new("cybersource.capture", follow(&[]), [search(&[&capture]), detail(&capture)]);
+    let Finding::Evidence(outcome) = run.find_out().await else { panic!() };
+    assert_eq!(facts(&outcome).len(), 2);
+    let mut refund = transaction("8", &["ics_credit"], "10.00", Some("earlier"));
+    refund["merchantDefinedInformation"].as_array_mut().unwrap().push(json!({"key": "21", "value": "R-1"}));
+    refund["applicationInformation"]["status"] = "TRANSMITTED".into();
+    // An earlier command served the same request.
+    let run = Run::new("cybersource.refund", refund_params(), [search(&[&refund]), detail(&refund)]);
+    assert!(matches!(run.find_out().await, Finding::Evidence(Outcome::Settled { .. })));
+    let reversal = transaction("7", &["ics_auth_reversal"], "102.21", None);
+    let run = Run::new("cybersource.reverse", follow(&[]), [search(&[&reversal]), detail(&reversal)]);
+    assert!(matches!(run.find_out().await, Finding::Evidence(Outcome::Settled { .. })));
+    let run = Run::new("cybersource.reverse", follow(&[]), [search(&[])]);
+    assert_eq!(run.find_out().await, Finding::NotThere);
+}
+
+#[tokio::test]
+async fn a_lost_decision_is_read_from_the_conversions() {
+    let params = || follow(&[("decision", Value::text("accept"))]);
+    let list = |decision: &str| {
+        answer(
+            200,
+            json!({"conversionDetails": [{"requestId": AUTH, "merchantReferenceNumber": "ORD-1001",
+        "newDecision": decision, "originalDecision": "REVIEW", "conversionTime": "2026-11-20T10:00:00Z"}]}),
+        )
+    };
+    let find = async |given| Run::new("cybersource.decide_case", params(), [given]).find_out().await;
+    assert!(matches!(find(list("ACCEPT")).await, Finding::Evidence(Outcome::Settled { .. })));
+    assert!(matches!(find(list("REJECT")).await, Finding::Evidence(Outcome::Refused { .. })));
+    assert_eq!(find(list("REVIEW")).await, Finding::NotThere);
+    assert_eq!(find(error(404, "x")).await, Finding::NotThere);
+    assert!(matches!(find(error(500, "x")).await, Finding::StillUnknown { .. }));
+}
+
+#[tokio::test]
+async fn a_capture_made_elsewhere_is_adopted_and_not_made_again() {
+    let params = |known: i64| follow(&[("captured", usd(known)), ("look", Value::Bool(true))]);
+    let theirs = transaction(CAPTURE, &["ics_bill"], "102.21", None);
+    let run = Run::new("cybersource.capture", params(0), [search(&[&theirs]), detail(&theirs)]);
+    let outcome = run.call().await;
+    assert_eq!(how(&outcome), "settled");
+    assert!(matches!(&facts(&outcome)[0], Fact::CaptureMade { capture, .. } if capture == CAPTURE));
+    assert!(run.http.calls().iter().all(|c| !c.contains("captures")), "nothing was captured");
+    // Known already: this is another one.
+    let run = Run::new(
+        "cybersource.capture",
+        params(10_221),
+        [search(&[&theirs]), detail(&theirs), ok(captured("102.21"))],
+    );
+    run.call().await;
+    assert_eq!(run.http.calls()[2], format!("POST /pts/v2/payments/{AUTH}/captures"));
+    // Part of it: a person decides about the rest.
+    let part = transaction(CAPTURE, &["ics_bill"], "60.00", None);
+    let run = Run::new("cybersource.capture", params(0), [search(&[&part]), detail(&part)]);
+    assert_eq!(how(&run.call().await), "disagrees totalAmount");
+    // It cannot be looked for now: nothing is captured now.
+    let run = Run::new("cybersource.capture", params(0), [error(500, "x")]);
+    assert_eq!(how(&run.call().await), "not done Unavailable");
+    // Turned away because somebody was faster.
+    let late = follow(&[("captured", usd(0))]);
+    let answers = [
+        error(400, "EXCEEDS_AUTH_AMOUNT"),
+        search(&[&theirs]),
+        detail(&theirs),
+        search(&[&theirs]),
+        detail(&theirs),
+    ];
+    let run = Run::new("cybersource.capture", late, answers);
+    assert_eq!(how(&run.call().await), "settled");
+}

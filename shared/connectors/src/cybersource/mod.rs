@@ -1,0 +1,191 @@
+//! Cybersource: payments with Decision Manager, captures, reversals, voids, refunds, reviews. What is supported, what
+//! was verified and how, and what was not: `README.md` in this folder.
+
+mod actions;
+#[cfg(test)]
+mod answer_tests;
+mod auth;
+mod chargebacks;
+mod client;
+mod customer;
+mod endpoints;
+mod errors;
+mod events;
+mod facts;
+mod guard;
+mod jwe;
+mod lookup;
+#[cfg(test)]
+mod lookup_tests;
+mod operations;
+mod plan;
+mod plan_pay;
+#[cfg(test)]
+mod plan_tests;
+mod read;
+#[cfg(test)]
+mod read_tests;
+mod settings;
+mod subscriptions;
+mod sweep;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod transaction;
+mod webhook;
+mod wire;
+
+use async_trait::async_trait;
+use tillway_core::doc::Json;
+use tillway_core::ids::CommandId;
+use tillway_core::time::{Millis, Timestamp};
+use tillway_core::value::Value;
+
+use crate::config::{Connection, Secret, Secrets};
+use crate::http::Http;
+use crate::port::{
+    Action, Call, Connector, EdgeFault, Finding, Inbound, Interpreted, NotDone, Observation, Outcome, Owner,
+    Prepared, Rejected, Subscription, SweepPage, Verified,
+};
+
+/// The Cybersource connector.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cybersource;
+
+/// The commissioned names of webhooks and the topic that each means; each is a topic as well.
+pub const COMMISSIONED_TOPICS: [(&str, &str); 3] = subscriptions::COMMISSIONED;
+
+#[async_trait]
+impl Connector for Cybersource {
+    fn system(&self) -> &'static str {
+        "cybersource"
+    }
+
+    fn topics(&self) -> &'static [&'static str] {
+        &subscriptions::TOPICS
+    }
+
+    fn subscriptions(&self) -> &'static [Subscription] {
+        subscriptions::SUBSCRIPTIONS
+    }
+
+    fn answers_probes(&self) -> bool {
+        true
+    }
+
+    fn webhook_steps(&self, connection: &Connection, base: &str) -> Vec<String> {
+        subscriptions::steps(connection, &self.endpoints(connection, base))
+    }
+
+    fn actions(&self) -> &'static [Action] {
+        actions::ACTIONS
+    }
+
+    fn settings(&self) -> &'static [(&'static str, &'static str, &'static str)] {
+        settings::SETTINGS
+    }
+
+    fn secrets(&self) -> &'static [(&'static str, &'static str)] {
+        settings::SECRETS
+    }
+
+    fn check_settings(&self, connection: &Connection) -> Vec<(String, String)> {
+        settings::check(connection)
+    }
+
+    fn verify(
+        &self,
+        connection: &Connection,
+        secrets: &Secrets,
+        inbound: Inbound<'_>,
+        now: Timestamp,
+    ) -> Result<Verified, EdgeFault> {
+        webhook::verify(connection, secrets, inbound, now)
+    }
+
+    fn identifier_fields(&self) -> &'static [&'static str] {
+        // Cybersource numbers with digits alone, some of them as long as a card number.
+        &[
+            "id",
+            "rootId",
+            "requestId",
+            "code",
+            "referenceNumber",
+            "merchantReferenceNumber",
+            "reconciliationId",
+            "transactionId",
+            "networkTransactionId",
+            "retrievalReferenceNumber",
+            "processorMerchantId",
+            "transactionReferenceNumber",
+            "trackingNumber",
+        ]
+    }
+
+    fn interpret(
+        &self,
+        connection: &Connection,
+        event_type: &str,
+        body: Json<'_>,
+    ) -> Result<Interpreted, Rejected> {
+        events::interpret(connection, event_type, body)
+    }
+
+    fn prepare(
+        &self,
+        connection: &Connection,
+        action: &str,
+        command: &CommandId,
+        params: &Value,
+    ) -> Result<Prepared, Rejected> {
+        plan::prepare(connection, action, command, params).map_err(|f| f.about("", Owner::Nobody))
+    }
+
+    async fn call(&self, call: Call<'_>) -> Outcome {
+        operations::call(&call).await
+    }
+
+    async fn find_out(&self, call: Call<'_>) -> Finding {
+        lookup::find_out(&call).await
+    }
+
+    /// How long a search lags behind is documented nowhere. What it does not show after this is undone before anything is
+    /// sent again.
+    fn indexing_lag(&self) -> Millis {
+        Millis::mins(15)
+    }
+
+    /// There is no idempotency key, so nothing is ever replayed.
+    fn key_lifetime(&self) -> Millis {
+        Millis(0)
+    }
+
+    fn needs_token(&self, _connection: &Connection) -> bool {
+        false
+    }
+
+    async fn fetch_token(
+        &self,
+        _connection: &Connection,
+        _secrets: &Secrets,
+        _http: &dyn Http,
+        _limit: Millis,
+    ) -> Result<(Secret, Millis), NotDone> {
+        // Every request is signed by itself; there is no token to fetch.
+        Err(NotDone::Unauthorized)
+    }
+
+    async fn sweep(
+        &self,
+        call: Call<'_>,
+        since: Timestamp,
+        cursor: Option<&str>,
+    ) -> Result<SweepPage, NotDone> {
+        sweep::sweep(&call, since, cursor).await
+    }
+
+    async fn resolve(&self, call: Call<'_>, object: &str) -> Result<Option<(Owner, Observation)>, NotDone> {
+        sweep::resolve(&call, object).await
+    }
+}

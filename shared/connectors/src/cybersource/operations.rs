@@ -1,0 +1,383 @@
+//! Doing it once, and judging the answer: a 201 is `Settled` only where its status stands in the table and amount,
+//! currency and our reference come back as they were sent.
+
+use serde_json::Value;
+use tillway_core::doc::Json;
+use tillway_core::facts::{AuthorizationEnd, Fact, ReviewOutcome};
+use tillway_core::money::{Currency, Money};
+
+use super::actions;
+use super::client::{Answer, Client, refused, unknown};
+use super::facts::{self, CURRENCY, Paid, TOTAL, Went, amounts};
+use super::plan::Plan;
+use super::settings::{self, Partial};
+use super::transaction;
+use super::wire::{self, Fault, money, text};
+use super::{customer, errors, guard, lookup, read};
+use crate::port::{Call, Observation, Outcome};
+
+/// Reads back what `prepare` wrote.
+pub(super) fn plan(call: &Call<'_>) -> Result<Plan, Outcome> {
+    serde_json::from_slice(call.prepared).map_err(|_| Outcome::Refused {
+        code: "prepared_unreadable".to_owned(),
+        observation: Observation::default(),
+        summary: "the stored request cannot be read; nothing was sent".to_owned(),
+    })
+}
+
+/// Does it.
+pub(super) async fn call(call: &Call<'_>) -> Outcome {
+    let plan = match plan(call) {
+        Ok(plan) => plan,
+        Err(outcome) => return outcome,
+    };
+    match call.action {
+        actions::READ_NAME => read::order(call, &plan).await,
+        actions::CUSTOMER_NAME => customer::ensure(call, &plan).await,
+        _ => write(call, &plan).await,
+    }
+}
+
+/// The transaction id of a sending. What was looked up and not found is sent under another: the first is used up.
+pub(super) fn transaction_id(call: &Call<'_>, generation: u32) -> String {
+    match generation {
+        0 => call.command.to_string(),
+        n => format!("{}.{n}", call.command),
+    }
+}
+
+fn body(call: &Call<'_>, plan: &Plan) -> Value {
+    let mut body = plan.body.clone();
+    let id = transaction_id(call, call.generation);
+    if let Some(reference) = body.pointer_mut("/clientReferenceInformation").and_then(Value::as_object_mut) {
+        reference.insert("transactionId".into(), id.into());
+    }
+    body
+}
+
+async fn write(call: &Call<'_>, plan: &Plan) -> Outcome {
+    let client = Client::for_write(call);
+    // Sent before, and not found since: whatever became of that must be undone before anything is sent again.
+    let before = match guard::undo_earlier(&client, plan).await {
+        Ok(facts) => facts,
+        Err(outcome) => return outcome,
+    };
+    if plan.look {
+        match lookup::adopt(&client, plan).await {
+            Ok(None) => {}
+            Ok(Some(outcome)) => return outcome,
+            Err(fault) => return Outcome::NotDone { after: None, why: fault.not_now() },
+        }
+    }
+    let outcome = match client.post(&plan.path, &body(call, plan)).await {
+        Ok(answer) if answer.is_success() => judge(call, plan, answer.body.json(), &answer.said()),
+        Ok(answer) => turned_away(&client, plan, &answer).await,
+        Err(outcome) => outcome,
+    };
+    with_facts(outcome, before)
+}
+
+/// Adds what was learned before.
+fn with_facts(mut outcome: Outcome, before: Vec<Fact>) -> Outcome {
+    match &mut outcome {
+        Outcome::Settled { observation, .. }
+        | Outcome::Refused { observation, .. }
+        | Outcome::Disagrees { observation, .. } => {
+            observation.facts.splice(0..0, before);
+        }
+        Outcome::NotDone { .. } | Outcome::Unknown { .. } => {}
+    }
+    outcome
+}
+
+/// A refusal. Some may mean that it was done before, which a look tells; a used transaction id surely does.
+async fn turned_away(client: &Client<'_>, plan: &Plan, answer: &Answer) -> Outcome {
+    let reason = answer.reason();
+    let used = reason == "DUPLICATE_REQUEST"
+        || errors::field(answer.body.json()).is_some_and(|f| f.ends_with("transactionId"));
+    if reason == "AUTH_ALREADY_REVERSED" && client.call.action == actions::REVERSE_NAME {
+        let facts = transaction::reversed(plan.payment.as_deref().unwrap_or(""), "reversed");
+        return settled(plan, None, facts, &answer.said());
+    }
+    if !used && !errors::says_already(&reason) {
+        return refused(answer, Observation::default());
+    }
+    match lookup::done_before(client, plan).await {
+        Ok(Some(outcome)) => outcome,
+        // The reference or the transaction id was used within the last minutes or days, and by nobody that can be
+        // seen: perhaps by us, a moment ago.
+        Ok(None) if used => {
+            unknown(format!("{}, and no transaction of ours is to be seen yet", answer.said()))
+        }
+        // A void that is refused leads to a refund: not where an earlier sending may have voided it.
+        Ok(None) if client.call.generation > 0 => unknown(answer.said()),
+        Ok(None) => refused(answer, lookup::captures_of(client, plan).await),
+        Err(fault) => unknown(format!("{}, and {}", answer.said(), fault.why())),
+    }
+}
+
+/// A difference between request and answer.
+pub(super) struct Differs {
+    pub(super) field: String,
+    pub(super) what: String,
+}
+
+impl From<Fault> for Differs {
+    fn from(fault: Fault) -> Self {
+        Self { field: fault.field, what: format!("{}: {}", fault.code, fault.what) }
+    }
+}
+
+fn differs(field: impl Into<String>, what: impl Into<String>) -> Differs {
+    Differs { field: field.into(), what: what.into() }
+}
+
+pub(super) fn disagrees(d: Differs, facts: Vec<Fact>) -> Outcome {
+    let observation = Observation { facts, ..Observation::default() };
+    Outcome::Disagrees { field: d.field, observation, what: d.what }
+}
+
+fn settled(plan: &Plan, id: Option<&str>, facts: Vec<Fact>, said: &str) -> Outcome {
+    let sum = plan.amount.map(|a| format!(" {a}")).unwrap_or_default();
+    Outcome::Settled {
+        observation: Observation { facts, ..Observation::default() },
+        provider_id: id.map(str::to_owned),
+        summary: format!("POST {}{sum} → {said}", plan.path),
+    }
+}
+
+/// The currency that was asked for, where an answer leaves it out.
+fn asked(plan: &Plan) -> Option<Currency> {
+    plan.amount.map(|a| a.currency)
+}
+
+/// Judges the answer to a request.
+fn judge(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Outcome {
+    let judged = match call.action {
+        actions::AUTHORIZE_NAME => authorized(call, plan, answer, said),
+        actions::CAPTURE_NAME => captured(call, plan, answer, said),
+        actions::REVERSE_NAME => reversed(call, plan, answer, said),
+        actions::VOID_NAME => voided(call, plan, answer, said),
+        actions::REFUND_NAME => refunded(call, plan, answer, said),
+        _ => decided(plan, answer, said),
+    };
+    judged.unwrap_or_else(|difference| disagrees(difference, Vec::new()))
+}
+
+fn check_code(plan: &Plan, answer: Json<'_>) -> Result<(), Differs> {
+    match wire::code(answer) {
+        Some(code) if code == plan.code => Ok(()),
+        _ => Err(differs(
+            "clientReferenceInformation.code",
+            "our reference did not come back as it was sent; look at the order in the Business Center",
+        )),
+    }
+}
+
+/// Whether an amount is the one that was asked for.
+pub(super) fn check_amount(plan: &Plan, found: Money, field: &str) -> Result<(), Differs> {
+    match plan.amount {
+        Some(sent) if sent.currency != found.currency => {
+            Err(differs("currency", format!("sent {}, came back {}", sent.currency, found.currency)))
+        }
+        Some(sent) if sent.minor != found.minor => {
+            Err(differs(field, format!("sent {sent}, came back {found}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn status(answer: Json<'_>) -> &str {
+    text(answer, &["status"]).unwrap_or("")
+}
+
+fn authorized(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Result<Outcome, Differs> {
+    let raw = status(answer);
+    let Some(went) = Went::of(raw) else { return Err(Fault::status("payment", raw).into()) };
+    if went == Went::Unclear {
+        return Ok(unknown(format!("{said} {raw}")));
+    }
+    if went == Went::Invalid {
+        let code = errors::reason(answer).unwrap_or_else(|| raw.to_owned());
+        let observation = Observation::default();
+        return Ok(Outcome::Refused { code, observation, summary: format!("{said} {raw}") });
+    }
+    let payment = wire::id(answer)?;
+    let (total, reserved) = amounts(call.connection, answer, went, asked(plan))?;
+    let at = wire::submitted(answer);
+    let taken = plan.taking && went.reserves();
+    let paid = Paid {
+        connection: call.connection,
+        payment,
+        went,
+        total: total.or(plan.amount),
+        reserved,
+        taken,
+        at,
+        answer,
+    };
+    let mut told = paid.facts();
+    told.extend(facts::customer(answer));
+    if let Err(difference) = check_code(plan, answer).and_then(|()| check_payment(plan, &paid, total)) {
+        return Ok(disagrees(difference, told));
+    }
+    Ok(judge_paid(plan, &paid, told, said))
+}
+
+/// Whether the amounts of a payment are those that were asked for.
+pub(super) fn check_payment(plan: &Plan, paid: &Paid<'_>, total: Option<Money>) -> Result<(), Differs> {
+    if let Some(total) = total {
+        check_amount(plan, total, &TOTAL.join("."))?;
+    }
+    let Some(reserved) = paid.reserved.filter(|_| paid.went.reserves()) else { return Ok(()) };
+    let sent = plan.amount.unwrap_or(reserved);
+    let less = sent.currency == reserved.currency && reserved.minor < sent.minor && reserved.minor > 0;
+    if paid.went == Went::ReservedInPart && less {
+        return Ok(());
+    }
+    check_amount(plan, reserved, &facts::AUTHORIZED.join("."))
+}
+
+/// How a payment ends that agrees with its request.
+pub(super) fn judge_paid(plan: &Plan, paid: &Paid<'_>, told: Vec<Fact>, said: &str) -> Outcome {
+    let refusal = |told: Vec<Fact>| Outcome::Refused {
+        code: paid.reason(),
+        observation: Observation { facts: told, ..Observation::default() },
+        summary: format!("{said}: {}", paid.reason()),
+    };
+    match paid.went {
+        Went::Declined | Went::RiskDeclined => refusal(told),
+        Went::ReservedInPart if paid.unwanted_part() => refusal(told),
+        Went::ReservedInPart if settings::partial(paid.connection) != Partial::Accept => {
+            let got = paid.reserved.map(|r| r.to_string()).unwrap_or_default();
+            let what = format!(
+                "only {got} were reserved; to keep it, drop the item; else reverse it in the Business Center \
+                 (setting partial_authorization decides this for later payments)"
+            );
+            disagrees(differs(facts::AUTHORIZED.join("."), what), told)
+        }
+        _ => settled(plan, Some(paid.payment), told, said),
+    }
+}
+
+fn captured(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Result<Outcome, Differs> {
+    let raw = status(answer);
+    if !matches!(raw, "PENDING" | "TRANSMITTED") {
+        return Err(Fault::status("capture", raw).into());
+    }
+    let id = wire::id(answer)?;
+    let payment = plan.payment.as_deref().unwrap_or(id);
+    let amount = money(call.connection, answer, &TOTAL, &CURRENCY, asked(plan))?;
+    let told = capture_facts(plan, payment, id, amount);
+    match check_code(plan, answer).and_then(|()| check_amount(plan, amount, &TOTAL.join("."))) {
+        Ok(()) => Ok(settled(plan, Some(id), told, said)),
+        Err(difference) => Ok(disagrees(difference, told)),
+    }
+}
+
+/// Facts of a capture of ours: after the last one the rest is let go.
+pub(super) fn capture_facts(plan: &Plan, payment: &str, capture: &str, amount: Money) -> Vec<Fact> {
+    let mut told = vec![transaction::captured(payment, capture, amount)];
+    if plan.last {
+        let (payment, how) = (payment.to_owned(), AuthorizationEnd::Released);
+        told.push(Fact::AuthorizationEnded { charge: payment.clone(), payment, how });
+    }
+    told
+}
+
+fn reversed(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Result<Outcome, Differs> {
+    let raw = status(answer);
+    if raw != "REVERSED" {
+        return Err(Fault::status("reversal", raw).into());
+    }
+    let path = ["reversalAmountDetails", "reversedAmount"];
+    let currency = ["reversalAmountDetails", "currency"];
+    let told = transaction::reversed(plan.payment.as_deref().unwrap_or(""), "reversed");
+    let amount = answer
+        .at(&path)
+        .map(|_| money(call.connection, answer, &path, &currency, asked(plan)))
+        .transpose()?;
+    let checked = check_code(plan, answer)
+        .and_then(|()| amount.map_or(Ok(()), |a| check_amount(plan, a, &path.join("."))));
+    match checked {
+        Ok(()) => Ok(settled(plan, text(answer, &["id"]), told, said)),
+        Err(difference) => Ok(disagrees(difference, told)),
+    }
+}
+
+fn voided(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Result<Outcome, Differs> {
+    match status(answer) {
+        "VOIDED" => {}
+        raw @ ("CANCELLED" | "FAILED") => {
+            let (code, observation) = (raw.to_owned(), Observation::default());
+            return Ok(Outcome::Refused { code, observation, summary: format!("{said} {raw}") });
+        }
+        raw => return Err(Fault::status("void", raw).into()),
+    }
+    let id = wire::id(answer)?;
+    let path = ["voidAmountDetails", "voidAmount"];
+    let currency = ["voidAmountDetails", "currency"];
+    let found = answer
+        .at(&path)
+        .map(|_| money(call.connection, answer, &path, &currency, asked(plan)))
+        .transpose()?;
+    let told = void_facts(plan, id);
+    let checked = check_code(plan, answer)
+        .and_then(|()| found.map_or(Ok(()), |a| check_amount(plan, a, &path.join("."))));
+    match checked {
+        Ok(()) => Ok(settled(plan, Some(id), told, said)),
+        Err(difference) => Ok(disagrees(difference, told)),
+    }
+}
+
+/// A void gives all of its capture back.
+pub(super) fn void_facts(plan: &Plan, id: &str) -> Vec<Fact> {
+    let (Some(payment), Some(amount)) = (&plan.payment, plan.amount) else { return Vec::new() };
+    let status = tillway_core::facts::RefundStatus::Succeeded;
+    vec![facts::refund(id, payment, amount, status, plan.request.as_deref())]
+}
+
+fn refunded(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Result<Outcome, Differs> {
+    let raw = status(answer);
+    if raw == "DECLINED" || raw == "INVALID_REQUEST" {
+        let code = errors::reason(answer).unwrap_or_else(|| raw.to_owned());
+        let observation = Observation::default();
+        return Ok(Outcome::Refused { code, observation, summary: format!("{said} {raw}") });
+    }
+    let status = facts::refund_status(raw)?;
+    let id = wire::id(answer)?;
+    let path = ["refundAmountDetails", "refundAmount"];
+    let currency = ["refundAmountDetails", "currency"];
+    let amount = match answer.at(&path) {
+        Some(_) => money(call.connection, answer, &path, &currency, asked(plan))?,
+        None => money(call.connection, answer, &TOTAL, &CURRENCY, asked(plan))?,
+    };
+    let payment = plan.payment.as_deref().unwrap_or(id);
+    let told = vec![facts::refund(id, payment, amount, status, plan.request.as_deref())];
+    match check_code(plan, answer).and_then(|()| check_amount(plan, amount, &path.join("."))) {
+        Ok(()) => Ok(settled(plan, Some(id), told, said)),
+        Err(difference) => Ok(disagrees(difference, told)),
+    }
+}
+
+fn decided(plan: &Plan, answer: Json<'_>, said: &str) -> Result<Outcome, Differs> {
+    let outcome = match (status(answer), plan.accept) {
+        ("ACCEPTED", true) => ReviewOutcome::Approved,
+        ("REJECTED", false) => ReviewOutcome::Rejected,
+        (raw @ ("ACCEPTED" | "REJECTED"), _) => {
+            return Err(differs("status", format!("the case reads {raw}, which is not what was asked for")));
+        }
+        (raw, _) => return Err(Fault::status("case", raw).into()),
+    };
+    let payment = plan.payment.clone().unwrap_or_default();
+    let mut told = vec![Fact::ReviewClosed { review: payment.clone(), payment: payment.clone(), outcome }];
+    let done = |name: &str| {
+        answer
+            .at(&["_embedded", name])
+            .is_some_and(|e| matches!(text(e, &["status"]), Some("PENDING" | "TRANSMITTED" | "REVERSED")))
+    };
+    if plan.taking && !plan.accept && done("reversal") {
+        told.extend(transaction::reversed(&payment, "review_rejected"));
+    }
+    Ok(settled(plan, Some(&payment), told, said))
+}

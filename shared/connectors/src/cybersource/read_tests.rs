@@ -1,0 +1,214 @@
+//! Reading orders, sweeping and resolving, against scripted answers.
+
+use serde_json::{Value as Json, json};
+use tillway_core::facts::{Fact, RefundStatus, ReviewOutcome};
+use tillway_core::time::Timestamp;
+use tillway_core::value::Value;
+
+use super::Cybersource;
+use super::lookup_tests::{detail, search, transaction};
+use super::testing::spec;
+use super::tests::*;
+use crate::http::HttpError;
+use crate::port::{Connector, Interpreted, Outcome, Owner};
+
+const READ: &str = "cybersource.read_order";
+
+fn params(object: &str) -> Value {
+    Value::map([("order_id", Value::text("ORD-1001")), ("object", Value::text(object))])
+}
+fn with_status(mut transaction: Json, status: &str) -> Json {
+    transaction["applicationInformation"]["status"] = status.into();
+    transaction
+}
+fn linked(mut transaction: Json, to: &str) -> Json {
+    transaction["_links"] = json!({"relatedTransactions": [{"href": format!("/tss/v2/transactions/{to}")}]});
+    transaction
+}
+
+#[tokio::test]
+async fn an_order_is_read_whole_and_told_from_the_payment_on() {
+    let auth = transaction(AUTH, &["ics_auth"], "102.21", Some("c1"));
+    let capture = with_status(transaction(CAPTURE, &["ics_bill"], "102.21", Some("c2")), "TRANSMITTED");
+    let refund = with_status(transaction("8", &["ics_credit"], "10.00", None), "PENDING");
+    let answers = [search(&[&refund, &capture, &auth]), detail(&refund), detail(&capture), detail(&auth)];
+    let run = Run::new(READ, params(""), answers);
+    let told = facts(&run.call().await);
+    let kinds: Vec<&str> = told
+        .iter()
+        .map(|f| match f {
+            Fact::Payment { .. } => "payment",
+            Fact::Authorized { .. } => "authorized",
+            Fact::CaptureMade { .. } => "captured",
+            Fact::Refund { .. } => "refund",
+            _ => "other",
+        })
+        .collect();
+    assert_eq!(kinds, ["payment", "authorized", "captured", "refund"]);
+}
+
+#[tokio::test]
+async fn what_a_webhook_told_of_is_waited_for_until_it_is_indexed() {
+    let run = Run::new(READ, params(CAPTURE), [error(404, "notFound")]);
+    assert_eq!(how(&run.call().await), "not done Unavailable");
+    let run = Run::new(READ, params(CAPTURE), [Err(HttpError::NoAnswer)]);
+    assert_eq!(how(&run.call().await), "not done Unavailable");
+}
+
+#[tokio::test]
+async fn an_accepted_case_is_told_together_with_its_capture() {
+    let auth = transaction(AUTH, &["ics_auth"], "102.21", Some("c1"));
+    let capture = transaction(CAPTURE, &["ics_bill"], "102.21", None);
+    let object = format!("accept:{AUTH}:{CAPTURE}");
+    let run = Run::new(READ, params(&object), [detail(&auth), detail(&capture), search(&[&auth])]);
+    let told = facts(&run.call().await);
+    assert!(told.iter().any(|f| matches!(f, Fact::CaptureMade { capture, .. } if capture == CAPTURE)));
+    let accepted =
+        Fact::ReviewClosed { review: AUTH.into(), payment: AUTH.into(), outcome: ReviewOutcome::Approved };
+    assert_eq!(told.last(), Some(&accepted), "after the capture");
+}
+
+#[tokio::test]
+async fn a_void_takes_back_a_capture_or_withdraws_a_refund() {
+    let auth = transaction(AUTH, &["ics_auth"], "102.21", Some("c1"));
+    let capture = transaction(CAPTURE, &["ics_bill"], "102.21", None);
+    let void = linked(transaction("9", &["ics_void"], "102.21", None), CAPTURE);
+    let run = Run::new(READ, params(""), [search(&[&void]), detail(&void), detail(&auth), detail(&capture)]);
+    let told = facts(&run.call().await);
+    assert!(
+        told.iter().any(
+            |f| matches!(f, Fact::Refund { refund, status: RefundStatus::Succeeded, .. } if refund == "9")
+        )
+    );
+    let refund = transaction("8", &["ics_credit"], "10.00", None);
+    let void = linked(transaction("9", &["ics_void"], "10.00", None), "8");
+    let run = Run::new(READ, params(""), [search(&[&void]), detail(&void), detail(&auth), detail(&refund)]);
+    let told = facts(&run.call().await);
+    let withdrawn = |f: &Fact| matches!(f, Fact::Refund { refund, status: RefundStatus::Cancelled, returned: true, .. } if refund == "8");
+    assert!(
+        told.iter().any(withdrawn)
+            && !told.iter().any(|f| matches!(f, Fact::Refund { refund, .. } if refund == "9"))
+    );
+}
+
+#[tokio::test]
+async fn a_status_nobody_knows_is_parked_with_what_else_is_known() {
+    let auth = transaction(AUTH, &["ics_auth"], "102.21", Some("c1"));
+    let capture = with_status(transaction(CAPTURE, &["ics_bill"], "102.21", None), "HALF_DONE");
+    let run = Run::new(READ, params(""), [search(&[&auth, &capture]), detail(&auth), detail(&capture)]);
+    let outcome = run.call().await;
+    let Outcome::Disagrees { what, observation, .. } = &outcome else { panic!("{outcome:?}") };
+    assert!(what.contains("`HALF_DONE`") && observation.facts.len() == 2, "{what}");
+    let mut odd = transaction(AUTH, &["ics_auth"], "102.21", None);
+    odd["applicationInformation"]["applications"][0]["rCode"] = "7".into();
+    let run = Run::new(READ, params(""), [search(&[&odd]), detail(&odd)]);
+    assert!(how(&run.call().await).starts_with("disagrees applicationInformation"));
+}
+
+#[tokio::test]
+async fn a_sweep_reads_cases_then_transactions_to_the_end() {
+    let cases = answer(
+        200,
+        json!({"conversionDetails": [
+        {"requestId": AUTH, "merchantReferenceNumber": "ORD-1001", "newDecision": "ACCEPT", "conversionTime": "2026-11-20T09:00:00Z"},
+        {"requestId": "5", "merchantReferenceNumber": "ORD-5", "newDecision": "REVIEW"}]}),
+    );
+    let auth = transaction(AUTH, &["ics_auth"], "102.21", Some("c1"));
+    let reversal = transaction("7", &["ics_auth_reversal"], "102.21", None);
+    let auth = linked(auth, "7");
+    let token = transaction("4", &["ics_pay_subscription"], "0", None);
+    let capture = transaction(CAPTURE, &["ics_bill"], "102.21", None);
+    let page = |found: &[&Json], total: usize| {
+        ok(json!({"totalCount": total, "_embedded": {"transactionSummaries": found}}))
+    };
+    let answers = [
+        cases,
+        answer(200, json!({"chargebackDetails": []})),
+        page(&[&auth, &token], 3),
+        detail(&auth),
+        detail(&reversal),
+        page(&[&capture], 3),
+        detail(&capture),
+    ];
+    let run = Run::new(READ, params(""), answers);
+    let (mut cursor, mut events) = (None::<String>, Vec::new());
+    for _ in 0..4 {
+        let page = run
+            .go(async |c| Cybersource.sweep(c, Timestamp::from_unix(1_795_000_000), cursor.as_deref()).await)
+            .await
+            .unwrap();
+        events.extend(page.events);
+        cursor = page.next;
+    }
+    assert_eq!(cursor, None);
+    let types: Vec<&str> = events.iter().map(|e| e.event_type.as_str()).collect();
+    assert_eq!(types, ["risk.casemanagement.decision.accept", "tillway.transaction", "tillway.transaction"]);
+    assert_eq!(
+        events[0].event_id,
+        format!("risk.casemanagement.decision.accept:{AUTH}:"),
+        "as its webhook is named"
+    );
+    let told = |n: usize| match Cybersource
+        .interpret_read(&run.connection, &events[n].event_type, events[n].body.json())
+        .unwrap()
+    {
+        Interpreted::About { owner, observation, .. } => {
+            assert_eq!(owner, Owner::Order { id: "ORD-1001".into() });
+            observation.facts
+        }
+        other => panic!("{other:?}"),
+    };
+    // A reservation that was let go is never told as one that stands.
+    assert!(told(1).iter().any(|f| matches!(f, Fact::PaymentCancelled { .. })));
+    assert!(matches!(&told(2)[..], [Fact::CaptureMade { .. }]));
+    let seen = run.http.seen.lock().unwrap();
+    assert!(
+        seen[0].query().starts_with("startTime=2026-11-18T11%3A06%3A40.000Z&endTime="),
+        "{}",
+        seen[0].query()
+    );
+}
+
+#[tokio::test]
+async fn an_account_without_conversions_is_swept_all_the_same() {
+    for first in [error(404, "x"), error(403, "x"), error(400, "INVALID_DATA")] {
+        let run = Run::new(READ, params(""), [first]);
+        let page = run.go(async |c| Cybersource.sweep(c, Timestamp::from_unix(5), None).await).await.unwrap();
+        assert_eq!((page.events.len(), page.next.as_deref()), (0, Some("chargebacks")));
+    }
+    for first in [error(404, "x"), error(403, "x")] {
+        let run = Run::new(READ, params(""), [first]);
+        let at = Some("chargebacks");
+        let page = run.go(async |c| Cybersource.sweep(c, Timestamp::from_unix(5), at).await).await.unwrap();
+        assert_eq!((page.events.len(), page.next.as_deref()), (0, Some("s:0")));
+    }
+    let run = Run::new(READ, params(""), [error(500, "x")]);
+    assert!(run.go(async |c| Cybersource.sweep(c, Timestamp::from_unix(5), None).await).await.is_err());
+}
+
+#[tokio::test]
+async fn an_unknown_transaction_is_resolved_to_its_order() {
+    let capture = transaction(CAPTURE, &["ics_bill"], "102.21", None);
+    let run = Run::new(READ, params(""), [detail(&capture)]);
+    let found = run.go(async |c| Cybersource.resolve(c, CAPTURE).await).await.unwrap();
+    let Some((owner, observation)) = found else { panic!() };
+    assert_eq!((owner, observation.facts.len()), (Owner::Order { id: "ORD-1001".into() }, 1));
+    let run = Run::new(READ, params(""), [error(404, "x")]);
+    assert!(run.go(async |c| Cybersource.resolve(c, "9").await).await.unwrap().is_none());
+    let run = Run::new(READ, params(""), []);
+    assert!(run.go(async |c| Cybersource.resolve(c, "9/../x").await).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn the_shared_transactions_are_understood() {
+    let Some(found) = spec("fixtures/tss_transaction_capture_200.json") else { return };
+    let listed = spec("fixtures/tss_search_201.json").unwrap();
+    let mut auth = listed["_embedded"]["transactionSummaries"][1].clone();
+    auth["rootId"] = AUTH.into();
+    let run = Run::new(READ, params(""), [ok(listed), detail(&auth), detail(&found)]);
+    let told = facts(&run.call().await);
+    assert!(
+        matches!(&told[..], [Fact::Payment { .. }, Fact::Authorized { .. }, Fact::CaptureMade { payment, .. }] if payment == AUTH),
+        "{told:?}"
+    );
+}

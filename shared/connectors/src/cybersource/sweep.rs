@@ -1,0 +1,170 @@
+//! Looking for what no webhook told: the list of decided cases, then transactions by time with their details.
+
+use serde_json::{Value, json};
+use tillway_core::doc::{Doc, Json};
+use tillway_core::time::Timestamp;
+
+use super::client::{Client, ReadFault};
+use super::events::{self, SWEPT};
+use super::lookup::{detail, page, summaries, total};
+use super::read;
+use super::transaction::{Kind, Transaction};
+use super::wire::{self, text};
+use super::{chargebacks, endpoints};
+use crate::port::{Call, NotDone, Observation, Owner, SweepPage, SweptEvent};
+
+/// Transactions of one page: each costs a read or two.
+const PAGE: usize = 10;
+/// Cursor of the chargebacks.
+const CHARGEBACKS: &str = "chargebacks";
+/// What belongs to a transaction and is read with it.
+const MOST_RELATED: usize = 5;
+
+/// A decided case.
+pub(super) struct Conversion {
+    pub(super) payment: String,
+    code: String,
+    pub(super) accepted: bool,
+    at: Option<Timestamp>,
+}
+
+/// The decided cases since a time, oldest first.
+pub(super) async fn conversions(client: &Client<'_>, since: Timestamp) -> Result<Vec<Conversion>, ReadFault> {
+    let connection = client.call.connection;
+    let target = endpoints::report(connection, "conversion_details", since, client.call.now);
+    let list = match client.get(&target).await {
+        Ok(list) => list,
+        // No data, or an account without this report.
+        Err(ReadFault::Missing(_) | ReadFault::Refused(_) | ReadFault::NotNow(_, NotDone::Unauthorized)) => {
+            return Ok(Vec::new());
+        }
+        Err(fault) => return Err(fault),
+    };
+    let items = list.json().get("conversionDetails").into_iter().flat_map(Json::items);
+    let mut all: Vec<Conversion> = items.filter_map(conversion).collect();
+    all.sort_by_key(|c| c.at);
+    Ok(all)
+}
+
+fn conversion(item: Json<'_>) -> Option<Conversion> {
+    let accepted = match text(item, &["newDecision"])? {
+        "ACCEPT" => true,
+        "REJECT" => false,
+        // Not decided yet, or in words nobody here knows: the case stays open.
+        _ => return None,
+    };
+    let payment = text(item, &["requestId"]).filter(|i| wire::is_id(i))?.to_owned();
+    let code = text(item, &["merchantReferenceNumber"])?.to_owned();
+    let at = text(item, &["conversionTime"]).and_then(Timestamp::parse_rfc3339);
+    Some(Conversion { payment, code, accepted, at })
+}
+
+/// One page: the cases first, then chargebacks (`chargebacks`), then transactions by offset (`s:<offset>`).
+pub(super) async fn sweep(
+    call: &Call<'_>,
+    since: Timestamp,
+    cursor: Option<&str>,
+) -> Result<SweepPage, NotDone> {
+    let client = Client::new(call, 6);
+    if cursor == Some(CHARGEBACKS) {
+        let events = chargebacks::list(&client).await.map_err(|f| f.not_now())?;
+        return Ok(SweepPage { events, next: Some("s:0".to_owned()) });
+    }
+    let Some(offset) = cursor.and_then(|c| c.strip_prefix("s:")) else {
+        let cases = conversions(&client, since).await.map_err(|f| f.not_now())?;
+        let events = cases.iter().map(|c| case_event(c, since)).collect();
+        return Ok(SweepPage { events, next: Some(CHARGEBACKS.to_owned()) });
+    };
+    let offset: usize = offset.parse().unwrap_or(0);
+    let query = format!("submitTimeUtc:[{} TO {}}}", since.rfc3339(), call.now.rfc3339());
+    let found = page(&client, &query, offset, PAGE).await.map_err(|f| f.not_now())?;
+    let listed: Vec<Json<'_>> = summaries(found.json()).collect();
+    let mut events = Vec::new();
+    for summary in &listed {
+        events.extend(transaction_event(&client, *summary, since).await.map_err(|f| f.not_now())?);
+    }
+    events.sort_by_key(|e| e.created_at);
+    let seen = offset.saturating_add(listed.len());
+    let next = (!listed.is_empty() && seen < total(found.json())).then(|| format!("s:{seen}"));
+    Ok(SweepPage { events, next })
+}
+
+/// A decided case as its webhook would tell it.
+fn case_event(case: &Conversion, since: Timestamp) -> SweptEvent {
+    let decision = if case.accepted { "accept" } else { "reject" };
+    let event_type = format!("risk.casemanagement.decision.{decision}");
+    let data = json!({"id": case.payment, "clientReferenceInformation": {"code": case.code}});
+    let body = Doc::from(&json!({"eventType": event_type, "payload": {"data": data}}));
+    swept(event_type, body, case.at.unwrap_or(since))
+}
+
+fn swept(event_type: String, body: Doc, created_at: Timestamp) -> SweptEvent {
+    let named = events::name(&event_type, body.json());
+    SweptEvent { event_id: named.0, event_type, group: named.1, created_at, body }
+}
+
+/// A transaction with all that tells what it means. `None`: it moves nothing, or is not indexed yet, which the next
+/// window covers.
+async fn transaction_event(
+    client: &Client<'_>,
+    summary: Json<'_>,
+    since: Timestamp,
+) -> Result<Option<SweptEvent>, ReadFault> {
+    let kind = Kind::of(summary);
+    let id = text(summary, &["id"]).filter(|i| wire::is_id(i) && kind != Kind::Other);
+    let Some(id) = id else { return Ok(None) };
+    let connection = client.call.connection;
+    // What does not bear our reference is nobody's of ours: not worth a read.
+    if wire::code(summary).is_some_and(|c| wire::order_of(connection, c).is_none()) {
+        return Ok(None);
+    }
+    let found = match detail(client, id).await {
+        Ok(found) => found,
+        Err(ReadFault::Missing(_)) => return Ok(None),
+        Err(fault) => return Err(fault),
+    };
+    let related = around(client, found.json()).await?;
+    let at = wire::submitted(found.json()).or_else(|| wire::submitted(summary)).unwrap_or(since);
+    let related: Vec<Value> = related.iter().filter_map(|d| serde_json::to_value(d.json()).ok()).collect();
+    let data = serde_json::to_value(found.json()).unwrap_or(Value::Null);
+    let body = json!({"eventType": SWEPT, "payload": {"data": data, "related": related}});
+    Ok(Some(swept(SWEPT.to_owned(), Doc::from(&body), at)))
+}
+
+/// What is read besides: of a reservation whether it was let go, of a void what it undid.
+async fn around(client: &Client<'_>, found: Json<'_>) -> Result<Vec<Doc>, ReadFault> {
+    let Ok(transaction) = Transaction::of(client.call.connection, found) else { return Ok(Vec::new()) };
+    if !matches!(transaction.kind, Kind::Authorization | Kind::Sale | Kind::Void) {
+        return Ok(Vec::new());
+    }
+    let mut out = Vec::new();
+    for id in transaction.related().take(MOST_RELATED) {
+        match detail(client, id).await {
+            Ok(found) => out.push(found),
+            Err(ReadFault::Missing(_)) => {}
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(out)
+}
+
+/// Reads a transaction by its id and tells whose it is.
+pub(super) async fn resolve(call: &Call<'_>, object: &str) -> Result<Option<(Owner, Observation)>, NotDone> {
+    if !wire::is_id(object) {
+        return Ok(None);
+    }
+    let client = Client::new(call, 3);
+    let found = match detail(&client, object).await {
+        Ok(found) => found,
+        Err(ReadFault::Missing(_)) => return Ok(None),
+        Err(fault) => return Err(fault.not_now()),
+    };
+    let related = around(&client, found.json()).await.map_err(|f| f.not_now())?;
+    let owner = wire::owner(call.connection, found.json());
+    let (Owner::Order { .. }, Some(code)) = (&owner, wire::code(found.json())) else { return Ok(None) };
+    let code = code.to_owned();
+    let docs: Vec<(String, Doc)> =
+        std::iter::once(found).chain(related).map(|d| (String::new(), d)).collect();
+    let (facts, _) = read::tell(call.connection, &docs, &code);
+    Ok(Some((owner, Observation { facts, ..Observation::default() })))
+}

@@ -1,0 +1,377 @@
+//! The shipped Cybersource flow, decided on fact by fact: what it sends, what it hands to a person.
+
+mod harness;
+
+use harness::{Order, cancelled, plain, refused, snapshot, usd};
+use tillway_core::facts::{
+    AuthorizationEnd, CommandEnd, Fact, OrderStatus, RefundStatus, ReviewOutcome, Shipment,
+};
+use tillway_core::time::{Millis, Timestamp};
+use tillway_core::value::Value;
+
+fn order(options: &[(&str, &str)]) -> Order {
+    Order::new("cybersource-clarity", "cybersource", options)
+}
+/// An order that came in with a token: its authorization is on its way.
+fn paying(options: &[(&str, &str)], total: i64) -> Order {
+    let mut order = order(options);
+    order.tell([snapshot(1, usd(total), |o| o.token = Some("t1".into()))]);
+    assert!(order.is_out("authorize"));
+    order
+}
+fn payment(minor: i64) -> Fact {
+    Fact::Payment { payment: "p".into(), amount: usd(minor) }
+}
+fn reserved(minor: i64) -> [Fact; 2] {
+    let expires_at = Some(Timestamp(0) + Millis::days(7));
+    [
+        payment(minor),
+        Fact::Authorized { payment: "p".into(), charge: "p".into(), amount: usd(minor), expires_at },
+    ]
+}
+fn made(capture: &str, minor: i64) -> Fact {
+    Fact::CaptureMade { payment: "p".into(), charge: "p".into(), capture: capture.into(), amount: usd(minor) }
+}
+fn held() -> Fact {
+    Fact::ReviewOpened { review: "p".into(), payment: "p".into() }
+}
+fn decided(outcome: ReviewOutcome) -> Fact {
+    Fact::ReviewClosed { review: "p".into(), payment: "p".into(), outcome }
+}
+fn let_go() -> [Fact; 2] {
+    let how = AuthorizationEnd::Voided;
+    [
+        Fact::AuthorizationEnded { payment: "p".into(), charge: "p".into(), how },
+        Fact::PaymentCancelled { payment: "p".into(), reason: "reversed".into() },
+    ]
+}
+fn failed(payment: &str, code: &str) -> Fact {
+    Fact::AttemptFailed {
+        payment: payment.into(),
+        attempt: payment.into(),
+        code: code.into(),
+        shopper_reason: "generic_decline".into(),
+        soft: false,
+    }
+}
+fn back(id: &str, minor: i64, request: &str) -> Fact {
+    Fact::Refund {
+        refund: id.into(),
+        payment: "p".into(),
+        amount: usd(minor),
+        status: RefundStatus::Succeeded,
+        moved: true,
+        returned: false,
+        request: Some(request.into()),
+    }
+}
+fn param(order: &Order, step: &str, name: &str) -> String {
+    order.sent(step).params.at(name).as_text().unwrap_or("").to_owned()
+}
+
+const LATER: Millis = Millis::mins(11);
+
+#[test]
+fn an_order_with_a_token_is_authorized_captured_and_told_as_payment_received() {
+    let mut order = paying(&[], 100);
+    assert_eq!((order.money("authorize"), param(&order, "authorize", "token").as_str()), (100, "t1"));
+    assert_eq!(param(&order, "authorize", "order_id"), "A");
+    order.done("authorize", reserved(100));
+    assert_eq!(order.money("capture-now"), 100);
+    assert_eq!(order.sent("capture-now").params.at("look"), &Value::Bool(false));
+    order.done("capture-now", [made("c1", 100)]);
+    order.done("status", []);
+    assert_eq!(param(&order, "status", "status"), "Payment Received");
+    assert_eq!(order.state.status, OrderStatus::Paid);
+    order.pass(LATER);
+    assert!(order.parked().is_empty() && !order.is_out("release"));
+}
+
+#[test]
+fn personal_data_and_addresses_go_into_the_authorization_in_their_places() {
+    let mut order = order(&[]);
+    let text = |t: &str| Value::text(t);
+    let address = |line: &str| {
+        Value::map([("name", text("Ana Maria Ruiz")), ("line1", text(line)), ("country", text("US"))])
+    };
+    let customer = Value::map([("email", text("ana@example.com"))]);
+    let parts =
+        [("customer", customer), ("bill_to", address("1 Main St")), ("ship_to", address("2 Side St"))];
+    order.personal = Value::map([("order", Value::map(parts))]);
+    order.tell([snapshot(1, usd(100), |o| o.token = Some("t1".into()))]);
+    let get = |name: &str| param(&order, "authorize", name);
+    assert_eq!((get("bill_to.first_name"), get("bill_to.last_name")), ("Ana".into(), "Maria Ruiz".into()));
+    assert_eq!((get("bill_to.email"), get("ship_to.line1")), ("ana@example.com".into(), "2 Side St".into()));
+    assert!(order.sent("authorize").personal && order.sent("authorize").money);
+}
+
+#[test]
+fn a_decline_tells_the_customer_and_another_card_may_pay() {
+    let mut order = paying(&[], 100);
+    order.end("authorize", refused("INSUFFICIENT_FUND"), [payment(100), failed("p", "INSUFFICIENT_FUND")]);
+    assert!(order.is_out("decline-customer") && order.is_out("decline-staff") && order.parked().is_empty());
+    assert_eq!(order.state.status, OrderStatus::PaymentFailed);
+    assert!(!order.is_out("release"), "nothing is reserved");
+    order.tell([snapshot(2, usd(100), |o| o.token = Some("t2".into()))]);
+    assert_eq!(param(&order, "authorize", "token"), "t2");
+    let authorized =
+        Fact::Authorized { payment: "q".into(), charge: "q".into(), amount: usd(100), expires_at: None };
+    order.done("authorize", [authorized]);
+    assert_eq!(param(&order, "capture-now", "payment"), "q");
+}
+
+#[test]
+fn a_refusal_that_is_no_decline_goes_to_a_person() {
+    let mut order = paying(&[], 100);
+    order.end("authorize", refused("INVALID_MERCHANT_CONFIGURATION"), []);
+    assert_eq!(order.parked(), ["INVALID_MERCHANT_CONFIGURATION"]);
+}
+
+#[test]
+fn a_risk_decline_after_the_banks_approval_is_reversed_and_never_captured() {
+    let mut order = paying(&[], 100);
+    let told = reserved(100).into_iter().chain([failed("p", "DECISION_PROFILE_REJECT")]);
+    order.end("authorize", refused("DECISION_PROFILE_REJECT"), told);
+    assert!(!order.is_out("capture-now") && order.is_out("decline-customer"));
+    assert_eq!((order.money("release"), param(&order, "release", "payment").as_str()), (100, "p"));
+    assert_eq!(param(&order, "release", "reason"), "payment refused");
+    order.done("release", let_go());
+    order.pass(Millis::days(8));
+    assert_eq!(order.state.status, OrderStatus::PaymentFailed);
+    assert!(order.parked().is_empty() && !order.is_out("expiring") && !order.is_out("capture-now"));
+    // Another card pays.
+    order.tell([snapshot(2, usd(100), |o| o.token = Some("t2".into()))]);
+    assert!(order.is_out("authorize"));
+}
+
+#[test]
+fn a_hold_that_cannot_be_let_go_is_shown() {
+    let mut order = paying(&[], 100);
+    let told = reserved(100).into_iter().chain([failed("p", "DECISION_PROFILE_REJECT")]);
+    order.end("authorize", refused("DECISION_PROFILE_REJECT"), told);
+    order.end("release", refused("NOT_SUPPORTED"), []);
+    assert_eq!(order.parked(), ["hold_not_released"]);
+    assert!(order.state.money_blocked().is_none());
+}
+
+#[test]
+fn a_review_holds_the_order_opens_a_case_and_acceptance_goes_on() {
+    let mut order = paying(&[], 100);
+    order.done("authorize", reserved(100).into_iter().chain([held()]));
+    assert!(order.is_out("case-shop") && order.is_out("case-staff") && !order.is_out("capture-now"));
+    assert_eq!(param(&order, "case-shop", "external_ids.cybersource_case"), "p");
+    assert_eq!(param(&order, "case-staff", "template"), "fraud-case.staff");
+    assert_eq!(
+        (order.state.status, param(&order, "status", "status").as_str()),
+        (OrderStatus::OnHold, "On Hold")
+    );
+    order.tell([decided(ReviewOutcome::Approved)]);
+    // Somebody may have captured with the acceptance: it is looked for first.
+    assert_eq!(order.sent("capture-now").params.at("look"), &Value::Bool(true));
+    assert_eq!(order.sent("capture-now").params.at("captured").as_money(), Some(usd(0)));
+    order.done("capture-now", [made("theirs", 100)]);
+    assert_eq!(order.state.status, OrderStatus::Paid);
+}
+
+#[test]
+fn a_capture_that_came_with_the_acceptance_is_adopted_and_not_made_twice() {
+    let mut order = paying(&[], 100);
+    order.done("authorize", reserved(100).into_iter().chain([held()]));
+    order.tell([made("theirs", 100), decided(ReviewOutcome::Approved)]);
+    assert!(!order.is_out("capture-now"));
+    assert_eq!(order.state.status, OrderStatus::Paid);
+}
+
+#[test]
+fn a_rejected_review_lets_the_money_go() {
+    let mut order = paying(&[], 100);
+    order.done("authorize", reserved(100).into_iter().chain([held()]));
+    order.tell([decided(ReviewOutcome::Rejected)]);
+    assert_eq!(order.money("release"), 100);
+    order.done("release", let_go());
+    assert_eq!(order.state.status, OrderStatus::Cancelled);
+    assert!(!order.is_out("capture-now") && order.parked().is_empty());
+}
+
+#[test]
+fn a_partial_authorization_is_kept_or_let_go_as_the_connection_says() {
+    let mut order = paying(&[], 100);
+    order.done("authorize", [payment(100)].into_iter().chain([reserved(60)[1].clone()]));
+    assert_eq!(order.money("capture-now"), 60);
+    order.done("capture-now", [made("c1", 60)]);
+    order.pass(LATER);
+    assert_eq!(
+        (order.state.status, order.parked()),
+        (OrderStatus::PartiallyPaid, vec!["authorized_less_than_total"])
+    );
+    let mut order = paying(&[], 100);
+    let told = [payment(100), reserved(60)[1].clone(), failed("p", "PARTIAL_AUTHORIZED")];
+    order.end("authorize", refused("PARTIAL_AUTHORIZED"), told);
+    assert_eq!(order.money("release"), 60);
+    assert!(!order.is_out("capture-now"));
+}
+
+#[test]
+fn parcels_are_captured_one_by_one_and_the_last_lets_the_rest_go() {
+    let mut order = paying(&[("capture", "shipment")], 100);
+    order.done("authorize", reserved(100));
+    assert!(!order.is_out("capture-now"));
+    let ship = |version, parcels: i64| {
+        snapshot(version, usd(100), |o| {
+            let one = |n: i64| Shipment { id: format!("s{n}"), lines: vec![("1".into(), 2.into())] };
+            o.shipments = (0..parcels).map(one).collect();
+        })
+    };
+    order.tell([ship(2, 1)]);
+    assert_eq!(order.money("capture-shipment"), 50);
+    assert_eq!(order.sent("capture-shipment").params.at("last"), &Value::Bool(false));
+    order.done("capture-shipment", [made("c1", 50)]);
+    order.tell([ship(3, 2)]);
+    assert_eq!(order.sent("capture-shipment").params.at("captured").as_money(), Some(usd(50)));
+    assert_eq!(order.sent("capture-shipment").params.at("last"), &Value::Bool(true));
+    order.done("capture-shipment", [made("c2", 50)]);
+    assert_eq!(order.state.captured(), 100);
+}
+
+#[test]
+fn an_authorization_about_to_run_out_is_found_before_its_capture() {
+    let mut order = paying(&[("capture", "shipment")], 100);
+    order.done("authorize", reserved(100));
+    order.pass(Millis::hours(145));
+    assert!(order.is_out("expiring"));
+    let mut order = paying(&[("capture", "shipment"), ("on_expiring", "capture")], 100);
+    order.done("authorize", reserved(100));
+    order.pass(Millis::hours(145));
+    assert_eq!(order.money("capture-expiring"), 100);
+}
+
+#[test]
+fn cancelling_before_capture_reverses_and_after_it_voids_and_then_refunds() {
+    let mut order = paying(&[("capture", "manual")], 100);
+    order.done("authorize", reserved(100));
+    order.tell([cancelled(2, 100)]);
+    assert_eq!(
+        (order.money("release"), param(&order, "release", "reason").as_str()),
+        (100, "order cancelled")
+    );
+    order.done("release", let_go());
+    assert_eq!(order.state.status, OrderStatus::Cancelled);
+
+    let captured = || {
+        let mut order = paying(&[], 100);
+        order.done("authorize", reserved(100));
+        order.done("capture-now", [made("c1", 100)]);
+        order.tell([cancelled(2, 100)]);
+        order
+    };
+    let mut order = captured();
+    assert_eq!(
+        (order.money("void-cancelled"), param(&order, "void-cancelled", "capture").as_str()),
+        (100, "c1")
+    );
+    assert!(!order.is_out("refund-cancelled"), "a refund never stands beside a pending void");
+    order.done("void-cancelled", [back("v1", 100, "cancelled:c1")]);
+    order.pass(LATER);
+    assert!(!order.is_out("refund-cancelled") && order.parked().is_empty());
+    assert_eq!(order.state.status, OrderStatus::Refunded);
+
+    let mut order = captured();
+    order.end("void-cancelled", refused("NOT_VOIDABLE"), []);
+    assert_eq!(order.money("refund-cancelled"), 100);
+    assert_eq!(param(&order, "refund-cancelled", "request"), "cancelled:c1");
+    // Of an unknown void nothing follows.
+    let mut order = captured();
+    order.end("void-cancelled", CommandEnd::Parked { code: "outcome_unknown".into() }, []);
+    order.pass(LATER);
+    assert!(!order.is_out("refund-cancelled"));
+}
+
+#[test]
+fn each_capture_of_a_cancelled_order_goes_back_by_itself() {
+    let mut order = paying(&[("capture", "manual")], 100);
+    order.done("authorize", reserved(100));
+    order.tell([made("c1", 60), made("c2", 40), back("r", 10, "elsewhere")]);
+    order.tell([cancelled(2, 100)]);
+    // Ten of the first went back: it cannot be voided whole.
+    assert_eq!(
+        (param(&order, "void-cancelled", "capture").as_str(), order.money("void-cancelled")),
+        ("c2", 40)
+    );
+    order.done("void-cancelled", [back("v", 40, "cancelled:c2")]);
+    assert_eq!(
+        (param(&order, "refund-cancelled", "capture").as_str(), order.money("refund-cancelled")),
+        ("c1", 50)
+    );
+    order.done("refund-cancelled", [back("r2", 50, "cancelled:c1")]);
+    order.pass(LATER);
+    assert_eq!((order.state.refunded(), order.parked().len()), (100, 0));
+}
+
+#[test]
+fn a_refund_of_the_shop_voids_a_whole_capture_and_refunds_a_part() {
+    let paid = || {
+        let mut order = paying(&[], 100);
+        order.done("authorize", reserved(100));
+        order.done("capture-now", [made("c1", 100)]);
+        order
+    };
+    let ask = |minor| Fact::RefundRequested { id: "R1".into(), amount: usd(minor), reason: "other".into() };
+    let mut order = paid();
+    order.tell([ask(30)]);
+    assert!(!order.is_out("void-requested"));
+    assert_eq!(
+        (order.money("refund-requested"), param(&order, "refund-requested", "capture").as_str()),
+        (30, "c1")
+    );
+    let mut order = paid();
+    order.tell([ask(100)]);
+    assert!(order.is_out("void-requested") && !order.is_out("refund-requested"));
+    order.done("void-requested", [back("v", 100, "R1")]);
+    assert!(!order.is_out("refund-requested"), "the void served it");
+    let mut order = paid();
+    order.tell([ask(100)]);
+    order.end("void-requested", refused("NOT_VOIDABLE"), []);
+    assert_eq!(order.money("refund-requested"), 100);
+}
+
+#[test]
+fn a_total_lowered_before_capture_is_captured_lower_and_after_it_given_back() {
+    let mut order = order(&[("on_total_lowered", "refund")]);
+    order.tell([snapshot(1, usd(100), |o| o.token = Some("t1".into()))]);
+    order.tell([plain(2, 80)]);
+    order.done("authorize", reserved(100));
+    assert_eq!(order.money("capture-now"), 80);
+    let how = AuthorizationEnd::Released;
+    let rest = Fact::AuthorizationEnded { payment: "p".into(), charge: "p".into(), how };
+    order.done("capture-now", [made("c1", 80), rest]);
+    order.tell([plain(3, 70)]);
+    assert!(!order.is_out("void-lowered"));
+    assert_eq!(
+        (order.money("refund-lowered"), param(&order, "refund-lowered", "capture").as_str()),
+        (10, "c1")
+    );
+    order.done("refund-lowered", [back("r", 10, "lowered")]);
+    order.tell([plain(4, 90)]);
+    order.pass(LATER);
+    assert_eq!(order.parked(), ["captured_less_than_total"]);
+}
+
+#[test]
+fn erp_steps_stand_in_the_flow_and_are_skipped_without_an_erp() {
+    let mut order = paying(&[], 100);
+    order.done("authorize", reserved(100));
+    order.done("capture-now", [made("c1", 100)]);
+    for step in ["erp-order", "erp-invoice/c1", "erp-payment/c1"] {
+        let state = format!("{:?}", order.state.steps.get(step));
+        assert!(state.contains("no erp is configured") || state.contains("skipped"), "{step}: {state}");
+    }
+}
+
+#[test]
+fn an_order_the_shop_pays_for_itself_is_followed() {
+    let mut order = order(&[("initiates", "shop")]);
+    order.tell([snapshot(1, usd(100), |o| o.token = Some("t1".into()))]);
+    assert!(!order.is_out("authorize"));
+    order.tell(reserved(100));
+    assert_eq!(order.money("capture-now"), 100);
+}
