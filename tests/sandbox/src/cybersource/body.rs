@@ -109,7 +109,6 @@ pub(super) struct Reference<'a> {
     pub(super) code: &'a str,
     pub(super) merchant_id: Option<&'a str>,
     pub(super) comments: Option<&'a str>,
-    pub(super) partner: Option<&'a Value>,
 }
 
 impl<'a> Reference<'a> {
@@ -120,7 +119,6 @@ impl<'a> Reference<'a> {
             code: body.short(code, 50)?.unwrap_or(""),
             merchant_id: body.short("clientReferenceInformation.transactionId", 60)?,
             comments: body.short("clientReferenceInformation.comments", 255)?,
-            partner: body.get("clientReferenceInformation.partner"),
         })
     }
 }

@@ -53,14 +53,16 @@ pub struct CybersourceConfig {
     pub cut_off: Millis,
     /// How long after the batch its rows read TRANSMITTED.
     pub transmit_after: Millis,
-    /// The hour at which the daily reports end, from midnight UTC.
-    pub report_hour: Millis,
     /// Requests per second before 429; none where `None`.
     pub rate_limit: Option<u32>,
     /// By how much the provider's clock is ahead of the caller's.
     pub clock_skew: Millis,
-    /// Whether a member that no request has is refused, beside the check against the vendor's description.
-    pub strict_members: bool,
+    /// Whether searches and details show merchant-defined fields.
+    pub shows_defined: bool,
+    /// And comments.
+    pub shows_comments: bool,
+    /// Whether a time-out reversal or void of an unknown transaction id is a 404; else 400 `INVALID_DATA`.
+    pub unknown_is_404: bool,
 }
 
 impl CybersourceConfig {
@@ -84,10 +86,11 @@ impl CybersourceConfig {
             loose_search: true,
             cut_off: Millis::hours(21),
             transmit_after: Millis::hours(1),
-            report_hour: Millis::hours(8),
             rate_limit: None,
             clock_skew: Millis(0),
-            strict_members: true,
+            shows_defined: true,
+            shows_comments: true,
+            unknown_is_404: false,
         }
     }
 }
@@ -109,7 +112,7 @@ pub struct Counters {
     pub hook_faults_struck: BTreeMap<&'static str, u64>,
     /// Events emitted, by type.
     pub events_emitted: BTreeMap<String, u64>,
-    /// Webhook deliveries handed out, retries, duplicates and health checks included.
+    /// Webhook deliveries handed out, retries and duplicates included.
     pub deliveries: u64,
     /// Webhook deliveries answered 2xx.
     pub deliveries_accepted: u64,
@@ -117,6 +120,8 @@ pub struct Counters {
     pub deliveries_given_up: u64,
     /// `payments.*` events that went nowhere, for no key to encrypt them with is there.
     pub undeliverable: u64,
+    /// Captures made before their case was decided: nobody should.
+    pub captured_under_review: u64,
     /// Requests that held a card number: there must never be one.
     pub card_numbers_seen: u64,
 }

@@ -71,10 +71,6 @@ impl ApiError {
     pub(super) fn not_found() -> Self {
         Self::of(404, Shape::Errors, "notFound", "resource not found")
     }
-    /// An error of the token vault.
-    pub(super) fn vault(status: u16, kind: &'static str, message: impl Into<String>) -> Self {
-        Self::of(status, Shape::Errors, kind, message)
-    }
     /// An error of reporting that names a parameter.
     pub(super) fn reporting(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::of(400, Shape::Reporting, "INVALID_DATA", message).at(field)

@@ -9,30 +9,20 @@ pub(super) type Row = usize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Customer,
-    Instrument,
-    Identifier,
-    Shipping,
-    Transient,
     Webhook,
     Search,
     Trace,
     Correlation,
-    Report,
 }
 
 impl Kind {
     const fn name(self) -> &'static str {
         match self {
             Self::Customer => "customer",
-            Self::Instrument => "instrument",
-            Self::Identifier => "identifier",
-            Self::Shipping => "shipping",
-            Self::Transient => "transient",
             Self::Webhook => "webhook",
             Self::Search => "search",
             Self::Trace => "trace",
             Self::Correlation => "correlation",
-            Self::Report => "report",
         }
     }
 }
@@ -89,12 +79,6 @@ impl Ids {
         self.hex(kind, row).chars().take(32).collect::<String>().to_ascii_uppercase()
     }
 
-    /// A transient token's id: 64 upper-case hexadecimal digits.
-    pub(super) fn transient(self, row: Row) -> String {
-        let long = self.hex(Kind::Transient, row) + &self.hex(Kind::Trace, row.wrapping_add(7));
-        long.chars().take(64).collect::<String>().to_ascii_uppercase()
-    }
-
     /// A UUID.
     pub(super) fn uuid(self, kind: Kind, row: Row) -> String {
         let hex = self.hex(kind, row);
@@ -126,9 +110,8 @@ mod tests {
         assert_eq!(ids.tx_row("763"), None);
         assert_eq!(ids.tx_row("7638943960206437203955"), None);
         assert_eq!(ids.tx_row("ünïcode-ünïcode-ünïcode"), None);
-        assert_eq!(ids.transient(1).len(), 64);
         assert_eq!(ids.token(Kind::Customer, 1).len(), 32);
-        assert_ne!(ids.token(Kind::Customer, 1), ids.token(Kind::Instrument, 1));
+        assert_ne!(ids.token(Kind::Customer, 1), ids.token(Kind::Customer, 2));
         assert_eq!(ids.uuid(Kind::Webhook, 3).len(), 36);
     }
 }

@@ -106,6 +106,14 @@ pub(super) fn fate(token: Option<&str>, minor: i64, exponent: u32) -> Fate {
     by_token.or_else(by_amount).map_or(Fate::Approved, |(_, _, fate)| *fate)
 }
 
+/// The issuer's code behind a decline.
+pub(super) fn response_code(reason: Option<&str>) -> Option<&'static str> {
+    FATES.iter().find_map(|(_, _, fate)| match fate {
+        Fate::Declined(known, code) if Some(*known) == reason => Some(*code),
+        _ => None,
+    })
+}
+
 /// The fate of refunds of a payment made with this token.
 pub(super) fn refunds_of(token: Option<&str>) -> RefundFate {
     let found = token.map(stem).and_then(|stem| REFUNDS.iter().find(|(_, s, _)| *s == stem));

@@ -1,12 +1,11 @@
-//! Cybersource as a deterministic state machine: the REST payments, search, Decision Manager, token vault, reporting and
-//! webhooks, as far as a merchant's card payments need them.
+//! Cybersource as a deterministic state machine: the REST payments, search, Decision Manager, customers, two
+//! reports and webhooks, as far as a merchant's card payments need them.
 //!
 //! Facts and their sources are in `reference/cybersource.md`; what goes beyond it is marked `[assumed]` here. Nothing of
 //! this was compared with the live service.
 //!
-//! One request goes through `gate` (outage, credentials, rate, faults, body), is checked against the vendor's own
-//! description in `schema` where that lies beside the repository, and reaches its handler through `ops`. No clock and no
-//! randomness: time comes in with each call, ids from a seed and a count.
+//! One request goes through `gate` (outage, credentials, rate, faults, body) and reaches its handler through `ops`. No clock
+//! and no randomness: time comes in with each call, ids from a seed and a count.
 //!
 //! # What becomes of a payment
 //! A payment is approved unless its token or its amount says otherwise. Tokens stand wherever an id of the vault may
@@ -52,52 +51,46 @@
 //! refunding more than was captured is `INVALID_AMOUNT`; an unknown payment in a path is `INVALID_PAYMENT_ID`; an unknown
 //! merchant transaction id is `INVALID_DATA`; reversing where something is captured is `TRANSACTION_ALREADY_SETTLED`.
 
-mod answers;
 mod auth;
 mod body;
-mod capture;
 mod chain;
 mod config;
 mod controls;
+mod details;
 mod errors;
 mod events;
 mod gate;
-mod hooks_api;
 mod ids;
 mod jwe;
 mod magic;
 mod model;
 mod ops;
 mod payments;
-mod query;
 mod refunds;
 mod reports;
-mod reports_csv;
 mod risk;
 mod rules;
-mod schema;
+mod search;
 mod settle;
 mod source;
 #[cfg(test)]
 mod tests;
-mod tokens;
-mod tokens_parts;
 mod truth;
-mod tss;
 mod undo;
+mod vault;
 mod webhooks;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use tillway_core::time::Timestamp;
 
 pub use auth::Credentials;
 pub use config::{Counters, CybersourceConfig, Duplicates};
-pub use controls::{Decision, Follow};
+pub use controls::Decision;
 pub use errors::{ApiError, Refusal};
-pub use jwe::{Encryption, KeyPair};
+pub use jwe::{Encryption, Seeded};
 pub use model::Kind;
 pub use risk::{RiskRule, RiskTest};
 pub use truth::{OrderTruth, PaymentTruth, TransactionTruth};
@@ -113,14 +106,12 @@ enum Timer {
     ExpireAuthorization(Row),
     CutOff,
     Transmit(Row),
-    HealthCheck(Row),
 }
 
 /// The sandbox.
 pub struct CybersourceSandbox {
     config: CybersourceConfig,
     ids: Ids,
-    schemas: Option<Arc<schema::Schemas>>,
     now: Timestamp,
     txs: Vec<Tx>,
     /// Rows of each chain, by its root.
@@ -132,12 +123,11 @@ pub struct CybersourceSandbox {
     batches: Vec<Batch>,
     chargebacks: Vec<Chargeback>,
     conversions: Vec<Conversion>,
-    vault: tokens::Vault,
-    searches: Vec<serde_json::Value>,
+    vault: vault::Vault,
+    searches: usize,
     timers: BinaryHeap<Reverse<(i64, u64, Timer)>>,
     timer_serial: u64,
     hooks: webhooks::Hooks,
-    subscriptions: Vec<hooks_api::Subscription>,
     gate: gate::Gate,
     counters: Counters,
 }
@@ -158,7 +148,6 @@ impl CybersourceSandbox {
         Self {
             ids: Ids::new(config.seed),
             config,
-            schemas: None,
             now: Timestamp(0),
             txs: Vec::new(),
             chains: HashMap::new(),
@@ -168,36 +157,14 @@ impl CybersourceSandbox {
             batches: Vec::new(),
             chargebacks: Vec::new(),
             conversions: Vec::new(),
-            vault: tokens::Vault::default(),
-            searches: Vec::new(),
+            vault: vault::Vault::default(),
+            searches: 0,
             timers: BinaryHeap::new(),
             timer_serial: 0,
             hooks: webhooks::Hooks::default(),
-            subscriptions: Vec::new(),
             gate: gate::Gate::default(),
             counters: Counters::default(),
         }
-    }
-
-    /// Checks every call against the vendor's description as well (the derived `openapi.json`).
-    #[must_use]
-    pub fn with_schema(mut self, description: &serde_json::Value) -> Self {
-        self.schemas = Some(Arc::new(schema::Schemas::of(description)));
-        self
-    }
-
-    /// The same, where it lies beside the repository; it is read once.
-    #[must_use]
-    pub fn with_schema_beside(mut self) -> Self {
-        static BESIDE: OnceLock<Option<Arc<schema::Schemas>>> = OnceLock::new();
-        let read = || {
-            let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-            let text = std::fs::read(here.join("../../../shared/spec/cybersource/openapi.json")).ok()?;
-            let document: serde_json::Value = serde_json::from_slice(&text).ok()?;
-            Some(Arc::new(schema::Schemas::of(&document)))
-        };
-        self.schemas = BESIDE.get_or_init(read).clone();
-        self
     }
 
     /// How it is set up; may be changed while it runs.
@@ -221,7 +188,6 @@ impl CybersourceSandbox {
             Timer::ExpireAuthorization(row) => self.payment(row).is_none_or(|p| p.held() == 0),
             Timer::CutOff => self.pending.is_empty(),
             Timer::Transmit(_) => false,
-            Timer::HealthCheck(row) => !self.wants_health_check(row),
         }
     }
 
@@ -245,11 +211,8 @@ impl CybersourceSandbox {
     fn fire(&mut self, timer: Timer) {
         match timer {
             Timer::ExpireAuthorization(row) => self.expire(row),
-            Timer::CutOff => {
-                self.batch();
-            }
+            Timer::CutOff => self.batch(),
             Timer::Transmit(batch) => self.transmit(batch),
-            Timer::HealthCheck(row) => self.check_health(row),
         }
     }
 }

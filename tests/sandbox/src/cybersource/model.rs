@@ -19,8 +19,6 @@ pub enum Kind {
     Refund,
     Void,
     Reversal,
-    /// Decision Manager on its own.
-    Decision,
 }
 
 impl Kind {
@@ -32,7 +30,6 @@ impl Kind {
             Self::Refund => "refunds",
             Self::Void => "voids",
             Self::Reversal => "reversals",
-            Self::Decision => "decisions",
         }
     }
 }
@@ -43,26 +40,29 @@ pub(super) enum Way {
     /// Can be voided.
     Pending,
     /// Submitted with a batch.
-    Batched(Row),
-    Transmitted(Row),
+    Batched,
+    Transmitted,
     Voided,
     /// Turned away by the processor, after the batch.
-    Failed(Row),
+    Failed,
+    /// Was never to go there.
+    Not,
 }
 
 impl Way {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Pending => "PENDING",
-            Self::Batched(_) => "BATCHED",
-            Self::Transmitted(_) => "TRANSMITTED",
+            Self::Batched => "BATCHED",
+            Self::Transmitted => "TRANSMITTED",
             Self::Voided => "VOIDED",
-            Self::Failed(_) => "FAILED",
+            Self::Failed => "FAILED",
+            Self::Not => "",
         }
     }
     /// Whether it moves money, so far.
     pub(super) const fn counts(self) -> bool {
-        !matches!(self, Self::Voided | Self::Failed(_))
+        !matches!(self, Self::Voided | Self::Failed | Self::Not)
     }
 }
 
@@ -91,13 +91,6 @@ pub(super) struct Card {
 }
 
 impl Card {
-    pub(super) fn brand(&self) -> &'static str {
-        match self.kind {
-            "002" => "MasterCard",
-            "003" => "American Express",
-            _ => "Visa",
-        }
-    }
     /// The code in a detail's `paymentType.method`.
     pub(super) fn method(&self) -> &'static str {
         match self.kind {
@@ -106,17 +99,6 @@ impl Card {
             _ => "VI",
         }
     }
-}
-
-/// The ids a payment was made with, or that it made.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Tokens {
-    pub(super) customer: Option<String>,
-    pub(super) instrument: Option<String>,
-    pub(super) identifier: Option<String>,
-    pub(super) shipping: Option<String>,
-    /// Made by this payment.
-    pub(super) made: Vec<&'static str>,
 }
 
 /// What Decision Manager said.
@@ -147,11 +129,9 @@ pub(super) struct Payment {
     pub(super) case: Case,
     pub(super) verdict: Option<Verdict>,
     pub(super) card: Card,
-    pub(super) tokens: Tokens,
-    pub(super) merchant_customer: Option<String>,
+    /// The stored customer it was made with, or that it made.
+    pub(super) customer: Option<String>,
     pub(super) refund_fate: RefundFate,
-    /// Captured before its case was decided: nobody should.
-    pub(super) captured_under_review: bool,
 }
 
 /// Why an authorization is no longer there.
@@ -159,8 +139,6 @@ pub(super) struct Payment {
 pub(super) enum Closed {
     Expired,
     Reversed,
-    /// Its last capture was made.
-    Finished,
 }
 
 impl Payment {
@@ -176,8 +154,6 @@ pub(super) struct Tx {
     pub(super) row: Row,
     pub(super) kind: Kind,
     pub(super) at: Timestamp,
-    /// Search and detail show it from then on.
-    pub(super) visible_at: Timestamp,
     /// The payment its chain began with; itself for payments.
     pub(super) root: Row,
     /// What it acts on.
@@ -186,7 +162,6 @@ pub(super) struct Tx {
     /// `clientReferenceInformation.transactionId`.
     pub(super) merchant_id: Option<Arc<str>>,
     pub(super) comments: Option<Arc<str>>,
-    pub(super) partner: Option<Value>,
     pub(super) defined: Value,
     pub(super) currency: Currency,
     /// Asked for.
@@ -196,8 +171,6 @@ pub(super) struct Tx {
     pub(super) approved: bool,
     pub(super) way: Way,
     pub(super) payment: Option<Box<Payment>>,
-    /// A person in the Business Center did it.
-    pub(super) by_hand: bool,
 }
 
 impl Tx {
@@ -209,8 +182,6 @@ impl Tx {
 /// A batch that went to the processor.
 #[derive(Debug, Clone)]
 pub(super) struct Batch {
-    pub(super) id: String,
-    pub(super) at: Timestamp,
     pub(super) rows: Vec<Row>,
 }
 
