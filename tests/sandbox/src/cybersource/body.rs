@@ -127,7 +127,8 @@ impl<'a> Reference<'a> {
 pub(super) fn defined(body: Body<'_>) -> Result<Value, ApiError> {
     let path = "merchantDefinedInformation";
     let Some(list) = body.get(path) else { return Ok(Value::Array(Vec::new())) };
-    let wrong = |at: usize, name: &str| ApiError::invalid(format!("{path}[{at}].{name}"), "not as it must be");
+    let wrong =
+        |at: usize, name: &str| ApiError::invalid(format!("{path}[{at}].{name}"), "not as it must be");
     let items = list.as_array().ok_or_else(|| ApiError::invalid(path, "expected a list"))?;
     let mut seen = Vec::new();
     for (at, item) in items.iter().enumerate() {

@@ -81,7 +81,12 @@ impl ApiError {
     }
     /// A 502 of the payments' shape.
     pub(super) fn server(reason: &'static str) -> Self {
-        Self::of(502, Shape::Payments, reason, if reason == "SYSTEM_ERROR" { "system error" } else { "timeout" })
+        Self::of(
+            502,
+            Shape::Payments,
+            reason,
+            if reason == "SYSTEM_ERROR" { "system error" } else { "timeout" },
+        )
     }
     /// Throttled or out of service. The real body's shape was not found.
     pub(super) fn unavailable(status: u16) -> Self {
@@ -102,11 +107,8 @@ impl ApiError {
     /// The body.
     pub(super) fn body(&self, now: Timestamp) -> Value {
         let refusal = &self.0;
-        let details: Vec<Value> = refusal
-            .fields
-            .iter()
-            .map(|field| json!({"field": field, "reason": refusal.reason}))
-            .collect();
+        let details: Vec<Value> =
+            refusal.fields.iter().map(|field| json!({"field": field, "reason": refusal.reason})).collect();
         let mut body = match refusal.shape {
             Shape::Credentials => return json!({"response": {"rmsg": refusal.message}}),
             Shape::Errors => {

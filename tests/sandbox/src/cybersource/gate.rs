@@ -93,8 +93,7 @@ impl CybersourceSandbox {
 
     fn authentic(&mut self, request: &Request) -> Result<(), ApiError> {
         let now = self.now + self.config.clock_skew;
-        let caller =
-            auth::check(&self.config.credentials, request, now).map_err(ApiError::credentials)?;
+        let caller = auth::check(&self.config.credentials, request, now).map_err(ApiError::credentials)?;
         if let Some((jti, ends)) = caller.jti
             && self.gate.jtis.insert(jti, ends).is_some()
         {

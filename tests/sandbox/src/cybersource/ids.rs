@@ -83,14 +83,7 @@ impl Ids {
     pub(super) fn uuid(self, kind: Kind, row: Row) -> String {
         let hex = self.hex(kind, row);
         let part = |from: usize, to: usize| hex.get(from..to).unwrap_or("").to_owned();
-        format!(
-            "{}-{}-4{}-a{}-{}",
-            part(0, 8),
-            part(8, 12),
-            part(13, 16),
-            part(17, 20),
-            part(20, 32)
-        )
+        format!("{}-{}-4{}-a{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32))
     }
 }
 

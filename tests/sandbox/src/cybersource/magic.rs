@@ -65,10 +65,8 @@ pub(super) const FATES: &[(i64, &str, Fate)] = &[
 ];
 
 /// Amount of a refund in major units, token's stem, fate.
-const REFUNDS: &[(i64, &str, RefundFate)] = &[
-    (4101, "tok_refunddeclined", RefundFate::Declined),
-    (4102, "tok_refundfails", RefundFate::Fails),
-];
+const REFUNDS: &[(i64, &str, RefundFate)] =
+    &[(4101, "tok_refunddeclined", RefundFate::Declined), (4102, "tok_refundfails", RefundFate::Fails)];
 
 /// Tokens of cards with nothing wrong: stem, type, first six digits, last four.
 const CARDS: &[(&str, &str, &str, &str)] = &[

@@ -113,7 +113,6 @@ pub(super) struct Verdict {
 /// What only payments have. Amounts are minor units of the transaction's currency.
 #[derive(Debug, Clone)]
 pub(super) struct Payment {
-    pub(super) sale: bool,
     /// The sale's own capture was carried out.
     pub(super) took: bool,
     /// The status answered, in the provider's words.

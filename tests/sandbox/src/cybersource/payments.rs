@@ -59,7 +59,6 @@ impl CybersourceSandbox {
             source.customer = Some(self.keep_card(&source, body)?);
         }
         let payment = Payment {
-            sale,
             took,
             status,
             authorized,
@@ -131,7 +130,9 @@ impl CybersourceSandbox {
         let refuse = |reason| Err(ApiError::refuse(reason, "cannot be captured"));
         match (payment.closed, payment.case) {
             (Some(Closed::Reversed), _) => return refuse("AUTH_ALREADY_REVERSED"),
-            (Some(Closed::Expired), _) | (_, Case::Refused | Case::Rejected) => return refuse("MISSING_AUTH"),
+            (Some(Closed::Expired), _) | (_, Case::Refused | Case::Rejected) => {
+                return refuse("MISSING_AUTH");
+            }
             _ => {}
         }
         if payment.authorized == 0 {

@@ -117,10 +117,9 @@ impl CybersourceSandbox {
         match named {
             Some(code) => {
                 // References that begin with this one stand right after it.
-                let range = self.by_code.range::<str, _>((
-                    std::ops::Bound::Included(code),
-                    std::ops::Bound::Unbounded,
-                ));
+                let range = self
+                    .by_code
+                    .range::<str, _>((std::ops::Bound::Included(code), std::ops::Bound::Unbounded));
                 let near = range.take_while(|(known, _)| known.starts_with(code));
                 let rows = near.flat_map(|(_, rows)| rows).filter_map(|row| self.txs.get(*row));
                 let mut rows: Vec<Row> = rows.filter(fits).map(|t| t.row).collect();
