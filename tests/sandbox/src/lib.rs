@@ -5,6 +5,7 @@
 //! in, ids come from a seed and a counter, and faults are put in by name.
 
 pub mod clarity;
+pub mod cybersource;
 pub mod server;
 pub mod stripe;
 

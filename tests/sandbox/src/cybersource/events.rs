@@ -1,0 +1,39 @@
+//! Events: what happened, with the object as it was.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tillway_core::time::Timestamp;
+
+use super::CybersourceSandbox;
+use super::errors::ApiError;
+use super::ids::Row;
+
+/// One event.
+#[derive(Debug)]
+pub(super) struct Event {
+    pub(super) serial: u64,
+    pub(super) at: Timestamp,
+    pub(super) kind: String,
+    pub(super) data: Value,
+}
+
+impl CybersourceSandbox {
+    /// An event about a transaction as it is now.
+    pub(super) fn tell(&mut self, row: Row, kind: &str) -> Result<(), ApiError> {
+        let mut data = self.data(row)?;
+        let sale_taken = kind.starts_with("payments.capture.") && self.payment(row).is_some();
+        if let Some(members) = data.as_object_mut().filter(|_| sale_taken) {
+            // A sale's capture has the payment's id and its own status.
+            members.insert("status".into(), self.tx(row)?.way.name().into());
+        }
+        self.emit(kind, data);
+        Ok(())
+    }
+
+    pub(super) fn emit(&mut self, kind: &str, data: Value) {
+        *self.counters.events_emitted.entry(kind.to_owned()).or_default() += 1;
+        let serial = self.hooks.next_event();
+        self.queue(Arc::new(Event { serial, at: self.now, kind: kind.to_owned(), data }));
+    }
+}

@@ -1,0 +1,188 @@
+//! What a request passes before and after its handler: outage, credentials, rate limit, faults and its body.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+use tillway_core::http::{Method, Request, Response};
+use tillway_core::time::Timestamp;
+
+use super::CybersourceSandbox;
+use super::errors::ApiError;
+use super::ids::Kind;
+use super::{auth, ops};
+use crate::{ApiFault, ApiFaultRule, Reply};
+
+/// Status and body of an answer.
+pub(super) struct Doc(pub(super) u16, pub(super) Value);
+
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    pub(super) faults: Vec<ApiFaultRule>,
+    pub(super) down_until: Timestamp,
+    /// Ids of tokens used, and when they end: each is good for one request.
+    jtis: HashMap<String, Timestamp>,
+    pruned: Timestamp,
+    requests: usize,
+    tokens: i64,
+    refilled: Timestamp,
+}
+
+/// How often ended token ids are thrown away.
+const PRUNE_EVERY: i64 = 60_000;
+
+impl Gate {
+    pub(super) fn prune(&mut self, now: Timestamp) {
+        if now.since(self.pruned).0 >= PRUNE_EVERY {
+            // An id whose token ended is refused by its time; a day covers any clock skew.
+            self.jtis.retain(|_, ends| now.since(*ends).0 < 86_400_000);
+            self.pruned = now;
+        }
+    }
+
+    fn matching(&self, request: &Request) -> Option<(usize, ApiFault)> {
+        let hit = |r: &ApiFaultRule| {
+            r.times > 0
+                && r.method.is_none_or(|m| m == request.method)
+                && request.path().contains(&r.path_contains)
+        };
+        let at = self.faults.iter().position(hit)?;
+        Some((at, self.faults.get(at)?.fault.clone()))
+    }
+
+    fn use_up(&mut self, at: usize) {
+        if let Some(rule) = self.faults.get_mut(at) {
+            rule.times -= 1;
+            if rule.times == 0 {
+                self.faults.remove(at);
+            }
+        }
+    }
+
+    fn admit(&mut self, now: Timestamp, per_second: u32) -> bool {
+        let rate = i64::from(per_second);
+        let refill = now.since(self.refilled).0.clamp(0, 1000) * rate;
+        self.tokens = (self.tokens + refill).min(rate * 1000);
+        self.refilled = now;
+        if self.tokens < 1000 {
+            return false;
+        }
+        self.tokens -= 1000;
+        true
+    }
+}
+
+impl CybersourceSandbox {
+    /// Answers one request; the time was set by the caller.
+    pub(super) fn answer(&mut self, request: &Request) -> Reply {
+        self.gate.requests += 1;
+        let correlation = self.ids.uuid(Kind::Correlation, self.gate.requests);
+        match self.pass(request) {
+            Ok(Some(doc)) => Reply::Answer(respond(doc, correlation)),
+            Ok(None) => Reply::Silence,
+            Err(error) => {
+                *self.counters.refusals.entry(error.status).or_default() += 1;
+                let tally = match error.status {
+                    401 => &mut self.counters.auth_refusals,
+                    _ => &mut self.counters.reasons,
+                };
+                *tally.entry(error.reason).or_default() += 1;
+                Reply::Answer(respond(Doc(error.status, error.body(self.now)), correlation))
+            }
+        }
+    }
+
+    fn authentic(&mut self, request: &Request) -> Result<(), ApiError> {
+        let now = self.now + self.config.clock_skew;
+        let caller = auth::check(&self.config.credentials, request, now).map_err(ApiError::credentials)?;
+        if let Some((jti, ends)) = caller.jti
+            && self.gate.jtis.insert(jti, ends).is_some()
+        {
+            return Err(ApiError::credentials("claim: jti was used before"));
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, request: &Request) -> Result<Option<Doc>, ApiError> {
+        if self.now < self.gate.down_until {
+            return Err(ApiError::unavailable(503));
+        }
+        self.authentic(request)?;
+        let (route, id) = ops::find(request.method, request.path()).ok_or_else(ApiError::not_found)?;
+        *self.counters.requests.entry(route.operation).or_default() += 1;
+        if let Some(rate) = self.config.rate_limit
+            && !self.gate.admit(self.now, rate)
+        {
+            return Err(ApiError::unavailable(429));
+        }
+        let fault = self.gate.matching(request);
+        match &fault {
+            Some((at, ApiFault::Refuse(status))) => {
+                self.strike(*at, "refuse");
+                return Err(ApiError::unavailable(*status));
+            }
+            Some((at, ApiFault::SilenceBefore)) => {
+                self.strike(*at, "silence_before");
+                return Ok(None);
+            }
+            Some((at, ApiFault::Fail500)) => {
+                self.strike(*at, "fail_500");
+                return Err(ApiError::server("SYSTEM_ERROR"));
+            }
+            _ => {}
+        }
+        let body = self.read(request)?;
+        let result = self.dispatch(route.op, &id, &body, request.query());
+        match fault {
+            Some((at, ApiFault::Fail500AfterEffect)) => {
+                self.strike(at, "fail_500_after_effect");
+                Err(ApiError::server("SERVER_TIMEOUT"))
+            }
+            Some((at, ApiFault::SilenceAfter)) => {
+                self.strike(at, "silence_after");
+                Ok(None)
+            }
+            _ => result.map(Some),
+        }
+    }
+
+    fn strike(&mut self, at: usize, name: &'static str) {
+        self.gate.use_up(at);
+        *self.counters.faults_struck.entry(name).or_default() += 1;
+    }
+
+    /// The body as JSON, checked for what no request may hold.
+    fn read(&mut self, request: &Request) -> Result<Value, ApiError> {
+        if !matches!(request.method, Method::Post | Method::Put | Method::Patch) {
+            return Ok(Value::Null);
+        }
+        let kind = request.header("content-type").unwrap_or("").split(';').next().unwrap_or("").trim();
+        if kind != "application/json" {
+            return Err(ApiError::refuse("INVALID_DATA", "expected content type application/json"));
+        }
+        let text = std::str::from_utf8(&request.body)
+            .map_err(|_| ApiError::refuse("INVALID_DATA", "the body is no UTF-8"))?;
+        let body: Value = serde_json::from_str(text)
+            .map_err(|_| ApiError::refuse("INVALID_DATA", "the body is no JSON"))?;
+        if !body.is_object() {
+            return Err(ApiError::refuse("INVALID_DATA", "the body is no JSON object"));
+        }
+        if body.pointer("/paymentInformation/card/number").is_some()
+            || body.pointer("/card/number").is_some()
+            || !tillway_core::pan::find(text).is_empty()
+        {
+            // The real service takes one. Nothing this sandbox serves may ever send one.
+            self.counters.card_numbers_seen += 1;
+            let message = "this sandbox takes no card numbers: send a token";
+            return Err(ApiError::refuse("NOT_SUPPORTED", message).at("paymentInformation.card.number"));
+        }
+        Ok(body)
+    }
+}
+
+fn respond(Doc(status, body): Doc, correlation: String) -> Response {
+    let headers = vec![
+        ("content-type".to_owned(), "application/hal+json;charset=utf-8".to_owned()),
+        ("v-c-correlation-id".to_owned(), correlation),
+    ];
+    Response { status, headers, body: body.to_string().into_bytes() }
+}

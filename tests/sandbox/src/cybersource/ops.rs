@@ -1,0 +1,116 @@
+//! The operations there are, and which handler serves each.
+
+use serde_json::Value;
+use tillway_core::http::Method;
+
+use super::CybersourceSandbox;
+use super::body::Body;
+use super::errors::ApiError;
+use super::gate::Doc;
+use super::model::Kind;
+
+/// Names a handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Op {
+    Pay,
+    Capture,
+    Reverse,
+    Refund(Kind),
+    Void(Kind),
+    TimeoutReversal,
+    TimeoutVoid,
+    Search,
+    Detail,
+    CaseAction,
+    MakeCustomer,
+    Customer,
+    Chargebacks,
+    Conversions,
+}
+
+/// An operation.
+pub(super) struct Route {
+    method: Method,
+    /// `POST /pts/v2/payments/{id}/captures`.
+    pub(super) operation: &'static str,
+    pub(super) op: Op,
+}
+
+const fn route(method: Method, operation: &'static str, op: Op) -> Route {
+    Route { method, operation, op }
+}
+
+use Method::{Get, Post};
+
+pub(super) const ROUTES: &[Route] = &[
+    route(Post, "POST /pts/v2/payments", Op::Pay),
+    route(Post, "POST /pts/v2/payments/{id}/captures", Op::Capture),
+    route(Post, "POST /pts/v2/payments/{id}/reversals", Op::Reverse),
+    route(Post, "POST /pts/v2/captures/{id}/refunds", Op::Refund(Kind::Capture)),
+    route(Post, "POST /pts/v2/payments/{id}/refunds", Op::Refund(Kind::Payment)),
+    route(Post, "POST /pts/v2/payments/{id}/voids", Op::Void(Kind::Payment)),
+    route(Post, "POST /pts/v2/captures/{id}/voids", Op::Void(Kind::Capture)),
+    route(Post, "POST /pts/v2/refunds/{id}/voids", Op::Void(Kind::Refund)),
+    route(Post, "POST /pts/v2/reversals", Op::TimeoutReversal),
+    route(Post, "POST /pts/v2/voids", Op::TimeoutVoid),
+    route(Post, "POST /tss/v2/searches", Op::Search),
+    route(Get, "GET /tss/v2/transactions/{id}", Op::Detail),
+    route(Post, "POST /risk/v1/decisions/{id}/actions", Op::CaseAction),
+    route(Post, "POST /tms/v2/customers", Op::MakeCustomer),
+    route(Get, "GET /tms/v2/customers/{customerId}", Op::Customer),
+    route(Get, "GET /reporting/v3/chargeback-details", Op::Chargebacks),
+    route(Get, "GET /reporting/v3/conversion-details", Op::Conversions),
+];
+
+/// The ids in a path that fits a template.
+fn fits<'a>(template: &str, path: &'a str) -> Option<Vec<&'a str>> {
+    let (mut names, mut parts) = (template.split('/'), path.split('/'));
+    let mut ids = Vec::new();
+    loop {
+        match (names.next(), parts.next()) {
+            (None, None) => return Some(ids),
+            (Some(name), Some(part)) if name.starts_with('{') && !part.is_empty() => ids.push(part),
+            (Some(name), Some(part)) if name == part => {}
+            _ => return None,
+        }
+    }
+}
+
+/// The operation of a request, and the ids in its path.
+pub(super) fn find(method: Method, path: &str) -> Option<(&'static Route, Vec<&str>)> {
+    ROUTES.iter().filter(|r| r.method == method).find_map(|route| {
+        let template = route.operation.split_once(' ').map_or("", |(_, template)| template);
+        Some((route, fits(template, path)?))
+    })
+}
+
+impl CybersourceSandbox {
+    pub(super) fn dispatch(
+        &mut self,
+        op: Op,
+        ids: &[&str],
+        body: &Value,
+        query: &str,
+    ) -> Result<Doc, ApiError> {
+        let id = ids.first().copied().unwrap_or("");
+        let body = Body(body);
+        let made = |answer: Value| Doc(201, answer);
+        let found = |answer: Value| Doc(200, answer);
+        match op {
+            Op::Pay => self.pay(body).map(made),
+            Op::Capture => self.capture(id, body).map(made),
+            Op::Reverse => self.reverse(id, body).map(made),
+            Op::Refund(of) => self.refund(of, id, body).map(made),
+            Op::Void(of) => self.void(of, id, body).map(made),
+            Op::TimeoutReversal => self.timeout_reversal(body).map(made),
+            Op::TimeoutVoid => self.timeout_void(body).map(made),
+            Op::Search => self.search(body).map(made),
+            Op::Detail => self.detail(id).map(found),
+            Op::CaseAction => self.case_action(id, body).map(made),
+            Op::MakeCustomer => self.make_customer(body).map(made),
+            Op::Customer => self.customer(id).map(found),
+            Op::Chargebacks => self.chargeback_details(query).map(found),
+            Op::Conversions => self.conversion_details(query).map(found),
+        }
+    }
+}

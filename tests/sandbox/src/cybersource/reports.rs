@@ -1,0 +1,68 @@
+//! The two reports that tell what no webhook does for sure: decided cases, and chargebacks.
+
+use serde_json::{Value, json};
+use tillway_core::time::Timestamp;
+
+use super::CybersourceSandbox;
+use super::errors::{ApiError, time};
+
+impl CybersourceSandbox {
+    /// Start and end of a report's query.
+    fn span(&self, query: &str) -> Result<(Timestamp, Timestamp), ApiError> {
+        let find = |name: &str| {
+            let mut pairs = form_urlencoded::parse(query.as_bytes());
+            pairs.find(|(n, _)| n == name).map(|(_, value)| value.into_owned())
+        };
+        let at = |name: &str| {
+            let text = find(name).ok_or_else(|| ApiError::reporting(name, "missing"))?;
+            Timestamp::parse_rfc3339(&text).ok_or_else(|| ApiError::reporting(name, "no ISO 8601 time"))
+        };
+        let (from, to) = (at("startTime")?, at("endTime")?);
+        if find("organizationId").is_some_and(|o| o != self.config.credentials.merchant_id) {
+            return Err(ApiError::reporting("organizationId", "another merchant"));
+        }
+        if to < from {
+            return Err(ApiError::reporting("endTime", "before the start"));
+        }
+        Ok((from, to))
+    }
+
+    /// `GET /reporting/v3/conversion-details`.
+    pub(super) fn conversion_details(&self, query: &str) -> Result<Value, ApiError> {
+        let (from, to) = self.span(query)?;
+        let mut rows = Vec::new();
+        for found in self.conversions.iter().filter(|c| (from..to).contains(&c.at)) {
+            let decision = if found.accepted { "ACCEPT" } else { "REJECT" };
+            rows.push(json!({"merchantReferenceNumber": self.tx(found.payment)?.code.as_ref(),
+                "conversionTime": time(found.at), "requestId": self.ids.tx(found.payment),
+                "originalDecision": "REVIEW", "newDecision": decision, "reviewer": found.reviewer,
+                "reviewerComments": found.comments, "queue": "Review queue", "profile": "Sandbox"}));
+        }
+        if rows.is_empty() {
+            return Err(ApiError::not_found());
+        }
+        Ok(json!({"organizationId": self.config.credentials.merchant_id, "startTime": time(from),
+            "endTime": time(to), "conversionDetails": rows}))
+    }
+
+    /// `GET /reporting/v3/chargeback-details`.
+    pub(super) fn chargeback_details(&self, query: &str) -> Result<Value, ApiError> {
+        let (from, to) = self.span(query)?;
+        let mut rows = Vec::new();
+        for found in self.chargebacks.iter().filter(|c| (from..to).contains(&c.at)) {
+            let tx = self.tx(found.capture)?;
+            let (sign, action) = if found.returned { ("+", "WON") } else { ("-", "NEW") };
+            rows.push(json!({"processorMerchantId": "123456", "merchantName": "Sandbox",
+                "transactionReferenceNumber": self.ids.number(5, u64::try_from(tx.row).unwrap_or(0), 1 << 40).to_string(),
+                "merchantReferenceNumber": tx.code.as_ref(), "natureOfDispute": "Chargeback",
+                "amount": tx.money(found.amount), "sign": sign, "action": action, "cardType": "Visa",
+                "currencyCode": tx.currency.code(), "requestId": self.ids.tx(tx.root),
+                "time": time(found.at), "reasonCode": found.reason}));
+        }
+        if rows.is_empty() {
+            return Err(ApiError::not_found());
+        }
+        Ok(json!({"organizationId": self.config.credentials.merchant_id, "startTime": time(from),
+            "endTime": time(to), "chargebackDetails": rows}))
+    }
+}

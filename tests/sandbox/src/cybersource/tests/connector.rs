@@ -1,0 +1,147 @@
+//! The real connector through what a flow does.
+
+use tillway_core::facts::RefundStatus;
+
+use super::*;
+
+#[tokio::test]
+async fn statuses_as_the_connector_reads_them() {
+    for (token, minor, expected, held) in [
+        ("tok_visa", 1000, "settled", 1000),
+        ("tok_insufficient", 1000, "refused INSUFFICIENT_FUND", 0),
+        ("tok_visa", 600_000, "settled", 600_000),
+        ("tok_visa", 1_200_000, "refused DECISION_PROFILE_REJECT", 1_200_000),
+        ("tok_partial", 1000, "disagrees orderInformation.amountDetails.authorizedAmount", 600),
+        ("tok_timeout", 1000, "unknown", 1000),
+        ("tok_system", 1000, "unknown", 0),
+        ("tok_unheard", 1000, "disagrees status", 1000),
+        ("tok_invalid", 1000, "refused INVALID_DATA", 0),
+        ("tok_badcard", 1000, "refused INVALID_CARD", 0),
+        ("tok_unavailable", 1000, "not done Unavailable", 0),
+        ("tok_challenge", 1000, "settled", 0),
+    ] {
+        let world = World::new();
+        let outcome = world.call(&authorize("c1", token, minor)).await;
+        assert_eq!((how(&outcome).as_str(), world.truth("A-1").held), (expected, held), "{token} {minor}");
+    }
+}
+
+#[tokio::test]
+async fn both_ways_to_sign_are_taken_and_a_wrong_secret_is_not() {
+    let world = World::with(config(None), &[("auth", "http_signature")]);
+    assert_eq!(how(&world.call(&authorize("c1", "tok_visa", 1000)).await), "settled");
+    world.sandbox(|s, _| s.config_mut().credentials.http_signature = false);
+    assert_eq!(how(&world.call(&authorize("c2", "tok_visa", 1000)).await), "not done Unauthorized");
+    let mut world = World::new();
+    world.secrets.0.insert("shared_secret".into(), vec![Secret::new("QUFBQUFBQUFBQUFBQUFBQQ==")]);
+    assert_eq!(how(&world.call(&authorize("c1", "tok_visa", 1000)).await), "not done Unauthorized");
+    assert_eq!(world.sandbox(|s, _| s.counters().auth_refusals.clone()).get("token: signature"), Some(&1));
+}
+
+#[tokio::test]
+async fn reserved_captured_in_parts_refunded_and_read() {
+    let world = World::new();
+    let payment = world.done(&authorize("c1", "tok_visa", 1000)).await;
+    let first = world.done(&follow("capture", &payment, 600, &[("last", Value::Bool(false))])).await;
+    let second = Step { command: "k2", ..follow("capture", &payment, 400, &[]) };
+    world.done(&second).await;
+    let third = Step { command: "k3", ..follow("capture", &payment, 1, &[]) };
+    assert_eq!(how(&world.call(&third).await), "refused EXCEEDS_AUTH_AMOUNT");
+    let more = [("capture", Value::text(first.as_str())), ("request", Value::text("R-1"))];
+    let refund = world.done(&follow("refund", &payment, 250, &more)).await;
+    let truth = world.truth("A-1");
+    assert_eq!((truth.charges, truth.captured, truth.refunded, truth.held), (1, 1000, 250, 0));
+    assert_eq!(truth.payments[0].transactions.last().unwrap().request.as_deref(), Some("R-1"));
+    assert!(truth.by_mark.values().all(|n| *n == 1), "{:?}", truth.by_mark);
+
+    world.pass(Millis::mins(1));
+    let read = world.call(&step("read_order", "r1", &[("order_id", Value::text("A-1"))])).await;
+    let of_refund = |f: &Fact| match f {
+        Fact::Refund { refund, payment, amount, status, .. } => {
+            Some((refund.clone(), payment.clone(), amount.minor, *status))
+        }
+        _ => None,
+    };
+    let told: Vec<_> = facts(&read).iter().filter_map(of_refund).collect();
+    assert_eq!(told, [(refund.clone(), payment.clone(), 250, RefundStatus::Pending)]);
+    let captures = facts(&read).iter().filter(|f| matches!(f, Fact::CaptureMade { .. })).count();
+    assert_eq!(captures, 2, "{read:?}");
+    // After the batch it went out.
+    world.pass(Millis::days(1));
+    let read = world.call(&step("read_order", "r1", &[("order_id", Value::text("A-1"))])).await;
+    let told: Vec<_> = facts(&read).iter().filter_map(of_refund).collect();
+    assert_eq!(told, [(refund, payment, 250, RefundStatus::Succeeded)]);
+}
+
+#[tokio::test]
+async fn a_sale_takes_at_once_and_is_voided_until_the_cut_off() {
+    let sale = || {
+        let mut step = authorize("c1", "tok_visa", 1000);
+        if let Value::Map(params) = &mut step.params {
+            params.insert("capture".into(), Value::Bool(true));
+        }
+        step
+    };
+    let void = |payment: &str| {
+        follow("void", payment, 1000, &[("capture", Value::text(payment)), ("request", Value::text("R-1"))])
+    };
+    let world = World::new();
+    let payment = world.done(&sale()).await;
+    assert_eq!(world.truth("A-1").captured, 1000);
+    assert_eq!(how(&world.call(&void(&payment)).await), "settled");
+    assert_eq!(world.truth("A-1").captured, 0);
+
+    let world = World::new();
+    let payment = world.done(&sale()).await;
+    world.pass(Millis::hours(12));
+    assert_eq!(how(&world.call(&void(&payment)).await), "refused NOT_VOIDABLE");
+    let refund = follow("refund", &payment, 1000, &[("request", Value::text("R-1"))]);
+    assert_eq!(how(&world.call(&refund).await), "settled");
+    assert_eq!((world.truth("A-1").captured, world.truth("A-1").refunded), (1000, 1000));
+}
+
+#[tokio::test]
+async fn a_hold_is_let_go_once_and_never_captured_after() {
+    let world = World::new();
+    let payment = world.done(&authorize("c1", "tok_visa", 1000)).await;
+    assert_eq!(how(&world.call(&follow("reverse", &payment, 1000, &[])).await), "settled");
+    let twice = Step { command: "again", ..follow("reverse", &payment, 1000, &[]) };
+    assert_eq!(how(&world.call(&twice).await), "settled", "already reversed is reversed");
+    assert_eq!(
+        how(&world.call(&follow("capture", &payment, 1000, &[])).await),
+        "refused AUTH_ALREADY_REVERSED"
+    );
+    let truth = world.truth("A-1");
+    assert_eq!((truth.held, truth.captured, truth.payments[0].reversed), (0, 0, 1000));
+
+    let world = World::new();
+    let payment = world.done(&authorize("c1", "tok_visa", 1000)).await;
+    world.pass(Millis::days(8));
+    assert_eq!(how(&world.call(&follow("capture", &payment, 1000, &[])).await), "refused MISSING_AUTH");
+}
+
+#[tokio::test]
+async fn refunds_are_declined_and_fail_later() {
+    for (token, expected) in
+        [("tok_refunddeclined", "refused PROCESSOR_DECLINED"), ("tok_refundfails", "settled")]
+    {
+        let world = World::new();
+        let payment = world.done(&authorize("c1", token, 1000)).await;
+        let capture = world.done(&follow("capture", &payment, 1000, &[])).await;
+        let more = [("capture", Value::text(capture)), ("request", Value::text("R-1"))];
+        assert_eq!(how(&world.call(&follow("refund", &payment, 1000, &more)).await), expected);
+        world.pass(Millis::days(1));
+        world.sandbox(|s, now| s.advance(now));
+        assert_eq!(world.truth("A-1").refunded, 0, "{token}");
+    }
+}
+
+#[tokio::test]
+async fn a_customer_is_made_and_known_again() {
+    let world = World::new();
+    let params = [("email", Value::text("ann@example.com")), ("reference", Value::text("C-7"))];
+    let id = world.done(&step("ensure_customer", "e1", &params)).await;
+    let known = [("reference", Value::text("C-7")), ("known", Value::text(id.as_str()))];
+    assert_eq!(world.done(&step("ensure_customer", "e2", &known)).await, id);
+    assert_eq!(world.sandbox(|s, _| s.all_customers().count()), 1);
+}

@@ -1,0 +1,120 @@
+//! Whatever answer is lost, one intent moves money once.
+
+use super::*;
+
+/// What became of it: found, or not there.
+fn found(finding: &Finding) -> String {
+    match finding {
+        Finding::Evidence(outcome) => format!("evidence {}", how(outcome)),
+        Finding::NotThere => "not there".into(),
+        Finding::Replay => "replay".into(),
+        Finding::StillUnknown { why } => format!("unknown {why}"),
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_found_by_the_mark() {
+    for shows in [(true, false), (false, true)] {
+        let mut config = config(None);
+        (config.shows_defined, config.shows_comments) = shows;
+        let world = World::with(config, &[]);
+        let pay = authorize("c1", "tok_visa", 1000);
+        world.fault("/payments", ApiFault::SilenceAfter);
+        assert_eq!(how(&world.call(&pay).await), "unknown");
+        world.pass(Millis::mins(16));
+        assert_eq!(found(&world.find_out(&pay).await), "evidence settled");
+        let payment = world.truth("A-1").payments[0].payment.clone();
+        let capture = follow("capture", &payment, 1000, &[]);
+        world.fault("/captures", ApiFault::Fail500AfterEffect);
+        assert_eq!(how(&world.call(&capture).await), "unknown");
+        world.pass(Millis::mins(16));
+        assert_eq!(found(&world.find_out(&capture).await), "evidence settled");
+        let more = [
+            ("capture", Value::text(world.truth("A-1").payments[0].transactions[1].id.as_str())),
+            ("request", Value::text("R-1")),
+        ];
+        let refund = follow("refund", &payment, 300, &more);
+        world.fault("/refunds", ApiFault::SilenceAfter);
+        assert_eq!(how(&world.call(&refund).await), "unknown");
+        world.pass(Millis::mins(16));
+        assert_eq!(found(&world.find_out(&refund).await), "evidence settled");
+        let truth = world.truth("A-1");
+        assert_eq!((truth.charges, truth.captured, truth.refunded), (1, 1000, 300));
+        assert!(truth.by_mark.values().all(|n| *n == 1), "{:?}", truth.by_mark);
+    }
+}
+
+#[tokio::test]
+async fn what_never_happened_is_sent_anew() {
+    for is_404 in [false, true] {
+        let mut config = config(None);
+        config.unknown_is_404 = is_404;
+        let world = World::with(config, &[]);
+        let pay = authorize("c1", "tok_visa", 1000);
+        world.fault("/payments", ApiFault::SilenceBefore);
+        assert_eq!(how(&world.call(&pay).await), "unknown");
+        world.pass(Millis::mins(16));
+        assert_eq!(found(&world.find_out(&pay).await), "not there");
+        assert_eq!(how(&world.call(&pay.again(1)).await), "settled");
+        assert_eq!((world.truth("A-1").charges, world.truth("A-1").held), (1, 1000));
+    }
+}
+
+/// The search lags longer than anybody waits: the first sending is undone before the second.
+#[tokio::test]
+async fn what_no_search_shows_is_undone_before_it_is_sent_anew() {
+    for taking in [false, true] {
+        let mut config = config(None);
+        config.search_lag = Millis::hours(9);
+        let world = World::with(config, &[]);
+        let pay = || {
+            let mut step = authorize("c1", "tok_visa", 1000);
+            if let Value::Map(params) = &mut step.params {
+                params.insert("capture".into(), Value::Bool(taking));
+            }
+            step
+        };
+        world.fault("/payments", ApiFault::SilenceAfter);
+        assert_eq!(how(&world.call(&pay()).await), "unknown");
+        world.pass(Millis::mins(16));
+        assert_eq!(found(&world.find_out(&pay()).await), "not there");
+        assert_eq!(how(&world.call(&pay().again(1)).await), "settled");
+        let truth = world.truth("A-1");
+        assert_eq!((truth.payments.len(), truth.charges), (2, 1), "taking {taking}: {truth:?}");
+        let money = if taking { truth.captured } else { truth.held };
+        assert_eq!((money, truth.held + truth.captured), (1000, 1000));
+    }
+}
+
+#[tokio::test]
+async fn a_void_and_a_reversal_are_found_by_what_they_undid() {
+    let world = World::new();
+    let payment = world.done(&authorize("c1", "tok_visa", 1000)).await;
+    let capture = world.done(&follow("capture", &payment, 1000, &[])).await;
+    let more = [("capture", Value::text(capture.as_str())), ("request", Value::text("R-1"))];
+    let void = follow("void", &payment, 1000, &more);
+    world.fault("/voids", ApiFault::SilenceAfter);
+    assert_eq!(how(&world.call(&void).await), "unknown");
+    world.pass(Millis::mins(16));
+    assert_eq!(found(&world.find_out(&void).await), "evidence settled");
+    assert_eq!(world.truth("A-1").captured, 0);
+    let reverse = follow("reverse", &payment, 1000, &[]);
+    world.fault("/reversals", ApiFault::SilenceAfter);
+    assert_eq!(how(&world.call(&reverse).await), "unknown");
+    world.pass(Millis::mins(16));
+    assert_eq!(found(&world.find_out(&reverse).await), "evidence settled");
+    assert_eq!(world.truth("A-1").held, 0);
+}
+
+#[tokio::test]
+async fn refused_calls_do_nothing() {
+    let world = World::new();
+    world.fault("/payments", ApiFault::Refuse(429));
+    assert_eq!(how(&world.call(&authorize("c1", "tok_visa", 1000)).await), "not done Throttled");
+    world.fault("/payments", ApiFault::Refuse(503));
+    assert_eq!(how(&world.call(&authorize("c1", "tok_visa", 1000)).await), "unknown");
+    world.fault("/payments", ApiFault::Fail500);
+    assert_eq!(how(&world.call(&authorize("c1", "tok_visa", 1000)).await), "unknown");
+    assert!(world.truth("A-1").payments.is_empty());
+    assert_eq!(how(&world.call(&authorize("c1", "tok_visa", 1000)).await), "settled");
+}
