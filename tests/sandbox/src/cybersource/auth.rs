@@ -93,13 +93,18 @@ fn target(request: &Request) -> String {
     }
 }
 
-/// The host called, without its port.
-fn host_of(request: &Request) -> Option<&str> {
+/// The host called, as the client wrote it.
+fn authority(request: &Request) -> Option<&str> {
     let by_url = || {
         let (_, rest) = request.url.split_once("://")?;
         rest.split('/').next()
     };
-    request.header("host").or_else(by_url).map(bare)
+    request.header("host").or_else(by_url)
+}
+
+/// The same without its port.
+fn host_of(request: &Request) -> Option<&str> {
+    authority(request).map(bare)
 }
 
 fn bare(host: &str) -> &str {
@@ -278,11 +283,7 @@ fn signing_string(credentials: &Credentials, request: &Request, covered: &[&str]
     let mut lines = Vec::new();
     for name in covered {
         let value = match *name {
-            // What was called, not what the header says: behind a proxy the two differ, and the real one signs the former.
-            "host" => request.header("host").map_or_else(
-                || host_of(request).map(str::to_owned).ok_or("host"),
-                |host| Ok(host.to_owned()),
-            )?,
+            "host" => authority(request).ok_or("host")?.to_owned(),
             "request-target" | "(request-target)" => {
                 format!("{} {}", request.method.as_str().to_ascii_lowercase(), target(request))
             }

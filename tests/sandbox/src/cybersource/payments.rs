@@ -88,7 +88,7 @@ impl CybersourceSandbox {
             self.set_timer(self.now + self.config.hold, Timer::ExpireAuthorization(row));
         }
         if took {
-            self.to_batch(row);
+            self.enqueue(row);
         }
         self.tell_payment(row)?;
         match fate {
@@ -160,7 +160,7 @@ impl CybersourceSandbox {
             way: Way::Pending,
             payment: None,
         });
-        self.to_batch(capture);
+        self.enqueue(capture);
         self.tell(capture, "payments.capture.status.accepted")?;
         Ok(capture)
     }

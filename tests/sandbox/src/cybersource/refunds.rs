@@ -73,7 +73,7 @@ impl CybersourceSandbox {
             payment: None,
         });
         if !declined {
-            self.to_batch(refund);
+            self.enqueue(refund);
             self.tell(refund, "payments.refund.status.accepted")?;
         }
         Ok(refund)

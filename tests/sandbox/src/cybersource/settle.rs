@@ -10,7 +10,7 @@ const DAY: i64 = 86_400_000;
 
 impl CybersourceSandbox {
     /// Puts a capture, a sale or a refund where the next batch takes it from.
-    pub(super) fn to_batch(&mut self, row: Row) {
+    pub(super) fn enqueue(&mut self, row: Row) {
         if self.pending.is_empty() {
             let today = Timestamp(self.now.0 - self.now.0.rem_euclid(DAY)) + self.config.cut_off;
             let next = if today > self.now { today } else { today + Millis::days(1) };

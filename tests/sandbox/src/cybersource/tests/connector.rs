@@ -145,3 +145,53 @@ async fn a_customer_is_made_and_known_again() {
     assert_eq!(world.done(&step("ensure_customer", "e2", &known)).await, id);
     assert_eq!(world.sandbox(|s, _| s.all_customers().count()), 1);
 }
+
+#[tokio::test]
+async fn what_people_do_in_the_business_center_is_seen() {
+    let world = World::new();
+    let payment = world.done(&authorize("c1", "tok_avs", 1000)).await;
+    world.sandbox(|s, now| s.decide(now, &payment, Decision::AcceptAndCapture)).unwrap();
+    world.pass(Millis::mins(1));
+    // A capture that looks first takes that one for its own.
+    let capture = follow("capture", &payment, 1000, &[("look", Value::Bool(true)), ("captured", usd(0))]);
+    let outcome = world.call(&capture).await;
+    assert!(facts(&outcome).iter().any(|f| matches!(f, Fact::CaptureMade { .. })), "{outcome:?}");
+    let truth = world.truth("A-1");
+    assert_eq!((how(&outcome).as_str(), truth.captured), ("settled", 1000));
+    let made = truth.payments[0].transactions[1].id.clone();
+    world.sandbox(|s, now| s.refund_by_hand(now, &made, 300)).unwrap();
+    world.sandbox(|s, now| s.charge_back(now, &made, 500, "10.4", false)).unwrap();
+    assert_eq!(world.truth("A-1").refunded, 300);
+    world.pass(Millis::mins(1));
+    let swept = world
+        .go(&step("read_order", "r", &[("order_id", Value::text("A-1"))]), async |call| {
+            let since = call.now - Millis::hours(1);
+            Cybersource.sweep(call, since, Some("chargebacks")).await.unwrap()
+        })
+        .await;
+    assert_eq!((swept.events.len(), swept.events[0].group.as_str()), (1, "A-1"));
+}
+
+#[tokio::test]
+async fn a_capture_before_the_decision_is_counted() {
+    let world = World::new();
+    let payment = world.done(&authorize("c1", "tok_avs", 1000)).await;
+    world.done(&follow("capture", &payment, 1000, &[])).await;
+    assert_eq!(world.sandbox(|s, _| s.counters().captured_under_review), 1);
+    let declined = World::new();
+    let outcome = declined.call(&authorize("c1", "tok_visa", 1_200_000)).await;
+    assert_eq!(how(&outcome), "refused DECISION_PROFILE_REJECT");
+    let payment = declined.truth("A-1").payments[0].payment.clone();
+    assert_eq!(how(&declined.call(&follow("capture", &payment, 1, &[])).await), "refused MISSING_AUTH");
+    assert_eq!(how(&declined.call(&follow("reverse", &payment, 1_200_000, &[])).await), "settled");
+    assert_eq!((declined.truth("A-1").held, declined.truth("A-1").captured), (0, 0));
+}
+
+/// Over the loopback, as the demo has it: the host that is signed bears a port.
+#[tokio::test]
+async fn both_ways_to_sign_fit_a_host_with_a_port() {
+    for auth in ["jwt_shared_secret", "http_signature"] {
+        let world = World::with(config(None), &[("auth", auth), ("base_url", "http://127.0.0.1:4711")]);
+        assert_eq!(how(&world.call(&authorize("c1", "tok_visa", 1000)).await), "settled", "{auth}");
+    }
+}
