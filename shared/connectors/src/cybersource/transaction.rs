@@ -153,6 +153,11 @@ impl<'a> Transaction<'a> {
         }
         let reason = errors::reason(self.detail).unwrap_or_default();
         let says = |code: &str, word: &str| self.reason_code() == code || reason == word;
+        // The bank approved and the platform's own check of address or security code held it: the code reads like a
+        // decline, the money is reserved (200 and 230 from memory).
+        if says("200", "AVS_FAILED") || says("230", "CV_FAILED") {
+            return Ok(Went::Held);
+        }
         if !self.done()? {
             return Ok(Went::Declined);
         }

@@ -182,9 +182,10 @@ async fn lost_answers_by_status() {
         ("tok_insufficient", 1000, "evidence refused INSUFFICIENT_FUND"),
         ("tok_partial", 1000, "evidence disagrees orderInformation.amountDetails.authorizedAmount"),
         ("tok_invalid", 1000, "evidence refused INVALID_DATA"),
-        // As it is today, and not as it should be. The platform's own review of an address check reads like a decline in
-        // a detail (code 0, reason 200 [from memory]): the hold stays, and its case is open.
-        ("tok_avs", 1000, "evidence refused AVS_FAILED"),
+        // The platform's own review of an address check reads like a decline in a detail (code 0, reason 200 [from
+        // memory]); the money is reserved and its case is open.
+        ("tok_avs", 1000, "evidence settled"),
+        // As it is today, and not as it should be (the connector's README, Limits).
         // A detail names no status of a payment, so a new one cannot be told from AUTHORIZED.
         ("tok_unheard", 1000, "evidence settled"),
         // Nothing was asked of the bank, so there is no `ics_auth` to be found; it is sent again.
