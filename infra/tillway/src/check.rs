@@ -13,11 +13,12 @@ use crate::open::say;
 /// Arguments of `check`.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  tillway check shop/flows\n  tillway check shop          # with shop/tillway.yaml\n\n\
+    after_help = "Example:\n  tillway check shop/flows\n  tillway check shop          # with shop/tillway.yaml\n  \
+tillway check infra/config/tillway/prod.yaml\n\n\
 Files that say `extends: NAME` override single fields or steps of the built-in templates."
 )]
 pub struct Args {
-    /// Folder with flows, mappings and lookups; where it holds a tillway.yaml, that is checked too.
+    /// Folder with flows, mappings and lookups; where it holds a tillway.yaml, that is checked too. Or a configuration file.
     pub dir: PathBuf,
 }
 
@@ -26,10 +27,10 @@ pub struct Args {
 /// # Errors
 /// Problems, each with file, line and hint.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    if !args.dir.is_dir() {
-        bail!("{} is no folder", args.dir.display());
+    if !args.dir.exists() {
+        bail!("{} is no folder and no file", args.dir.display());
     }
-    let config = args.dir.join("tillway.yaml");
+    let config = if args.dir.is_file() { args.dir.clone() } else { args.dir.join("tillway.yaml") };
     if config.is_file() {
         let (config, _) = machine::read_config(&config)?;
         say(format!(

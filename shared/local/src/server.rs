@@ -8,6 +8,10 @@
 //! | time for headers, body | close; 408 |
 //!
 //! Built on hyper alone: two routes need no router, and each limit sits where its resource is taken.
+//!
+//! A request means what it would mean to a function behind an HTTP API of API Gateway (`tests/e2e/src/edges.rs`): escapes in
+//! the path are resolved, and a header that came twice is one value joined by a comma, so that of two signatures
+//! or media types neither is picked.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -18,10 +22,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use percent_encoding::percent_decode_str;
 pub use tillway_host::webhook::Answer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -187,7 +192,8 @@ type Answered = Response<Full<Bytes>>;
 
 impl Shared {
     async fn answer(&self, request: Request<Incoming>) -> Answered {
-        match route(request.method(), request.uri().path()) {
+        let path = percent_decode_str(request.uri().path()).decode_utf8_lossy().into_owned();
+        match route(request.method(), &path) {
             Ok(Route::Health) => {
                 let (well, details) = self.front.health().await;
                 json(if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &details)
@@ -245,10 +251,7 @@ impl Shared {
         };
         // Taken only now: a slow sender holds its connection, not a place at work.
         let Ok(_place) = self.at_work.try_acquire() else { return busy(self.limits) };
-        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let headers =
-            head.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
-        let answer = self.front.webhook(connection, topic, headers, &body).await;
+        let answer = self.front.webhook(connection, topic, joined(&head.headers), &body).await;
         let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = json(status, &answer.body);
         if let Some(seconds) = answer.retry_after {
@@ -256,6 +259,13 @@ impl Shared {
         }
         response
     }
+}
+
+/// Headers, each name once.
+fn joined(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let all = |name| headers.get_all(name).iter().map(text).collect::<Vec<_>>().join(",");
+    headers.keys().map(|name| (name.as_str().to_owned(), all(name))).collect()
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -40,7 +40,7 @@ async fn the_bundle_works_on_a_local_aws() {
 
     parts::orders::ways_of_an_order(&cloud).await;
     step("orders");
-    parts::edge::answers_are_those_of_one_machine(&cloud).await;
+    parts::edge::answers_are_those_of_one_machine(&mut cloud).await;
     parts::edge::faults_of_meaning_are_parked(&cloud).await;
     step("edge");
     parts::calls::an_order_takes_at_most_45_calls(&mut cloud).await;

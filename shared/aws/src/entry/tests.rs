@@ -148,6 +148,26 @@ async fn header_names_are_read_in_any_case() {
     assert_eq!(take(&rig, request).await.0, 202);
 }
 
+/// As AWS documents it: "Duplicate headers are combined with commas". `serve` does the same (`tests/e2e/src/edges.rs`); the
+/// local API Gateway joins with a comma and a space.
+#[tokio::test]
+async fn of_what_came_twice_neither_is_picked() {
+    let rig = rig().await;
+    let body = charge();
+    let good = sign(&body);
+    for (name, twice, status, code) in [
+        ("stripe-signature", format!("{good},{good}"), 401, "signature_missing"),
+        ("stripe-signature", format!("t=1,v1=00,{good}"), 401, "signature_missing"),
+        ("content-type", "application/json,application/json".to_owned(), 415, "content_type"),
+    ] {
+        let mut request = event(&body);
+        request["headers"][name] = twice.into();
+        assert_eq!(take(&rig, request).await.0, status, "{name}");
+        assert!(rig.alerts.take_lines().iter().any(|line| line.contains(code)), "{name}");
+    }
+    assert!(rig.queue.sent.lock().unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn a_function_serves_its_own_system_and_topics() {
     let rig = rig().await;

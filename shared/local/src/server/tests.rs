@@ -140,12 +140,34 @@ async fn a_webhook_arrives_byte_for_byte_and_the_connection_stays() {
 }
 
 #[tokio::test]
+async fn escapes_are_resolved_and_what_came_twice_is_joined() {
+    let running = start(Limits::default()).await;
+    let mut client = Client::to(&running).await;
+    client
+        .say(
+            "POST /webhooks/%61/b%2Dc HTTP/1.1\r\nHost: h\r\nX-Signature: one\r\nx-more: 1\r\nX-SIGNATURE: two\r\n\
+             Content-Length: 0\r\n\r\n",
+        )
+        .await;
+    let heard = client.hear().await;
+    assert_eq!((heard.body["connection"].as_str(), heard.body["topic"].as_str()), (Some("a"), Some("b-c")));
+    assert_eq!(heard.body["signature"], "one,two");
+}
+
+#[tokio::test]
 async fn other_addresses_and_methods_are_told_so() {
     let running = start(Limits::default()).await;
     let mut client = Client::to(&running).await;
-    for path in
-        ["/", "/webhooks", "/webhooks/a", "/webhooks/a/", "/webhooks/a/b/c", "/webhooks/a/%2e", "/healthz/x"]
-    {
+    for path in [
+        "/",
+        "/webhooks",
+        "/webhooks/a",
+        "/webhooks/a/",
+        "/webhooks/a/b/c",
+        "/webhooks/a/%2f",
+        "/webhooks/a/%2561",
+        "/healthz/x",
+    ] {
         let heard = client.post(path, "").await;
         assert_eq!((heard.status, &heard.body["error"]["code"]), (404, &"not_found".into()), "{path}");
     }
