@@ -65,7 +65,7 @@ class Walk:
         self.sections = sections()
         first = self.sections["First time"]
         parts = re.split(r"\n(?=\d\. \*\*)", first)[1:]
-        titles = tuple(re.match(r"\d\. \*\*(.+?)\.\*\*", part)[1] for part in parts)
+        titles = tuple(re.match(r"\d\. \*\*(.+?)\.?\*\*", part)[1] for part in parts)
         assert titles == STEPS, f"DEPLOY.md has the steps {titles}"
         self.parts = dict(zip(titles, parts))
         lines = [line.strip().split("  #")[0].strip() for line in first.splitlines() if line.startswith("       ")]
