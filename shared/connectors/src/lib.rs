@@ -5,12 +5,15 @@
 //! A gateway call ends in [`Outcome`]: there is no way to turn `Unknown` into a second charge.
 
 pub mod clarity;
+mod common;
 pub mod config;
 pub mod cybersource;
 pub mod http;
 pub mod port;
 pub mod registrar;
 pub mod stripe;
+#[cfg(test)]
+mod testing;
 
 pub use config::{Connection, Secret, Secrets};
 pub use port::{

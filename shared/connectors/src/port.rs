@@ -380,6 +380,11 @@ pub trait Connector: Send + Sync {
         registrar::steps(connection, &self.endpoints(connection, base))
     }
 
+    /// Media types of webhook bodies; parameters such as a charset aside.
+    fn media_types(&self) -> &'static [&'static str] {
+        &["application/json"]
+    }
+
     /// Whether a webhook address is to answer a provider's probe, a GET or an empty POST, with 200.
     fn answers_probes(&self) -> bool {
         false

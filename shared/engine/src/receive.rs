@@ -18,9 +18,6 @@ pub struct Receipt {
     pub code: &'static str,
 }
 
-/// Media types of bodies: plain, or encrypted as a whole.
-const MEDIA: [&str; 2] = ["application/json", "application/jose"];
-
 /// What came in.
 enum Taken {
     Event,
@@ -78,12 +75,10 @@ impl Engine {
             return Ok(Taken::Probe);
         }
         let inbound = Inbound { topic, headers, body };
-        let json = inbound.header("content-type").is_some_and(|t| {
-            t.split(';')
-                .next()
-                .is_some_and(|t| MEDIA.iter().any(|media| t.trim().eq_ignore_ascii_case(media)))
-        });
-        if !json {
+        let taken =
+            |given: &str| connector.media_types().iter().any(|t| given.trim().eq_ignore_ascii_case(t));
+        let media = inbound.header("content-type").and_then(|t| t.split(';').next());
+        if !media.is_some_and(taken) {
             return Err(edge(EdgeFault::ContentType));
         }
         let unavailable = Receipt { status: 503, code: "not_stored" };

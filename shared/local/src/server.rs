@@ -192,7 +192,7 @@ type Answered = Response<Full<Bytes>>;
 
 impl Shared {
     async fn answer(&self, request: Request<Incoming>) -> Answered {
-        let path = percent_decode_str(request.uri().path()).decode_utf8_lossy().into_owned();
+        let path = resolved(request.uri().path()).unwrap_or_default();
         match route(request.method(), &path) {
             Ok(Route::Health) => {
                 let (well, details) = self.front.health().await;
@@ -259,6 +259,12 @@ impl Shared {
         }
         response
     }
+}
+
+/// A path with its escapes resolved, each part by itself: an escaped slash is no slash, and leads nowhere.
+fn resolved(path: &str) -> Option<String> {
+    let part = |part| percent_decode_str(part).decode_utf8().ok().filter(|part| !part.contains('/'));
+    Some(path.split('/').map(part).collect::<Option<Vec<_>>>()?.join("/"))
 }
 
 /// Headers, each name once.

@@ -1,7 +1,7 @@
 //! Collects what is logged on the test's own thread, as `serve` would write it.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -21,6 +21,14 @@ impl Logs {
     /// Begins to collect everything from this level on.
     #[must_use]
     pub fn collect(&self, level: LevelFilter) -> Collecting {
+        // Whether a place logs at all is remembered for all threads, and forgotten wrongly where a collector of another
+        // test goes away at that moment. Somebody who always listens keeps every place awake.
+        static LISTENING: Once = Once::new();
+        LISTENING.call_once(|| {
+            let sink =
+                tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::sink);
+            sink.finish().init();
+        });
         let sink = self.clone();
         let subscriber =
             tracing_subscriber::fmt().json().with_max_level(level).with_writer(move || sink.clone()).finish();

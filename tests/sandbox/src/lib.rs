@@ -6,6 +6,7 @@
 
 pub mod clarity;
 pub mod cybersource;
+mod faults;
 pub mod server;
 pub mod stripe;
 

@@ -37,13 +37,13 @@ pub fn interpret(
     believed: bool,
 ) -> Result<Interpreted, Rejected> {
     let root = Node::root(body);
-    let data = root.member("data").map_err(|f| f.rejected(Owner::Nobody))?;
+    let data = root.member("data").map_err(|f| f.about("", Owner::Nobody))?;
     let read = match settings::event(connection, event_type) {
         Some("order.created" | "order.updated") => order_event(connection, &data, believed),
         Some("order.refund_requested") => refund_event(connection, &data),
         _ => return Ok(Interpreted::Unhandled),
     };
-    read.map_err(|fault| fault.rejected(owner(&data)))
+    read.map_err(|fault| fault.about("", owner(&data)))
 }
 
 fn order_event(connection: &Connection, data: &Node<'_>, believed: bool) -> Result<Interpreted, Fault> {

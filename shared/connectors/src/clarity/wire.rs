@@ -8,7 +8,7 @@ use tillway_core::doc::{Json, Kind};
 use tillway_core::money::{Currency, Money, MoneyError, shape};
 use tillway_core::time::Timestamp;
 
-use crate::port::{Owner, Rejected};
+pub(super) use crate::common::Fault;
 
 /// Members whose digits are identifiers and no card numbers.
 pub static IDENTIFIERS: [&str; 14] = [
@@ -27,24 +27,6 @@ pub static IDENTIFIERS: [&str; 14] = [
     "authorizationCode",
     "paymentIntentId",
 ];
-
-/// What is wrong with a member.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// Stable code.
-    pub code: &'static str,
-    /// Path of the member.
-    pub field: String,
-    /// A sentence.
-    pub what: String,
-}
-
-impl Fault {
-    /// As the port has it.
-    pub fn rejected(self, owner: Owner) -> Rejected {
-        Rejected { code: self.code.to_owned(), field: self.field, what: self.what, owner }
-    }
-}
 
 /// One step of a path.
 #[derive(Clone, Copy)]

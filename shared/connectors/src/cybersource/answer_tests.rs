@@ -70,7 +70,7 @@ async fn a_known_customer_is_kept_and_another_persons_is_not() {
     {
         let run = Run::new("cybersource.ensure_customer", params("T1"), [first, made()]);
         assert_eq!(facts(&run.call().await), [Fact::Customer { id: "T2".into() }]);
-        assert_eq!(run.http.bodies()[1]["buyerInformation"]["merchantCustomerID"], "C-77");
+        assert_eq!(run.http.json()[1]["buyerInformation"]["merchantCustomerID"], "C-77");
     }
 }
 

@@ -19,6 +19,7 @@ use tillway_core::time::Millis;
 
 use super::auth::{self, Signed, Signer};
 use super::{errors, settings};
+use crate::common::{retry_after, trace_id};
 use crate::http::HttpError;
 use crate::port::{Call, NotDone, Observation, Outcome};
 
@@ -34,18 +35,10 @@ pub(super) struct Answer {
 
 impl Answer {
     fn read(response: Response) -> Self {
-        let after = response.header("retry-after").and_then(|v| v.trim().parse().ok());
-        let correlation: String = response
-            .header("v-c-correlation-id")
-            .unwrap_or("")
-            .chars()
-            .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
-            .take(64)
-            .collect();
         Self {
             status: response.status,
-            correlation,
-            after: after.filter(|s| (0..=3600).contains(s)).map(Millis::secs),
+            correlation: trace_id(&response, "v-c-correlation-id"),
+            after: retry_after(&response),
             body: Doc::from_bytes(response.body).unwrap_or_else(|_| Doc::null()),
         }
     }

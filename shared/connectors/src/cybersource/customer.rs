@@ -9,16 +9,13 @@ use super::client::{Client, ReadFault, refused, unknown};
 use super::endpoints;
 use super::plan::{Plan, Wanted};
 use super::wire::{self, text};
+use crate::common::unreadable;
 use crate::port::{Call, Observation, Outcome};
 
 /// Finds or makes the customer.
 pub(super) async fn ensure(call: &Call<'_>, plan: &Plan) -> Outcome {
     let Some(wanted) = &plan.wanted else {
-        return Outcome::Refused {
-            code: "prepared_unreadable".to_owned(),
-            observation: Observation::default(),
-            summary: "the stored request names no customer; nothing was sent".to_owned(),
-        };
+        return unreadable("names no customer");
     };
     let client = Client::new(call, 2);
     if let Some(known) = &wanted.known {

@@ -101,7 +101,7 @@ fn payment(connection: &Connection, object: Json<'_>, owner: Owner) -> Result<In
     let id = needed_id(object, &owner)?.to_owned();
     let raw = text(object, &["status"]).unwrap_or("");
     let rejected = |fault: Fault| fault.about("payload.data.", owner.clone());
-    let Some(went) = Went::of(raw) else { return Err(rejected(Fault::status("payment", raw))) };
+    let Some(went) = Went::of(raw) else { return Err(rejected(wire::status_unknown("payment", raw))) };
     let told = object.at(&facts::TOTAL).is_some() && object.at(&facts::CURRENCY).is_some();
     if !told && went != Went::Declined {
         return Ok(read_again(owner, id));

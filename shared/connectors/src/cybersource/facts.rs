@@ -165,7 +165,7 @@ pub(super) fn refund_status(raw: &str) -> Result<RefundStatus, Fault> {
         "TRANSMITTED" | "BATCHED" | "SUCCEEDED" => Ok(RefundStatus::Succeeded),
         "VOIDED" | "CANCELLED" | "REVERSED" => Ok(RefundStatus::Cancelled),
         "FAILED" | "DECLINED" => Ok(RefundStatus::Failed),
-        other => Err(Fault::status("refund", other)),
+        other => Err(wire::status_unknown("refund", other)),
     }
 }
 

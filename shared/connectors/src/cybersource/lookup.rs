@@ -15,6 +15,7 @@ use super::plan::Plan;
 use super::sweep;
 use super::transaction::{Kind, Transaction, captured, mark, request_mark, reversed};
 use super::wire::{self, text};
+use crate::common::stored;
 use crate::port::{Call, Finding, Observation, Outcome};
 
 /// Details one look reads at most.
@@ -29,7 +30,7 @@ fn still(why: impl Into<String>) -> Finding {
 
 /// Finds out.
 pub(super) async fn find_out(call: &Call<'_>) -> Finding {
-    let plan = match operations::plan(call) {
+    let plan: Plan = match stored(call) {
         Ok(plan) => plan,
         Err(outcome) => return Finding::Evidence(outcome),
     };

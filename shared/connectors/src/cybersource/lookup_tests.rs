@@ -45,7 +45,7 @@ async fn a_lost_authorization_is_found_by_its_mark_and_judged_like_an_answer() {
     let Finding::Evidence(outcome) = run.find_out().await else { panic!() };
     assert_eq!(how(&outcome), "settled");
     assert!(facts(&outcome).iter().any(|f| matches!(f, Fact::Authorized { payment, .. } if payment == AUTH)));
-    let query = run.http.bodies()[0]["query"].as_str().unwrap().to_owned();
+    let query = run.http.json()[0]["query"].as_str().unwrap().to_owned();
     assert!(query.starts_with("clientReferenceInformation.code:ORD-1001 AND submitTimeUtc:["), "{query}");
 
     let no = declined(ours.clone());
@@ -121,7 +121,7 @@ async fn a_second_authorization_goes_out_only_after_the_first_was_undone() {
     assert_eq!(how(&run.call().await), "settled");
     assert_eq!(run.http.calls(), ["POST /pts/v2/reversals", "POST /pts/v2/payments"]);
     let ids: Vec<Json> =
-        run.http.bodies().iter().map(|b| b["clientReferenceInformation"]["transactionId"].clone()).collect();
+        run.http.json().iter().map(|b| b["clientReferenceInformation"]["transactionId"].clone()).collect();
     assert_eq!(ids, ["c0ffee", "c0ffee.1"], "the first one's id is used up");
 
     let id = json!([{"field": "clientReferenceInformation.transactionId", "reason": "INVALID_DATA"}]);

@@ -70,6 +70,11 @@ impl Connector for Cybersource {
         subscriptions::SUBSCRIPTIONS
     }
 
+    fn media_types(&self) -> &'static [&'static str] {
+        // Encrypted as a whole.
+        &["application/json", "application/jose"]
+    }
+
     fn answers_probes(&self) -> bool {
         true
     }

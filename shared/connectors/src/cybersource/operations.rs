@@ -14,20 +14,12 @@ use super::settings::{self, Partial};
 use super::transaction;
 use super::wire::{self, Fault, money, text};
 use super::{customer, errors, guard, lookup, read};
+use crate::common::stored;
 use crate::port::{Call, Observation, Outcome};
-
-/// Reads back what `prepare` wrote.
-pub(super) fn plan(call: &Call<'_>) -> Result<Plan, Outcome> {
-    serde_json::from_slice(call.prepared).map_err(|_| Outcome::Refused {
-        code: "prepared_unreadable".to_owned(),
-        observation: Observation::default(),
-        summary: "the stored request cannot be read; nothing was sent".to_owned(),
-    })
-}
 
 /// Does it.
 pub(super) async fn call(call: &Call<'_>) -> Outcome {
-    let plan = match plan(call) {
+    let plan: Plan = match stored(call) {
         Ok(plan) => plan,
         Err(outcome) => return outcome,
     };
@@ -193,7 +185,7 @@ fn status(answer: Json<'_>) -> &str {
 
 fn authorized(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Result<Outcome, Differs> {
     let raw = status(answer);
-    let Some(went) = Went::of(raw) else { return Err(Fault::status("payment", raw).into()) };
+    let Some(went) = Went::of(raw) else { return Err(wire::status_unknown("payment", raw).into()) };
     if went == Went::Unclear {
         return Ok(unknown(format!("{said} {raw}")));
     }
@@ -263,7 +255,7 @@ pub(super) fn judge_paid(plan: &Plan, paid: &Paid<'_>, told: Vec<Fact>, said: &s
 fn captured(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Result<Outcome, Differs> {
     let raw = status(answer);
     if !matches!(raw, "PENDING" | "TRANSMITTED") {
-        return Err(Fault::status("capture", raw).into());
+        return Err(wire::status_unknown("capture", raw).into());
     }
     let id = wire::id(answer)?;
     let payment = plan.payment.as_deref().unwrap_or(id);
@@ -288,7 +280,7 @@ pub(super) fn capture_facts(plan: &Plan, payment: &str, capture: &str, amount: M
 fn reversed(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Result<Outcome, Differs> {
     let raw = status(answer);
     if raw != "REVERSED" {
-        return Err(Fault::status("reversal", raw).into());
+        return Err(wire::status_unknown("reversal", raw).into());
     }
     let path = ["reversalAmountDetails", "reversedAmount"];
     let currency = ["reversalAmountDetails", "currency"];
@@ -312,7 +304,7 @@ fn voided(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Result<
             let (code, observation) = (raw.to_owned(), Observation::default());
             return Ok(Outcome::Refused { code, observation, summary: format!("{said} {raw}") });
         }
-        raw => return Err(Fault::status("void", raw).into()),
+        raw => return Err(wire::status_unknown("void", raw).into()),
     }
     let id = wire::id(answer)?;
     let path = ["voidAmountDetails", "voidAmount"];
@@ -367,7 +359,7 @@ fn decided(plan: &Plan, answer: Json<'_>, said: &str) -> Result<Outcome, Differs
         (raw @ ("ACCEPTED" | "REJECTED"), _) => {
             return Err(differs("status", format!("the case reads {raw}, which is not what was asked for")));
         }
-        (raw, _) => return Err(Fault::status("case", raw).into()),
+        (raw, _) => return Err(wire::status_unknown("case", raw).into()),
     };
     let payment = plan.payment.clone().unwrap_or_default();
     let mut told = vec![Fact::ReviewClosed { review: payment.clone(), payment: payment.clone(), outcome }];

@@ -15,6 +15,7 @@ use super::actions;
 use super::endpoints;
 use super::transaction::COMMENT;
 use super::wire::{self, Fault};
+use crate::common;
 use crate::config::Connection;
 use crate::port::Prepared;
 
@@ -73,15 +74,11 @@ pub(super) struct Params<'a> {
 }
 
 impl<'a> Params<'a> {
-    /// A text with something in it, without blanks around it.
     pub(super) fn text(&self, name: &str) -> Option<&'a str> {
-        self.params.at(name).as_text().map(str::trim).filter(|t| !t.is_empty())
+        common::text(self.params, name)
     }
     pub(super) fn needed(&self, name: &str) -> Result<&'a str, Fault> {
-        self.text(name).ok_or_else(|| {
-            let what = format!("`{name}` is empty; map it to a field that is always there");
-            Fault::new("parameter_missing", name, what)
-        })
+        common::needed(self.params, name)
     }
     fn id(&self, name: &str) -> Result<&'a str, Fault> {
         let id = self.needed(name)?;
@@ -94,9 +91,7 @@ impl<'a> Params<'a> {
         self.params.at(name).as_bool().unwrap_or(default)
     }
     pub(super) fn amount(&self) -> Result<Money, Fault> {
-        self.params.at("amount").as_money().ok_or_else(|| {
-            Fault::new("parameter_missing", "amount", "`amount` is empty; map it to an amount of money")
-        })
+        common::amount(self.params)
     }
     pub(super) fn code(&self) -> Result<String, Fault> {
         wire::code_for(self.connection, self.needed("order_id")?)

@@ -9,10 +9,11 @@ use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
 
 use super::Cybersource;
-use super::testing::{Script, connection, secrets};
+use super::testing::{connection, secrets};
 use crate::config::{Connection, Secrets};
 use crate::http::HttpError;
 use crate::port::{Call, Connector, Finding, Outcome, Prepared};
+use crate::testing::Script;
 
 pub(super) const AUTH: &str = "7638943960206437203955";
 pub(super) const CAPTURE: &str = "7638950001206437203999";
@@ -289,7 +290,7 @@ async fn an_answer_that_differs_from_the_request_is_not_settled() {
 async fn a_request_carries_order_and_command_and_the_signed_bytes() {
     let run = Run::new(PAY, pay_params(), [ok(paid("AUTHORIZED", "102.21"))]);
     run.call().await;
-    let body = run.http.bodies().remove(0);
+    let body = run.http.json().remove(0);
     assert_eq!(
         body["clientReferenceInformation"],
         json!({"code": "ORD-1001", "comments": "tillway c0ffee", "transactionId": "c0ffee"})
@@ -360,7 +361,7 @@ async fn captures_refunds_voids_and_reversals_tell_their_facts() {
     };
     assert_eq!(facts(&outcome), std::slice::from_ref(&made));
     assert_eq!(
-        run.http.bodies()[0]["processingInformation"]["captureOptions"],
+        run.http.json()[0]["processingInformation"]["captureOptions"],
         json!({"captureSequenceNumber": 1, "totalCaptureCount": 2})
     );
     let outcome = Run::new(CAPTURES, follow(&[("amount", usd(6000))]), [ok(captured("60.00"))]).call().await;
@@ -380,7 +381,7 @@ async fn captures_refunds_voids_and_reversals_tell_their_facts() {
         if refund == "8" && payment == AUTH && r == "R-1")
     );
     assert_eq!(run.http.calls(), [format!("POST /pts/v2/captures/{CAPTURE}/refunds")]);
-    assert_eq!(run.http.bodies()[0]["merchantDefinedInformation"][1], json!({"key": "21", "value": "R-1"}));
+    assert_eq!(run.http.json()[0]["merchantDefinedInformation"][1], json!({"key": "21", "value": "R-1"}));
 
     let voided = json!({"id": "9", "status": "VOIDED", "clientReferenceInformation": {"code": "ORD-1001"},
         "voidAmountDetails": {"voidAmount": "102.21", "currency": "USD"}});
@@ -418,7 +419,7 @@ async fn a_case_is_decided_and_a_rejection_may_let_the_money_go() {
     let body = json!({"id": AUTH, "status": "REJECTED", "_embedded": {"reversal": {"status": "REVERSED"}}});
     let run = Run::new("cybersource.decide_case", decide("reject", true), [ok(body)]);
     assert_eq!(facts(&run.call().await).len(), 3);
-    assert_eq!(run.http.bodies()[0]["processingInformation"]["actionList"], json!(["REVERSE"]));
+    assert_eq!(run.http.json()[0]["processingInformation"]["actionList"], json!(["REVERSE"]));
     let run = Run::new(
         "cybersource.decide_case",
         decide("accept", false),

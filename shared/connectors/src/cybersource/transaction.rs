@@ -232,7 +232,7 @@ impl<'a> Transaction<'a> {
 
     fn known_status(&self, known: &[&str]) -> Result<(), Fault> {
         let raw = self.status();
-        if known.contains(&raw) { Ok(()) } else { Err(Fault::status(self.kind.name(), raw)) }
+        if known.contains(&raw) { Ok(()) } else { Err(wire::status_unknown(self.kind.name(), raw)) }
     }
 
     /// A void takes a capture back before it is settled, which to the books is a refund at once; or it withdraws a

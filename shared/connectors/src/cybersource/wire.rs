@@ -5,38 +5,18 @@ use tillway_core::doc::Json;
 use tillway_core::money::{Currency, Money};
 use tillway_core::time::Timestamp;
 
+pub(super) use crate::common::Fault;
 use crate::config::Connection;
-use crate::port::{Owner, Rejected};
+use crate::port::Owner;
 
-/// What is wrong with an object or a parameter, before it is known whom it is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault {
-    /// Stable code.
-    pub(super) code: &'static str,
-    /// Path of the field at fault.
-    pub(super) field: String,
-    /// A sentence without contents.
-    pub(super) what: String,
-}
-
-impl Fault {
-    pub(super) fn new(code: &'static str, field: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { code, field: field.into(), what: what.into() }
-    }
-    /// The fault with whom it is about; `prefix` leads to the object the field is in.
-    pub(super) fn about(self, prefix: &str, owner: Owner) -> Rejected {
-        let field = format!("{prefix}{}", self.field);
-        Rejected { code: self.code.to_owned(), field, what: self.what, owner }
-    }
-    /// A status nobody here knows: never taken for success or failure.
-    pub(super) fn status(of: &str, raw: &str) -> Self {
-        let what = format!(
-            "Cybersource gives this {of} the status {}, which Tillway does not know; look at it in the Business \
-             Center, do by hand what is to be done, and tell us",
-            shown(raw)
-        );
-        Self::new("status_unknown", "status", what)
-    }
+/// A status nobody here knows: never taken for success or failure.
+pub(super) fn status_unknown(of: &str, raw: &str) -> Fault {
+    let what = format!(
+        "Cybersource gives this {of} the status {}, which Tillway does not know; look at it in the Business \
+         Center, do by hand what is to be done, and tell us",
+        shown(raw)
+    );
+    Fault::new("status_unknown", "status", what)
 }
 
 /// A raw word of the vendor's fit to be shown: its statuses and reasons are capitals with underscores.

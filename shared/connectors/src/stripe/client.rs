@@ -20,6 +20,7 @@ use tillway_core::time::Millis;
 
 use super::form;
 use super::{DEFAULT_BASE, DEFAULT_VERSION, errors, wire};
+use crate::common::{retry_after, trace_id};
 use crate::http::HttpError;
 use crate::port::{Call, NotDone, Observation, Outcome, key_prefix};
 
@@ -41,19 +42,11 @@ impl Answer {
             Some("false") => Some(false),
             _ => None,
         };
-        let after = response.header("retry-after").and_then(|v| v.trim().parse().ok());
-        let request_id: String = response
-            .header("request-id")
-            .unwrap_or("")
-            .chars()
-            .filter(|c| c.is_ascii_alphanumeric() || *c == '_')
-            .take(64)
-            .collect();
         Self {
             status: response.status,
-            request_id,
+            request_id: trace_id(&response, "request-id"),
             should_retry: flag("stripe-should-retry"),
-            after: after.filter(|s| (0..=3600).contains(s)).map(Millis::secs),
+            after: retry_after(&response),
             body: Doc::from_bytes(response.body).unwrap_or_else(|_| Doc::null()),
         }
     }

@@ -18,6 +18,7 @@ use super::client::{Client, ReadFault, refused};
 use super::form;
 use super::plan::{Plan, Wanted};
 use super::wire::{self, CUSTOMER_KEY, flag, id, metadata, text};
+use crate::common::unreadable;
 use crate::port::{Call, Observation, Outcome, key_prefix};
 
 /// Requests of the longest path: known, search, two lists, create, read, create, read, update.
@@ -26,11 +27,7 @@ const REQUESTS: i64 = 9;
 /// Finds or makes the customer.
 pub(super) async fn ensure(call: &Call<'_>, plan: &Plan) -> Outcome {
     let Some(wanted) = &plan.wanted else {
-        return Outcome::Refused {
-            code: "prepared_unreadable".to_owned(),
-            observation: Observation::default(),
-            summary: "the stored request names no customer; nothing was sent".to_owned(),
-        };
+        return unreadable("names no customer");
     };
     let work = Work { call, client: Client::for_many(call, REQUESTS), wanted };
     match work.run().await {

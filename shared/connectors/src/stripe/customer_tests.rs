@@ -8,9 +8,10 @@ use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
 
 use super::Stripe;
-use super::testing::{Script, connection, secrets};
+use super::testing::{connection, secrets};
 use crate::http::HttpError;
 use crate::port::{Call, Connector, Outcome};
+use crate::testing::Script;
 
 fn ok(body: Json) -> Result<Response, HttpError> {
     Ok(Response::json(200, &body))

@@ -9,6 +9,7 @@ use super::facts;
 use super::operations::{self, judge};
 use super::plan::{Plan, refund_of};
 use super::wire::{self, text};
+use crate::common::stored;
 use crate::port::{Call, Finding, NotDone, Observation, Outcome};
 
 fn still(why: impl Into<String>) -> Finding {
@@ -29,7 +30,7 @@ fn unread(fault: ReadFault) -> Finding {
 
 /// Finds out.
 pub(super) async fn find_out(call: &Call<'_>) -> Finding {
-    let plan = match operations::plan(call) {
+    let plan: Plan = match stored(call) {
         Ok(plan) => plan,
         Err(outcome) => return Finding::Evidence(outcome),
     };

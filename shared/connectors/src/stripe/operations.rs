@@ -10,21 +10,13 @@ use super::client::{Answer, Client, ReadFault, refused};
 use super::plan::Plan;
 use super::wire::{self, Fault, id, text};
 use super::{customer, errors, facts, lookup};
+use crate::common::stored;
 use crate::config::Connection;
 use crate::port::{Call, Observation, Outcome};
 
-/// Reads back what `prepare` wrote.
-pub(super) fn plan(call: &Call<'_>) -> Result<Plan, Outcome> {
-    serde_json::from_slice(call.prepared).map_err(|_| Outcome::Refused {
-        code: "prepared_unreadable".to_owned(),
-        observation: Observation::default(),
-        summary: "the stored request cannot be read; nothing was sent".to_owned(),
-    })
-}
-
 /// Does it.
 pub(super) async fn call(call: &Call<'_>) -> Outcome {
-    let plan = match plan(call) {
+    let plan: Plan = match stored(call) {
         Ok(plan) => plan,
         Err(outcome) => return outcome,
     };

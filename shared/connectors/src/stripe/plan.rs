@@ -11,6 +11,7 @@ use tillway_core::value::Value;
 
 use super::wire::{self, COMMAND_KEY, Fault, ORIGIN, ORIGIN_KEY};
 use super::{currency, form};
+use crate::common::{amount, needed, text};
 use crate::config::Connection;
 use crate::port::Prepared;
 
@@ -53,21 +54,6 @@ pub(super) struct Wanted {
     pub(super) metadata: BTreeMap<String, String>,
 }
 
-/// A text parameter with something in it, without blanks around it.
-fn text<'a>(params: &'a Value, name: &str) -> Option<&'a str> {
-    params.at(name).as_text().map(str::trim).filter(|t| !t.is_empty())
-}
-
-fn needed<'a>(params: &'a Value, name: &str) -> Result<&'a str, Fault> {
-    text(params, name).ok_or_else(|| {
-        Fault::new(
-            "parameter_missing",
-            name,
-            format!("`{name}` is empty; map it to a field that is always there"),
-        )
-    })
-}
-
 /// A parameter that goes into a path.
 fn object_id(params: &Value, name: &str) -> Result<String, Fault> {
     let id = needed(params, name)?;
@@ -77,12 +63,6 @@ fn object_id(params: &Value, name: &str) -> Result<String, Fault> {
             name,
             format!("`{name}` is no id of Stripe's (letters, digits, underscores)"),
         )
-    })
-}
-
-fn amount(params: &Value) -> Result<Money, Fault> {
-    params.at("amount").as_money().ok_or_else(|| {
-        Fault::new("parameter_missing", "amount", "`amount` is empty; map it to an amount of money")
     })
 }
 

@@ -6,11 +6,12 @@ use tillway_core::ids::CommandId;
 use tillway_core::time::{Millis, Timestamp};
 
 use super::Stripe;
-use super::testing::{Script, connection, secrets};
+use super::testing::{connection, secrets};
 use crate::config::{Connection, Secrets};
 use crate::http::HttpError;
 use crate::port::{Call, Connector};
 use crate::registrar::{Fault, Registrar, Signed};
+use crate::testing::Script;
 
 struct Bench {
     connection: Connection,

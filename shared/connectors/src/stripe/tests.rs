@@ -9,10 +9,11 @@ use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
 
 use super::Stripe;
-use super::testing::{Script, connection, secrets};
+use super::testing::{connection, secrets};
 use crate::config::Connection;
 use crate::http::HttpError;
 use crate::port::{Call, Connector, Finding, NotDone, Outcome, Prepared};
+use crate::testing::Script;
 
 pub(super) fn usd(minor: i64) -> Value {
     Value::Money(Money::new(minor, Currency::parse("USD").unwrap()))

@@ -7,30 +7,9 @@ use tillway_core::money::Money;
 use tillway_core::time::Timestamp;
 
 use super::currency;
+pub(super) use crate::common::Fault;
 use crate::config::Connection;
-use crate::port::{Owner, Rejected};
-
-/// What is wrong with an object or a parameter, before it is known whom it is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault {
-    /// Stable code.
-    pub(super) code: &'static str,
-    /// Path of the field at fault.
-    pub(super) field: String,
-    /// A sentence without contents.
-    pub(super) what: String,
-}
-
-impl Fault {
-    pub(super) fn new(code: &'static str, field: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { code, field: field.into(), what: what.into() }
-    }
-    /// The fault with whom it is about; `prefix` leads to the object the field is in.
-    pub(super) fn about(self, prefix: &str, owner: Owner) -> Rejected {
-        let field = format!("{prefix}{}", self.field);
-        Rejected { code: self.code.to_owned(), field, what: self.what, owner }
-    }
-}
+use crate::port::Owner;
 
 /// A member that is a text with something in it.
 pub(super) fn text<'a>(object: Json<'a>, name: &str) -> Option<&'a str> {

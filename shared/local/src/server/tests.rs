@@ -165,6 +165,8 @@ async fn other_addresses_and_methods_are_told_so() {
         "/webhooks/a/",
         "/webhooks/a/b/c",
         "/webhooks/a/%2f",
+        "/webhooks/a%2Fb",
+        "/webhooks%2Fa/b",
         "/webhooks/a/%2561",
         "/healthz/x",
     ] {

@@ -102,8 +102,9 @@ pub struct Database {
 }
 
 struct Shared {
-    writer: Writer,
+    // Closed before the writer, whose connection is the last one and takes the log into the file.
     readers: Readers,
+    writer: Writer,
     wakers: Arc<Wakers>,
 }
 

@@ -65,6 +65,20 @@ fn message(group: &str, text: &str) -> OutMessage {
     OutMessage { group: Some(group.into()), dedup: None, body: text.into(), delay: Millis(0) }
 }
 
+/// Who stops a process and copies the file has everything.
+#[tokio::test]
+async fn a_file_that_was_closed_is_whole_by_itself() {
+    let dir = Dir::new();
+    for n in 0..20 {
+        let path = dir.file(&format!("closed-{n}.db"));
+        let store = open(&path).store();
+        store.transact(vec![put("a", Guard::Absent)]).await.unwrap();
+        assert!(store.get(&[Key::new("p", "a")]).await.unwrap()[0].is_some());
+        drop(store);
+        assert!(!dir.file(&format!("closed-{n}.db-wal")).exists(), "the log is left beside the file");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_store_keeps_the_contract() {
     let dir = Dir::new();

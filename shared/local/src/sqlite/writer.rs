@@ -41,9 +41,20 @@ struct Job {
     answer: oneshot::Sender<Result<Reply, String>>,
 }
 
-/// Handle on the thread.
+/// Handle on the thread. Dropping it waits until the thread has ended and closed its connection: a process that stops in
+/// good order leaves a file that is whole by itself, without a write-ahead log beside it.
 pub(super) struct Writer {
-    jobs: mpsc::Sender<Job>,
+    /// `None` while it is dropped.
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        // A panic of the thread was told by whoever asked it.
+        let _ended = self.thread.take().map(std::thread::JoinHandle::join);
+    }
 }
 
 impl Writer {
@@ -54,15 +65,18 @@ impl Writer {
     ) -> std::io::Result<Self> {
         let (jobs, inbox) = mpsc::channel(WAITING);
         let mut desk = Desk { connection, options, wakers, batch: Batch::default() };
-        std::thread::Builder::new().name("tillway-writer".into()).spawn(move || desk.run(inbox))?;
-        Ok(Self { jobs })
+        let named = std::thread::Builder::new().name("tillway-writer".into());
+        let thread = named.spawn(move || desk.run(inbox))?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
     /// Hands a request over and waits for the commit. The error says why it is not known to be written.
     pub(super) async fn ask(&self, request: Request) -> Result<Reply, String> {
+        let stopped = || "the writer has stopped".to_owned();
         let (answer, answered) = oneshot::channel();
-        self.jobs.send(Job { request, answer }).await.map_err(|_| "the writer has stopped".to_owned())?;
-        answered.await.map_err(|_| "the writer has stopped".to_owned())?
+        let jobs = self.jobs.as_ref().ok_or_else(stopped)?;
+        jobs.send(Job { request, answer }).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
     }
 }
 

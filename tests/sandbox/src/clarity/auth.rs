@@ -13,7 +13,7 @@ use tillway_core::time::Timestamp;
 
 use super::answers::{Check, Outcome, answer, json_body, problem, with_header};
 use super::config::{Auth, ClarityConfig};
-use super::scramble;
+use crate::faults::scramble;
 
 /// The scopes of the contract.
 const SCOPES: [&str; 7] = [

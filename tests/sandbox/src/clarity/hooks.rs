@@ -14,8 +14,9 @@ use sha2::Sha256;
 use tillway_core::http::{Method, Request};
 use tillway_core::time::{Millis, Timestamp};
 
+use super::Counters;
 use super::config::WebhookScheme;
-use super::{Counters, scramble};
+use crate::faults::{HookFaults, scramble};
 use crate::{Delivery, HookFault, HookFaultRule};
 
 /// Waits before the second, third, … attempt; after the last of them the shop gives up. Standard Webhooks'
@@ -94,7 +95,7 @@ pub(super) struct Hooks {
     handles: u64,
     due: BTreeMap<(Timestamp, u64), Pending>,
     in_flight: HashMap<u64, Pending>,
-    rules: Vec<HookFaultRule>,
+    faults: HookFaults,
     pub lost: Vec<LostEvent>,
 }
 
@@ -109,7 +110,7 @@ impl Hooks {
             handles: 0,
             due: BTreeMap::new(),
             in_flight: HashMap::new(),
-            rules: Vec::new(),
+            faults: HookFaults::default(),
             lost: Vec::new(),
         };
         hooks.set_scheme(scheme);
@@ -138,18 +139,7 @@ impl Hooks {
     }
 
     pub fn inject(&mut self, rule: HookFaultRule) {
-        self.rules.push(rule);
-    }
-
-    fn fault_for(&mut self, event_type: &str) -> Option<HookFault> {
-        let at = self.rules.iter().position(|r| r.times > 0 && event_type.contains(&r.type_contains))?;
-        let rule = self.rules.get_mut(at)?;
-        rule.times -= 1;
-        let fault = rule.fault.clone();
-        if rule.times == 0 {
-            self.rules.remove(at);
-        }
-        Some(fault)
+        self.faults.inject(rule);
     }
 
     /// Queues an event. `data` is JSON already. Returns the event's id.
@@ -172,30 +162,21 @@ impl Hooks {
         body.push(b'}');
         let body: Arc<[u8]> = body.into();
 
-        let fault = self.fault_for(event_type);
-        let (copies, at) = match fault {
-            None => (0, now),
-            Some(HookFault::Duplicate(extra)) => {
-                counters.count_fault("hook_duplicate");
-                (extra, now)
-            }
-            Some(HookFault::Delay(wait)) => {
-                counters.count_fault("hook_delay");
-                (0, now + wait)
-            }
-            Some(HookFault::Lose) => {
-                counters.count_fault("hook_lose");
-                self.lost.push(LostEvent {
-                    event_id: event_id.clone(),
-                    event_type: event_type.to_owned(),
-                    at: now,
-                });
-                return event_id;
-            }
-        };
+        let fault = self.faults.take(event_type);
+        match &fault {
+            Some(HookFault::Duplicate(_)) => counters.count_fault("hook_duplicate"),
+            Some(HookFault::Delay(_)) => counters.count_fault("hook_delay"),
+            Some(HookFault::Lose) => counters.count_fault("hook_lose"),
+            None => {}
+        }
+        let (copies, wait) = fault.map_or((1, Millis(0)), |fault| fault.deliveries());
+        if copies == 0 {
+            let event_type = event_type.to_owned();
+            self.lost.push(LostEvent { event_id: event_id.clone(), event_type, at: now });
+        }
         let (id, kind, topic): (Arc<str>, Arc<str>, Arc<str>) =
             (event_id.as_str().into(), event_type.into(), topic.into());
-        for copy in 0..=copies {
+        for copy in 0..copies {
             self.handles += 1;
             let pending = Pending {
                 event_id: id.clone(),
@@ -205,7 +186,7 @@ impl Hooks {
                 attempts: 0,
                 retried: copy == 0,
             };
-            self.due.insert((at, self.handles), pending);
+            self.due.insert((now + wait, self.handles), pending);
         }
         event_id
     }

@@ -41,6 +41,7 @@ pub use model::{
 };
 pub use shop::{ControlError, NewLine, NewOrder};
 
+use crate::faults::ApiFaults;
 use crate::{ApiFault, ApiFaultRule, Delivery, HookFaultRule, Reply, Sandbox};
 use answers::{Outcome, problem, refusal, with_header};
 use route::Route;
@@ -86,15 +87,6 @@ impl Counters {
     }
 }
 
-/// A one-to-one scrambling of a counter (the finaliser of SplitMix64): ids that look drawn, never repeat
-/// and are the same in every run of a seed.
-fn scramble(seed: u64, n: u64) -> u64 {
-    let mut z = seed.wrapping_add(n.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
-
 /// The shop.
 pub struct ClaritySandbox {
     config: ClarityConfig,
@@ -106,7 +98,7 @@ pub struct ClaritySandbox {
     tokens: auth::Tokens,
     answers: idempotency::Answers,
     hooks: hooks::Hooks,
-    rules: Vec<ApiFaultRule>,
+    faults: ApiFaults,
     down_until: Timestamp,
     /// The second of the clock the rate is counted in, and the calls within it.
     rate: (i64, u32),
@@ -126,7 +118,7 @@ impl ClaritySandbox {
             tokens: auth::Tokens::default(),
             answers: idempotency::Answers::default(),
             hooks: hooks::Hooks::new(config.webhook.clone(), config.seed),
-            rules: Vec::new(),
+            faults: ApiFaults::default(),
             down_until: Timestamp(i64::MIN),
             rate: (i64::MIN, 0),
             counters: Counters::default(),
@@ -193,18 +185,11 @@ impl ClaritySandbox {
         self.hooks.emit(now, topic, event_type, &answers::bytes(data), &mut self.counters)
     }
 
-    /// Uses up one stroke of a rule.
+    /// Uses up one stroke of a fault.
     fn strike(&mut self, at: usize) {
-        let Some(rule) = self.rules.get_mut(at) else { return };
-        rule.times = rule.times.saturating_sub(1);
-        self.counters.count_fault(match rule.fault {
-            ApiFault::Refuse(_) => "refuse",
-            ApiFault::Fail500 => "fail_500",
-            ApiFault::Fail500AfterEffect => "fail_500_after_effect",
-            ApiFault::SilenceBefore => "silence_before",
-            ApiFault::SilenceAfter => "silence_after",
-        });
-        self.rules.retain(|rule| rule.times > 0);
+        if let Some(name) = self.faults.use_up(at) {
+            self.counters.count_fault(name);
+        }
     }
 
     fn reply(&mut self, now: Timestamp, request: &Request, route: Option<&Route>) -> Reply {
@@ -213,12 +198,7 @@ impl ClaritySandbox {
             let wait = self.down_until.since(now).0.saturating_add(999) / 1000;
             return Reply::Answer(refusal(503, html, wait));
         }
-        let fault = self.rules.iter().position(|rule| {
-            rule.times > 0
-                && rule.method.is_none_or(|method| method == request.method)
-                && request.path().contains(&rule.path_contains)
-        });
-        let fault = fault.and_then(|at| self.rules.get(at).map(|rule| (at, rule.fault.clone())));
+        let fault = self.faults.matching(request);
         match &fault {
             Some((at, ApiFault::Refuse(status))) => {
                 self.strike(*at);
@@ -372,7 +352,7 @@ impl Sandbox for ClaritySandbox {
     }
 
     fn inject(&mut self, rule: ApiFaultRule) {
-        self.rules.push(rule);
+        self.faults.inject(rule);
     }
 
     fn inject_hook(&mut self, rule: HookFaultRule) {

@@ -6,8 +6,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 use tillway_core::http::{Request, Response};
 
+use super::ClaritySandbox;
 use super::answers::{Check, Outcome, answer, json_body, not_found};
-use super::{ClaritySandbox, scramble};
+use crate::faults::scramble;
 
 #[derive(Clone, Serialize)]
 struct Subscription {

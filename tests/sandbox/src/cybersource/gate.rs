@@ -10,21 +10,21 @@ use super::CybersourceSandbox;
 use super::errors::ApiError;
 use super::ids::Kind;
 use super::{auth, ops};
-use crate::{ApiFault, ApiFaultRule, Reply};
+use crate::faults::{ApiFaults, Bucket};
+use crate::{ApiFault, Reply};
 
 /// Status and body of an answer.
 pub(super) struct Doc(pub(super) u16, pub(super) Value);
 
 #[derive(Debug, Default)]
 pub(super) struct Gate {
-    pub(super) faults: Vec<ApiFaultRule>,
+    pub(super) faults: ApiFaults,
     pub(super) down_until: Timestamp,
     /// Ids of tokens used, and when they end: each is good for one request.
     jtis: HashMap<String, Timestamp>,
     pruned: Timestamp,
     requests: usize,
-    tokens: i64,
-    refilled: Timestamp,
+    rate: Bucket,
 }
 
 /// How often ended token ids are thrown away.
@@ -37,37 +37,6 @@ impl Gate {
             self.jtis.retain(|_, ends| now.since(*ends).0 < 86_400_000);
             self.pruned = now;
         }
-    }
-
-    fn matching(&self, request: &Request) -> Option<(usize, ApiFault)> {
-        let hit = |r: &ApiFaultRule| {
-            r.times > 0
-                && r.method.is_none_or(|m| m == request.method)
-                && request.path().contains(&r.path_contains)
-        };
-        let at = self.faults.iter().position(hit)?;
-        Some((at, self.faults.get(at)?.fault.clone()))
-    }
-
-    fn use_up(&mut self, at: usize) {
-        if let Some(rule) = self.faults.get_mut(at) {
-            rule.times -= 1;
-            if rule.times == 0 {
-                self.faults.remove(at);
-            }
-        }
-    }
-
-    fn admit(&mut self, now: Timestamp, per_second: u32) -> bool {
-        let rate = i64::from(per_second);
-        let refill = now.since(self.refilled).0.clamp(0, 1000) * rate;
-        self.tokens = (self.tokens + refill).min(rate * 1000);
-        self.refilled = now;
-        if self.tokens < 1000 {
-            return false;
-        }
-        self.tokens -= 1000;
-        true
     }
 }
 
@@ -110,22 +79,22 @@ impl CybersourceSandbox {
         let (route, id) = ops::find(request.method, request.path()).ok_or_else(ApiError::not_found)?;
         *self.counters.requests.entry(route.operation).or_default() += 1;
         if let Some(rate) = self.config.rate_limit
-            && !self.gate.admit(self.now, rate)
+            && !self.gate.rate.admit(self.now, rate)
         {
             return Err(ApiError::unavailable(429));
         }
-        let fault = self.gate.matching(request);
+        let fault = self.gate.faults.matching(request);
         match &fault {
             Some((at, ApiFault::Refuse(status))) => {
-                self.strike(*at, "refuse");
+                self.strike(*at);
                 return Err(ApiError::unavailable(*status));
             }
             Some((at, ApiFault::SilenceBefore)) => {
-                self.strike(*at, "silence_before");
+                self.strike(*at);
                 return Ok(None);
             }
             Some((at, ApiFault::Fail500)) => {
-                self.strike(*at, "fail_500");
+                self.strike(*at);
                 return Err(ApiError::server("SYSTEM_ERROR"));
             }
             _ => {}
@@ -134,20 +103,21 @@ impl CybersourceSandbox {
         let result = self.dispatch(route.op, &id, &body, request.query());
         match fault {
             Some((at, ApiFault::Fail500AfterEffect)) => {
-                self.strike(at, "fail_500_after_effect");
+                self.strike(at);
                 Err(ApiError::server("SERVER_TIMEOUT"))
             }
             Some((at, ApiFault::SilenceAfter)) => {
-                self.strike(at, "silence_after");
+                self.strike(at);
                 Ok(None)
             }
             _ => result.map(Some),
         }
     }
 
-    fn strike(&mut self, at: usize, name: &'static str) {
-        self.gate.use_up(at);
-        *self.counters.faults_struck.entry(name).or_default() += 1;
+    fn strike(&mut self, at: usize) {
+        if let Some(name) = self.gate.faults.use_up(at) {
+            *self.counters.faults_struck.entry(name).or_default() += 1;
+        }
     }
 
     /// The body as JSON, checked for what no request may hold.

@@ -2,6 +2,8 @@
 
 use tillway_core::ids::digest;
 
+use crate::faults::mix;
+
 /// A row of one table; rows are never removed or moved.
 pub(super) type Row = usize;
 
@@ -25,13 +27,6 @@ impl Kind {
             Self::Correlation => "correlation",
         }
     }
-}
-
-const fn mix(mut z: u64) -> u64 {
-    z = z.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
 
 /// Rows an id can carry.

@@ -242,10 +242,10 @@ impl Sandbox for CybersourceSandbox {
         [timer, self.hooks.next_due()].into_iter().flatten().min().map(Timestamp)
     }
     fn inject(&mut self, rule: ApiFaultRule) {
-        self.gate.faults.push(rule);
+        self.gate.faults.inject(rule);
     }
     fn inject_hook(&mut self, rule: HookFaultRule) {
-        self.hooks.rules.push(rule);
+        self.hooks.faults.inject(rule);
     }
     fn down_until(&mut self, until: Timestamp) {
         self.gate.down_until = until;

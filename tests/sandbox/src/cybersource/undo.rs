@@ -127,11 +127,15 @@ impl CybersourceSandbox {
         if tx.way != Way::Pending || refunded {
             return Err(ApiError::refuse("NOT_VOIDABLE", "not to be voided, or no longer"));
         }
-        let payment = self.paid_mut(root)?;
+        let payment = self.paid(root)?;
         let amount = match kind {
             Kind::Payment => payment.captured,
-            _ => self.tx(row)?.amount,
+            _ => tx.amount,
         };
+        // What went back through the payment names no capture, and cannot be taken back with one.
+        if kind != Kind::Refund && payment.captured - payment.refunded < amount {
+            return Err(ApiError::refuse("NOT_VOIDABLE", "a refund of it was made"));
+        }
         let payment = self.paid_mut(root)?;
         if kind == Kind::Refund {
             payment.refunded -= amount;

@@ -14,7 +14,8 @@ use super::events::Event;
 use super::ids::Kind;
 use super::jwe::{self, Encryption};
 use super::{CybersourceSandbox, auth};
-use crate::{Delivery, HookFault, HookFaultRule};
+use crate::Delivery;
+use crate::faults::HookFaults;
 
 /// Where the encrypted text stands; the sources disagree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +97,7 @@ struct Hook {
 /// Deliveries to come and in flight.
 #[derive(Debug, Default)]
 pub(super) struct Hooks {
-    pub(super) rules: Vec<HookFaultRule>,
+    pub(super) faults: HookFaults,
     queue: BinaryHeap<Reverse<(i64, u64)>>,
     live: HashMap<u64, Hook>,
     serial: u64,
@@ -113,16 +114,6 @@ impl Hooks {
     pub(super) const fn next_event(&mut self) -> u64 {
         self.events += 1;
         self.events
-    }
-    fn fault(&mut self, kind: &str) -> Option<HookFault> {
-        let at = self.rules.iter().position(|r| r.times > 0 && kind.contains(&r.type_contains))?;
-        let rule = self.rules.get_mut(at)?;
-        rule.times -= 1;
-        let fault = rule.fault.clone();
-        if rule.times == 0 {
-            self.rules.remove(at);
-        }
-        Some(fault)
     }
 }
 
@@ -153,18 +144,11 @@ impl CybersourceSandbox {
             self.counters.undeliverable += 1;
             return;
         }
-        let (copies, wait) = match self.hooks.fault(&event.kind) {
-            None => (1, Millis(0)),
-            Some(fault) => {
-                let (name, what) = match fault {
-                    HookFault::Duplicate(extra) => ("duplicate", (extra.saturating_add(1), Millis(0))),
-                    HookFault::Delay(wait) => ("delay", (1, wait)),
-                    HookFault::Lose => ("lose", (0, Millis(0))),
-                };
-                *self.counters.hook_faults_struck.entry(name).or_default() += 1;
-                what
-            }
-        };
+        let fault = self.hooks.faults.take(&event.kind);
+        if let Some(fault) = &fault {
+            *self.counters.hook_faults_struck.entry(fault.name()).or_default() += 1;
+        }
+        let (copies, wait) = fault.map_or((1, Millis(0)), |fault| fault.deliveries());
         for _ in 0..copies {
             self.hooks.serial += 1;
             let id = self.hooks.serial;
@@ -247,7 +231,8 @@ impl CybersourceSandbox {
             SignedOver::Body => body.as_str(),
             SignedOver::Payload => plain.as_str(),
         };
-        let signature = sign(message.as_bytes(), &config.key_id, &config.key, self.now.0);
+        let clock = self.now + self.config.clock_skew;
+        let signature = sign(message.as_bytes(), &config.key_id, &config.key, clock.0);
         let request = forge(body, &signature, &event.kind)
             .with_header("v-c-organization-id", merchant)
             .with_header("v-c-product-name", product)

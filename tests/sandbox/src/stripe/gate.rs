@@ -15,7 +15,8 @@ use super::ids::Kind;
 use super::model::Snap;
 use super::ops::{self, Op};
 use super::params;
-use crate::{ApiFault, ApiFaultRule, Reply};
+use crate::faults::{ApiFaults, Bucket};
+use crate::{ApiFault, Reply};
 
 /// A body: rendered when asked for, so that a stored answer costs a pointer.
 #[derive(Debug, Clone)]
@@ -41,14 +42,13 @@ struct Stored {
 
 #[derive(Debug, Default)]
 pub(super) struct Gate {
-    pub(super) faults: Vec<ApiFaultRule>,
+    pub(super) faults: ApiFaults,
     pub(super) down_until: Timestamp,
     pub(super) hold: Option<Millis>,
     keys: HashMap<Arc<str>, Stored>,
     key_order: VecDeque<(Timestamp, Arc<str>)>,
     requests: usize,
-    tokens: i64,
-    refilled: Timestamp,
+    rate: Bucket,
 }
 
 /// Idempotency keys live this long.
@@ -61,37 +61,6 @@ impl Gate {
                 self.keys.remove(&key);
             }
         }
-    }
-
-    fn matching(&self, request: &Request) -> Option<(usize, ApiFault)> {
-        let hit = |r: &ApiFaultRule| {
-            r.times > 0
-                && r.method.is_none_or(|m| m == request.method)
-                && request.path().contains(&r.path_contains)
-        };
-        let at = self.faults.iter().position(hit)?;
-        Some((at, self.faults.get(at)?.fault.clone()))
-    }
-
-    fn use_up(&mut self, at: usize) {
-        if let Some(rule) = self.faults.get_mut(at) {
-            rule.times -= 1;
-            if rule.times == 0 {
-                self.faults.remove(at);
-            }
-        }
-    }
-
-    fn admit(&mut self, now: Timestamp, per_second: u32) -> bool {
-        let rate = i64::from(per_second);
-        let refill = now.since(self.refilled).0.clamp(0, 1000) * rate;
-        self.tokens = (self.tokens + refill).min(rate * 1000);
-        self.refilled = now;
-        if self.tokens < 1000 {
-            return false;
-        }
-        self.tokens -= 1000;
-        true
     }
 
     fn store(&mut self, now: Timestamp, key: &str, stored: Stored) {
@@ -135,7 +104,7 @@ impl StripeSandbox {
         };
         *self.counters.requests.entry(route.operation()).or_default() += 1;
         if let Some(rate) = self.config.rate_limit
-            && !self.gate.admit(self.now, rate)
+            && !self.gate.rate.admit(self.now, rate)
         {
             return Err(unavailable(429));
         }
@@ -143,14 +112,14 @@ impl StripeSandbox {
             Method::Post => checked_key(request)?,
             _ => None,
         };
-        let fault = self.gate.matching(request);
+        let fault = self.gate.faults.matching(request);
         match &fault {
             Some((at, ApiFault::Refuse(status))) => {
-                self.strike(*at, "refuse");
+                self.strike(*at);
                 return Err(unavailable(*status));
             }
             Some((at, ApiFault::SilenceBefore)) => {
-                self.strike(*at, "silence_before");
+                self.strike(*at);
                 let form = read_form(request).unwrap_or(Node::empty());
                 self.hold_unexecuted(request.path(), key, &form);
                 return Ok(Reply::Silence);
@@ -174,16 +143,17 @@ impl StripeSandbox {
         };
         let (outcome, replayed) = self.execute_once(&call, fault.as_ref())?;
         if let Some((at, ApiFault::SilenceAfter)) = fault {
-            self.strike(at, "silence_after");
+            self.strike(at);
             self.hold_executed(key);
             return Ok(Reply::Silence);
         }
         Ok(Reply::Answer(self.respond(&call, &outcome, replayed)))
     }
 
-    fn strike(&mut self, at: usize, name: &'static str) {
-        self.gate.use_up(at);
-        *self.counters.faults_struck.entry(name).or_default() += 1;
+    fn strike(&mut self, at: usize) {
+        if let Some(name) = self.gate.faults.use_up(at) {
+            *self.counters.faults_struck.entry(name).or_default() += 1;
+        }
     }
 
     fn check_credentials(&self, request: &Request) -> Result<(), ApiError> {
@@ -220,11 +190,11 @@ impl StripeSandbox {
         let crash = || ApiError::bug().executed();
         let result = match fault {
             Some((at, ApiFault::Fail500)) => {
-                self.strike(*at, "fail_500");
+                self.strike(*at);
                 Err(crash())
             }
             Some((at, ApiFault::Fail500AfterEffect)) => {
-                self.strike(*at, "fail_500_after_effect");
+                self.strike(*at);
                 let _effect = self.run(call);
                 Err(crash())
             }

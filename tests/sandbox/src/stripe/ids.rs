@@ -1,5 +1,7 @@
 //! Ids that look like the real ones and carry their row, so that finding an object needs no map.
 
+use crate::faults::mix;
+
 /// A row of one table; rows are never removed or moved.
 pub(super) type Row = usize;
 
@@ -82,13 +84,6 @@ impl Kind {
 
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const SERIAL_LEN: usize = 6;
-
-fn mix(mut z: u64) -> u64 {
-    z = z.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
 
 fn push_digits(out: &mut String, mut value: u64, len: usize) {
     let mut buffer = [b'0'; 16];

@@ -12,7 +12,8 @@ use tillway_core::time::{Millis, Timestamp};
 use super::StripeSandbox;
 use super::events::{Event, fits};
 use super::ids::Kind;
-use crate::{Delivery, HookFault, HookFaultRule};
+use crate::Delivery;
+use crate::faults::HookFaults;
 
 /// Waits before each retry; the last one repeats. "Exponential backoff up to three days" is documented,
 /// the steps are not. \[from memory\]
@@ -38,7 +39,7 @@ struct Hook {
 /// Deliveries to come and in flight.
 #[derive(Debug, Default)]
 pub(super) struct Hooks {
-    pub(super) rules: Vec<HookFaultRule>,
+    pub(super) faults: HookFaults,
     queue: BinaryHeap<Reverse<(i64, u64)>>,
     live: HashMap<u64, Hook>,
     serial: u64,
@@ -61,16 +62,6 @@ impl Hooks {
         self.serial += 1;
         self.live.insert(self.serial, hook);
         self.queue.push(Reverse((due.0, self.serial)));
-    }
-    fn fault(&mut self, kind: &str) -> Option<HookFault> {
-        let at = self.rules.iter().position(|r| r.times > 0 && kind.contains(&r.type_contains))?;
-        let rule = self.rules.get_mut(at)?;
-        rule.times -= 1;
-        let fault = rule.fault.clone();
-        if rule.times == 0 {
-            self.rules.remove(at);
-        }
-        Some(fault)
     }
 }
 
@@ -120,18 +111,11 @@ impl StripeSandbox {
     /// Queues the webhook of an event, as a fault may have it.
     pub(super) fn queue(&mut self, event: Arc<Event>) {
         let Some(topic) = self.topic(&event.kind) else { return };
-        let (copies, wait) = match self.hooks.fault(&event.kind) {
-            None => (1, Millis(0)),
-            Some(fault) => {
-                let (name, what) = match fault {
-                    HookFault::Duplicate(extra) => ("duplicate", (extra.saturating_add(1), Millis(0))),
-                    HookFault::Delay(wait) => ("delay", (1, wait)),
-                    HookFault::Lose => ("lose", (0, Millis(0))),
-                };
-                *self.counters.hook_faults_struck.entry(name).or_default() += 1;
-                what
-            }
-        };
+        let fault = self.hooks.faults.take(&event.kind);
+        if let Some(fault) = &fault {
+            *self.counters.hook_faults_struck.entry(fault.name()).or_default() += 1;
+        }
+        let (copies, wait) = fault.map_or((1, Millis(0)), |fault| fault.deliveries());
         for _ in 0..copies {
             let hook = Hook { event: event.clone(), topic: topic.clone(), attempt: 0, first: self.now };
             self.hooks.push(self.now + wait, hook);

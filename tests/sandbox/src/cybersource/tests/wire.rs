@@ -155,3 +155,22 @@ fn throttling_outage_and_lag() {
     let (code, found) = raw(&mut sandbox, at(9), "/tss/v2/searches", &query);
     assert_eq!((code, found["totalCount"].as_u64()), (201, Some(1)));
 }
+
+/// What came back through the payment cannot be taken back once more by voiding its capture.
+#[test]
+fn a_capture_refunded_through_its_payment_is_not_voidable() {
+    let (mut s, now) = (CybersourceSandbox::new(config(None)), Timestamp::from_unix(START));
+    let amount = |a: &str| {
+        json!({"clientReferenceInformation": {"code": "A-1"},
+        "orderInformation": {"amountDetails": {"totalAmount": a, "currency": "USD"}}})
+    };
+    let id = |v: &Json| v["id"].as_str().unwrap().to_owned();
+    let (_, paid) = raw(&mut s, now, "/pts/v2/payments", &payment("tok_visa", "10.00"));
+    let (_, taken) = raw(&mut s, now, &format!("/pts/v2/payments/{}/captures", id(&paid)), &amount("10.00"));
+    let (code, _) = raw(&mut s, now, &format!("/pts/v2/payments/{}/refunds", id(&paid)), &amount("10.00"));
+    assert_eq!(code, 201);
+    let (code, said) = raw(&mut s, now, &format!("/pts/v2/captures/{}/voids", id(&taken)), &amount("10.00"));
+    let truth = s.order_truth("A-1");
+    assert_eq!((code, said["reason"].as_str()), (400, Some("NOT_VOIDABLE")));
+    assert!(truth.refunded <= truth.captured);
+}

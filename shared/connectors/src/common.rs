@@ -1,0 +1,78 @@
+//! What connectors do alike: naming what is wrong with a field, reading a flow's parameters, reading back a stored
+//! request, and the members of an answer that say the same everywhere.
+
+use serde::de::DeserializeOwned;
+use tillway_core::http::Response;
+use tillway_core::money::Money;
+use tillway_core::time::Millis;
+use tillway_core::value::Value;
+
+use crate::port::{Call, Observation, Outcome, Owner, Rejected};
+
+/// What is wrong with an object or a parameter, before it is known whom it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// Stable code.
+    pub(crate) code: &'static str,
+    /// Path of the field at fault.
+    pub(crate) field: String,
+    /// A sentence without contents.
+    pub(crate) what: String,
+}
+
+impl Fault {
+    pub(crate) fn new(code: &'static str, field: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { code, field: field.into(), what: what.into() }
+    }
+    /// The fault with whom it is about; `prefix` leads to the object the field is in.
+    pub(crate) fn about(self, prefix: &str, owner: Owner) -> Rejected {
+        let field = format!("{prefix}{}", self.field);
+        Rejected { code: self.code.to_owned(), field, what: self.what, owner }
+    }
+}
+
+/// A text parameter with something in it, without blanks around it.
+pub(crate) fn text<'a>(params: &'a Value, name: &str) -> Option<&'a str> {
+    params.at(name).as_text().map(str::trim).filter(|t| !t.is_empty())
+}
+
+/// The same, where nothing can be done without it.
+pub(crate) fn needed<'a>(params: &'a Value, name: &str) -> Result<&'a str, Fault> {
+    text(params, name).ok_or_else(|| {
+        let what = format!("`{name}` is empty; map it to a field that is always there");
+        Fault::new("parameter_missing", name, what)
+    })
+}
+
+/// The amount of money an action is about.
+pub(crate) fn amount(params: &Value) -> Result<Money, Fault> {
+    params.at("amount").as_money().ok_or_else(|| {
+        Fault::new("parameter_missing", "amount", "`amount` is empty; map it to an amount of money")
+    })
+}
+
+/// Reads back what `prepare` wrote.
+pub(crate) fn stored<T: DeserializeOwned>(call: &Call<'_>) -> Result<T, Outcome> {
+    serde_json::from_slice(call.prepared).map_err(|_| unreadable("cannot be read"))
+}
+
+/// A stored request lacks what its action needs. Nothing was sent.
+pub(crate) fn unreadable(how: &str) -> Outcome {
+    Outcome::Refused {
+        code: "prepared_unreadable".to_owned(),
+        observation: Observation::default(),
+        summary: format!("the stored request {how}; nothing was sent"),
+    }
+}
+
+/// How long the provider asks to wait, up to an hour.
+pub(crate) fn retry_after(response: &Response) -> Option<Millis> {
+    let seconds = response.header("retry-after")?.trim().parse().ok()?;
+    Some(seconds).filter(|s| (0..=3600).contains(s)).map(Millis::secs)
+}
+
+/// The provider's id of a request, fit to be shown.
+pub(crate) fn trace_id(response: &Response, header: &str) -> String {
+    let fit = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    response.header(header).unwrap_or("").chars().filter(fit).take(64).collect()
+}
