@@ -7,7 +7,7 @@ use tillway_core::money::Money;
 use tillway_core::time::Millis;
 use tillway_core::value::Value;
 
-use crate::port::{Call, Observation, Outcome, Owner, Rejected};
+use crate::port::{Call, Finding, Observation, Outcome, Owner, Rejected};
 
 /// What is wrong with an object or a parameter, before it is known whom it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,49 @@ pub(crate) fn unreadable(how: &str) -> Outcome {
         observation: Observation::default(),
         summary: format!("the stored request {how}; nothing was sent"),
     }
+}
+
+/// The configured address may not be called.
+pub(crate) fn address_forbidden() -> Outcome {
+    Outcome::Refused {
+        code: "address_forbidden".to_owned(),
+        observation: Observation::default(),
+        summary: "`base_url` may not be called from production (private, or not https); nothing was sent"
+            .to_owned(),
+    }
+}
+
+/// A part of the time a call has, and no more than setting `timeout_seconds`.
+pub(crate) fn share(call: &Call<'_>, default: i64, part: i64, of: i64) -> Millis {
+    let most = Millis::secs(call.connection.number("timeout_seconds", default));
+    let part = call.limit.0.max(0).saturating_mul(part).checked_div(of.max(1)).unwrap_or(0);
+    most.min(Millis(part))
+}
+
+/// A difference between request and answer.
+pub(crate) struct Differs {
+    pub(crate) field: String,
+    pub(crate) what: String,
+}
+
+impl From<Fault> for Differs {
+    fn from(fault: Fault) -> Self {
+        Self { field: fault.field, what: format!("{}: {}", fault.code, fault.what) }
+    }
+}
+
+pub(crate) fn differs(field: impl Into<String>, what: impl Into<String>) -> Differs {
+    Differs { field: field.into(), what: what.into() }
+}
+
+/// To a person, with what is known.
+pub(crate) fn disagrees(d: Differs, observation: Observation) -> Outcome {
+    Outcome::Disagrees { field: d.field, observation, what: d.what }
+}
+
+/// Nothing was found out now.
+pub(crate) fn still(why: impl Into<String>) -> Finding {
+    Finding::StillUnknown { why: why.into() }
 }
 
 /// How long the provider asks to wait, up to an hour.

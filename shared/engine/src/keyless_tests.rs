@@ -237,7 +237,12 @@ async fn what_an_event_does_not_tell_is_read_and_what_it_names_is_read_first() {
         let reference = json!({"clientReferenceInformation": {"code": "A-1"},
             AMOUNTS: {"amountDetails": {"totalAmount": "10.00", "currency": "USD"}}});
         gateway.lost = Lost::Answer { seen_after: None };
-        gateway.put("ics_void", root, &reference)["id"].as_str().unwrap().to_owned()
+        let capture = gateway.of("ics_bill")[0]["id"].as_str().unwrap().to_owned();
+        let void = gateway.put("ics_void", root, &reference)["id"].as_str().unwrap().to_owned();
+        let undone = format!("https://apitest.example/tss/v2/transactions/{capture}");
+        let detail = gateway.done.get_mut(&void.parse().unwrap()).unwrap();
+        detail["_links"] = json!({"relatedTransactions": [{"href": undone}]});
+        void
     };
     let data = json!({"id": void, "status": "VOIDED", "clientReferenceInformation": {"code": "A-1"}});
     let body = json!({"eventType": "payments.void.status.accepted", "payload": {"data": data}}).to_string();
@@ -250,4 +255,16 @@ async fn what_an_event_does_not_tell_is_read_and_what_it_names_is_read_first() {
     assert_eq!(w.engine.receive("signed", "payments", &headers, body.as_bytes()).await.status, 202);
     w.live(Millis::mins(5)).await;
     assert_eq!(w.state().state.refunded(), 1000, "though the search never showed it");
+}
+
+/// What a search shows only after a while lies in a window that begins before and ends after that.
+#[tokio::test]
+async fn windows_of_a_sweep_overlap_by_more_than_the_searches_lag() {
+    let (w, _) = world(Lost::Nothing).await;
+    let name = tillway_core::ids::ConnectionName::new("signed");
+    let first = w.engine.sweep(&name).await.unwrap();
+    w.live(Millis::mins(15)).await;
+    let second = w.engine.sweep(&name).await.unwrap();
+    assert_eq!(second.since, first.until - tillway_connectors::find("cybersource").unwrap().indexing_lag());
+    assert!(first.until.since(second.since) > w.engine.config.times.sweep_overlap);
 }

@@ -138,8 +138,10 @@ impl Engine {
             known.unwrap_or(Cursor { until: now - first, held_until: None, fence: 0, open: None });
         // A window begun before a restore is begun anew: what its first pages told may be lost.
         cursor.open = cursor.open.filter(|open| !self.forgotten(open.until));
-        // What was late is looked at again.
-        let back = self.config.times.sweep_overlap.max(self.config.times.sweep_grace);
+        // What was late is looked at again, at the provider too: what it lists only after a while has to lie in a window
+        // that begins before and ends after that.
+        let times = &self.config.times;
+        let back = times.sweep_overlap.max(times.sweep_grace).max(connector.indexing_lag());
         let mut report = SweepReport {
             connection: name.to_string(),
             since: cursor.open.as_ref().map_or(cursor.until - back, |open| open.since),

@@ -334,6 +334,44 @@ fn a_refund_of_the_shop_voids_a_whole_capture_and_refunds_a_part() {
     assert_eq!(order.money("refund-requested"), 100);
 }
 
+/// Cybersource may take a second refund of the same money: nobody else holds it back.
+#[test]
+fn a_refund_of_what_went_back_already_goes_to_a_person() {
+    let mut order = paying(&[], 100);
+    order.done("authorize", reserved(100));
+    order.done("capture-now", [made("c1", 100)]);
+    let ask = Fact::RefundRequested { id: "R1".into(), amount: usd(100), reason: "other".into() };
+    order.tell([cancelled(2, 100), ask]);
+    order.end("void-cancelled", refused("NOT_VOIDABLE"), []);
+    order.done("refund-cancelled", [back("r1", 100, "cancelled:c1")]);
+    order.pass(LATER);
+    assert!(!order.is_out("refund-requested"), "the money is given back");
+    assert_eq!(order.parked(), ["must_not_run"]);
+    assert_eq!(order.state.refunded(), 100);
+}
+
+#[test]
+fn a_refund_names_the_payment_of_its_capture_and_a_shipment_what_its_payment_took() {
+    let mut order = order(&[("capture", "manual")]);
+    order.tell([snapshot(1, usd(100), |o| o.token = Some("t1".into()))]);
+    order.done("authorize", reserved(100));
+    let of = |payment: &str, capture: &str, minor| {
+        let payment = payment.to_owned();
+        Fact::CaptureMade { charge: payment.clone(), payment, capture: capture.into(), amount: usd(minor) }
+    };
+    let second =
+        Fact::Authorized { payment: "q".into(), charge: "q".into(), amount: usd(40), expires_at: None };
+    order.tell([of("p", "c1", 60), second, of("q", "c2", 40)]);
+    order.tell([Fact::RefundRequested { id: "R1".into(), amount: usd(50), reason: "other".into() }]);
+    assert_eq!(
+        (
+            param(&order, "refund-requested", "payment").as_str(),
+            param(&order, "refund-requested", "capture").as_str()
+        ),
+        ("p", "c1")
+    );
+}
+
 #[test]
 fn a_total_lowered_before_capture_is_captured_lower_and_after_it_given_back() {
     let mut order = order(&[("on_total_lowered", "refund")]);

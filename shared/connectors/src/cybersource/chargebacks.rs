@@ -14,7 +14,7 @@ use super::client::{Client, ReadFault};
 use super::wire::{self, Fault, money, scalar, text};
 use super::{endpoints, events};
 use crate::config::Connection;
-use crate::port::{Interpreted, NotDone, Observation, Owner, Rejected, SweptEvent};
+use crate::port::{Interpreted, Observation, Owner, Rejected, SweptEvent};
 
 /// Type of what is read from the list.
 pub(super) const CHARGEBACK: &str = "tillway.chargeback";
@@ -27,9 +27,8 @@ pub(super) async fn list(client: &Client<'_>) -> Result<Vec<SweptEvent>, ReadFau
     let target = endpoints::report(call.connection, "chargeback_details", call.now - WINDOW, call.now);
     let list = match client.get(&target).await {
         Ok(list) => list,
-        Err(ReadFault::Missing(_) | ReadFault::Refused(_) | ReadFault::NotNow(_, NotDone::Unauthorized)) => {
-            return Ok(Vec::new());
-        }
+        // No data.
+        Err(ReadFault::Missing(_)) => return Ok(Vec::new()),
         Err(fault) => return Err(fault),
     };
     let items = list.json().get("chargebackDetails").into_iter().flat_map(Json::items);
@@ -89,10 +88,11 @@ fn facts(connection: &Connection, item: Json<'_>, request: Option<&str>) -> Resu
     let mut facts =
         vec![Fact::Dispute { dispute: dispute.clone(), payment: payment.to_owned(), amount, status, reason }];
     facts.extend(moved.map(|amount| {
-        let number =
-            scalar(item, &["trackingNumber"]).or_else(|| scalar(item, &["time"])).unwrap_or_default();
+        // A second presentment bears the number and the amount of the first, at another time.
+        let part = |name| scalar(item, &[name]).unwrap_or_default();
+        let (number, time) = (part("trackingNumber"), part("time"));
         let sign = if amount.minor < 0 { '-' } else { '+' };
-        let txn = format!("{dispute}:{number}:{sign}{}", amount.minor.saturating_abs());
+        let txn = format!("{dispute}:{number}:{time}:{sign}{}", amount.minor.saturating_abs());
         Fact::DisputeMoved { dispute, payment: payment.to_owned(), txn, amount, fee: 0 }
     }));
     Ok(facts)
@@ -130,6 +130,15 @@ mod tests {
         let given = told(&item("+", "Anything"));
         assert!(matches!(&given[0], Fact::Dispute { status: DisputeStatus::UnderReview, .. }));
         assert!(matches!(&given[1], Fact::DisputeMoved { amount, .. } if amount.minor == 10_221));
+        // A second presentment under the same number is another movement.
+        let txn = |item: &Value| match &told(item)[1] {
+            Fact::DisputeMoved { txn, .. } => txn.clone(),
+            other => panic!("{other:?}"),
+        };
+        let mut again = item("-", "Chargeback");
+        assert_eq!(txn(&again), txn(&item("-", "Chargeback")));
+        again["time"] = "2026-12-01T08:00:00Z".into();
+        assert_ne!(txn(&again), txn(&item("-", "Chargeback")));
         assert!(matches!(
             &told(&item("-", "Retrieval request"))[..],
             [Fact::Dispute { status: DisputeStatus::Inquiry, .. }]

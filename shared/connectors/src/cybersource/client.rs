@@ -19,7 +19,7 @@ use tillway_core::time::Millis;
 
 use super::auth::{self, Signed, Signer};
 use super::{errors, settings};
-use crate::common::{retry_after, trace_id};
+use crate::common::{address_forbidden, retry_after, share, trace_id};
 use crate::http::HttpError;
 use crate::port::{Call, NotDone, Observation, Outcome};
 
@@ -82,6 +82,10 @@ pub(super) enum ReadFault {
     Missing(Answer),
     /// Cybersource does not take the question.
     Refused(Answer),
+    /// The key has no right to it.
+    Forbidden(Answer),
+    /// More is there than is read, and what is left out may matter.
+    TooMany,
     /// Could not be read now.
     NotNow(Option<Millis>, NotDone),
 }
@@ -90,7 +94,8 @@ impl ReadFault {
     /// Why, in a few words.
     pub(super) fn why(&self) -> String {
         match self {
-            Self::Missing(answer) | Self::Refused(answer) => answer.said(),
+            Self::Missing(answer) | Self::Refused(answer) | Self::Forbidden(answer) => answer.said(),
+            Self::TooMany => "more transactions bear this reference than can be read".to_owned(),
             Self::NotNow(_, NotDone::Throttled) => "the read was throttled".to_owned(),
             Self::NotNow(_, NotDone::Unauthorized) => "the credentials were refused".to_owned(),
             Self::NotNow(..) => "Cybersource could not be read".to_owned(),
@@ -100,10 +105,14 @@ impl ReadFault {
     pub(super) const fn not_now(&self) -> NotDone {
         match self {
             Self::NotNow(_, why) => *why,
-            Self::Missing(_) | Self::Refused(_) => NotDone::Unavailable,
+            Self::Forbidden(_) => NotDone::Unauthorized,
+            Self::Missing(_) | Self::Refused(_) | Self::TooMany => NotDone::Unavailable,
         }
     }
 }
+
+/// Longest wait for one answer, unless set otherwise; seconds. Processors may be slow.
+const TIMEOUT: i64 = 60;
 
 /// Sends the requests of one call.
 pub(super) struct Client<'a> {
@@ -116,13 +125,13 @@ pub(super) struct Client<'a> {
 impl<'a> Client<'a> {
     /// `requests`: how many follow one another at most, so that all fit into the call's limit.
     pub(super) fn new(call: &'a Call<'a>, requests: i64) -> Self {
-        let each = share(call, 1, requests);
+        let each = share(call, TIMEOUT, 1, requests);
         Self { call, write: each, each }
     }
 
     /// One write, which gets most of the time, and a few looks around it.
     pub(super) fn for_write(call: &'a Call<'a>) -> Self {
-        Self { call, write: share(call, 3, 5), each: share(call, 1, 8) }
+        Self { call, write: share(call, TIMEOUT, 3, 5), each: share(call, TIMEOUT, 1, 8) }
     }
 
     fn request(&self, method: Method, target: &str, body: Option<&[u8]>) -> Option<Request> {
@@ -160,7 +169,7 @@ impl<'a> Client<'a> {
             Err(HttpError::NotSent) => {
                 return Err(Outcome::NotDone { after: None, why: NotDone::Unavailable });
             }
-            Err(HttpError::Forbidden) => return Err(forbidden()),
+            Err(HttpError::Forbidden) => return Err(address_forbidden()),
             Err(HttpError::NoAnswer) => return Err(unknown("no answer")),
         };
         let not_done = |why| Err(Outcome::NotDone { after: answer.after, why });
@@ -200,27 +209,12 @@ impl<'a> Client<'a> {
         match answer.status {
             200..=299 if answer.body.json().is_object() => Ok(answer.body),
             404 => Err(ReadFault::Missing(answer)),
-            401 | 403 => Err(ReadFault::NotNow(None, NotDone::Unauthorized)),
+            401 => Err(ReadFault::NotNow(None, NotDone::Unauthorized)),
+            403 => Err(ReadFault::Forbidden(answer)),
             409 => Err(ReadFault::NotNow(answer.after, NotDone::Conflict)),
             429 => Err(ReadFault::NotNow(answer.after, NotDone::Throttled)),
             400..=499 => Err(ReadFault::Refused(answer)),
             _ => Err(ReadFault::NotNow(answer.after, NotDone::Unavailable)),
         }
-    }
-}
-
-/// A part of the time a call has.
-fn share(call: &Call<'_>, part: i64, of: i64) -> Millis {
-    let most = Millis::secs(call.connection.number("timeout_seconds", 60));
-    let part = call.limit.0.max(0).saturating_mul(part).checked_div(of.max(1)).unwrap_or(0);
-    most.min(Millis(part))
-}
-
-fn forbidden() -> Outcome {
-    Outcome::Refused {
-        code: "address_forbidden".to_owned(),
-        observation: Observation::default(),
-        summary: "`base_url` may not be called from production (private, or not https); nothing was sent"
-            .to_owned(),
     }
 }

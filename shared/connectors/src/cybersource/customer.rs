@@ -24,6 +24,7 @@ pub(super) async fn ensure(call: &Call<'_>, plan: &Plan) -> Outcome {
             // Another person's, or deleted (410): a new one is made.
             Ok(_) | Err(ReadFault::Missing(_) | ReadFault::Refused(_)) => {}
             Err(ReadFault::NotNow(after, why)) => return Outcome::NotDone { after, why },
+            Err(fault) => return Outcome::NotDone { after: None, why: fault.not_now() },
         }
     }
     let answer = match client.post(&plan.path, &body(wanted)).await {

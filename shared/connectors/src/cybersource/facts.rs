@@ -60,6 +60,10 @@ impl Went {
             _ => return None,
         })
     }
+    /// Whether a sale that went so was taken as well.
+    pub(super) const fn may_be_taken(self) -> bool {
+        matches!(self, Self::Reserved | Self::ReservedInPart)
+    }
     /// Whether money is reserved.
     pub(super) const fn reserves(self) -> bool {
         matches!(self, Self::Reserved | Self::ReservedInPart | Self::Held | Self::RiskDeclined)
@@ -99,6 +103,11 @@ impl Paid<'_> {
     pub(super) fn unwanted_part(&self) -> bool {
         let part = self.went == Went::ReservedInPart && !self.taken;
         part && settings::partial(self.connection) == Partial::Reverse
+    }
+
+    /// Whether a person decides about a part.
+    pub(super) fn asks_about_part(&self) -> bool {
+        settings::partial(self.connection) == Partial::Ask
     }
 
     /// The facts.

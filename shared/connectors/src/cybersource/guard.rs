@@ -1,8 +1,8 @@
-//! Before anything is sent a second time: undoing what the first sending may have done after all.
+//! Before anything is sent a second time: undoing what earlier sendings may have done after all.
 //!
 //! A search that shows nothing proves little. So a payment, capture or refund that is sent anew is preceded by a reversal
-//! or void of the earlier sending by its transaction id. It either undoes it, or Cybersource knows no such transaction;
-//! any other answer is no evidence, and nothing is sent.
+//! or void of each earlier sending by its transaction id. It either undoes it, or it was undone before, or Cybersource
+//! knows no such transaction; any other answer is no evidence, and nothing is sent.
 
 use serde_json::{Value, json};
 use tillway_core::doc::Json;
@@ -20,37 +20,48 @@ use super::wire::{self, text};
 use crate::port::Outcome;
 
 /// Refusals that say that there is nothing to undo.
-const NOTHING_THERE: [&str; 4] = ["INVALID_PAYMENT_ID", "MISSING_AUTH", "AUTH_ALREADY_REVERSED", "NOT_FOUND"];
+const NOTHING_THERE: [&str; 5] =
+    ["INVALID_PAYMENT_ID", "MISSING_AUTH", "AUTH_ALREADY_REVERSED", "CAPTURE_ALREADY_VOIDED", "NOT_FOUND"];
 
 /// Whether a refusal says that Cybersource knows no such transaction. Data that is invalid says so only where it is the
-/// transaction id: else our request is at fault, and nothing is known.
+/// transaction id: else our request is at fault, and nothing is known. A 404 that gives no reason is no answer of this
+/// endpoint: there may be none at that path.
 fn nothing_there(answer: &Answer) -> bool {
-    let reason = answer.reason();
+    let Some(reason) = errors::reason(answer.body.json()) else { return false };
     let of_id = || errors::field(answer.body.json()).is_some_and(|f| f.ends_with("transactionId"));
     answer.status == 404 || NOTHING_THERE.contains(&reason.as_str()) || reason == "INVALID_DATA" && of_id()
 }
 
-/// Undoes an earlier sending, where there was one. `Err`: nothing must be sent now.
+/// Undoes every earlier sending: the last one may never have left. `Err`: nothing must be sent now.
 pub(super) async fn undo_earlier(client: &Client<'_>, plan: &Plan) -> Result<Vec<Fact>, Outcome> {
+    let mut facts = Vec::new();
+    for sending in 0..client.call.generation {
+        facts.extend(undo_sending(client, plan, sending).await?);
+    }
+    Ok(facts)
+}
+
+async fn undo_sending(client: &Client<'_>, plan: &Plan, sending: u32) -> Result<Vec<Fact>, Outcome> {
     let call = client.call;
-    let Some(before) = call.generation.checked_sub(1) else { return Ok(Vec::new()) };
-    let reference = json!({"code": plan.code, "transactionId": transaction_id(call, before)});
+    let reference = json!({"code": plan.code, "transactionId": transaction_id(call, sending)});
     match call.action {
         actions::AUTHORIZE_NAME => {
             if plan.taking {
-                undo(client, "timeout_voids", json!({"clientReferenceInformation": reference})).await?;
+                let body = json!({"clientReferenceInformation": reference});
+                undo(client, plan, sending, "timeout_voids", body).await?;
             }
             let amount = plan.body.pointer("/orderInformation/amountDetails").cloned().unwrap_or(Value::Null);
             let reversal = json!({"amountDetails": amount, "reason": "timeout"});
             let body = json!({"clientReferenceInformation": reference, "reversalInformation": reversal});
-            let undone = undo(client, "timeout_reversals", body).await?;
+            let undone = undo(client, plan, sending, "timeout_reversals", body).await?;
             Ok(match undone {
                 Some(answer) => undone_facts(client, plan, answer.body.json()).await,
                 None => Vec::new(),
             })
         }
         actions::CAPTURE_NAME | actions::REFUND_NAME => {
-            undo(client, "timeout_voids", json!({"clientReferenceInformation": reference})).await?;
+            let body = json!({"clientReferenceInformation": reference});
+            undo(client, plan, sending, "timeout_voids", body).await?;
             Ok(Vec::new())
         }
         // Undoing twice is undoing once.
@@ -59,7 +70,13 @@ pub(super) async fn undo_earlier(client: &Client<'_>, plan: &Plan) -> Result<Vec
 }
 
 /// The answer where something was undone, `None` where there was nothing.
-async fn undo(client: &Client<'_>, endpoint: &str, body: Value) -> Result<Option<Answer>, Outcome> {
+async fn undo(
+    client: &Client<'_>,
+    plan: &Plan,
+    sending: u32,
+    endpoint: &str,
+    body: Value,
+) -> Result<Option<Answer>, Outcome> {
     let path = endpoints::path(client.call.connection, endpoint, "");
     let not_now = |outcome| match outcome {
         // Of the request itself nothing was sent; this one may be repeated.
@@ -67,13 +84,13 @@ async fn undo(client: &Client<'_>, endpoint: &str, body: Value) -> Result<Option
         other => other,
     };
     let answer = client.post(&path, &body).await.map_err(not_now)?;
-    if answer.is_success() {
-        let done = matches!(text(answer.body.json(), &["status"]), Some("REVERSED" | "VOIDED"));
-        let odd =
-            || unknown(format!("the earlier sending could not be undone: {path} answered {}", answer.said()));
-        return if done { Ok(Some(answer)) } else { Err(odd()) };
+    let done = matches!(text(answer.body.json(), &["status"]), Some("REVERSED" | "VOIDED"));
+    if answer.is_success() && done {
+        return Ok(Some(answer));
     }
-    if nothing_there(&answer) {
+    // Turned away, perhaps because we undid it ourselves before what followed was turned away.
+    let refused = !answer.is_success();
+    if refused && (nothing_there(&answer) || lookup::is_undone(client, plan, sending).await) {
         return Ok(None);
     }
     Err(unknown(format!("the earlier sending could not be undone: {path} answered {}", answer.said())))

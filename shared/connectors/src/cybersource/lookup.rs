@@ -5,6 +5,7 @@
 use serde_json::json;
 use tillway_core::doc::{Doc, Json};
 use tillway_core::facts::{Fact, ReviewOutcome};
+use tillway_core::time::Millis;
 
 use super::actions;
 use super::client::{Client, ReadFault};
@@ -13,9 +14,9 @@ use super::errors;
 use super::operations::{self, capture_facts, check_amount, disagrees, judge_paid, void_facts};
 use super::plan::Plan;
 use super::sweep;
-use super::transaction::{Kind, Transaction, captured, mark, request_mark, reversed};
+use super::transaction::{Kind, Mark, Transaction, captured, mark, request_mark, reversed, sent_as};
 use super::wire::{self, text};
-use crate::common::stored;
+use crate::common::{Differs, still, stored};
 use crate::port::{Call, Finding, Observation, Outcome};
 
 /// Details one look reads at most.
@@ -23,10 +24,6 @@ const MOST_DETAILS: usize = 25;
 /// Summaries of one page, and pages.
 const PAGE: usize = 100;
 const MOST_PAGES: usize = 5;
-
-fn still(why: impl Into<String>) -> Finding {
-    Finding::StillUnknown { why: why.into() }
-}
 
 /// Finds out.
 pub(super) async fn find_out(call: &Call<'_>) -> Finding {
@@ -46,10 +43,7 @@ pub(super) async fn find_out(call: &Call<'_>) -> Finding {
         _ => match look(&client, &plan).await {
             Ok(Seen::Ours(outcome)) => Finding::Evidence(outcome),
             Ok(Seen::Nothing) => Finding::NotThere,
-            Ok(Seen::Unclear) => still(
-                "a transaction of this order shows no mark of ours, and none that does is there; compare it in the \
-                 Business Center",
-            ),
+            Ok(Seen::Unclear(why)) => still(why),
             Err(fault) => still(fault.why()),
         },
     }
@@ -59,24 +53,39 @@ pub(super) async fn find_out(call: &Call<'_>) -> Finding {
 enum Seen {
     Ours(Outcome),
     Nothing,
-    /// One that may be ours, and cannot be told.
-    Unclear,
+    /// One that may be ours, or may stand, and cannot be told.
+    Unclear(&'static str),
 }
 
-/// The summaries of all transactions under a reference, oldest first.
+const UNMARKED: &str = "a transaction of this order shows no mark of ours, and none of its kind that does is there; compare \
+                        it in the Business Center";
+const SYSTEM_ERROR: &str = "it is there with a system error, which leaves open whether it was carried out; look at it in \
+                            the Business Center";
+const EARLIER: &str = "an earlier sending of it is there, and whether it was undone does not show yet";
+const MANY: &str = "more transactions of this order are there than are read";
+/// What was made so long ago, and by now shows nothing that undid it, stands.
+const SURELY_INDEXED: Millis = Millis::days(1);
+
+/// The summaries of all transactions under a reference, oldest first; a fault where there are more than are read.
 pub(super) async fn search(client: &Client<'_>, code: &str) -> Result<Vec<Doc>, ReadFault> {
     let days = client.call.connection.number("search_days", 90);
     let window = format!("submitTimeUtc:[NOW/DAY-{days}DAYS TO NOW/DAY+1DAY}}");
     let query = format!("clientReferenceInformation.code:{code} AND {window}");
     let mut all: Vec<Doc> = Vec::new();
+    let mut whole = false;
     for _ in 0..MOST_PAGES {
-        let page = page(client, &query, all.len(), PAGE).await?;
+        // The newest first: what is looked for was made a moment ago.
+        let page = page(client, &query, (all.len(), PAGE), "submitTimeUtc:desc").await?;
         let before = all.len();
         all.extend(summaries(page.json()).map(Json::to_doc));
-        let total = total(page.json());
-        if all.len() == before || all.len() >= total {
+        let got = all.len().saturating_sub(before);
+        whole = total(page.json()).map_or(got < PAGE, |total| all.len() >= total);
+        if whole || got == 0 {
             break;
         }
+    }
+    if !whole {
+        return Err(ReadFault::TooMany);
     }
     // A query matches words; only the very reference is ours.
     all.retain(|s| wire::code(s.json()) == Some(code));
@@ -88,8 +97,8 @@ pub(super) async fn search(client: &Client<'_>, code: &str) -> Result<Vec<Doc>, 
 pub(super) async fn page(
     client: &Client<'_>,
     query: &str,
-    offset: usize,
-    limit: usize,
+    (offset, limit): (usize, usize),
+    sort: &str,
 ) -> Result<Doc, ReadFault> {
     let body = json!({
         "save": false,
@@ -98,7 +107,7 @@ pub(super) async fn page(
         "query": query,
         "offset": offset,
         "limit": limit,
-        "sort": "submitTimeUtc:asc",
+        "sort": sort,
     });
     client.ask(&endpoints::path(client.call.connection, "searches", ""), &body).await
 }
@@ -108,9 +117,9 @@ pub(super) fn summaries(page: Json<'_>) -> impl Iterator<Item = Json<'_>> {
     page.at(&["_embedded", "transactionSummaries"]).into_iter().flat_map(Json::items)
 }
 
-/// How many a search found in all.
-pub(super) fn total(page: Json<'_>) -> usize {
-    page.get("totalCount").and_then(Json::as_u64).and_then(|n| usize::try_from(n).ok()).unwrap_or(0)
+/// How many a search found in all, where it says so.
+pub(super) fn total(page: Json<'_>) -> Option<usize> {
+    page.get("totalCount").and_then(Json::as_u64).and_then(|n| usize::try_from(n).ok())
 }
 
 /// Reads a transaction's detail.
@@ -130,15 +139,24 @@ fn makes(action: &str, kind: Kind) -> bool {
     }
 }
 
+/// Whether what bears this mark was made by our kind of command.
+fn is_of_ours(call: &Call<'_>, mark: Mark<'_>) -> bool {
+    mark.command.len() == call.command.as_str().len()
+}
+
 async fn look(client: &Client<'_>, plan: &Plan) -> Result<Seen, ReadFault> {
     let call = client.call;
     let found = search(client, &plan.code).await?;
-    // Where any transaction of the order shows a mark, one that shows none is not ours.
-    let mut marked = found.iter().any(|s| mark(call.connection, s.json()).is_some());
+    // Where a transaction of the kind shows a mark of ours, one that shows none is not ours. Other kinds prove nothing: an
+    // account may show marks on some.
+    let mut marked = false;
     let mut unmarked = false;
+    let mut open = None;
     let mut read = 0;
     for summary in found.iter().rev().filter(|s| makes(call.action, Kind::of(s.json()))) {
-        let another = mark(call.connection, summary.json()).is_some_and(|m| m != call.command.as_str());
+        let shown = mark(call.connection, summary.json());
+        marked |= shown.is_some_and(|m| is_of_ours(call, m));
+        let another = shown.or(sent_as(summary.json())).is_some_and(|m| m.command != call.command.as_str());
         if another && !serves(call, plan, summary.json()) {
             continue;
         }
@@ -146,30 +164,103 @@ async fn look(client: &Client<'_>, plan: &Plan) -> Result<Seen, ReadFault> {
         read += 1;
         if read > MOST_DETAILS {
             // What was not read may be ours.
-            return Ok(Seen::Unclear);
+            return Ok(Seen::Unclear(MANY));
         }
         let detail = detail(client, id).await?;
         let Ok(transaction) = Transaction::of(call.connection, detail.json()) else { continue };
-        match (transaction.command(), is_ours(call, plan, &transaction)) {
-            (_, true) => return Ok(Seen::Ours(judge(call, plan, &transaction))),
-            (None, false) => unmarked = true,
-            (Some(_), false) => marked = true,
+        marked |= mark(call.connection, detail.json()).is_some_and(|m| is_of_ours(call, m));
+        if !is_ours(call, plan, &transaction) {
+            unmarked |= transaction.mark().is_none();
+            continue;
+        }
+        if transaction.is_unclear() {
+            return Ok(Seen::Unclear(SYSTEM_ERROR));
+        }
+        match stands(client, &found, &transaction).await? {
+            Some(true) => return Ok(Seen::Ours(judge(call, plan, &transaction))),
+            Some(false) => {}
+            None => open = Some(EARLIER),
         }
     }
-    Ok(if unmarked && !marked { Seen::Unclear } else { Seen::Nothing })
+    let open = open.or((unmarked && !marked).then_some(UNMARKED));
+    Ok(open.map_or(Seen::Nothing, Seen::Unclear))
+}
+
+/// Whether a transaction of ours is the one to be judged. An earlier sending was to be undone before a later one left:
+/// where it was, it counts for nothing; `None`: that cannot be told yet.
+async fn stands(
+    client: &Client<'_>,
+    found: &[Doc],
+    ours: &Transaction<'_>,
+) -> Result<Option<bool>, ReadFault> {
+    let call = client.call;
+    let mark = ours.mark().filter(|m| m.command == call.command.as_str());
+    if mark.is_none_or(|m| m.sending >= call.generation) {
+        return Ok(Some(true));
+    }
+    if ours.is_undone() || undone(client, found, ours.id).await? {
+        return Ok(Some(false));
+    }
+    let old = ours.at().is_some_and(|at| at + SURELY_INDEXED < call.now);
+    Ok(old.then_some(true))
+}
+
+/// Whether a void or a reversal that is there undid a transaction.
+async fn undone(client: &Client<'_>, found: &[Doc], id: &str) -> Result<bool, ReadFault> {
+    let undoes = |s: &&Doc| matches!(Kind::of(s.json()), Kind::Void | Kind::Reversal);
+    for summary in found.iter().filter(undoes).take(MOST_DETAILS) {
+        let Some(other) = text(summary.json(), &["id"]).filter(|i| wire::is_id(i)) else { continue };
+        let detail = detail(client, other).await?;
+        let Ok(undo) = Transaction::of(client.call.connection, detail.json()) else { continue };
+        let of_it = match undo.kind {
+            Kind::Reversal => undo.root() == Some(id),
+            _ => undo.related().any(|r| r == id),
+        };
+        if of_it && undo.done().unwrap_or(false) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether an earlier sending of ours is there and was undone. Where that cannot be read, it was not.
+pub(super) async fn is_undone(client: &Client<'_>, plan: &Plan, sending: u32) -> bool {
+    let call = client.call;
+    let ours = Mark { command: call.command.as_str(), sending };
+    let look = async {
+        let found = search(client, &plan.code).await?;
+        for summary in found.iter().filter(|s| makes(call.action, Kind::of(s.json()))) {
+            let shown = mark(call.connection, summary.json()).or(sent_as(summary.json()));
+            let Some(id) = text(summary.json(), &["id"]).filter(|i| wire::is_id(i)) else { continue };
+            if shown.is_some_and(|m| m != ours) {
+                continue;
+            }
+            let detail = detail(client, id).await?;
+            let Ok(transaction) = Transaction::of(call.connection, detail.json()) else { continue };
+            if transaction.mark() == Some(ours) {
+                return Ok(transaction.is_undone() || undone(client, &found, id).await?);
+            }
+        }
+        Ok::<bool, ReadFault>(false)
+    };
+    look.await.unwrap_or(false)
 }
 
 /// Whether a transaction came of our request: by its mark; a reversal or a void by what it undoes, whoever made it.
 fn is_ours(call: &Call<'_>, plan: &Plan, found: &Transaction<'_>) -> bool {
     let of_payment = plan.payment.as_deref().is_some_and(|p| found.root() == Some(p));
     let done = || found.done().unwrap_or(false);
+    let by_mark = || found.mark().is_some_and(|m| m.command == call.command.as_str());
     match call.action {
-        actions::REVERSE_NAME => of_payment && done(),
+        // A part of it that somebody let go is not all of it.
+        actions::REVERSE_NAME => {
+            of_payment && done() && found.amount().is_ok_and(|a| plan.amount.is_none_or(|whole| whole == a))
+        }
         actions::VOID_NAME if of_payment && done() => {
             let capture = plan.object.as_deref();
-            found.command() == Some(call.command.as_str()) || found.related().any(|r| Some(r) == capture)
+            by_mark() || found.related().any(|r| Some(r) == capture)
         }
-        _ => found.command() == Some(call.command.as_str()) || serves(call, plan, found.detail),
+        _ => by_mark() || serves(call, plan, found.detail),
     }
 }
 
@@ -214,7 +305,7 @@ fn judged(call: &Call<'_>, plan: &Plan, found: &Transaction<'_>) -> Result<Outco
     if !of_payment {
         let what = "the transaction found belongs to another payment; look at both in the Business Center"
             .to_owned();
-        return Ok(disagrees(operations::Differs { field: "rootId".to_owned(), what }, told));
+        return Ok(disagrees(Differs { field: "rootId".to_owned(), what }, told));
     }
     Ok(match checked {
         Err(difference) => disagrees(difference, told),
@@ -237,17 +328,27 @@ pub(super) async fn done_before(client: &Client<'_>, plan: &Plan) -> Result<Opti
     Ok(None)
 }
 
-/// All captures of a payment that a search shows, as facts, and their sum.
+/// All captures of a payment that stand, as facts, and their sum.
 async fn captures(client: &Client<'_>, plan: &Plan) -> Result<(Vec<Fact>, i64), ReadFault> {
     let mut told = Vec::new();
     let mut sum = 0_i64;
     let found = search(client, &plan.code).await?;
-    for summary in found.iter().filter(|s| Kind::of(s.json()) == Kind::Capture).take(MOST_DETAILS) {
+    let taking: Vec<&Doc> =
+        found.iter().filter(|s| matches!(Kind::of(s.json()), Kind::Capture | Kind::Sale)).collect();
+    if taking.len() > MOST_DETAILS {
+        return Err(ReadFault::TooMany);
+    }
+    for summary in taking {
         let Some(id) = text(summary.json(), &["id"]).filter(|i| wire::is_id(i)) else { continue };
         let detail = detail(client, id).await?;
         let Ok(capture) = Transaction::of(client.call.connection, detail.json()) else { continue };
-        let ours = plan.payment.as_deref().filter(|p| capture.root() == Some(*p));
-        if let (Some(payment), Ok(true), Ok(amount)) = (ours, capture.done(), capture.amount()) {
+        let Some(payment) = plan.payment.as_deref().filter(|p| capture.root() == Some(*p)) else { continue };
+        let took = match capture.kind {
+            Kind::Sale => capture.paid().is_ok_and(|paid| paid.taken),
+            _ => capture.done().unwrap_or(false),
+        };
+        let (true, Ok(amount)) = (took && !capture.is_undone(), capture.amount()) else { continue };
+        if !undone(client, &found, id).await? {
             sum = sum.saturating_add(amount.minor);
             told.push(captured(payment, capture.id, amount));
         }
@@ -275,7 +376,7 @@ pub(super) async fn adopt(client: &Client<'_>, plan: &Plan) -> Result<Option<Out
         let what = "somebody captured a part of this payment elsewhere; compare with the Business Center, then replay \
                     the step for the rest, or drop it"
             .to_owned();
-        return Ok(Some(disagrees(operations::Differs { field: "totalAmount".to_owned(), what }, told)));
+        return Ok(Some(disagrees(Differs { field: "totalAmount".to_owned(), what }, told)));
     }
     if plan.last {
         let payment = plan.payment.clone().unwrap_or_default();
@@ -292,7 +393,7 @@ pub(super) async fn adopt(client: &Client<'_>, plan: &Plan) -> Result<Option<Out
 /// What became of a case: the list of conversions tells.
 async fn decided(client: &Client<'_>, plan: &Plan) -> Finding {
     let payment = plan.payment.as_deref().unwrap_or("");
-    let since = client.call.now - tillway_core::time::Millis::days(2);
+    let since = client.call.now - Millis::days(2);
     let list = match sweep::conversions(client, since).await {
         Ok(list) => list,
         Err(fault) => return still(fault.why()),

@@ -11,10 +11,10 @@ use super::client::{Answer, Client, refused, unknown};
 use super::facts::{self, CURRENCY, Paid, TOTAL, Went, amounts};
 use super::plan::Plan;
 use super::settings::{self, Partial};
-use super::transaction;
-use super::wire::{self, Fault, money, text};
+use super::transaction::{self, COMMENT, Mark};
+use super::wire::{self, money, text};
 use super::{customer, errors, guard, lookup, read};
-use crate::common::stored;
+use crate::common::{self, Differs, differs, stored};
 use crate::port::{Call, Observation, Outcome};
 
 /// Does it.
@@ -32,17 +32,26 @@ pub(super) async fn call(call: &Call<'_>) -> Outcome {
 
 /// The transaction id of a sending. What was looked up and not found is sent under another: the first is used up.
 pub(super) fn transaction_id(call: &Call<'_>, generation: u32) -> String {
-    match generation {
-        0 => call.command.to_string(),
-        n => format!("{}.{n}", call.command),
-    }
+    Mark::text(call.command.as_str(), generation)
 }
 
+/// The body of this sending: its transaction id, and its number wherever our mark stands.
 fn body(call: &Call<'_>, plan: &Plan) -> Value {
     let mut body = plan.body.clone();
     let id = transaction_id(call, call.generation);
     if let Some(reference) = body.pointer_mut("/clientReferenceInformation").and_then(Value::as_object_mut) {
-        reference.insert("transactionId".into(), id.into());
+        if call.generation > 0 {
+            reference.insert("comments".into(), format!("{COMMENT}{id}").into());
+        }
+        reference.insert("transactionId".into(), id.as_str().into());
+    }
+    let fields = body.pointer_mut("/merchantDefinedInformation").and_then(Value::as_array_mut);
+    for field in fields.into_iter().flatten() {
+        if field.get("value").and_then(Value::as_str) == Some(call.command.as_str())
+            && let Some(value) = field.get_mut("value")
+        {
+            *value = id.as_str().into();
+        }
     }
     body
 }
@@ -108,25 +117,8 @@ async fn turned_away(client: &Client<'_>, plan: &Plan, answer: &Answer) -> Outco
     }
 }
 
-/// A difference between request and answer.
-pub(super) struct Differs {
-    pub(super) field: String,
-    pub(super) what: String,
-}
-
-impl From<Fault> for Differs {
-    fn from(fault: Fault) -> Self {
-        Self { field: fault.field, what: format!("{}: {}", fault.code, fault.what) }
-    }
-}
-
-fn differs(field: impl Into<String>, what: impl Into<String>) -> Differs {
-    Differs { field: field.into(), what: what.into() }
-}
-
 pub(super) fn disagrees(d: Differs, facts: Vec<Fact>) -> Outcome {
-    let observation = Observation { facts, ..Observation::default() };
-    Outcome::Disagrees { field: d.field, observation, what: d.what }
+    common::disagrees(d, Observation { facts, ..Observation::default() })
 }
 
 fn settled(plan: &Plan, id: Option<&str>, facts: Vec<Fact>, said: &str) -> Outcome {
@@ -197,7 +189,7 @@ fn authorized(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Res
     let payment = wire::id(answer)?;
     let (total, reserved) = amounts(call.connection, answer, went, asked(plan))?;
     let at = wire::submitted(answer);
-    let taken = plan.taking && went.reserves();
+    let taken = plan.taking && went.may_be_taken();
     let paid = Paid {
         connection: call.connection,
         payment,
@@ -248,7 +240,11 @@ pub(super) fn judge_paid(plan: &Plan, paid: &Paid<'_>, told: Vec<Fact>, said: &s
             );
             disagrees(differs(facts::AUTHORIZED.join("."), what), told)
         }
-        _ => settled(plan, Some(paid.payment), told, said),
+        Went::Invalid => refusal(told),
+        Went::Unclear => unknown(format!("{said}: Cybersource had an error of its own")),
+        Went::Reserved | Went::ReservedInPart | Went::Held | Went::HeldUnreserved | Went::MustAct => {
+            settled(plan, Some(paid.payment), told, said)
+        }
     }
 }
 
@@ -300,7 +296,8 @@ fn reversed(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Resul
 fn voided(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Result<Outcome, Differs> {
     match status(answer) {
         "VOIDED" => {}
-        raw @ ("CANCELLED" | "FAILED") => {
+        // CANCELLED is read as done by some and as refused by others: a person looks before money goes back twice.
+        raw @ "FAILED" => {
             let (code, observation) = (raw.to_owned(), Observation::default());
             return Ok(Outcome::Refused { code, observation, summary: format!("{said} {raw}") });
         }

@@ -5,10 +5,11 @@ use tillway_core::facts::{Fact, ReviewOutcome};
 
 use super::client::{Client, ReadFault, refused};
 use super::lookup::{detail, search};
-use super::operations::{Differs, disagrees};
+use super::operations::disagrees;
 use super::plan::Plan;
 use super::transaction::{Kind, Transaction};
 use super::wire::{self, Fault, text};
+use crate::common::Differs;
 use crate::config::Connection;
 use crate::port::{Call, NotDone, Observation, Outcome};
 
@@ -26,10 +27,14 @@ impl Read<'_> {
         self.docs.iter().any(|(known, _)| known == id)
     }
     async fn add(&mut self, id: &str) -> Result<(), ReadFault> {
-        if !self.has(id) && self.docs.len() < MOST {
-            let doc = detail(self.client, id).await?;
-            self.docs.push((id.to_owned(), doc));
+        if self.has(id) {
+            return Ok(());
         }
+        if self.docs.len() >= MOST {
+            return Err(ReadFault::TooMany);
+        }
+        let doc = detail(self.client, id).await?;
+        self.docs.push((id.to_owned(), doc));
         Ok(())
     }
 }
@@ -44,8 +49,15 @@ pub(super) async fn order(call: &Call<'_>, plan: &Plan) -> Outcome {
         Err(ReadFault::Missing(_)) => return Outcome::NotDone { after: None, why: NotDone::Unavailable },
         Err(ReadFault::Refused(answer)) => return refused(&answer, Observation::default()),
         Err(ReadFault::NotNow(after, why)) => return Outcome::NotDone { after, why },
+        Err(fault @ ReadFault::TooMany) => {
+            let what = format!("{}; compare the order in the Business Center", fault.why());
+            return disagrees(Differs { field: "totalCount".to_owned(), what }, Vec::new());
+        }
+        Err(fault @ ReadFault::Forbidden(_)) => {
+            return Outcome::NotDone { after: None, why: fault.not_now() };
+        }
     }
-    let (mut facts, fault) = tell(call.connection, &read.docs, &plan.code);
+    let (mut facts, fault) = tell(call.connection, &read.docs, Some(&plan.code));
     if let Some(fact) = decision(plan, &read) {
         facts.push(fact);
     }
@@ -96,11 +108,13 @@ async fn gather(read: &mut Read<'_>, plan: &Plan) -> Result<(), ReadFault> {
 pub(super) fn tell(
     connection: &Connection,
     docs: &[(String, Doc)],
-    code: &str,
+    code: Option<&str>,
 ) -> (Vec<Fact>, Option<Fault>) {
+    // Somebody in the Business Center may have given none.
+    let of_order = |doc: &Doc| wire::code(doc.json()).is_none_or(|found| code.is_none_or(|c| c == found));
     let mut all: Vec<Transaction<'_>> = docs
         .iter()
-        .filter(|(_, doc)| wire::code(doc.json()) == Some(code))
+        .filter(|(_, doc)| of_order(doc))
         .filter_map(|(_, doc)| Transaction::of(connection, doc.json()).ok())
         .collect();
     let rank = |kind: Kind| match kind {
@@ -114,17 +128,32 @@ pub(super) fn tell(
     all.sort_by_key(|t| (rank(t.kind), t.at()));
     let (mut facts, mut fault) = (Vec::new(), None);
     for transaction in &all {
-        let target = (transaction.kind == Kind::Void)
-            .then(|| {
-                all.iter().find(|t| t.kind != Kind::Authorization && transaction.related().any(|r| r == t.id))
-            })
-            .flatten();
-        match transaction.facts(target) {
+        match transaction.facts(target(&all, transaction)) {
             Ok(told) => facts.extend(told),
             Err(found) => fault = fault.or(Some(found)),
         }
     }
     (facts, fault)
+}
+
+/// What a void undid or a reversal let go. Of a void that is linked with nothing: the only thing of its amount that there is.
+fn target<'t, 'a>(all: &'t [Transaction<'a>], undo: &Transaction<'a>) -> Option<&'t Transaction<'a>> {
+    if undo.kind == Kind::Reversal {
+        return all.iter().find(|t| Some(t.id) == undo.root());
+    }
+    if undo.kind != Kind::Void {
+        return None;
+    }
+    let undoable = || all.iter().filter(|t| matches!(t.kind, Kind::Sale | Kind::Capture | Kind::Refund));
+    if let Some(linked) = undoable().find(|t| undo.related().any(|r| r == t.id)) {
+        return Some(linked);
+    }
+    let alike = |t: &&Transaction<'_>| {
+        t.root() == undo.root() && t.amount().is_ok_and(|a| undo.amount().is_ok_and(|b| a == b))
+    };
+    let mut alike = undoable().filter(alike);
+    let only = alike.next()?;
+    alike.next().is_none().then_some(only)
 }
 
 /// The decision about a case, told with the captures that may have come with it: alone it would let another capture go out.

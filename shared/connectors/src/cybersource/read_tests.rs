@@ -163,24 +163,33 @@ async fn a_sweep_reads_cases_then_transactions_to_the_end() {
     assert!(matches!(&told(2)[..], [Fact::CaptureMade { .. }]));
     let seen = run.http.seen.lock().unwrap();
     assert!(
-        seen[0].query().starts_with("startTime=2026-11-18T11%3A06%3A40.000Z&endTime="),
+        seen[0].query().starts_with("startTime=2026-11-17T11%3A06%3A40.000Z&endTime="),
         "{}",
         seen[0].query()
     );
 }
 
 #[tokio::test]
-async fn an_account_without_conversions_is_swept_all_the_same() {
-    for first in [error(404, "x"), error(403, "x"), error(400, "INVALID_DATA")] {
-        let run = Run::new(READ, params(""), [first]);
-        let page = run.go(async |c| Cybersource.sweep(c, Timestamp::from_unix(5), None).await).await.unwrap();
-        assert_eq!((page.events.len(), page.next.as_deref()), (0, Some("chargebacks")));
-    }
-    for first in [error(404, "x"), error(403, "x")] {
-        let run = Run::new(READ, params(""), [first]);
-        let at = Some("chargebacks");
-        let page = run.go(async |c| Cybersource.sweep(c, Timestamp::from_unix(5), at).await).await.unwrap();
-        assert_eq!((page.events.len(), page.next.as_deref()), (0, Some("s:0")));
+async fn a_list_that_may_not_be_read_is_told_and_the_sweep_goes_on() {
+    for (cursor, next) in [(None, "chargebacks"), (Some("chargebacks"), "s:0")] {
+        for (first, told) in [(error(404, "x"), 0), (error(403, "x"), 1), (error(400, "INVALID_DATA"), 1)] {
+            let run = Run::new(READ, params(""), [first]);
+            let since = Timestamp::from_unix(500_000);
+            let page = run.go(async |c| Cybersource.sweep(c, since, cursor).await).await.unwrap();
+            assert_eq!((page.events.len(), page.next.as_deref()), (told, Some(next)));
+            for event in page.events {
+                let body = event.body.json();
+                let rejected =
+                    Cybersource.interpret_read(&run.connection, &event.event_type, body).unwrap_err();
+                assert_eq!((rejected.code.as_str(), &rejected.owner), ("report_unreadable", &Owner::Nobody));
+                assert!(rejected.what.contains("_details"), "{}", rejected.what);
+            }
+        }
+        // Secrets that were changed are read again, and the window is not passed over.
+        let run = Run::new(READ, params(""), [answer(401, json!({}))]);
+        let since = Timestamp::from_unix(500_000);
+        let faulted = run.go(async |c| Cybersource.sweep(c, since, cursor).await).await;
+        assert!(matches!(faulted, Err(crate::port::NotDone::Unauthorized)));
     }
     let run = Run::new(READ, params(""), [error(500, "x")]);
     assert!(run.go(async |c| Cybersource.sweep(c, Timestamp::from_unix(5), None).await).await.is_err());
@@ -197,6 +206,73 @@ async fn an_unknown_transaction_is_resolved_to_its_order() {
     assert!(run.go(async |c| Cybersource.resolve(c, "9").await).await.unwrap().is_none());
     let run = Run::new(READ, params(""), []);
     assert!(run.go(async |c| Cybersource.resolve(c, "9/../x").await).await.unwrap().is_none());
+}
+
+/// Made by hand in the Business Center, without our reference.
+#[tokio::test]
+async fn a_refund_without_a_reference_belongs_to_the_order_of_its_payment() {
+    let mut refund = transaction("8", &["ics_credit"], "10.00", None);
+    refund.as_object_mut().unwrap().remove("clientReferenceInformation");
+    let auth = transaction(AUTH, &["ics_auth"], "102.21", Some("c1"));
+    let run = Run::new(READ, params(""), [detail(&refund), detail(&auth)]);
+    let found = run.go(async |c| Cybersource.resolve(c, "8").await).await.unwrap();
+    let Some((owner, observation)) = found else { panic!() };
+    assert_eq!(owner, Owner::Order { id: "ORD-1001".into() });
+    assert!(observation.facts.iter().any(|f| matches!(f, Fact::Refund { refund, .. } if refund == "8")));
+}
+
+#[tokio::test]
+async fn what_is_let_go_in_part_or_cannot_be_told_goes_to_a_person() {
+    let auth = transaction(AUTH, &["ics_auth"], "102.21", Some("c1"));
+    let part = transaction("7", &["ics_auth_reversal"], "20.00", None);
+    let run = Run::new(READ, params(""), [search(&[&auth, &part]), detail(&auth), detail(&part)]);
+    let outcome = run.call().await;
+    let Outcome::Disagrees { what, observation, .. } = &outcome else { panic!("{outcome:?}") };
+    assert!(what.contains("reversed_in_part"), "{what}");
+    assert!(!observation.facts.iter().any(|f| matches!(f, Fact::PaymentCancelled { .. })));
+    // What a void took back cannot be read: it may have withdrawn a refund.
+    let void = linked(transaction("9", &["ics_void"], "10.00", None), "8");
+    let answers = [search(&[&void, &auth]), detail(&auth), detail(&void), error(404, "notFound")];
+    let outcome = Run::new(READ, params(""), answers).call().await;
+    let Outcome::Disagrees { what, observation, .. } = &outcome else { panic!("{outcome:?}") };
+    assert!(what.contains("related_unread"), "{what}");
+    assert!(!observation.facts.iter().any(|f| matches!(f, Fact::Refund { .. })));
+    // More is there than is read.
+    let many: Vec<Json> =
+        (0..45).map(|n| transaction(&format!("9{n:02}"), &["ics_bill"], "1.00", None)).collect();
+    let found: Vec<&Json> = many.iter().collect();
+    let answers = std::iter::once(search(&found)).chain(many.iter().map(detail));
+    let outcome = Run::new(READ, params(""), answers).call().await;
+    assert_eq!(how(&outcome), "disagrees totalCount");
+}
+
+/// A sale that a risk check holds was not taken, and one of somebody else's is not captured once more.
+#[tokio::test]
+async fn a_sale_is_taken_only_where_the_bill_went_through() {
+    let sale = |reason: i64, billed: &str| {
+        let mut sale = transaction(AUTH, &["ics_auth", "ics_bill"], "102.21", None);
+        sale["applicationInformation"]["reasonCode"] = reason.into();
+        sale["applicationInformation"]["applications"][1]["rCode"] = billed.into();
+        sale
+    };
+    for (reason, billed, taken) in [(100, "1", true), (481, "1", false), (480, "1", false), (100, "0", false)]
+    {
+        let sale = sale(reason, billed);
+        let run = Run::new(READ, params(""), [search(&[&sale]), detail(&sale)]);
+        let told = facts(&run.call().await);
+        assert_eq!(told.iter().any(|f| matches!(f, Fact::CaptureMade { .. })), taken, "{reason} {billed}");
+    }
+    let theirs = sale(100, "1");
+    let look = Value::map([
+        ("order_id", Value::text("ORD-1001")),
+        ("payment", Value::text(AUTH)),
+        ("amount", usd(10_221)),
+        ("captured", usd(0)),
+        ("look", Value::Bool(true)),
+    ]);
+    let run = Run::new("cybersource.capture", look, [search(&[&theirs]), detail(&theirs)]);
+    assert_eq!(how(&run.call().await), "settled", "adopted");
+    assert!(run.http.calls().iter().all(|c| !c.ends_with("/captures")));
 }
 
 #[tokio::test]

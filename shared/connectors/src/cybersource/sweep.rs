@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 use tillway_core::doc::{Doc, Json};
-use tillway_core::time::Timestamp;
+use tillway_core::time::{Millis, Timestamp};
 
 use super::client::{Client, ReadFault};
-use super::events::{self, SWEPT};
+use super::events::{self, SWEPT, UNREADABLE};
 use super::lookup::{detail, page, summaries, total};
 use super::read;
 use super::transaction::{Kind, Transaction};
@@ -15,6 +15,8 @@ use crate::port::{Call, NotDone, Observation, Owner, SweepPage, SweptEvent};
 
 /// Transactions of one page: each costs a read or two.
 const PAGE: usize = 10;
+/// How late a decision may be listed.
+const LISTED_LATE: Millis = Millis::days(1);
 /// Cursor of the chargebacks.
 const CHARGEBACKS: &str = "chargebacks";
 /// What belongs to a transaction and is read with it.
@@ -34,10 +36,8 @@ pub(super) async fn conversions(client: &Client<'_>, since: Timestamp) -> Result
     let target = endpoints::report(connection, "conversion_details", since, client.call.now);
     let list = match client.get(&target).await {
         Ok(list) => list,
-        // No data, or an account without this report.
-        Err(ReadFault::Missing(_) | ReadFault::Refused(_) | ReadFault::NotNow(_, NotDone::Unauthorized)) => {
-            return Ok(Vec::new());
-        }
+        // No data.
+        Err(ReadFault::Missing(_)) => return Ok(Vec::new()),
         Err(fault) => return Err(fault),
     };
     let items = list.json().get("conversionDetails").into_iter().flat_map(Json::items);
@@ -67,17 +67,19 @@ pub(super) async fn sweep(
 ) -> Result<SweepPage, NotDone> {
     let client = Client::new(call, 6);
     if cursor == Some(CHARGEBACKS) {
-        let events = chargebacks::list(&client).await.map_err(|f| f.not_now())?;
+        let events = listed(chargebacks::list(&client).await, "chargeback_details", call.now)?;
         return Ok(SweepPage { events, next: Some("s:0".to_owned()) });
     }
     let Some(offset) = cursor.and_then(|c| c.strip_prefix("s:")) else {
-        let cases = conversions(&client, since).await.map_err(|f| f.not_now())?;
-        let events = cases.iter().map(|c| case_event(c, since)).collect();
+        // Decisions are listed hours after they were made.
+        let cases = conversions(&client, since - LISTED_LATE).await;
+        let events = cases.map(|cases| cases.iter().map(|c| case_event(c, since)).collect());
+        let events = listed(events, "conversion_details", call.now)?;
         return Ok(SweepPage { events, next: Some(CHARGEBACKS.to_owned()) });
     };
     let offset: usize = offset.parse().unwrap_or(0);
     let query = format!("submitTimeUtc:[{} TO {}}}", since.rfc3339(), call.now.rfc3339());
-    let found = page(&client, &query, offset, PAGE).await.map_err(|f| f.not_now())?;
+    let found = page(&client, &query, (offset, PAGE), "submitTimeUtc:asc").await.map_err(|f| f.not_now())?;
     let listed: Vec<Json<'_>> = summaries(found.json()).collect();
     let mut events = Vec::new();
     for summary in &listed {
@@ -85,8 +87,27 @@ pub(super) async fn sweep(
     }
     events.sort_by_key(|e| e.created_at);
     let seen = offset.saturating_add(listed.len());
-    let next = (!listed.is_empty() && seen < total(found.json())).then(|| format!("s:{seen}"));
+    let next = (!listed.is_empty() && total(found.json()).is_none_or(|total| seen < total))
+        .then(|| format!("s:{seen}"));
     Ok(SweepPage { events, next })
+}
+
+/// What a list holds. A key without the right to read it is told to a person, once a day, and the sweep goes on.
+fn listed(
+    read: Result<Vec<SweptEvent>, ReadFault>,
+    report: &str,
+    now: Timestamp,
+) -> Result<Vec<SweptEvent>, NotDone> {
+    match read {
+        Ok(events) => Ok(events),
+        Err(ReadFault::Refused(answer) | ReadFault::Forbidden(answer)) => {
+            let data =
+                json!({"id": format!("{report}-{}", now.day()), "report": report, "said": answer.said()});
+            let body = Doc::from(&json!({"eventType": UNREADABLE, "payload": {"data": data}}));
+            Ok(vec![swept(UNREADABLE.to_owned(), body, now)])
+        }
+        Err(fault) => Err(fault.not_now()),
+    }
 }
 
 /// A decided case as its webhook would tell it.
@@ -103,8 +124,8 @@ fn swept(event_type: String, body: Doc, created_at: Timestamp) -> SweptEvent {
     SweptEvent { event_id: named.0, event_type, group: named.1, created_at, body }
 }
 
-/// A transaction with all that tells what it means. `None`: it moves nothing, or is not indexed yet, which the next
-/// window covers.
+/// A transaction with all that tells what it means. `None`: it moves nothing, or its detail is not there yet, which the
+/// next window covers: windows overlap by more than the lag.
 async fn transaction_event(
     client: &Client<'_>,
     summary: Json<'_>,
@@ -134,11 +155,16 @@ async fn transaction_event(
 /// What is read besides: of a reservation whether it was let go, of a void what it undid.
 async fn around(client: &Client<'_>, found: Json<'_>) -> Result<Vec<Doc>, ReadFault> {
     let Ok(transaction) = Transaction::of(client.call.connection, found) else { return Ok(Vec::new()) };
-    if !matches!(transaction.kind, Kind::Authorization | Kind::Sale | Kind::Void) {
+    let undoes = matches!(transaction.kind, Kind::Void | Kind::Reversal);
+    if !undoes && !matches!(transaction.kind, Kind::Authorization | Kind::Sale) {
         return Ok(Vec::new());
     }
+    let mut ids: Vec<&str> = transaction.related().take(MOST_RELATED).collect();
+    if let Some(root) = transaction.root().filter(|root| undoes && !ids.contains(root)) {
+        ids.push(root);
+    }
     let mut out = Vec::new();
-    for id in transaction.related().take(MOST_RELATED) {
+    for id in ids {
         match detail(client, id).await {
             Ok(found) => out.push(found),
             Err(ReadFault::Missing(_)) => {}
@@ -160,11 +186,28 @@ pub(super) async fn resolve(call: &Call<'_>, object: &str) -> Result<Option<(Own
         Err(fault) => return Err(fault.not_now()),
     };
     let related = around(&client, found.json()).await.map_err(|f| f.not_now())?;
-    let owner = wire::owner(call.connection, found.json());
-    let (Owner::Order { .. }, Some(code)) = (&owner, wire::code(found.json())) else { return Ok(None) };
-    let code = code.to_owned();
-    let docs: Vec<(String, Doc)> =
-        std::iter::once(found).chain(related).map(|d| (String::new(), d)).collect();
-    let (facts, _) = read::tell(call.connection, &docs, &code);
+    let mut docs = vec![found];
+    docs.extend(related);
+    // Made by hand without our reference, it belongs to the order of its payment.
+    let root =
+        docs.first().and_then(|d| text(d.json(), &["rootId"])).filter(|r| wire::is_id(r) && *r != object);
+    let named =
+        matches!(docs.first().map(|d| wire::owner(call.connection, d.json())), Some(Owner::Order { .. }));
+    if let Some(root) = root.map(str::to_owned).filter(|_| !named)
+        && !docs.iter().any(|d| text(d.json(), &["id"]) == Some(&root))
+    {
+        match detail(&client, &root).await {
+            Ok(root) => docs.push(root),
+            Err(ReadFault::Missing(_)) => {}
+            Err(fault) => return Err(fault.not_now()),
+        }
+    }
+    let named = docs.iter().find_map(|d| match wire::owner(call.connection, d.json()) {
+        owner @ Owner::Order { .. } => Some((owner, wire::code(d.json())?.to_owned())),
+        _ => None,
+    });
+    let Some((owner, code)) = named else { return Ok(None) };
+    let docs: Vec<(String, Doc)> = docs.into_iter().map(|d| (String::new(), d)).collect();
+    let (facts, _) = read::tell(call.connection, &docs, Some(&code));
     Ok(Some((owner, Observation { facts, ..Observation::default() })))
 }

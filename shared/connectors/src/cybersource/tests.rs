@@ -135,6 +135,11 @@ pub(super) fn captured(amount: &str) -> Json {
         "orderInformation": {"amountDetails": {"totalAmount": amount, "currency": "USD"}}})
 }
 
+pub(super) fn refunded(amount: &str) -> Json {
+    json!({"id": "8", "status": "PENDING", "clientReferenceInformation": {"code": "ORD-1001"},
+        "refundAmountDetails": {"refundAmount": amount, "currency": "USD"}})
+}
+
 fn authorized(minor: i64) -> Fact {
     let expires_at = Some(Timestamp::from_unix(1_795_169_730) + Millis::days(7));
     Fact::Authorized { payment: AUTH.into(), charge: AUTH.into(), amount: money(minor), expires_at }
@@ -372,9 +377,7 @@ async fn captures_refunds_voids_and_reversals_tell_their_facts() {
     };
     assert_eq!(facts(&outcome), [made, released]);
 
-    let refund = json!({"id": "8", "status": "PENDING", "clientReferenceInformation": {"code": "ORD-1001"},
-        "refundAmountDetails": {"refundAmount": "10.00", "currency": "USD"}});
-    let run = Run::new(REFUNDS, refund_params(), [ok(refund)]);
+    let run = Run::new(REFUNDS, refund_params(), [ok(refunded("10.00"))]);
     let outcome = run.call().await;
     assert!(
         matches!(&facts(&outcome)[..], [Fact::Refund { refund, payment, status: RefundStatus::Pending, moved: true, returned: false, request: Some(r), .. }]
@@ -389,6 +392,11 @@ async fn captures_refunds_voids_and_reversals_tell_their_facts() {
     assert!(
         matches!(&facts(&outcome)[..], [Fact::Refund { refund, status: RefundStatus::Succeeded, amount, .. }] if refund == "9" && *amount == money(10_221))
     );
+
+    // Read as done by some and as refused by others: no refund may follow from it.
+    let cancelled =
+        json!({"id": "9", "status": "CANCELLED", "clientReferenceInformation": {"code": "ORD-1001"}});
+    assert_eq!(how(&Run::new(VOIDS, void_params(), [ok(cancelled)]).call().await), "disagrees status");
 
     let reversal = json!({"id": "7", "status": "REVERSED", "clientReferenceInformation": {"code": "ORD-1001"},
         "reversalAmountDetails": {"reversedAmount": "102.21", "currency": "USD"}});

@@ -9,7 +9,7 @@ use tillway_core::money::Money;
 use tillway_core::time::Timestamp;
 
 use super::errors;
-use super::facts::{self, CURRENCY, Paid, TOTAL, Went, amounts};
+use super::facts::{self, AUTHORIZED, CURRENCY, Paid, TOTAL, Went, amounts};
 use super::wire::{self, Fault, money, scalar, text};
 use crate::config::Connection;
 
@@ -66,6 +66,10 @@ impl Kind {
     }
 }
 
+/// Reasons of errors with which nothing was begun: data that is missing or invalid, a duplicate, an account that is not set
+/// up. What is not listed, time-outs above all, leaves it open.
+const NOT_BEGUN: [&str; 4] = ["101", "102", "104", "234"];
+
 fn applications(transaction: Json<'_>) -> impl Iterator<Item = Json<'_>> {
     transaction.at(&["applicationInformation", "applications"]).into_iter().flat_map(Json::items)
 }
@@ -109,9 +113,9 @@ impl<'a> Transaction<'a> {
         applications(self.detail).find(|a| text(*a, &["name"]) == Some(self.kind.application()))
     }
 
-    /// The command of ours that made it, where it is marked.
-    pub(super) fn command(&self) -> Option<&'a str> {
-        mark(self.connection, self.detail)
+    /// What of ours made it, where it says so in any way.
+    pub(super) fn mark(&self) -> Option<Mark<'a>> {
+        mark(self.connection, self.detail).or_else(|| sent_as(self.detail))
     }
 
     /// The status it shows, in the vendor's words; empty where it shows none.
@@ -126,13 +130,37 @@ impl<'a> Transaction<'a> {
         whole.unwrap_or_default()
     }
 
-    /// Whether it was carried out; an error for a code nobody here knows.
+    fn code(&self, application: Option<Json<'_>>) -> Option<String> {
+        let own = application.and_then(|a| scalar(a, &["rCode"]));
+        own.or_else(|| scalar(self.detail, &["applicationInformation", "rCode"]))
+    }
+
+    /// Cybersource had an error of its own: whether it was carried out, nobody can tell from this.
+    pub(super) fn is_unclear(&self) -> bool {
+        let error =
+            self.code(self.application()).as_deref() == Some("-1") && Went::of(self.status()).is_none();
+        error && !NOT_BEGUN.contains(&self.reason_code().as_str())
+    }
+
+    /// Whether a status says that it was taken back.
+    pub(super) fn is_undone(&self) -> bool {
+        matches!(self.status(), "VOIDED" | "CANCELLED" | "REVERSED")
+    }
+
+    /// Whether it was carried out; an error for a code nobody here knows, or one that leaves it open.
     pub(super) fn done(&self) -> Result<bool, Fault> {
-        let own = self.application().and_then(|a| scalar(a, &["rCode"]));
-        let code = own.or_else(|| scalar(self.detail, &["applicationInformation", "rCode"]));
-        match code.as_deref() {
+        match self.code(self.application()).as_deref() {
             Some("1") => Ok(true),
-            Some("0" | "-1") => Ok(false),
+            Some("0") => Ok(false),
+            Some("-1") if NOT_BEGUN.contains(&self.reason_code().as_str()) => Ok(false),
+            Some("-1") => {
+                let what = format!(
+                    "Cybersource had a system error with this {}, and may have carried it out; look at it in the \
+                     Business Center",
+                    self.kind.name()
+                );
+                Err(Fault::new("outcome_unclear", "applicationInformation.applications.rCode", what))
+            }
             // Details may leave it out; reason 100 is success.
             None if self.reason_code() == "100" => Ok(true),
             other => {
@@ -155,19 +183,18 @@ impl<'a> Transaction<'a> {
         let says = |code: &str, word: &str| self.reason_code() == code || reason == word;
         // The bank approved and the platform's own check of address or security code held it: the code reads like a
         // decline, the money is reserved (200 and 230 from memory).
-        if says("200", "AVS_FAILED") || says("230", "CV_FAILED") {
+        if says("200", "AVS_FAILED") || says("230", "CV_FAILED") || says("480", "DECISION_PROFILE_REVIEW") {
             return Ok(Went::Held);
+        }
+        // Asked before the codes: they may read like a decline where the bank reserved and the risk check refused.
+        if says("481", "DECISION_PROFILE_REJECT") {
+            return Ok(Went::RiskDeclined);
         }
         if !self.done()? {
             return Ok(Went::Declined);
         }
-        Ok(match () {
-            () if says("480", "DECISION_PROFILE_REVIEW") => Went::Held,
-            () if says("481", "DECISION_PROFILE_REJECT") => Went::RiskDeclined,
-            // 110: approved in part.
-            () if self.reason_code() == "110" => Went::ReservedInPart,
-            () => Went::Reserved,
-        })
+        // 110: approved in part.
+        Ok(if self.reason_code() == "110" { Went::ReservedInPart } else { Went::Reserved })
     }
 
     pub(super) fn amount(&self) -> Result<Money, Fault> {
@@ -176,6 +203,12 @@ impl<'a> Transaction<'a> {
 
     pub(super) fn at(&self) -> Option<Timestamp> {
         wire::submitted(self.detail)
+    }
+
+    /// A sale: whether the money was taken as well.
+    fn is_billed(&self) -> bool {
+        let bill = applications(self.detail).find(|a| text(*a, &["name"]) == Some("ics_bill"));
+        bill.is_some() && matches!(self.code(bill).as_deref(), Some("1") | None)
     }
 
     /// What a payment's detail tells.
@@ -188,17 +221,24 @@ impl<'a> Transaction<'a> {
             went,
             total,
             reserved,
-            taken: self.kind == Kind::Sale && went.reserves(),
+            taken: went.may_be_taken() && self.is_billed(),
             at: self.at(),
             answer: self.detail,
         })
     }
 
-    /// Facts. `target` is the transaction a void undid, where that was read.
+    /// Facts. `target` is the transaction that a void undid or a reversal let go.
     pub(super) fn facts(&self, target: Option<&Transaction<'_>>) -> Result<Vec<Fact>, Fault> {
         match self.kind {
             Kind::Authorization | Kind::Sale => {
-                let mut facts = self.paid()?.facts();
+                let paid = self.paid()?;
+                // Of ours the answer was judged, and parked.
+                if paid.went == Went::ReservedInPart && self.mark().is_none() && paid.asks_about_part() {
+                    let what = "somebody else's payment was reserved in part; to keep it, drop the item; else reverse it in \
+                                the Business Center (setting partial_authorization)";
+                    return Err(Fault::new("partial_authorization", AUTHORIZED.join("."), what));
+                }
+                let mut facts = paid.facts();
                 facts.extend(facts::customer(self.detail));
                 Ok(facts)
             }
@@ -225,7 +265,7 @@ impl<'a> Transaction<'a> {
                 let request = request_mark(self.connection, self.detail);
                 Ok(vec![facts::refund(self.id, self.needed_root()?, self.amount()?, status, request)])
             }
-            Kind::Reversal => Ok(reversed(self.needed_root()?, "reversed")),
+            Kind::Reversal => self.let_go(target),
             Kind::Void => self.voided(target),
         }
     }
@@ -250,8 +290,32 @@ impl<'a> Transaction<'a> {
                 let amount = capture.amount()?;
                 Ok(vec![facts::refund(self.id, root, amount, RefundStatus::Succeeded, request)])
             }
-            None => Ok(vec![facts::refund(self.id, root, self.amount()?, RefundStatus::Succeeded, request)]),
+            // A withdrawn refund would else read as one more.
+            None => Err(self.alone("voided")),
         }
+    }
+
+    /// A reversal of all that was reserved. Of a part of it nobody here can tell what is to follow.
+    fn let_go(&self, target: Option<&Transaction<'_>>) -> Result<Vec<Fact>, Fault> {
+        let root = self.needed_root()?;
+        let payment = target.ok_or_else(|| self.alone("reversed"))?.paid()?;
+        let amount = self.amount()?;
+        if payment.reserved.is_some_and(|reserved| amount.minor < reserved.minor) {
+            let what = format!(
+                "{amount} of this payment were reversed, and the rest is still reserved; reverse that in the Business \
+                 Center too, or capture what is owed there"
+            );
+            return Err(Fault::new("reversed_in_part", TOTAL.join("."), what));
+        }
+        Ok(reversed(root, "reversed"))
+    }
+
+    fn alone(&self, verb: &str) -> Fault {
+        let what = format!(
+            "what this {} {verb} could not be read; look at it in the Business Center and book it by hand",
+            self.kind.name()
+        );
+        Fault::new(UNREAD, "_links.relatedTransactions", what)
     }
 }
 
@@ -277,16 +341,45 @@ fn defined<'a>(connection: &Connection, object: Json<'a>, further: i64) -> Optio
     fields.find(|f| scalar(*f, &["key"]).as_deref() == Some(&key)).and_then(|f| text(f, &["value"]))
 }
 
-/// The command of ours that made a transaction. Three members may carry it: captures, payments and refunds have a
-/// merchant-defined field, and voids and reversals comments; the transaction id is not shown by every account.
-pub(super) fn mark<'a>(connection: &Connection, object: Json<'a>) -> Option<&'a str> {
-    defined(connection, object, 0)
-        .or_else(|| {
-            text(object, &["clientReferenceInformation", "comments"]).and_then(|c| c.strip_prefix(COMMENT))
-        })
-        .or_else(|| text(object, &["clientReferenceInformation", "transactionId"]))
-        .map(|found| found.split('.').next().unwrap_or(found))
+/// What of ours made a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark<'a> {
+    /// The command.
+    pub(super) command: &'a str,
+    /// Which of its sendings, from 0.
+    pub(super) sending: u32,
 }
+
+impl<'a> Mark<'a> {
+    /// `<command>` or `<command>.<sending>`. Commands are hexadecimal; whatever else stands there is somebody else's.
+    fn read(text: &'a str) -> Option<Self> {
+        let (command, sending) = match text.split_once('.') {
+            Some((command, sending)) => (command, sending.parse().ok()?),
+            None => (text, 0),
+        };
+        let hex = !command.is_empty() && command.bytes().all(|b| b.is_ascii_hexdigit());
+        hex.then_some(Self { command, sending })
+    }
+    /// As it is written.
+    pub(super) fn text(command: &str, sending: u32) -> String {
+        if sending == 0 { command.to_owned() } else { format!("{command}.{sending}") }
+    }
+}
+
+/// The mark on a transaction: captures, payments and refunds have a merchant-defined field, and all of them comments.
+pub(super) fn mark<'a>(connection: &Connection, object: Json<'a>) -> Option<Mark<'a>> {
+    let comment =
+        || text(object, &["clientReferenceInformation", "comments"]).and_then(|c| c.strip_prefix(COMMENT));
+    defined(connection, object, 0).or_else(comment).and_then(Mark::read)
+}
+
+/// The transaction id a request bore, which is not shown by every account. That one is there proves nothing about others.
+pub(super) fn sent_as(object: Json<'_>) -> Option<Mark<'_>> {
+    text(object, &["clientReferenceInformation", "transactionId"]).and_then(Mark::read)
+}
+
+/// Code of what cannot be told before another transaction was read.
+pub(super) const UNREAD: &str = "related_unread";
 
 /// Begins the comment that carries a command.
 pub(super) const COMMENT: &str = "tillway ";

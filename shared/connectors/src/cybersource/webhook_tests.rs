@@ -106,6 +106,12 @@ fn the_shared_vectors_hold() {
             Some(EdgeFault::SignatureWrong)
         );
     }
+    // Signed is a member in which the encrypted text does not stand: nobody vouches for that.
+    let genuine = json!({"data": {"id": "1"}});
+    let swapped = json!({"payload": genuine, "encData": jwe}).to_string();
+    let header = signed(genuine.to_string().as_bytes());
+    let verdict = run(&header, &secrets(&[KEY], &[&pem]), swapped.as_bytes());
+    assert_eq!(verdict.err(), Some(EdgeFault::SignatureWrong));
     // Broken in any part.
     for (part, fault) in [
         (0, EdgeFault::Malformed),

@@ -20,7 +20,7 @@ use tillway_core::time::Millis;
 
 use super::form;
 use super::{DEFAULT_BASE, DEFAULT_VERSION, errors, wire};
-use crate::common::{retry_after, trace_id};
+use crate::common::{address_forbidden, retry_after, share, trace_id};
 use crate::http::HttpError;
 use crate::port::{Call, NotDone, Observation, Outcome, key_prefix};
 
@@ -109,11 +109,11 @@ impl<'a> Client<'a> {
     /// One write, which may be repeated once, and a look afterwards: all within the call's limit, so that
     /// no byte of a write leaves after the deadline.
     pub(super) fn for_write(call: &'a Call<'a>) -> Self {
-        Self { call, post: share(call, 2, 5), get: share(call, 1, 5) }
+        Self { call, post: share(call, TIMEOUT, 2, 5), get: share(call, TIMEOUT, 1, 5) }
     }
     /// Several requests, each with an equal share of the limit.
     pub(super) fn for_many(call: &'a Call<'a>, requests: i64) -> Self {
-        let part = share(call, 1, requests);
+        let part = share(call, TIMEOUT, 1, requests);
         Self { call, post: part, get: part }
     }
 
@@ -261,12 +261,8 @@ impl<'a> Client<'a> {
 
 /// Pages of a hundred that finding out reads at most.
 const MAX_PAGES: usize = 10;
-
-fn share(call: &Call<'_>, part: i64, of: i64) -> Millis {
-    let most = Millis::secs(call.connection.number("timeout_seconds", 30));
-    let part = call.limit.0.max(0).saturating_mul(part).checked_div(of.max(1)).unwrap_or(0);
-    most.min(Millis(part))
-}
+/// Longest wait for one answer, unless set otherwise; seconds.
+const TIMEOUT: i64 = 30;
 
 fn unknown(why: String, answer_is_stored: bool) -> Outcome {
     Outcome::Unknown { why, answer_is_stored }
@@ -275,12 +271,7 @@ fn unknown(why: String, answer_is_stored: bool) -> Outcome {
 fn unsent(error: HttpError) -> Outcome {
     match error {
         HttpError::NotSent => Outcome::NotDone { after: None, why: NotDone::Unavailable },
-        HttpError::Forbidden => Outcome::Refused {
-            code: "address_forbidden".to_owned(),
-            observation: Observation::default(),
-            summary: "`base_url` may not be called from production (private, or not https); nothing was sent"
-                .to_owned(),
-        },
+        HttpError::Forbidden => address_forbidden(),
         HttpError::NoAnswer => unknown("no answer".to_owned(), false),
     }
 }

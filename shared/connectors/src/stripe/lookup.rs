@@ -9,12 +9,8 @@ use super::facts;
 use super::operations::{self, judge};
 use super::plan::{Plan, refund_of};
 use super::wire::{self, text};
-use crate::common::stored;
+use crate::common::{still, stored};
 use crate::port::{Call, Finding, NotDone, Observation, Outcome};
-
-fn still(why: impl Into<String>) -> Finding {
-    Finding::StillUnknown { why: why.into() }
-}
 
 fn unread(fault: ReadFault) -> Finding {
     match fault {

@@ -10,7 +10,7 @@ use super::client::{Answer, Client, ReadFault, refused};
 use super::plan::Plan;
 use super::wire::{self, Fault, id, text};
 use super::{customer, errors, facts, lookup};
-use crate::common::stored;
+use crate::common::{Differs, differs, disagrees, stored};
 use crate::config::Connection;
 use crate::port::{Call, Observation, Outcome};
 
@@ -52,16 +52,6 @@ fn told_by_refusal(plan: &Plan, answer: &Answer) -> Observation {
     Observation { facts, ..Observation::default() }
 }
 
-/// A difference between request and answer.
-struct Differs {
-    field: String,
-    what: String,
-}
-
-fn differs(field: impl Into<String>, what: impl Into<String>) -> Differs {
-    Differs { field: field.into(), what: what.into() }
-}
-
 /// Judges an object that Stripe gave in answer to a request, or that was found afterwards.
 pub(super) fn judge(call: &Call<'_>, plan: &Plan, object: Json<'_>, said: &str) -> Outcome {
     let connection = call.connection;
@@ -73,8 +63,6 @@ pub(super) fn judge(call: &Call<'_>, plan: &Plan, object: Json<'_>, said: &str) 
         let observed = facts::observe_payment(connection, object).map(|o| with_token(o, plan, object));
         (observed, check_payment(call, plan, object))
     };
-    let disagrees =
-        |d: Differs, observation| Outcome::Disagrees { field: d.field, observation, what: d.what };
     match (observed, checked) {
         (Ok(observation), Ok(())) => {
             if let Some(error) = declined(plan, object) {

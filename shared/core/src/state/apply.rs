@@ -140,7 +140,7 @@ impl OrderState {
             }
             Fact::DisputeMoved { dispute, payment, txn, amount, fee } => {
                 self.dispute_mut(dispute, payment, *amount);
-                self.book_dispute_movement(dispute, txn, *amount, *fee, at, out)
+                self.book_dispute_movement(connection, (dispute, txn), (*amount, *fee), at, out)
             }
             Fact::Bound { pair, flow, hash } => {
                 let binding = Binding { pair: pair.clone(), flow: flow.clone(), hash: hash.clone() };

@@ -82,8 +82,7 @@ impl OrderState {
 
     fn gateway_of(&self, payment: &str, otherwise: &ConnectionName) -> ConnectionName {
         // A gateway may name the capture.
-        let of_capture =
-            || self.payments.values().find(|p| p.charges.values().any(|c| c.made.contains_key(payment)));
+        let of_capture = || self.payments.get(self.payment_of_capture(payment)?);
         let known = self.payments.get(payment).or_else(of_capture);
         known.map_or_else(|| otherwise.clone(), |p| p.connection.clone())
     }
@@ -135,10 +134,9 @@ impl OrderState {
     /// Joins one movement of a dispute and books it.
     pub(super) fn book_dispute_movement(
         &mut self,
-        dispute: &str,
-        txn: &str,
-        amount: Money,
-        fee: i64,
+        connection: &ConnectionName,
+        (dispute, txn): (&str, &str),
+        (amount, fee): (Money, i64),
         at: Timestamp,
         out: &mut Applied,
     ) -> bool {
@@ -148,7 +146,7 @@ impl OrderState {
         }
         known.moved.insert(txn.to_owned(), amount.minor);
         let payment = known.payment.clone();
-        let gateway = self.gateway_of(&payment, &ConnectionName::new("unknown"));
+        let gateway = self.gateway_of(&payment, connection);
         let fee = Money::new(fee, amount.currency);
         let clearing = Money::new(amount.minor.saturating_sub(fee.minor), amount.currency);
         let lines = [(Role::Disputed, neg(amount)), (Role::Fees, fee), (Role::GatewayClearing, clearing)];

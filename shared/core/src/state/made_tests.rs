@@ -196,4 +196,8 @@ fn a_dispute_that_names_a_capture_is_booked_at_its_payments_gateway() {
     let applied = state.apply(&moved, &gateway, Timestamp(2));
     assert_eq!(applied.entries[0].connection, gateway);
     assert_eq!(state.disputed(), 100);
+    // Of a payment nobody told of yet, it is the gateway's that tells of the dispute.
+    let mut state = OrderState::new(OrderKey::new("shop/B"), Timestamp(0));
+    let applied = state.apply(&moved, &gateway, Timestamp(2));
+    assert_eq!(applied.entries[0].connection, gateway);
 }

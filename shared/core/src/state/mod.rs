@@ -365,6 +365,12 @@ impl OrderState {
         (state, entries)
     }
 
+    /// The payment a capture with an id belongs to.
+    pub(super) fn payment_of_capture(&self, capture: &str) -> Option<&String> {
+        let has = |p: &Payment| p.charges.values().any(|c| c.made.contains_key(capture));
+        self.payments.iter().find(|(_, p)| has(p)).map(|(id, _)| id)
+    }
+
     /// Ids at gateways under which later events may name this order.
     #[must_use]
     pub fn aliases(&self) -> BTreeSet<String> {

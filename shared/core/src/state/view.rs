@@ -80,6 +80,7 @@ static PAYMENT: Schema = Schema {
         text("charge", "the gateway's id of its newest authorization"),
         money("authorized", "reserved"),
         money("captured", "taken"),
+        money("taken", "taken of this very payment"),
         money("capturable", "reserved and not taken yet"),
         money("refunded", "returned or on its way back"),
         money("refundable", "taken and not returned"),
@@ -193,6 +194,7 @@ static REFUND_REQUEST: Schema = Schema {
             "capture",
             "the gateway's id of the capture that can give it all, one that it takes whole before others",
         ),
+        text("payment", "the payment of that capture, else the one that matters now"),
         flag("whole", "it is all of that capture, of which nothing was returned"),
         flag("served", "money went back for it already, or is on its way"),
     ],
@@ -377,6 +379,7 @@ impl OrderState {
             ("charge", Value::opt_text(current.and_then(|(_, p)| p.charges.keys().last().cloned()))),
             ("authorized", self.amount(self.authorized())),
             ("captured", self.amount(captured)),
+            ("taken", self.amount(current.map_or(0, |(_, p)| p.captured()))),
             ("capturable", self.amount(self.capturable())),
             ("refunded", self.amount(refunded)),
             ("refundable", self.amount(captured.saturating_sub(refunded).max(0))),
@@ -483,10 +486,13 @@ impl OrderState {
                 .iter()
                 .map(|(id, r)| {
                     let (capture, whole) = self.capture_for(None, r.amount);
+                    let of_capture = capture.as_deref().and_then(|c| self.payment_of_capture(c));
+                    let payment = of_capture.or_else(|| self.payment().map(|(id, _)| id));
                     let view = Value::map([
                         ("id", Value::text(id.clone())),
                         ("amount", Value::Money(r.amount)),
                         ("reason", Value::text(r.reason.clone())),
+                        ("payment", Value::opt_text(payment.cloned())),
                         ("capture", Value::opt_text(capture)),
                         ("whole", Value::Bool(whole)),
                         ("served", Value::Bool(self.served(id))),

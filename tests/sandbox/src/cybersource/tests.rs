@@ -19,7 +19,7 @@ use tillway_connectors::port::{Call, Connector, Finding, Inbound, Outcome, Verif
 use tillway_connectors::{Connection, Secret, Secrets};
 use tillway_core::facts::Fact;
 use tillway_core::http::{Method, Request, Response};
-use tillway_core::ids::CommandId;
+use tillway_core::ids::{CommandId, digest};
 use tillway_core::money::{Currency, Money};
 use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
@@ -113,7 +113,7 @@ impl World {
 
     async fn go<T>(&self, step: &Step<'_>, run: impl AsyncFn(Call<'_>) -> T) -> T {
         let action = format!("cybersource.{}", step.action);
-        let command = CommandId::new(step.command);
+        let command = CommandId::new(digest(&[step.command]));
         let prepared = Cybersource.prepare(&self.connection, &action, &command, &step.params).unwrap();
         let call = Call {
             connection: &self.connection,

@@ -89,7 +89,10 @@ impl CybersourceSandbox {
             kind: tx.kind,
             status: self.status(tx),
             amount: payment.map_or(tx.amount, |p| p.authorized),
-            mark: defined(tx, "20").or_else(comment),
+            // All sendings of a command are one intent.
+            mark: defined(tx, "20")
+                .or_else(comment)
+                .map(|m| m.split_once('.').map_or(m.clone(), |(command, _)| command.to_owned())),
             request: defined(tx, "21"),
             stands,
         }
