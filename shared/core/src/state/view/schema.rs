@@ -1,0 +1,312 @@
+//! What flows and mappings may name: fields and objects with their types and meanings.
+
+use crate::value::{Field, Schema, Type, field};
+
+const fn text(name: &'static str, doc: &'static str) -> Field {
+    field(name, Type::Text, doc)
+}
+const fn money(name: &'static str, doc: &'static str) -> Field {
+    field(name, Type::Money, doc)
+}
+const fn flag(name: &'static str, doc: &'static str) -> Field {
+    field(name, Type::Bool, doc).required()
+}
+
+/// A person's address.
+pub static ADDRESS: Schema = Schema {
+    name: "address",
+    fields: &[
+        text("name", "full name").personal(),
+        text("line1", "street and number").personal(),
+        text("line2", "second line").personal(),
+        text("city", "city").personal(),
+        text("region", "ISO 3166-2 subdivision without the country").personal(),
+        text("postal_code", "postal code").personal(),
+        text("country", "ISO 3166-1 alpha-2").personal(),
+        text("phone", "E.164").personal(),
+        text("email", "e-mail").personal(),
+    ],
+};
+
+static PERSON: Schema = Schema {
+    name: "order.customer",
+    fields: &[
+        text("email", "e-mail").personal(),
+        text("name", "full name").personal(),
+        text("first_name", "given name").personal(),
+        text("last_name", "family name").personal(),
+        text("company", "company").personal(),
+        text("phone", "E.164").personal(),
+    ],
+};
+
+static ORDER: Schema = Schema {
+    name: "order",
+    fields: &[
+        flag("known", "whether the shop's order is known yet"),
+        text("id", "the shop's order id").required(),
+        text("number", "number shown to people"),
+        money("total", "grand total"),
+        money("tax", "tax inside the total"),
+        money("shipping", "shipping inside the total"),
+        text("currency", "ISO 4217"),
+        text("status", "canonical status the shop shows"),
+        flag("cancelled", "cancelled by the shop"),
+        flag("shipped", "shipped or completed"),
+        flag("guest", "the customer has no account"),
+        text("customer_ref", "the shop's customer id"),
+        text("gateway_customer", "the gateway's customer id the shop keeps"),
+        text("token", "newest payment token"),
+        text("payment", "payment object the shop made"),
+        field("customer", Type::Record(&PERSON), "who ordered").personal(),
+        field("bill_to", Type::Record(&ADDRESS), "billing address").personal(),
+        field("ship_to", Type::Record(&ADDRESS), "shipping address, where it differs").personal(),
+    ],
+};
+
+static PAYMENT: Schema = Schema {
+    name: "payment",
+    fields: &[
+        text("id", "the gateway's id of the payment that matters now"),
+        text("charge", "the gateway's id of its newest authorization"),
+        money("authorized", "reserved"),
+        money("captured", "taken"),
+        money("taken", "taken of this very payment"),
+        money("capturable", "reserved and not taken yet"),
+        money("refunded", "returned or on its way back"),
+        money("refundable", "taken and not returned"),
+        money("disputed", "withdrawn by disputes"),
+        flag("live", "holds or took money"),
+        flag("cancelled", "the payment object is dead"),
+        flag("held", "a review is open"),
+        flag("rejected", "a review ended in a refusal"),
+        flag("reviewed", "a review is open or was"),
+        flag("fits", "it was made out for the order's present total, or changed to it"),
+    ],
+};
+
+static CUSTOMER: Schema = Schema { name: "customer", fields: &[text("id", "the gateway's customer id")] };
+
+static STATUS: Schema = Schema {
+    name: "status",
+    fields: &[
+        text("name", "canonical order status").required(),
+        text("reason", "code that explains it"),
+        field("seq", Type::Int, "count of changes").required(),
+    ],
+};
+
+/// Options of a pair that flows read, with their allowed values (first: default) and meaning.
+pub static PAIR_OPTIONS: &[(&str, &[&str], &str)] = &[
+    ("initiates", &["tillway", "shop"], "who creates the payment at the gateway"),
+    ("capture", &["authorization", "shipment", "manual"], "when money is taken"),
+    ("return_url", &[], "where the shopper comes back to after 3-D Secure"),
+    ("on_expiring", &["alert", "capture"], "what to do a day before an authorization runs out"),
+    ("on_total_lowered", &["park", "refund"], "what to do when the total is lowered after capture"),
+    ("on_cancelled", &["refund", "park"], "what to do with captured money when the shop cancels"),
+    ("notify_customer", &["yes", "no"], "tell the customer of a decline"),
+    ("notify_staff", &["yes", "no"], "tell the staff of declines, holds, disputes, failed refunds"),
+];
+
+static PAIR: Schema = Schema {
+    name: "pair",
+    fields: &[
+        text("name", "the pair's name").required(),
+        text("initiates", "tillway or shop").required(),
+        text("capture", "authorization, shipment or manual").required(),
+        text("return_url", "after 3-D Secure"),
+        text("on_expiring", "alert or capture").required(),
+        text("on_total_lowered", "park or refund").required(),
+        text("on_cancelled", "refund or park").required(),
+        text("notify_customer", "yes or no").required(),
+        text("notify_staff", "yes or no").required(),
+        text("gateway", "the gateway connection's system").required(),
+        text("shop", "the shop connection's system").required(),
+    ],
+};
+
+/// The base view.
+pub static BASE: Schema = Schema {
+    name: "view",
+    fields: &[
+        field("order", Type::Record(&ORDER), "the shop's order").required(),
+        field("payment", Type::Record(&PAYMENT), "its payment").required(),
+        field("customer", Type::Record(&CUSTOMER), "the gateway's customer").required(),
+        field("status", Type::Record(&STATUS), "the computed status").required(),
+        field("pair", Type::Record(&PAIR), "the pair's options").required(),
+    ],
+};
+
+static ATTEMPT: Schema = Schema {
+    name: "attempt",
+    fields: &[text("token", "payment token").required(), field("n", Type::Int, "from 1").required()],
+};
+static AUTHORIZATION: Schema = Schema {
+    name: "authorization",
+    fields: &[
+        text("id", "the gateway's id").required(),
+        text("payment", "payment").required(),
+        money("amount", "reserved").required(),
+        money("captured", "taken").required(),
+        money("uncaptured", "still reserved").required(),
+        money("due", "still reserved and owed: what the order's total does not cover is left to lapse")
+            .required(),
+        field("expires_at", Type::Time, "when it runs out"),
+        text("ended", "released, expired, voided, or empty"),
+    ],
+};
+static SHIPMENT: Schema = Schema {
+    name: "shipment",
+    fields: &[
+        text("id", "the shop's id").required(),
+        money("amount", "its worth").required(),
+        money("capture", "its worth, at most what is still reserved").required(),
+        flag("last", "completes the order"),
+    ],
+};
+static CAPTURE: Schema = Schema {
+    name: "capture",
+    fields: &[
+        text("id", "the gateway's id, or authorization and level").required(),
+        text("capture", "the gateway's id, where it counts captures by id"),
+        text("payment", "payment").required(),
+        money("amount", "taken by this capture").required(),
+        money("refundable", "of it, what was not returned yet").required(),
+        flag("whole", "nothing of it was returned"),
+    ],
+};
+static REFUND_REQUEST: Schema = Schema {
+    name: "refund_request",
+    fields: &[
+        text("id", "the shop's id").required(),
+        money("amount", "asked for").required(),
+        text("reason", "code"),
+        text(
+            "capture",
+            "the gateway's id of the capture that can give it all, one that it takes whole before others",
+        ),
+        text("payment", "the payment of that capture, else the one that matters now"),
+        flag("whole", "it is all of that capture, of which nothing was returned"),
+        flag("served", "money went back for it already, or is on its way"),
+    ],
+};
+static REFUND: Schema = Schema {
+    name: "refund",
+    fields: &[
+        text("id", "the gateway's id").required(),
+        text("payment", "payment").required(),
+        money("amount", "returned").required(),
+        text("request", "our request it serves"),
+    ],
+};
+static DOOMED: Schema = Schema {
+    name: "doomed_payment",
+    fields: &[
+        text("id", "the gateway's id and what it reserved").required(),
+        text("payment", "payment").required(),
+        money("amount", "what it is for"),
+        money("held", "reserved and not let go").required(),
+    ],
+};
+static DECLINE: Schema = Schema {
+    name: "decline",
+    fields: &[
+        text("attempt", "the gateway's id").required(),
+        text("payment", "payment").required(),
+        text("code", "the gateway's code").required(),
+        text("shopper_reason", "what the shopper may be told").required(),
+        flag("soft", "the same card may be tried again"),
+    ],
+};
+static DISPUTE: Schema = Schema {
+    name: "dispute",
+    fields: &[
+        text("id", "the gateway's id").required(),
+        text("payment", "payment").required(),
+        money("amount", "at stake").required(),
+        text("reason", "the gateway's code"),
+        flag("won", "decided for the merchant"),
+    ],
+};
+static REVIEW: Schema = Schema {
+    name: "review",
+    fields: &[
+        text("id", "the gateway's id").required(),
+        text("payment", "payment").required(),
+        flag("approved", "go on"),
+    ],
+};
+static TOTAL_CHANGE: Schema = Schema {
+    name: "total_change",
+    fields: &[
+        text("id", "version of the order").required(),
+        money("before", "total before").required(),
+        money("after", "total after").required(),
+        flag("lowered", "after is less"),
+    ],
+};
+static SHORT: Schema = Schema {
+    name: "short",
+    fields: &[
+        text("id", "version that brought the total, and which way it is short").required(),
+        money("missing", "neither taken nor reserved").required(),
+        flag("raised", "what the customer agreed to covered a total the order had before"),
+        flag("lapsed", "enough was agreed, and part of it was let go before it was taken"),
+        field("since", Type::Time, "since when it has been so").required(),
+    ],
+};
+static OVERPAID: Schema = Schema {
+    name: "overpaid",
+    fields: &[
+        text("id", "version that brought the total, and how much was captured").required(),
+        text("payment", "the payment that keeps most").required(),
+        money("amount", "kept above what the order is worth now").required(),
+        money("refundable", "of it, what a lowered total explains and one payment can give back").required(),
+        text("capture", "the gateway's id of the capture that can give the refundable back"),
+        flag("whole", "that is all of that capture, of which nothing was returned"),
+        flag("lowered", "a lowered total explains it"),
+        field("since", Type::Time, "since when it has been so").required(),
+    ],
+};
+static ACTION: Schema = Schema {
+    name: "action",
+    fields: &[
+        text("id", "identity of the attempt").required(),
+        text("payment", "payment").required(),
+        text("url", "where the cardholder must go").personal(),
+    ],
+};
+
+/// Objects a step may be made for each of.
+pub static OBJECTS: &[(&str, &Schema)] = &[
+    ("attempt", &ATTEMPT),
+    ("authorization", &AUTHORIZATION),
+    ("shipment", &SHIPMENT),
+    ("capture", &CAPTURE),
+    ("refund_request", &REFUND_REQUEST),
+    ("refund", &REFUND),
+    ("refund_failure", &REFUND),
+    ("decline", &DECLINE),
+    ("dispute", &DISPUTE),
+    ("dispute_outcome", &DISPUTE),
+    ("review", &REVIEW),
+    ("review_outcome", &REVIEW),
+    ("total_change", &TOTAL_CHANGE),
+    ("short", &SHORT),
+    ("overpaid", &OVERPAID),
+    ("action", &ACTION),
+    ("status_change", &STATUS),
+    ("doomed_payment", &DOOMED),
+    ("doomed_capture", &CAPTURE),
+];
+
+/// Facts a step may await.
+pub static AWAITS: &[(&str, &str)] = &[
+    ("order", "the shop's order is known"),
+    ("payment", "a payment object is known"),
+    ("customer", "the gateway's customer is known"),
+    ("authorized", "money is reserved or taken"),
+    ("captured", "money was taken"),
+    ("released", "no review is open and none ended in a refusal"),
+    ("clear_to_capture", "money is reserved or taken, and no review stands in the way"),
+];
