@@ -219,11 +219,17 @@ class Gates:
                 problems.append(f"{path}: there is no {file.relative_to(ROOT)}")
                 continue
             connections = yaml.safe_load(file.read_text(encoding="utf-8"))["connections"]
-            for system in ("stripe", "clarity"):
+            # A gateway that the configuration does not use lies idle; one it uses has the name the template gives it.
+            for system in ("stripe", "cybersource", "clarity"):
                 name = parameters[f"{system.capitalize()}Connection"]["Default"]
-                if connections.get(name, {}).get("system") != system:
+                used = [n for n, c in connections.items() if c["system"] == system]
+                if used and name not in used or system == "clarity" and not used:
                     problems.append(f"{file.name}: {name}, a parameter's default, is no connection of {system} in it")
         return problems
+
+    def an_alarm_counts_over_ten_metrics_at_most(self):
+        counts = {n: sum("MetricStat" in m for m in a.get("Metrics", [])) for n, a in self.of("AWS::CloudWatch::Alarm").items()}
+        return [f"{name}: {count} metrics, CloudWatch allows an alarm ten" for name, count in counts.items() if count > 10]
 
     def fits_cloudformation(self):
         sizes = {"resources": (len(self.resources), 500), "parameters": (len(self.template["Parameters"]), 200),

@@ -42,10 +42,15 @@ def main(schedules):
                                           ExpressionAttributeValues={":p": {"S": pk}})["Items"]
 
             routes = [("stripe", t) for t in "payments events refunds disputes billing customers payouts".split()]
+            cybersource = "payments refunds fraud-decisions paymentstatusupdate refundstatusupdate frauddecisionupdate".split()
+            routes += [("cybersource", t) for t in cybersource]
             routes += [("shop", t) for t in "orders customers inventory".split()]
             for number, (connection, topic) in enumerate(routes):
                 status, body = post(f"{stack.url}/webhooks/{connection}/{topic}", {"order": f"A-{number}"})
                 assert status == 202, (connection, topic, status, body, stack.tail())
+            for topic in cybersource:
+                with urllib.request.urlopen(f"{stack.url}/webhooks/cybersource/{topic}") as answer:
+                    assert answer.status == 200, topic
             status, body = post(f"{stack.url}/webhooks/stripe/unknown", {})
             assert status == 404, (status, body)
             for number in range(len(routes)):
@@ -70,7 +75,7 @@ def main(schedules):
             assert error and "AccessDenied" in answer["errorMessage"], answer
             print("a call without permission is refused:", answer["errorMessage"][:110])
 
-            for name in ("tick", "sweep-stripe", "sweep-clarity"):
+            for name in ("tick", "sweep-stripe", "sweep-cybersource", "sweep-clarity"):
                 error, answer = stack.invoke(name)
                 assert not error, answer
             invoked = stack.invocations()

@@ -37,6 +37,8 @@ def run():
         return {"version": VERSION}
 
     def webhook(event):
+        if event["requestContext"]["http"]["method"] == "GET":
+            return {"statusCode": 200, "body": "{}"}
         body = event["body"]
         sqs.send_message(QueueUrl=env["TILLWAY_QUEUE_EVENTS"], MessageBody=body, MessageGroupId=json.loads(body)["order"],
                          MessageDeduplicationId=event["requestContext"]["requestId"])
@@ -73,8 +75,9 @@ def run():
     def forbidden(event):
         table.scan(TableName=env["TILLWAY_TABLE"])
 
-    work = {"orchestrate": orchestrate, "tick": schedule, "sweep-stripe": schedule, "sweep-clarity": schedule,
-            "triage": consume, "act-stripe": consume, "act-clarity": consume, "notify": consume}.get(name, webhook)
+    stage = name.split("-")[0]
+    work = {"orchestrate": orchestrate, "tick": schedule, "sweep": schedule, "triage": consume, "act": consume,
+            "notify": consume}.get(stage, webhook)
     api = env["AWS_LAMBDA_RUNTIME_API"]
     while True:
         line = http.client.HTTPConnection(api)

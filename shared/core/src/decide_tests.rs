@@ -328,6 +328,7 @@ fn what_must_hold_and_does_not_parks_the_step_until_it_is_run_again() {
         shipments: Vec::new(),
         token: None,
         payment: None,
+        gateway: None,
         guest: true,
         customer_ref: None,
         gateway_customer: None,

@@ -149,6 +149,9 @@ pub struct OrderSnapshot {
     pub token: Option<String>,
     /// The payment object the shop made itself.
     pub payment: Option<String>,
+    /// The gateway it is to be paid at, in the shop's word for it, where the shop says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
     /// Whether the customer has an account at the shop.
     pub guest: bool,
     /// The shop's customer id, where there is one.

@@ -14,6 +14,7 @@ mod meaning;
 mod notices;
 mod orchestrate;
 mod outbound;
+mod owner;
 pub mod parking;
 mod parsed;
 mod personal;

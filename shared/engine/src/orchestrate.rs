@@ -12,7 +12,7 @@ use tillway_connectors::Observation;
 use tillway_core::bundle::Bundle;
 use tillway_core::decide::{Command, Decision, Input, Plan, decide, system_of};
 use tillway_core::facts::{CommandEnd, Fact, Parked};
-use tillway_core::ids::{CommandId, ConnectionName, FlowHash, OrderKey, PersonId};
+use tillway_core::ids::{CommandId, FlowHash, OrderKey, PersonId};
 use tillway_core::state::OrderState;
 use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
@@ -310,11 +310,17 @@ impl Engine {
                 wake_at: None,
             }),
         };
-        let Some(pair) = self.pair_for(&record.state, &event.connection, key) else {
-            let what =
-                format!("no pair, or more than one, takes orders of {}; configure one pair", key.shop());
-            self.set_aside(event, key, "no_single_pair", what).await?;
-            return Ok(None);
+        let pair = match self.pair_for(&record.state, &event.connection, key, &observation.facts) {
+            Ok(pair) => pair,
+            Err(what) => {
+                self.set_aside(event, key, "no_single_pair", what).await?;
+                return Ok(None);
+            }
+        };
+        let elsewhere = self.of_another_pair(pair, event, key);
+        let (observation, extra) = match &elsewhere {
+            Some((observation, extra)) => (observation, extra),
+            None => (observation, extra),
         };
         let seen = record.seen.contains(&seen_id);
         let duplicate = matches!(event.origin, Origin::Webhook | Origin::Sweep) && seen;
@@ -337,6 +343,7 @@ impl Engine {
         // What was parked with this very event was seen to, or stands there still.
         let again = |f: &Fact| duplicate && matches!(f, Fact::Parked(_));
         facts.extend(observation.facts.iter().filter(|f| !again(f)).cloned());
+        facts.extend(self.names_another_gateway(&record.state, pair, &observation.facts));
         if self.planted.has(Bug::OlderReadWins) {
             crate::planted::older_read_wins(&record.state, &mut facts);
         }
@@ -438,26 +445,6 @@ impl Engine {
     fn per_person(&self, action: &str) -> bool {
         tillway_connectors::find(system_of(action))
             .is_some_and(|c| c.actions().iter().any(|a| a.spec.name == action && a.per_person))
-    }
-
-    /// The pair an order belongs to. One order, one pair: bound already, or the only one that fits.
-    fn pair_for(&self, state: &OrderState, connection: &ConnectionName, key: &OrderKey) -> Option<&Pair> {
-        if let Some(binding) = &state.binding {
-            return self.config.pair(&binding.pair);
-        }
-        let takes = |p: &&Pair| p.shop.as_str() == key.shop();
-        let by_gateway = self.config.pairs.iter().filter(takes).filter(|p| p.gateway == *connection);
-        let all: Vec<&Pair> = by_gateway.collect();
-        match all.as_slice() {
-            [one] => Some(one),
-            _ => {
-                let all: Vec<&Pair> = self.config.pairs.iter().filter(takes).collect();
-                match all.as_slice() {
-                    [one] => Some(one),
-                    _ => None,
-                }
-            }
-        }
     }
 
     /// Adds the read that an event asks for. A provider may name two hints alike: each is read for, and what is

@@ -22,6 +22,8 @@ use crate::records::{self as rec, Event, EventBody, Origin, RawJson};
 
 #[path = "keyless_tests.rs"]
 mod keyless_tests;
+#[path = "owner_tests.rs"]
+mod owner_tests;
 
 type Answer = dyn Fn(&Request) -> Response + Send + Sync;
 

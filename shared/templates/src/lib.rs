@@ -23,6 +23,8 @@ const DOCUMENTS: &[(&str, &str)] = files![
     "cybersource-clarity/mappings/cybersource-refund-cancelled.yaml",
     "cybersource-clarity/mappings/cybersource-refund-lowered.yaml",
     "cybersource-clarity/mappings/cybersource-refund-requested.yaml",
+    "cybersource-clarity/mappings/cybersource-release-cancelled.yaml",
+    "cybersource-clarity/mappings/cybersource-release-requested.yaml",
     "cybersource-clarity/mappings/cybersource-reverse.yaml",
     "cybersource-clarity/mappings/cybersource-void-cancelled.yaml",
     "cybersource-clarity/mappings/cybersource-void-lowered.yaml",

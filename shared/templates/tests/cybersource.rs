@@ -271,12 +271,19 @@ fn cancelling_before_capture_reverses_and_after_it_voids_and_then_refunds() {
     );
     assert!(!order.is_out("refund-cancelled"), "a refund never stands beside a pending void");
     order.done("void-cancelled", [back("v1", 100, "cancelled:c1")]);
+    // The bank still holds what was reserved.
+    assert_eq!(
+        (order.money("release-cancelled"), param(&order, "release-cancelled", "payment").as_str()),
+        (100, "p")
+    );
+    order.done("release-cancelled", let_go());
     order.pass(LATER);
     assert!(!order.is_out("refund-cancelled") && order.parked().is_empty());
     assert_eq!(order.state.status, OrderStatus::Refunded);
 
     let mut order = captured();
     order.end("void-cancelled", refused("NOT_VOIDABLE"), []);
+    assert!(!order.is_out("release-cancelled"), "what is settled holds nothing");
     assert_eq!(order.money("refund-cancelled"), 100);
     assert_eq!(param(&order, "refund-cancelled", "request"), "cancelled:c1");
     // Of an unknown void nothing follows.
@@ -328,6 +335,10 @@ fn a_refund_of_the_shop_voids_a_whole_capture_and_refunds_a_part() {
     assert!(order.is_out("void-requested") && !order.is_out("refund-requested"));
     order.done("void-requested", [back("v", 100, "R1")]);
     assert!(!order.is_out("refund-requested"), "the void served it");
+    assert_eq!(order.money("release-requested"), 100);
+    order.end("release-requested", refused("TRANSACTION_ALREADY_SETTLED"), []);
+    order.pass(LATER);
+    assert_eq!((order.state.status, order.parked().len()), (OrderStatus::Refunded, 0));
     let mut order = paid();
     order.tell([ask(100)]);
     order.end("void-requested", refused("NOT_VOIDABLE"), []);

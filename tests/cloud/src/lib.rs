@@ -27,6 +27,9 @@ use tillway_core::time::{Millis, Timestamp};
 use tillway_engine::ports::Clock as _;
 use tillway_host::clock::SystemClock;
 use tillway_sandbox::clarity::{Auth, ClarityConfig, ClaritySandbox, WebhookScheme};
+use tillway_sandbox::cybersource::{
+    Credentials, CybersourceConfig, CybersourceSandbox, Encryption, WebhookConfig,
+};
 use tillway_sandbox::server::{SandboxClock, SandboxServer};
 use tillway_sandbox::stripe::{PaymentTruth, StripeConfig, StripeSandbox};
 use tillway_tests::outside::lock;
@@ -41,29 +44,44 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// Seals; a canary, as the other secrets are.
 pub const MASTER_KEY: &str = tillway_tests::world::MASTER_KEY;
 
-/// The local AWS, the bundle on it, and both outside systems.
+/// Systems that have a queue of commands.
+pub const SYSTEMS: [&str; 4] = ["stripe", "cybersource", "clarity", "notify"];
+/// Connection of the second gateway.
+pub const SECOND: &str = "cybersource";
+/// The second gateway's shared secret, and what signs its webhooks: bytes 0 to 31.
+pub const SECOND_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const MERCHANT: &str = "acme_test_001";
+const KEY_ID: &str = "11111111-2222-3333-4444-555555555555";
+
+/// The local AWS, the bundle on it, and the outside systems: one shop with two gateways.
 pub struct Cloud {
     /// The gateway.
     pub stripe: Arc<Mutex<StripeSandbox>>,
+    /// The shop's other gateway.
+    pub cybersource: Arc<Mutex<CybersourceSandbox>>,
     /// The shop.
     pub shop: Arc<Mutex<ClaritySandbox>>,
     /// Where staff are told.
     pub chat: Arc<Mutex<Chat>>,
     /// The emulator.
     pub stack: Stack,
-    servers: [SandboxServer; 3],
+    servers: [SandboxServer; 4],
     folder: Temp,
 }
 
 /// The configuration of both deployments: money is taken at authorization, or on shipment.
-fn config(servers: &[SandboxServer; 3], capture: &str) -> String {
+fn config(servers: &[SandboxServer; 4], capture: &str) -> String {
     format!(
         "connections:\n  {SHOP}: {{ system: clarity, base_url: \"{}/api/v1\", rate_limit.per_second: 1000 }}\n  \
-         {GATEWAY}: {{ system: stripe, base_url: \"{}\", rate_limit.per_second: 1000 }}\n\
+         {GATEWAY}: {{ system: stripe, base_url: \"{}\", rate_limit.per_second: 1000 }}\n  \
+         {SECOND}: {{ system: cybersource, base_url: \"{}\", merchant_id: {MERCHANT}, key_id: {KEY_ID}, \
+         rate_limit.per_second: 1000 }}\n\
          pairs:\n  main: {{ flow: stripe-clarity, shop: {SHOP}, gateway: {GATEWAY}, capture: {capture}, \
-         return_url: \"https://shop.example/return\" }}\npeople: {{ webhook: yes }}\ntimes: {{ call_limit: 30s, sweep_grace: 1s }}\n",
+         return_url: \"https://shop.example/return\" }}\n  second: {{ flow: cybersource-clarity, shop: {SHOP}, \
+         gateway: {SECOND}, capture: {capture} }}\npeople: {{ webhook: yes }}\ntimes: {{ call_limit: 30s, sweep_grace: 1s }}\n",
         servers[1].url(),
         servers[0].url(),
+        servers[3].url(),
     )
 }
 
@@ -84,25 +102,33 @@ impl Cloud {
             seed: 23,
             ..ClarityConfig::default()
         })));
+        let (encryption, private_key) = Encryption::made(b"a key of the local aws").unwrap();
+        let hooks = WebhookConfig::new("aaaabbbb-cccc-dddd-eeee-ffff00001111", SECOND_KEY, Some(encryption));
+        let credentials = Credentials::new(MERCHANT, KEY_ID, SECOND_KEY);
+        let cybersource =
+            Arc::new(Mutex::new(CybersourceSandbox::new(CybersourceConfig::new(credentials, hooks, 23))));
         let chat = Arc::new(Mutex::new(Chat::default()));
         let servers = [
             SandboxServer::start(stripe.clone(), now.clone(), None).await.unwrap(),
             SandboxServer::start(shop.clone(), now.clone(), None).await.unwrap(),
-            SandboxServer::start(chat.clone(), now, None).await.unwrap(),
+            SandboxServer::start(chat.clone(), now.clone(), None).await.unwrap(),
+            SandboxServer::start(cybersource.clone(), now, None).await.unwrap(),
         ];
         servers[0].set_silence_millis(50);
+        servers[3].set_silence_millis(50);
         let folder = Temp::new("cloud");
         let file = folder.write("tillway.yaml", &config(&servers, "authorization"));
         folder.write("shipment.yaml", &config(&servers, "shipment"));
         let secrets = serde_json::json!({
             "tillway": { "master_key": MASTER_KEY },
             GATEWAY: { "api_key": API_KEY, "webhook_secret": GATEWAY_HOOK },
+            SECOND: { "shared_secret": SECOND_KEY, "webhook_secret": SECOND_KEY, "mle_private_key": private_key },
             SHOP: { "client_id": "tillway", "client_secret": CLIENT_SECRET, "webhook_secret": SHOP_HOOK },
             "staff": { "webhook_url": format!("{}/staff", servers[2].url()) },
         });
         let secrets = folder.write("secrets.json", &secrets.to_string());
         let stack = Stack::deploy(python, binaries, &file, &secrets, &folder.path().join("aws")).await;
-        let cloud = Self { stripe, shop, chat, stack, servers, folder };
+        let cloud = Self { stripe, cybersource, shop, chat, stack, servers, folder };
         cloud.plug();
         cloud
     }
@@ -111,6 +137,7 @@ impl Cloud {
     pub fn plug(&self) {
         self.servers[0].set_webhook_base(Some(format!("{}/webhooks/{GATEWAY}", self.stack.url())));
         self.servers[1].set_webhook_base(Some(format!("{}/webhooks/{SHOP}", self.stack.url())));
+        self.servers[3].set_webhook_base(Some(format!("{}/webhooks/{SECOND}", self.stack.url())));
     }
 
     /// Money is taken on shipment from now on: another configuration, deployed over what runs.
@@ -134,14 +161,23 @@ impl Cloud {
     pub fn stripe(&self) -> MutexGuard<'_, StripeSandbox> {
         lock(&self.stripe)
     }
+    /// The second gateway.
+    pub fn cybersource(&self) -> MutexGuard<'_, CybersourceSandbox> {
+        lock(&self.cybersource)
+    }
     /// The shop.
     pub fn shop(&self) -> MutexGuard<'_, ClaritySandbox> {
         lock(&self.shop)
     }
 
-    /// Places an order of 47.12 dollars.
+    /// Places an order of 47.12 dollars, to be paid at the first gateway.
     pub fn place(&self, order: &str, token: &str) {
-        let new = tillway_tests::world::new_order(order, "USD", Some(token));
+        self.place_at(order, "stripe", token);
+    }
+    /// Places an order of 47.12 dollars, to be paid at a gateway of this system.
+    pub fn place_at(&self, order: &str, system: &str, token: &str) {
+        let mut new = tillway_tests::world::new_order(order, "USD", Some(token));
+        new.gateway = Some(system.to_owned());
         let now = self.now();
         self.shop().place_order(now, new).unwrap();
     }
@@ -206,8 +242,9 @@ impl Cloud {
             let mut still = 0;
             while still < 5 {
                 tokio::time::sleep(Duration::from_millis(200)).await;
-                let hooks =
-                    self.stripe().deliveries_open() + tillway_sandbox::Sandbox::in_flight(&*self.shop());
+                let hooks = self.stripe().deliveries_open()
+                    + self.cybersource().deliveries_open()
+                    + tillway_sandbox::Sandbox::in_flight(&*self.shop());
                 let busy = hooks > 0 || look::messages(self.stack.engine()).await > 0;
                 still = if busy { 0 } else { still + 1 };
             }

@@ -75,7 +75,7 @@ pub async fn open_commands(engine: &Engine, order: &str) -> Vec<String> {
 /// Messages in all queues, dead letters included.
 pub async fn messages(engine: &Engine) -> usize {
     let mut names = vec![EVENTS.to_owned(), "events-dead.fifo".to_owned()];
-    for name in ["stripe", "clarity", "notify"].map(command_queue) {
+    for name in crate::SYSTEMS.map(command_queue) {
         names.push(format!("{name}-dead"));
         names.push(name);
     }

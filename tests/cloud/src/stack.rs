@@ -129,7 +129,7 @@ async fn engine(place: &Json, config: &Path) -> Engine {
     let prefix = text("prefix");
     let at = |name: &str| format!("{}/{}/{prefix}-{name}", text("endpoint"), text("access_key"));
     let mut urls = BTreeMap::from([(EVENTS.to_owned(), at(EVENTS))]);
-    for name in ["stripe", "clarity", "notify"].map(command_queue) {
+    for name in crate::SYSTEMS.map(command_queue) {
         urls.insert(name.clone(), at(&name));
         urls.insert(format!("{name}-dead"), at(&format!("{name}-dead")));
     }

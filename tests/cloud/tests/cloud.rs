@@ -19,6 +19,7 @@ mod parts {
     pub(crate) mod edge;
     pub(crate) mod faults;
     pub(crate) mod orders;
+    pub(crate) mod second;
 }
 
 use std::path::Path;
@@ -40,6 +41,8 @@ async fn the_bundle_works_on_a_local_aws() {
 
     parts::orders::ways_of_an_order(&cloud).await;
     step("orders");
+    parts::second::ways_of_an_order(&mut cloud).await;
+    step("orders of the second gateway");
     parts::edge::answers_are_those_of_one_machine(&mut cloud).await;
     parts::edge::faults_of_meaning_are_parked(&cloud).await;
     step("edge");

@@ -68,6 +68,7 @@ pub fn read(connection: &Connection, order: &Node<'_>, version: i64) -> Result<R
         shipments: shipments(order)?,
         token: token(&payment.member("token")?)?,
         payment: payment.member("paymentIntentId")?.id()?,
+        gateway: payment.member("gateway")?.id()?,
         guest: customer_ref.is_none(),
         gateway_customer: customer.member("externalIds")?.member(pointer)?.id()?,
         customer_ref,

@@ -28,6 +28,7 @@ fn order(total: i64, status: OrderStatus) -> Fact {
         shipments: Vec::new(),
         token: None,
         payment: None,
+        gateway: None,
         guest: true,
         customer_ref: None,
         gateway_customer: None,

@@ -31,6 +31,7 @@ fn order(version: i64, total: i64, tax: i64) -> OrderSnapshot {
         shipments: Vec::new(),
         token: None,
         payment: None,
+        gateway: None,
         guest: true,
         customer_ref: None,
         gateway_customer: None,

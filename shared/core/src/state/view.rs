@@ -493,6 +493,7 @@ mod tests {
                 shipments: Vec::new(),
                 token: Some(text(token)),
                 payment: None,
+                gateway: None,
                 guest: false,
                 customer_ref: None,
                 gateway_customer: None,

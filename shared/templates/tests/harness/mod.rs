@@ -149,6 +149,7 @@ pub fn snapshot(version: i64, total: Money, change: impl FnOnce(&mut OrderSnapsh
         shipments: Vec::new(),
         token: None,
         payment: None,
+        gateway: None,
         guest: true,
         customer_ref: None,
         gateway_customer: None,

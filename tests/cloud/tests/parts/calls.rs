@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
-use tillway_cloud_tests::Cloud;
+use tillway_cloud_tests::{Cloud, SECOND_KEY};
 use tillway_tests::world::{API_KEY, CARD_NUMBER, CLIENT_SECRET, GATEWAY_HOOK, MASTER_KEY, SHOP_HOOK};
 
 /// Budget of DESIGN section 9, all webhooks of the order included.
@@ -76,6 +76,9 @@ pub(crate) async fn nothing_secret_is_logged(cloud: &mut Cloud) {
                 GATEWAY_HOOK,
                 MASTER_KEY,
                 SHOP_HOOK,
+                SECOND_KEY,
+                "PRIVATE KEY",
+                "tok_visa",
                 "@example.com",
                 "Rosen",
                 "card_visa",

@@ -103,6 +103,7 @@ async fn drop_parked(cloud: &Cloud) {
 /// Authentic and unacceptable: 202, parked with reason and field.
 pub(crate) async fn faults_of_meaning_are_parked(cloud: &Cloud) {
     let mut new = tillway_tests::world::new_order("P-1", "USD", Some("pm_card_visa"));
+    new.gateway = Some("stripe".to_owned());
     new.note = Some(format!("card {CARD_NUMBER}"));
     let now = cloud.now();
     cloud.shop().place_order(now, new).unwrap();

@@ -7,6 +7,7 @@ use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rsa::pkcs8::EncodePrivateKey as _;
 use rsa::rand_core::{TryCryptoRng, TryRng};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -18,6 +19,17 @@ pub struct Encryption {
     pub key_id: String,
     /// Its key.
     pub key: rsa::PublicKey,
+}
+
+impl Encryption {
+    /// A key made from a seed, and its private half as PEM: for tests and demonstrations. Small, for a large one takes a
+    /// while to find; a real one has 2048 bits.
+    #[must_use]
+    pub fn made(seed: &[u8]) -> Option<(Self, String)> {
+        let private = rsa::PrivateKey::new(&mut Seeded::new(seed), 1024).ok()?;
+        let pem = private.to_pkcs8_pem(rsa::pkcs8::LineEnding::LF).ok()?.to_string();
+        Some((Self { key_id: "7".into(), key: private.to_public_key() }, pem))
+    }
 }
 
 /// Bytes that depend on nothing but a seed: for tests and the sandbox's own messages, never for a real key.

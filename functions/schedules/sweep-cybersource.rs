@@ -1,0 +1,12 @@
+//! Asks Cybersource what happened, and finds the webhooks that never came.
+//!
+//! Listens to: the schedule, every quarter of an hour.
+//! Feeds: the events queue.
+//! May: send to the events queue; read and write the table; put objects into the claims bucket; read the
+//! secrets `tillway` and those of the cybersource connections; publish alerts.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tillway_aws::entry::sweep("cybersource")
+}

@@ -1,0 +1,13 @@
+//! Receives Cybersource's webhooks about refunds.
+//!
+//! Listens to: `POST /webhooks/{connection}/refunds`, and under the commissioned name
+//! `POST /webhooks/{connection}/refundstatusupdate`; `GET` of both, the provider's health check.
+//! Feeds: the events queue (a body over 200 KB lies in the bucket of claim checks).
+//! May: send to the events queue, put objects into the claims bucket, read the secrets `tillway` and those of
+//! the cybersource connections, publish alerts.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tillway_aws::entry::webhook("cybersource", &["refunds", "refundstatusupdate"])
+}
