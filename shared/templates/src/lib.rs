@@ -26,6 +26,7 @@ const DOCUMENTS: &[(&str, &str)] = files![
     "cybersource-clarity/mappings/cybersource-release-cancelled.yaml",
     "cybersource-clarity/mappings/cybersource-release-requested.yaml",
     "cybersource-clarity/mappings/cybersource-reverse.yaml",
+    "cybersource-clarity/mappings/cybersource-screen.yaml",
     "cybersource-clarity/mappings/cybersource-void-cancelled.yaml",
     "cybersource-clarity/mappings/cybersource-void-lowered.yaml",
     "cybersource-clarity/mappings/cybersource-void-requested.yaml",

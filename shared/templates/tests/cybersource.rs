@@ -424,3 +424,59 @@ fn an_order_the_shop_pays_for_itself_is_followed() {
     order.tell(reserved(100));
     assert_eq!(order.money("capture-now"), 100);
 }
+
+/// With `screening: before` Decision Manager is asked alone, and the bank only about what it let pass.
+#[test]
+fn what_is_screened_before_is_authorized_only_where_it_passed() {
+    let screening = || {
+        let mut order = order(&[("screening", "before")]);
+        order.tell([snapshot(1, usd(100), |o| o.token = Some("t1".into()))]);
+        assert!(order.is_out("screen") && !order.is_out("authorize"));
+        assert_eq!((order.money("screen"), param(&order, "screen", "token").as_str()), (100, "t1"));
+        order
+    };
+    let mut order = screening();
+    order.done("screen", []);
+    assert_eq!(order.money("authorize-screened"), 100);
+    assert_eq!(param(&order, "authorize-screened", "screening"), "before");
+    order.done("authorize-screened", reserved(100));
+    assert_eq!(order.money("capture-now"), 100);
+
+    let of_decision = |id: &str| Fact::Payment { payment: id.into(), amount: usd(100) };
+    let mut order = screening();
+    order.end(
+        "screen",
+        refused("DECISION_PROFILE_REJECT"),
+        [of_decision("d"), failed("d", "DECISION_PROFILE_REJECT")],
+    );
+    order.pass(LATER);
+    assert!(!order.is_out("authorize-screened") && order.parked().is_empty());
+    assert_eq!(order.state.status, OrderStatus::PaymentFailed);
+
+    let held = Fact::ReviewOpened { review: "d".into(), payment: "d".into() };
+    let decided = |outcome| Fact::ReviewClosed { review: "d".into(), payment: "d".into(), outcome };
+    let mut order = screening();
+    order.done("screen", [of_decision("d"), held.clone()]);
+    assert_eq!(order.state.status, OrderStatus::OnHold);
+    assert!(!order.is_out("authorize-screened") && order.is_out("case-shop"));
+    order.tell([decided(ReviewOutcome::Approved)]);
+    assert_eq!(order.money("authorize-screened"), 100);
+    order.done("authorize-screened", reserved(100));
+    order.done("capture-now", [made("c1", 100)]);
+    order.pass(LATER);
+    assert_eq!((order.state.status, order.parked().len()), (OrderStatus::Paid, 0));
+
+    let mut order = screening();
+    order.done("screen", [of_decision("d"), held.clone()]);
+    order.tell([decided(ReviewOutcome::Rejected)]);
+    order.pass(Millis::days(31));
+    assert!(!order.is_out("authorize-screened") && !order.is_out("release"), "nothing is reserved");
+    assert_eq!(order.state.status, OrderStatus::Cancelled);
+
+    // Cancelled while a person looks at it: no bank is asked any more.
+    let mut order = screening();
+    order.done("screen", [of_decision("d"), held]);
+    order.tell([cancelled(2, 100)]);
+    order.tell([decided(ReviewOutcome::Approved)]);
+    assert!(!order.is_out("authorize-screened"));
+}

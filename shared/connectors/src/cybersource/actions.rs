@@ -43,6 +43,21 @@ const AUTHORIZE: Schema = Schema {
         text("ip_address", "address the order came from, for Decision Manager").personal(),
         text("fingerprint", "session of the device fingerprint, for Decision Manager"),
         field("data", Type::Dict, "merchant-defined fields by number (1 to 100); nothing personal"),
+        text("screening", "`before`: Decision Manager has looked already and is not asked again"),
+    ],
+};
+const SCREEN: Schema = Schema {
+    name: "cybersource.screen",
+    fields: &[
+        ORDER,
+        AMOUNT,
+        text("token", "the shop's token: a stored customer, or transient").required(),
+        field("bill_to", Type::Record(&ADDRESS), "billing address").personal(),
+        field("ship_to", Type::Record(&ADDRESS), "shipping address, where it differs").personal(),
+        text("customer_ref", "the shop's customer id"),
+        text("ip_address", "address the order came from").personal(),
+        text("fingerprint", "session of the device fingerprint"),
+        field("data", Type::Dict, "merchant-defined fields by number (1 to 100); nothing personal"),
     ],
 };
 const CAPTURE: Schema = Schema {
@@ -124,6 +139,8 @@ const fn money(name: &'static str, params: &'static Schema, doc: &'static str) -
 
 /// Reserves an amount.
 pub(super) const AUTHORIZE_NAME: &str = "cybersource.authorize";
+/// Asks Decision Manager alone.
+pub(super) const SCREEN_NAME: &str = "cybersource.screen";
 /// Takes reserved money.
 pub(super) const CAPTURE_NAME: &str = "cybersource.capture";
 /// Lets a reservation go.
@@ -156,6 +173,18 @@ pub(super) const ACTIONS: &[Action] = &[
         &money(AUTHORIZE_NAME, &AUTHORIZE, "reserves the amount on a token, with Decision Manager"),
         false,
     ),
+    // Reserves nothing: asked again where the answer was lost, it says the same.
+    Action {
+        spec: &ActionSpec {
+            name: SCREEN_NAME,
+            params: &SCREEN,
+            money: false,
+            doc: "asks Decision Manager about an attempt before the bank is asked",
+        },
+        per_person: false,
+        repeatable: true,
+        reads: false,
+    },
     action(
         &money(CAPTURE_NAME, &CAPTURE, "takes reserved money; several times where it is not the last"),
         false,

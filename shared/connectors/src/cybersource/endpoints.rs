@@ -17,6 +17,7 @@ pub(super) const PATHS: &[(&str, &str)] = &[
     ("timeout_voids", "/pts/v2/voids"),
     ("searches", "/tss/v2/searches"),
     ("transactions", "/tss/v2/transactions/{id}"),
+    ("decisions", "/risk/v1/decisions"),
     ("case_actions", "/risk/v1/decisions/{id}/actions"),
     ("conversion_details", "/reporting/v3/conversion-details"),
     ("chargeback_details", "/reporting/v3/chargeback-details"),

@@ -25,6 +25,7 @@ mod plan_tests;
 mod read;
 #[cfg(test)]
 mod read_tests;
+mod screen;
 mod settings;
 mod subscriptions;
 mod sweep;

@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::settings::{self, Partial};
 use super::transaction::{self, COMMENT, Mark};
 use super::wire::{self, money, text};
-use super::{customer, errors, guard, lookup, read};
+use super::{customer, errors, guard, lookup, read, screen};
 use crate::common::{self, Differs, differs, stored};
 use crate::port::{Call, Observation, Outcome};
 
@@ -26,6 +26,7 @@ pub(super) async fn call(call: &Call<'_>) -> Outcome {
     match call.action {
         actions::READ_NAME => read::order(call, &plan).await,
         actions::CUSTOMER_NAME => customer::ensure(call, &plan).await,
+        actions::SCREEN_NAME => screen::ask(call, &plan).await,
         _ => write(call, &plan).await,
     }
 }
@@ -36,7 +37,7 @@ pub(super) fn transaction_id(call: &Call<'_>, generation: u32) -> String {
 }
 
 /// The body of this sending: its transaction id, and its number wherever our mark stands.
-fn body(call: &Call<'_>, plan: &Plan) -> Value {
+pub(super) fn body(call: &Call<'_>, plan: &Plan) -> Value {
     let mut body = plan.body.clone();
     let id = transaction_id(call, call.generation);
     if let Some(reference) = body.pointer_mut("/clientReferenceInformation").and_then(Value::as_object_mut) {
@@ -121,7 +122,7 @@ pub(super) fn disagrees(d: Differs, facts: Vec<Fact>) -> Outcome {
     common::disagrees(d, Observation { facts, ..Observation::default() })
 }
 
-fn settled(plan: &Plan, id: Option<&str>, facts: Vec<Fact>, said: &str) -> Outcome {
+pub(super) fn settled(plan: &Plan, id: Option<&str>, facts: Vec<Fact>, said: &str) -> Outcome {
     let sum = plan.amount.map(|a| format!(" {a}")).unwrap_or_default();
     Outcome::Settled {
         observation: Observation { facts, ..Observation::default() },
@@ -148,7 +149,7 @@ fn judge(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Outcome 
     judged.unwrap_or_else(|difference| disagrees(difference, Vec::new()))
 }
 
-fn check_code(plan: &Plan, answer: Json<'_>) -> Result<(), Differs> {
+pub(super) fn check_code(plan: &Plan, answer: Json<'_>) -> Result<(), Differs> {
     match wire::code(answer) {
         Some(code) if code == plan.code => Ok(()),
         _ => Err(differs(
@@ -171,7 +172,7 @@ pub(super) fn check_amount(plan: &Plan, found: Money, field: &str) -> Result<(),
     }
 }
 
-fn status(answer: Json<'_>) -> &str {
+pub(super) fn status(answer: Json<'_>) -> &str {
     text(answer, &["status"]).unwrap_or("")
 }
 

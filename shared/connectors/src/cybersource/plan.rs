@@ -151,6 +151,7 @@ pub(super) fn prepare(
     let p = Params { connection, command, params };
     let plan = match action {
         actions::AUTHORIZE_NAME => super::plan_pay::authorize(&p)?,
+        actions::SCREEN_NAME => super::screen::plan(&p)?,
         actions::CAPTURE_NAME => capture(&p)?,
         actions::REVERSE_NAME => reverse(&p)?,
         actions::VOID_NAME => void(&p)?,

@@ -1,6 +1,7 @@
 //! The request that makes a payment: the token in its place, addresses, and what Decision Manager looks at.
 
 use serde_json::{Map, Value as Json, json};
+use tillway_core::money::Money;
 use tillway_core::value::Value;
 
 use super::plan::{Params, Plan};
@@ -8,8 +9,17 @@ use super::wire::{self, Fault};
 
 /// A payment, reserved or taken at once.
 pub(super) fn authorize(p: &Params<'_>) -> Result<Plan, Fault> {
-    let (code, amount) = (p.code()?, p.amount()?);
     let taking = p.flag("capture", false);
+    let (code, amount, mut body) = bought(p)?;
+    body.insert("processingInformation".into(), processing(p, taking));
+    body.extend(source(p)?);
+    let path = p.path("payments", "");
+    Ok(Plan { path, body: Json::Object(body), code, amount: Some(amount), taking, ..Plan::default() })
+}
+
+/// What is bought by whom, as a payment and a screening tell it: our reference, the amount, the body's members.
+pub(super) fn bought(p: &Params<'_>) -> Result<(String, Money, Map<String, Json>), Fault> {
+    let (code, amount) = (p.code()?, p.amount()?);
     let mut order = Map::new();
     order.insert("amountDetails".into(), p.amount_details(amount)?);
     let (bill_to, ship_to) = (address(p.params.at("bill_to"), true), address(p.params.at("ship_to"), false));
@@ -19,8 +29,6 @@ pub(super) fn authorize(p: &Params<'_>) -> Result<Plan, Fault> {
     order.extend(ship_to.map(|a| ("shipTo".to_owned(), Json::Object(a))));
     let mut body = Map::new();
     body.insert("clientReferenceInformation".into(), p.reference(&code));
-    body.insert("processingInformation".into(), processing(p, taking));
-    body.extend(source(p)?);
     body.insert("orderInformation".into(), Json::Object(order));
     let device =
         texts(&[("ipAddress", p.text("ip_address")), ("fingerprintSessionId", p.text("fingerprint"))]);
@@ -28,8 +36,7 @@ pub(super) fn authorize(p: &Params<'_>) -> Result<Plan, Fault> {
     let buyer = texts(&[("merchantCustomerId", p.text("customer_ref"))]);
     body.extend(buyer.map(|b| ("buyerInformation".to_owned(), Json::Object(b))));
     body.insert("merchantDefinedInformation".into(), p.defined(None)?);
-    let path = p.path("payments", "");
-    Ok(Plan { path, body: Json::Object(body), code, amount: Some(amount), taking, ..Plan::default() })
+    Ok((code, amount, body))
 }
 
 fn processing(p: &Params<'_>, taking: bool) -> Json {
@@ -38,7 +45,7 @@ fn processing(p: &Params<'_>, taking: bool) -> Json {
         "commerceIndicator": p.connection.setting("commerce_indicator", "internet"),
     });
     let mut list: Vec<&str> = Vec::new();
-    if p.connection.setting("decision_manager", "on") == "off" {
+    if p.connection.setting("decision_manager", "on") == "off" || p.text("screening") == Some("before") {
         list.push("DECISION_SKIP");
     }
     let save = p.connection.flag("save_card", false) && is_transient(p);
@@ -64,7 +71,7 @@ fn looks_transient(token: &str) -> bool {
     jwt || jti
 }
 
-fn is_transient(p: &Params<'_>) -> bool {
+pub(super) fn is_transient(p: &Params<'_>) -> bool {
     match p.connection.setting("token_kind", "auto") {
         "transient_token" => true,
         "auto" => p.text("token").is_some_and(looks_transient),
@@ -72,8 +79,8 @@ fn is_transient(p: &Params<'_>) -> bool {
     }
 }
 
-/// The member that names what is charged.
-fn source(p: &Params<'_>) -> Result<Option<(String, Json)>, Fault> {
+/// The token, which is no card number.
+pub(super) fn token<'a>(p: &Params<'a>) -> Result<&'a str, Fault> {
     let token = p.needed("token")?;
     if !tillway_core::pan::find(token).is_empty() {
         let what = "a card number stands where a token belongs; the shop must send Cybersource's token";
@@ -84,6 +91,12 @@ fn source(p: &Params<'_>) -> Result<Option<(String, Json)>, Fault> {
         let what = "this is no token of Cybersource's (letters, digits, `-`, `_`, `.`)";
         return Err(Fault::new("token_malformed", "token", what));
     }
+    Ok(token)
+}
+
+/// The member that names what is charged.
+fn source(p: &Params<'_>) -> Result<Option<(String, Json)>, Fault> {
+    let token = token(p)?;
     if is_transient(p) {
         let name = if token.contains('.') { "transientTokenJwt" } else { "jti" };
         return Ok(Some(("tokenInformation".to_owned(), json!({name: token}))));

@@ -150,6 +150,29 @@ fn paths(value: &Json, at: &[String], out: &mut Vec<Vec<String>>) {
     }
 }
 
+/// Claims of a transient token.
+fn jwt_claims() -> String {
+    use base64::Engine as _;
+    let claims = json!({"jti": "1E0WC1GO87JG1BDP0CROX1J8KXS7VGGS", "iss": "Flex/08", "exp": 1_795_170_000});
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims.to_string())
+}
+
+#[test]
+fn decision_manager_alone_sees_the_id_of_a_transient_token_and_no_instrument() {
+    let token = format!("eyJ.{}.{}", jwt_claims(), "s".repeat(40));
+    let body = prepared(&connection(), "cybersource.screen", &with(pay_params(), &[("token", text(&token))]));
+    assert_eq!(body["tokenInformation"], json!({"jti": "1E0WC1GO87JG1BDP0CROX1J8KXS7VGGS"}));
+    assert!(body.get("processingInformation").is_none() && body.get("paymentInformation").is_none());
+    for (settings, token) in
+        [(&[][..], format!("eyJ.{}.s", "e".repeat(60))), (&[("token_kind", "legacy")], "5A9F".into())]
+    {
+        let params = with(pay_params(), &[("token", text(&token))]);
+        let refused =
+            Cybersource.prepare(&set(settings), "cybersource.screen", &CommandId::new("c"), &params);
+        assert_eq!(refused.unwrap_err().field, "token");
+    }
+}
+
 #[test]
 fn every_member_sent_is_in_the_vendors_structure() {
     let Some(api) = spec("openapi.json") else { return };
@@ -178,13 +201,16 @@ fn every_member_sent_is_in_the_vendors_structure() {
             ("ip_address", text("203.0.113.7")),
             ("fingerprint", text("f")),
             ("data", Value::Map([("1".to_owned(), text("x"))].into())),
-            ("token", text(&format!("eyJ.{}.{}", "e".repeat(60), "s".repeat(40)))),
+            ("token", text(&format!("eyJ.{}.{}", jwt_claims(), "s".repeat(40)))),
         ],
     );
     let settings = set(&[("partner.developer_id", "D"), ("partner.solution_id", "S"), ("save_card", "yes")]);
     let several = follow(&[("sequence", Value::Int(1)), ("count", Value::Int(2))]);
+    let stored = with(full.clone(), &[("token", text("5A9F8E0C"))]);
     let cases = [
-        ("cybersource.authorize", full.clone(), "/pts/v2/payments"),
+        ("cybersource.screen", full.clone(), "/risk/v1/decisions"),
+        ("cybersource.screen", stored, "/risk/v1/decisions"),
+        ("cybersource.authorize", full, "/pts/v2/payments"),
         ("cybersource.authorize", pay_params(), "/pts/v2/payments"),
         ("cybersource.capture", several, "/pts/v2/payments/{id}/captures"),
         ("cybersource.reverse", follow(&[("reason", text("cancelled"))]), "/pts/v2/payments/{id}/reversals"),
@@ -204,7 +230,9 @@ fn every_member_sent_is_in_the_vendors_structure() {
         let mut body = prepared(&settled, action, &params);
         if let Some(reference) = body.pointer_mut("/clientReferenceInformation").and_then(Json::as_object_mut)
         {
-            reference.insert("transactionId".into(), "c".into());
+            if action != "cybersource.screen" {
+                reference.insert("transactionId".into(), "c".into());
+            }
         }
         let schema = api["paths"][path]["post"]["requestBody"].as_str().unwrap();
         let mut all = Vec::new();

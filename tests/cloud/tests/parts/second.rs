@@ -61,6 +61,8 @@ async fn charged_back(cloud: &mut Cloud) {
     let capture = truth(cloud, "CB-1").payments[0].transactions.last().unwrap().id.clone();
     let now = cloud.now();
     cloud.cybersource().charge_back(now, &capture, TOTAL, "10.4", false).unwrap();
+    // What is younger than the grace might still be told.
+    cloud.rest().await;
     assert_eq!(cloud.stack.invoke("sweep-cybersource").await, None);
     cloud.until_status("CB-1", "Disputed").await;
     cloud.until_told("CB-1", "disputed").await;

@@ -155,7 +155,9 @@ impl CybersourceSandbox {
         let names: &[&str] = match (&tx.payment, tx.kind) {
             // Nothing was asked of the bank.
             (Some(p), _) if p.status == "PENDING_AUTHENTICATION" => &["ics_pa_enroll"],
-            (Some(p), _) if p.status == "PENDING_REVIEW" => &["ics_decision"],
+            (Some(p), _) if matches!(p.status, "PENDING_REVIEW" | "ACCEPTED" | "REJECTED") => {
+                &["ics_decision"]
+            }
             (Some(p), _) if p.took => &["ics_auth", "ics_bill"],
             (Some(p), _) if p.verdict.is_some() => &["ics_auth", "ics_decision"],
             (Some(_), _) => &["ics_auth"],

@@ -44,6 +44,7 @@
 //! | an address or e-mail with `review` in it as a word | AUTHORIZED_PENDING_REVIEW |
 //! | an address or e-mail with `reject` in it as a word | AUTHORIZED_RISK_DECLINED |
 //!
+//! `POST /risk/v1/decisions` asks the same rules and no bank: ACCEPTED, PENDING_REVIEW, REJECTED.
 //! A sale that is held for review is not captured. `DECISION_SKIP` in `actionList` leaves the rules out.
 //!
 //! # Guesses
@@ -70,6 +71,7 @@ mod refunds;
 mod reports;
 mod risk;
 mod rules;
+mod screening;
 mod search;
 mod settle;
 mod source;

@@ -100,6 +100,7 @@ static STATUS: Schema = Schema {
 pub static PAIR_OPTIONS: &[(&str, &[&str], &str)] = &[
     ("initiates", &["tillway", "shop"], "who creates the payment at the gateway"),
     ("capture", &["authorization", "shipment", "manual"], "when money is taken"),
+    ("screening", &["inline", "before"], "whether fraud screening comes with the authorization or before it"),
     ("return_url", &[], "where the shopper comes back to after 3-D Secure"),
     ("on_expiring", &["alert", "capture"], "what to do a day before an authorization runs out"),
     ("on_total_lowered", &["park", "refund"], "what to do when the total is lowered after capture"),
@@ -114,6 +115,7 @@ static PAIR: Schema = Schema {
         text("name", "the pair's name").required(),
         text("initiates", "tillway or shop").required(),
         text("capture", "authorization, shipment or manual").required(),
+        text("screening", "inline or before").required(),
         text("return_url", "after 3-D Secure"),
         text("on_expiring", "alert or capture").required(),
         text("on_total_lowered", "park or refund").required(),

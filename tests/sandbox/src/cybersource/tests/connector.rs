@@ -195,3 +195,36 @@ async fn both_ways_to_sign_fit_a_host_with_a_port() {
         assert_eq!(how(&world.call(&authorize("c1", "tok_visa", 1000)).await), "settled", "{auth}");
     }
 }
+
+#[tokio::test]
+async fn decision_manager_alone_reserves_nothing_and_its_cases_are_decided_as_others_are() {
+    let screen = |token: &str, minor: i64| Step { action: "screen", ..authorize("s1", token, minor) };
+    let world = World::new();
+    let outcome = world.call(&screen("tok_visa", 1000)).await;
+    assert_eq!((how(&outcome).as_str(), facts(&outcome).len()), ("settled", 0));
+    assert_eq!(world.truth("A-1").held, 0);
+    let outcome = world.call(&screen("tok_visa", 1_200_000)).await;
+    assert_eq!(how(&outcome), "refused DECISION_PROFILE_REJECT");
+    assert!(
+        facts(&outcome).iter().any(|f| matches!(f, Fact::AttemptFailed { soft: false, .. })),
+        "{outcome:?}"
+    );
+    let outcome = world.call(&screen("tok_visa", 600_000)).await;
+    let Outcome::Settled { provider_id: Some(decision), .. } = &outcome else { panic!("{outcome:?}") };
+    let opened = |f: &Fact| matches!(f, Fact::ReviewOpened { payment, .. } if payment == decision);
+    assert!(facts(&outcome).iter().any(opened), "{outcome:?}");
+    world.sandbox(|s, now| s.decide(now, decision, Decision::Accept)).unwrap();
+    world.pass(Millis::mins(1));
+    let object = format!("accept:{decision}");
+    let read = [("order_id", Value::text("A-1")), ("object", Value::text(object))];
+    let read = world.call(&step("read_order", "r", &read)).await;
+    let closed = |f: &Fact| matches!(f, Fact::ReviewClosed { payment, .. } if payment == decision);
+    assert!(facts(&read).iter().any(closed), "{read:?}");
+    // What was screened is not screened again with the authorization.
+    let mut authorized = authorize("c1", "tok_visa", 1_200_000);
+    if let Value::Map(params) = &mut authorized.params {
+        params.insert("screening".into(), Value::text("before"));
+    }
+    assert_eq!(how(&world.call(&authorized).await), "settled");
+    assert_eq!(world.truth("A-1").held, 1_200_000);
+}
