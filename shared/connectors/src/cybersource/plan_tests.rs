@@ -228,11 +228,9 @@ fn every_member_sent_is_in_the_vendors_structure() {
             settled.settings.insert("token_kind".into(), "payment_instrument".into());
         }
         let mut body = prepared(&settled, action, &params);
-        if let Some(reference) = body.pointer_mut("/clientReferenceInformation").and_then(Json::as_object_mut)
-        {
-            if action != "cybersource.screen" {
-                reference.insert("transactionId".into(), "c".into());
-            }
+        let reference = body.pointer_mut("/clientReferenceInformation").and_then(Json::as_object_mut);
+        if let Some(reference) = reference.filter(|_| action != "cybersource.screen") {
+            reference.insert("transactionId".into(), "c".into());
         }
         let schema = api["paths"][path]["post"]["requestBody"].as_str().unwrap();
         let mut all = Vec::new();
