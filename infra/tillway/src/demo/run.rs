@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use serde::Serialize;
+use serde_json::{Value, json};
 use tillway_core::facts::OrderStatus;
 use tillway_core::ids::OrderKey;
 use tillway_core::money::Currency;
 use tillway_core::time::{Millis, Timestamp};
 use tillway_engine::ports::Clock as _;
 use tillway_sandbox::clarity::{ClaritySandbox, Customer, NewLine, NewOrder};
+use tillway_sandbox::cybersource::CybersourceSandbox;
 use tillway_sandbox::stripe::{ShopPayment, StripeSandbox};
 use tillway_sandbox::{ApiFault, ApiFaultRule, HookFault, HookFaultRule, Sandbox as _};
 
+use super::gateway::{System, STRIPE};
 use super::pace::LOOK;
 use super::seen::{Seen, wire};
 use super::stage::{Merchant, Stage};
@@ -52,16 +54,24 @@ impl Draw {
 }
 
 /// How an order must end, in each system. Amounts are the gateway's minor units.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct End {
+    /// Whose words the gateway's are.
+    pub system: &'static System,
     /// The shop's status.
     pub clarity: &'static str,
     /// The gateway's status of the payment.
-    pub stripe: &'static str,
+    pub gateway: &'static str,
     /// Tillway's status.
     pub tillway: &'static str,
-    /// Taken.
+    /// Held and neither taken nor let go.
+    pub held: i64,
+    /// Let go by a reversal.
+    pub let_go: i64,
+    /// Taken, and not voided.
     pub captured: i64,
+    /// Withdrawn before the batch.
+    pub voided: i64,
     /// Given back.
     pub refunded: i64,
     /// Withdrawn by disputes and not reinstated.
@@ -75,11 +85,20 @@ pub struct End {
 impl End {
     /// Paid in full by one charge, and the shop says so.
     pub fn paid(captured: i64) -> Self {
+        Self::paid_at(&STRIPE, captured)
+    }
+    /// The same at any gateway.
+    pub fn paid_at(system: &'static System, captured: i64) -> Self {
+        let [approved, ..] = system.statuses;
         Self {
-            clarity: "Paid",
-            stripe: "succeeded",
+            system,
+            clarity: system.paid,
+            gateway: approved,
             tillway: OrderStatus::Paid.name(),
+            held: 0,
+            let_go: 0,
             captured,
+            voided: 0,
             refunded: 0,
             disputed: 0,
             charges: 1,
@@ -88,7 +107,32 @@ impl End {
     }
     /// No money moved.
     pub fn unpaid(clarity: &'static str, stripe: &'static str, tillway: OrderStatus) -> Self {
-        Self { clarity, stripe, tillway: tillway.name(), charges: 0, ..Self::paid(0) }
+        Self { clarity, gateway: stripe, tillway: tillway.name(), charges: 0, ..Self::paid(0) }
+    }
+    /// No money moved at any gateway, and none is held: nothing was approved.
+    pub fn declined_at(system: &'static System) -> Self {
+        let [.., failed] = system.statuses;
+        let end = Self { gateway: failed, charges: 0, ..Self::paid_at(system, 0) };
+        end.status("Payment Failed", OrderStatus::PaymentFailed)
+    }
+    /// One charge was approved and let go before anything was taken of it.
+    pub fn let_go_at(system: &'static System, minor: i64) -> Self {
+        let [_, ended, _] = system.statuses;
+        // Stripe says it with the status alone.
+        let let_go = if system.key == STRIPE.key { 0 } else { minor };
+        let end = Self { gateway: ended, let_go, ..Self::paid_at(system, 0) };
+        end.status("Cancelled", OrderStatus::Cancelled)
+    }
+    /// So much is still held.
+    pub const fn holding(mut self, minor: i64) -> Self {
+        self.held = minor;
+        self
+    }
+    /// This much was voided: of what was taken as much less is.
+    pub const fn voided(mut self, minor: i64) -> Self {
+        self.captured = self.captured.saturating_sub(minor);
+        self.voided = minor;
+        self
     }
     /// The shop shows this.
     pub const fn shop(mut self, clarity: &'static str) -> Self {
@@ -131,18 +175,41 @@ impl End {
             }
         };
         compare("Clarity", seen.shop_status().to_owned(), self.clarity.to_owned());
-        let stripe = seen.payment_status().map_or("none", |s| s.name());
-        compare("Stripe", stripe.to_owned(), self.stripe.to_owned());
+        let gateway = seen.payment_status().unwrap_or("none");
+        compare(self.system.name, gateway.to_owned(), self.gateway.to_owned());
         compare(
             "Tillway",
             seen.status().map_or("none", OrderStatus::name).to_owned(),
             self.tillway.to_owned(),
         );
+        compare("held", seen.held().to_string(), self.held.to_string());
+        compare("let go", seen.let_go().to_string(), self.let_go.to_string());
+        compare("voided", seen.voided().to_string(), self.voided.to_string());
         compare("captured", seen.captured().to_string(), self.captured.to_string());
         compare("refunded", seen.refunded().to_string(), self.refunded.to_string());
         compare("disputed", seen.disputed().to_string(), self.disputed.to_string());
         compare("charges", seen.charges().to_string(), self.charges.to_string());
         compare("parked", seen.parked().join(" "), self.parked.join(" "));
+        out
+    }
+
+    /// As JSON, the gateway under its own name.
+    pub fn json(&self) -> Value {
+        let mut out = json!({
+            "clarity": self.clarity,
+            "tillway": self.tillway,
+            "captured": self.captured,
+            "refunded": self.refunded,
+            "disputed": self.disputed,
+            "charges": self.charges,
+            "parked": self.parked,
+        });
+        let amounts = [("held", self.held), ("let_go", self.let_go), ("voided", self.voided)];
+        let amounts = amounts.into_iter().filter(|(_, minor)| *minor != 0);
+        if let Some(members) = out.as_object_mut() {
+            members.insert(self.system.key.to_owned(), self.gateway.into());
+            members.extend(amounts.map(|(name, minor)| (name.to_owned(), minor.into())));
+        }
         out
     }
 }
@@ -172,6 +239,16 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// The gateway's words.
+    pub const fn system(&self) -> &'static System {
+        self.merchant.system
+    }
+
+    /// Paid in full by one charge at this run's gateway, and the shop says so.
+    pub fn paid(&self, captured: i64) -> End {
+        End::paid_at(self.system(), captured)
+    }
+
     /// Now.
     pub fn now(&self) -> Timestamp {
         self.stage.clock.now()
@@ -186,6 +263,12 @@ impl Run<'_> {
     /// A card token that no other order has.
     pub fn token(&mut self, card: &str) -> String {
         format!("{card}_x{}", self.draw.range(100_000, 999_999))
+    }
+
+    /// A card of this run's gateway that nothing is wrong with.
+    pub const fn good_card(&self) -> &'static str {
+        let [card, _] = self.system().cards;
+        card
     }
 
     /// An order of two lines by somebody new, to be paid with this card where one is named.
@@ -255,8 +338,8 @@ impl Run<'_> {
         act(&mut self.merchant.clarity(), now).map_err(Into::into)
     }
 
-    /// Somebody does something at the gateway.
-    pub fn gateway<T>(
+    /// Somebody does something at Stripe.
+    pub fn stripe<T>(
         &mut self,
         order: &str,
         what: impl Into<String>,
@@ -264,9 +347,22 @@ impl Run<'_> {
     ) -> anyhow::Result<T> {
         self.tell(order, "stripe", what);
         let now = self.now();
-        let mut stripe = self.merchant.stripe();
+        let mut stripe = self.merchant.stripe()?;
         act(&mut stripe, now)
             .map_err(|error| anyhow::anyhow!("Stripe refused: {}", stripe.error_json(&error)))
+    }
+
+    /// Somebody does something at Cybersource.
+    pub fn cybersource<T>(
+        &mut self,
+        order: &str,
+        what: impl Into<String>,
+        act: impl FnOnce(&mut CybersourceSandbox, Timestamp) -> Result<T, tillway_sandbox::cybersource::ApiError>,
+    ) -> anyhow::Result<T> {
+        self.tell(order, "cybersource", what);
+        let now = self.now();
+        let mut cybersource = self.merchant.cybersource()?;
+        act(&mut cybersource, now).context("Cybersource refused")
     }
 
     /// The shop makes the payment itself, as a shop does that follows no one.
@@ -281,7 +377,7 @@ impl Run<'_> {
         let shop = self.merchant.clarity().order(order).cloned().context("the order is gone")?;
         let currency = shop.total.currency.code().to_lowercase();
         let payment =
-            self.gateway(order, format!("the shop makes a payment itself ({capture_method})"), |s, now| {
+            self.stripe(order, format!("the shop makes a payment itself ({capture_method})"), |s, now| {
                 s.create_payment_as_shop(
                     now,
                     &ShopPayment {
@@ -302,13 +398,13 @@ impl Run<'_> {
     pub fn break_gateway(&mut self, order: &str, path: &str, fault: ApiFault, times: u32, what: &str) {
         self.tell(order, "world", what);
         let rule = ApiFaultRule { method: None, path_contains: path.to_owned(), fault, times };
-        self.merchant.stripe().inject(rule);
+        self.merchant.account().inject(rule);
     }
 
     /// Breaks the gateway's next webhooks of a type.
     pub fn break_hooks(&mut self, kind: &str, fault: HookFault, times: u32) {
         let rule = HookFaultRule { type_contains: kind.to_owned(), fault, times };
-        self.merchant.stripe().inject_hook(rule);
+        self.merchant.account().inject_hook(rule);
     }
 
     /// Breaks the shop's next webhooks of a type.

@@ -7,6 +7,8 @@ use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rsa::pkcs1::DecodeRsaPrivateKey as _;
+use rsa::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
 use rsa::rand_core::{TryCryptoRng, TryRng};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -18,6 +20,44 @@ pub struct Encryption {
     pub key_id: String,
     /// Its key.
     pub key: rsa::PublicKey,
+}
+
+impl Encryption {
+    /// A key pair made of a seed, and its private key as PEM. It is small, for a large one takes a while to find, and
+    /// protects nothing.
+    #[must_use]
+    pub fn made_of(seed: &[u8]) -> Option<(Self, String)> {
+        let private = rsa::PrivateKey::new(&mut Seeded::new(seed), 1024).ok()?;
+        let pem = private.to_pkcs8_pem(rsa::pkcs8::LineEnding::LF).ok()?.to_string();
+        Some((Self { key_id: "7".into(), key: private.to_public_key() }, pem))
+    }
+
+    /// For whoever holds a private key (PEM, PKCS#8 or PKCS#1).
+    #[must_use]
+    pub fn for_holder_of(pem: &str) -> Option<Self> {
+        let pem = pem.trim();
+        let pkcs8 = rsa::PrivateKey::from_pkcs8_pem(pem).ok();
+        let private = pkcs8.or_else(|| rsa::PrivateKey::from_pkcs1_pem(pem).ok())?;
+        Some(Self { key_id: "7".into(), key: private.to_public_key() })
+    }
+
+    /// Encrypts under a key drawn from a seed; `None` where the public key cannot be used.
+    #[must_use]
+    pub fn seal(&self, plain: &[u8], at: i64, seed: &[u8]) -> Option<String> {
+        let mut drawn = Seeded::new(seed);
+        let header =
+            json!({"alg": "RSA-OAEP-256", "enc": "A256GCM", "kid": self.key_id, "iat": at}).to_string();
+        let header = URL_SAFE_NO_PAD.encode(header);
+        let content: [u8; 32] = std::array::from_fn(|_| drawn.byte());
+        let nonce: [u8; 12] = std::array::from_fn(|_| drawn.byte());
+        let cipher = Aes256Gcm::new_from_slice(&content).ok()?;
+        let payload = Payload { msg: plain, aad: header.as_bytes() };
+        let mut sealed = cipher.encrypt(&Nonce::from(nonce), payload).ok()?;
+        let tag = sealed.split_off(sealed.len().checked_sub(16)?);
+        let key = self.key.oaep_encrypt_with_rng::<Sha256, _>(&mut drawn, &content).ok()?;
+        let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        Some([header, part(&key), part(&nonce), part(&sealed), part(&tag)].join("."))
+    }
 }
 
 /// Bytes that depend on nothing but a seed: for tests and the sandbox's own messages, never for a real key.
@@ -62,19 +102,3 @@ impl TryRng for Seeded {
     }
 }
 impl TryCryptoRng for Seeded {}
-
-/// Encrypts; `None` where the key cannot be used.
-pub(super) fn seal(to: &Encryption, plain: &[u8], at: i64, seed: &[u8]) -> Option<String> {
-    let mut drawn = Seeded::new(seed);
-    let header = json!({"alg": "RSA-OAEP-256", "enc": "A256GCM", "kid": to.key_id, "iat": at}).to_string();
-    let header = URL_SAFE_NO_PAD.encode(header);
-    let content: [u8; 32] = std::array::from_fn(|_| drawn.byte());
-    let nonce: [u8; 12] = std::array::from_fn(|_| drawn.byte());
-    let cipher = Aes256Gcm::new_from_slice(&content).ok()?;
-    let payload = Payload { msg: plain, aad: header.as_bytes() };
-    let mut sealed = cipher.encrypt(&Nonce::from(nonce), payload).ok()?;
-    let tag = sealed.split_off(sealed.len().checked_sub(16)?);
-    let key = to.key.oaep_encrypt_with_rng::<Sha256, _>(&mut drawn, &content).ok()?;
-    let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-    Some([header, part(&key), part(&nonce), part(&sealed), part(&tag)].join("."))
-}
