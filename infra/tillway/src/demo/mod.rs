@@ -163,7 +163,8 @@ async fn play_all(
     }
     for system in systems {
         say("");
-        let of_it: Vec<&Outcome> = outcomes.iter().filter(|o| o.scenario.system().key == system.key).collect();
+        let of_it: Vec<&Outcome> =
+            outcomes.iter().filter(|o| o.scenario.system().key == system.key).collect();
         report::table(system, &of_it).iter().for_each(|l| say(l));
     }
     say("\nTrial balance of the journal\n");

@@ -158,7 +158,9 @@ pub async fn check(
 async fn nothing_lost(stage: &Stage, files: &Files, promise: &mut Promise) -> anyhow::Result<()> {
     let (mut sent, mut dropped) = (0_usize, 0_usize);
     for merchant in &stage.merchants {
-        let (all, deliveries) = (merchant.account().told(), merchant.account().deliveries());
+        let account = merchant.account();
+        let (all, deliveries) = (account.told(), account.deliveries());
+        drop(account);
         let gateway = merchant.gateway.to_string();
         let missing: Vec<&str> = all
             .iter()
@@ -222,9 +224,14 @@ fn nothing_twice(stage: &Stage, placed: &[Placed]) -> Promise {
         for payment in account.payments() {
             charges = charges.saturating_add(payment.charges);
             refunds = refunds.saturating_add(payment.refunds);
-            promise
-                .must(payment.captured <= payment.authorized, format!("{}: captured above authorized", payment.id));
-            promise.must(payment.refunded <= payment.captured, format!("{}: refunded above captured", payment.id));
+            promise.must(
+                payment.captured <= payment.authorized,
+                format!("{}: captured above authorized", payment.id),
+            );
+            promise.must(
+                payment.refunded <= payment.captured,
+                format!("{}: refunded above captured", payment.id),
+            );
             if let Some(order) = payment.order {
                 let sum = of_order.entry(order).or_default();
                 *sum = sum.saturating_add(payment.standing);
@@ -299,7 +306,10 @@ fn balanced(stage: &Stage, files: &Files) -> (Promise, Books) {
             let clearing = Money::new(i64::try_from(clearing).unwrap_or(i64::MAX), currency);
             promise.must(
                 clearing == truth,
-                format!("{}: the books say {clearing}, {} has {truth}", merchant.gateway, merchant.system.name),
+                format!(
+                    "{}: the books say {clearing}, {} has {truth}",
+                    merchant.gateway, merchant.system.name
+                ),
             );
             let of = Clearing { system: merchant.system, connection: merchant.gateway.clone() };
             books.clearing.push((of, clearing, truth));

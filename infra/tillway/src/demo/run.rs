@@ -14,7 +14,7 @@ use tillway_sandbox::cybersource::CybersourceSandbox;
 use tillway_sandbox::stripe::{ShopPayment, StripeSandbox};
 use tillway_sandbox::{ApiFault, ApiFaultRule, HookFault, HookFaultRule, Sandbox as _};
 
-use super::gateway::{System, STRIPE};
+use super::gateway::{STRIPE, System};
 use super::pace::LOOK;
 use super::seen::{Seen, wire};
 use super::stage::{Merchant, Stage};

@@ -65,7 +65,12 @@ struct Part {
     capture: &'static str,
 }
 
-const fn part(name: &'static str, prefix: &'static str, system: &'static System, pays: [&'static str; 2]) -> Part {
+const fn part(
+    name: &'static str,
+    prefix: &'static str,
+    system: &'static System,
+    pays: [&'static str; 2],
+) -> Part {
     let [initiates, capture] = pays;
     Part { name, prefix, system, initiates, capture }
 }
@@ -103,12 +108,7 @@ pub struct Merchant {
 }
 
 impl Merchant {
-    async fn open(
-        part: &'static Part,
-        seed: u64,
-        keys: &Keys,
-        clock: &SandboxClock,
-    ) -> anyhow::Result<Self> {
+    async fn open(part: &'static Part, seed: u64, keys: &Keys, clock: &SandboxClock) -> anyhow::Result<Self> {
         let Part { name, prefix, system, .. } = *part;
         let (account, server) = Account::open(system, seed, keys, clock).await?;
         let clarity = Arc::new(Mutex::new(ClaritySandbox::new(ClarityConfig {
@@ -262,9 +262,15 @@ impl Stage {
             anyhow::bail!("the folder {} is not empty; give --keep an empty or new one", folder.display());
         }
         let notices = Arc::new(MemoryNotify::default());
-        let machine =
-            machine::assemble(config, extras, &folder, clock.clone(), Arc::new(Fixed(keys.clone())), Some(notices.clone()))
-                .await?;
+        let machine = machine::assemble(
+            config,
+            extras,
+            &folder,
+            clock.clone(),
+            Arc::new(Fixed(keys.clone())),
+            Some(notices.clone()),
+        )
+        .await?;
         // Sweeps are run by the scenarios, so that what they find can be shown.
         let options = Options { deciders: 4, actors: 4, sweep: Millis::days(3650), ..Options::default() };
         let runtime = Runtime::start(&machine.engine, &machine.queue, options);

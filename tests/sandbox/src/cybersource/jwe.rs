@@ -7,8 +7,7 @@ use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rsa::pkcs1::DecodeRsaPrivateKey as _;
-use rsa::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
+use rsa::pkcs8::EncodePrivateKey as _;
 use rsa::rand_core::{TryCryptoRng, TryRng};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -30,15 +29,6 @@ impl Encryption {
         let private = rsa::PrivateKey::new(&mut Seeded::new(seed), 1024).ok()?;
         let pem = private.to_pkcs8_pem(rsa::pkcs8::LineEnding::LF).ok()?.to_string();
         Some((Self { key_id: "7".into(), key: private.to_public_key() }, pem))
-    }
-
-    /// For whoever holds a private key (PEM, PKCS#8 or PKCS#1).
-    #[must_use]
-    pub fn for_holder_of(pem: &str) -> Option<Self> {
-        let pem = pem.trim();
-        let pkcs8 = rsa::PrivateKey::from_pkcs8_pem(pem).ok();
-        let private = pkcs8.or_else(|| rsa::PrivateKey::from_pkcs1_pem(pem).ok())?;
-        Some(Self { key_id: "7".into(), key: private.to_public_key() })
     }
 
     /// Encrypts under a key drawn from a seed; `None` where the public key cannot be used.

@@ -84,9 +84,11 @@ pub async fn captured_elsewhere(run: &mut Run<'_>) -> anyhow::Result<()> {
     run.stage.settle().await?;
     // Tillway is not told: it has to look before it takes.
     run.break_hooks("payments.capture", HookFault::Lose, 1);
-    run.cybersource(&order, "staff captures the payment in the Business Center, and the webhook is lost", |c, now| {
-        c.capture_by_hand(now, &payment, None)
-    })?;
+    run.cybersource(
+        &order,
+        "staff captures the payment in the Business Center, and the webhook is lost",
+        |c, now| c.capture_by_hand(now, &payment, None),
+    )?;
     run.pass(&order, Millis::mins(1), "").await?;
     decide(run, &order, &payment, Decision::Accept)?;
     run.ends(&order, run.paid(seen.total())).await?;

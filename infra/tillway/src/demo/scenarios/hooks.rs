@@ -38,7 +38,11 @@ pub async fn reordered(run: &mut Run<'_>) -> anyhow::Result<()> {
     run.ends(&order, End::paid(seen.total())).await
 }
 
-pub async fn sweep(run: &mut Run<'_>, order: &str, connection: ConnectionName) -> anyhow::Result<SweepReport> {
+pub async fn sweep(
+    run: &mut Run<'_>,
+    order: &str,
+    connection: ConnectionName,
+) -> anyhow::Result<SweepReport> {
     let report = run.stage.machine.engine.sweep(&connection).await?;
     let money: Vec<String> = report.money().iter().map(ToString::to_string).collect();
     let money = if money.is_empty() { "no money".to_owned() } else { money.join(", ") };

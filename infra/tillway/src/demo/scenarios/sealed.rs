@@ -86,7 +86,8 @@ pub async fn forged(run: &mut Run<'_>) -> anyhow::Result<()> {
     ensure!(tampered != text, "nothing was changed");
     // The bytes 64 to 95: somebody else's.
     let other = "QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl8=";
-    send(run, &order, "a payment forged with a wrong key", signed(tampered.as_bytes(), other, now), false).await?;
+    send(run, &order, "a payment forged with a wrong key", signed(tampered.as_bytes(), other, now), false)
+        .await?;
     let copied = forge(tampered.as_bytes(), &header, APPROVED);
     send(run, &order, "a changed body under a genuine signature", copied, false).await?;
     let stale = signed(&body, WEBHOOK_KEY, now - Millis::hours(2));
