@@ -216,7 +216,7 @@ async fn row(stage: &Stage, placed: &Placed) -> anyhow::Result<Row> {
         gateway: seen.payment().map_or_else(|| "no payment".to_owned(), seen::describe),
         tillway: seen.status().map_or("unknown", tillway_core::facts::OrderStatus::name).to_owned(),
         parked: seen.parked(),
-        wrong: placed.end.as_ref().map(|end| end.differences(&seen)).unwrap_or_default(),
+        wrong: placed.end.as_ref().map(|end| end.differences_at_last(&seen)).unwrap_or_default(),
         must: placed.end.clone(),
     })
 }

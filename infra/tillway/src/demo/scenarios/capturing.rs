@@ -5,6 +5,7 @@ use tillway_core::facts::OrderStatus;
 use tillway_core::time::Millis;
 use tillway_sandbox::stripe::ReviewVerdict;
 
+use super::super::gateway::STRIPE;
 use super::super::run::{End, Run};
 use super::super::seen::Seen;
 use super::paying;
@@ -37,7 +38,11 @@ pub async fn part(run: &mut Run<'_>) -> anyhow::Result<()> {
     run.pass(&order, SIX_DAYS, "").await?;
     run.until_told(&order, "staff", "about to run out").await?;
     run.pass(&order, Millis::days(1), "").await?;
-    run.ends(&order, run.paid(taken).shop("Processing")).await
+    if run.system().key == STRIPE.key {
+        return run.ends(&order, run.paid(taken).shop("Processing")).await;
+    }
+    // Cybersource names no end of an authorization and tells of none: what is open stays open until a person closes it.
+    run.ends(&order, run.paid(taken).status("Processing", OrderStatus::PartiallyPaid)).await
 }
 
 pub async fn several(run: &mut Run<'_>) -> anyhow::Result<()> {
@@ -84,7 +89,9 @@ pub async fn lowered(run: &mut Run<'_>) -> anyhow::Result<()> {
     ship(run, &order, None, "ships everything")?;
     let seen = run.until_status(&order, OrderStatus::Paid).await?;
     ensure!(seen.total() < before.total(), "the total was not lowered");
-    run.ends(&order, run.paid(seen.total()).shop("Shipped")).await
+    // Stripe lets the rest go with the capture; Cybersource holds it until it runs out.
+    let rest = if run.system().key == STRIPE.key { 0 } else { before.total().saturating_sub(seen.total()) };
+    run.ends(&order, run.paid(seen.total()).holding(rest).shop("Shipped")).await
 }
 
 pub async fn raised(run: &mut Run<'_>) -> anyhow::Result<()> {
@@ -111,4 +118,14 @@ pub async fn expired(run: &mut Run<'_>) -> anyhow::Result<()> {
     run.pass(&order, Millis::days(1), ", and nobody ships").await?;
     let end = End::unpaid("Payment Failed", "canceled", OrderStatus::PaymentFailed).authorized_once();
     run.ends(&order, end).await
+}
+
+pub async fn expired_unheard(run: &mut Run<'_>) -> anyhow::Result<()> {
+    let (order, _) = authorized(run).await?;
+    run.pass(&order, SIX_DAYS, "").await?;
+    run.until_told(&order, "staff", "about to run out").await?;
+    run.pass(&order, Millis::days(1), ", and Cybersource tells nobody that it ran out").await?;
+    ship(run, &order, None, "ships everything all the same")?;
+    let end = run.paid(0).status("Shipped", OrderStatus::Authorized);
+    run.ends(&order, end.parked("MISSING_AUTH")).await
 }

@@ -31,6 +31,12 @@ async fn held(run: &mut Run<'_>) -> anyhow::Result<(String, String, Seen)> {
     Ok((order, payment, seen))
 }
 
+/// A payment that was held keeps the status it was answered with.
+const fn reviewed(mut end: End) -> End {
+    end.gateway = "AUTHORIZED_PENDING_REVIEW";
+    end
+}
+
 fn decide(run: &mut Run<'_>, order: &str, payment: &str, decision: Decision) -> anyhow::Result<()> {
     let what = match decision {
         Decision::Accept => "staff accepts the case in the Business Center",
@@ -44,7 +50,7 @@ fn decide(run: &mut Run<'_>, order: &str, payment: &str, decision: Decision) -> 
 pub async fn accepted(run: &mut Run<'_>) -> anyhow::Result<()> {
     let (order, payment, seen) = held(run).await?;
     decide(run, &order, &payment, Decision::Accept)?;
-    run.ends(&order, run.paid(seen.total())).await
+    run.ends(&order, reviewed(run.paid(seen.total()))).await
 }
 
 pub async fn accepted_unheard(run: &mut Run<'_>) -> anyhow::Result<()> {
@@ -57,25 +63,25 @@ pub async fn accepted_unheard(run: &mut Run<'_>) -> anyhow::Result<()> {
     let gateway = run.merchant.gateway.clone();
     let report = sweep(run, &order, gateway).await?;
     ensure!(report.lost.iter().any(|l| l.kind.contains("accept")), "the sweep did not find the decision");
-    run.ends(&order, run.paid(seen.total())).await
+    run.ends(&order, reviewed(run.paid(seen.total()))).await
 }
 
 pub async fn rejected(run: &mut Run<'_>) -> anyhow::Result<()> {
     let (order, payment, seen) = held(run).await?;
     decide(run, &order, &payment, Decision::Reject)?;
-    run.ends(&order, End::let_go_at(run.system(), seen.total())).await
+    run.ends(&order, reviewed(End::let_go_at(run.system(), seen.total()))).await
 }
 
 pub async fn rejected_and_reversed(run: &mut Run<'_>) -> anyhow::Result<()> {
     let (order, payment, seen) = held(run).await?;
     decide(run, &order, &payment, Decision::RejectAndReverse)?;
-    run.ends(&order, End::let_go_at(run.system(), seen.total())).await
+    run.ends(&order, reviewed(End::let_go_at(run.system(), seen.total()))).await
 }
 
 pub async fn accepted_and_captured(run: &mut Run<'_>) -> anyhow::Result<()> {
     let (order, payment, seen) = held(run).await?;
     decide(run, &order, &payment, Decision::AcceptAndCapture)?;
-    run.ends(&order, run.paid(seen.total())).await?;
+    run.ends(&order, reviewed(run.paid(seen.total()))).await?;
     captured_once(run, &order).await
 }
 
@@ -91,7 +97,7 @@ pub async fn captured_elsewhere(run: &mut Run<'_>) -> anyhow::Result<()> {
     )?;
     run.pass(&order, Millis::mins(1), "").await?;
     decide(run, &order, &payment, Decision::Accept)?;
-    run.ends(&order, run.paid(seen.total())).await?;
+    run.ends(&order, reviewed(run.paid(seen.total()))).await?;
     captured_once(run, &order).await
 }
 
@@ -126,7 +132,8 @@ pub async fn unheard_status(run: &mut Run<'_>) -> anyhow::Result<()> {
     let raw = seen.payment_status().unwrap_or_default();
     let named = |s: &Seen| s.state.iter().flat_map(|s| s.parked.values()).any(|p| p.what.contains(raw));
     ensure!(named(&seen), "the parked item does not name the status");
-    let mut end = run.paid(0).holding(seen.total()).parked("answer_disagrees");
+    // The answer and the webhook bear it: neither is believed, and what the bank holds nobody takes.
+    let mut end = run.paid(0).holding(seen.total()).parked("answer_disagrees").parked("status_unknown");
     end.gateway = raw;
     run.ends(&order, end.status("Pending Payment", OrderStatus::PendingPayment)).await
 }

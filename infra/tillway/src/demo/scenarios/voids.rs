@@ -11,14 +11,14 @@ use super::super::seen::Seen;
 use super::back::paid;
 use super::hooks::sweep;
 
-const DAY: i64 = 86_400_000;
+const DAY: i64 = 24 * 60;
 
 /// Lets the time pass to the next morning where today's cut-off may come before the scenario is over.
 pub async fn well_before_the_cut_off(run: &mut Run<'_>) -> anyhow::Result<()> {
-    let of_day = run.now().0.rem_euclid(DAY);
-    if of_day > Millis::hours(12).0 {
-        let rest = Millis(DAY.saturating_sub(of_day).saturating_add(Millis::hours(6).0));
-        run.pass("", rest, ", so that the cut-off is far").await?;
+    let minute = run.now().0.div_euclid(Millis::mins(1).0).rem_euclid(DAY);
+    if minute > 12 * 60 {
+        let rest = Millis::mins(DAY.saturating_sub(minute).saturating_add(6 * 60));
+        run.pass("", rest, ": the cut-off is far again").await?;
     }
     Ok(())
 }
@@ -104,8 +104,10 @@ pub async fn by_hand(run: &mut Run<'_>) -> anyhow::Result<()> {
 
 pub async fn by_hand_unheard(run: &mut Run<'_>) -> anyhow::Result<()> {
     refunded_by_hand(run, false).await?;
-    // The second of the two lost webhooks is that of the batch.
-    run.pass("", Millis::days(1), ", with the next batch").await
+    // The second of the two lost webhooks is that of the batch: no later order's.
+    let now = run.now();
+    run.merchant.cybersource()?.cut_off_now(now);
+    run.stage.settle().await
 }
 
 pub async fn charged_back(run: &mut Run<'_>) -> anyhow::Result<()> {
