@@ -22,6 +22,8 @@ use super::story::Story;
 
 /// Longest real wait for one thing to happen.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Looks in a row with nothing to wait for, before it is given up.
+const IN_VAIN: u32 = 5;
 /// How far the clock is put forward while waiting for one thing, unless said otherwise.
 const HORIZON: Millis = Millis::hours(3);
 
@@ -438,26 +440,34 @@ impl Run<'_> {
     ) -> anyhow::Result<Seen> {
         let begun = tokio::time::Instant::now();
         let limit = self.now() + HORIZON;
+        // A busy machine may show nothing under way for a moment: it is looked again before it is given up.
+        let mut in_vain = 0_u32;
         loop {
             let seen = self.look(order).await?;
             if done(&seen) {
                 return Ok(seen);
             }
-            let in_vain = self.stage.still().await? && !self.stage.skip(limit).await?;
-            if in_vain {
-                // Once more: it may have come to be in the last moment.
-                let seen = self.look(order).await?;
-                if done(&seen) {
-                    return Ok(seen);
-                }
-            }
-            if in_vain || begun.elapsed() > PATIENCE {
+            let nothing = self.stage.still().await? && !self.stage.skip(limit).await?;
+            in_vain = if nothing { in_vain.saturating_add(1) } else { 0 };
+            if in_vain > IN_VAIN || begun.elapsed() > PATIENCE {
                 let key = OrderKey::of(&self.merchant.shop, order);
                 let open = self.stage.open_commands(&key).await?;
                 let open = if open.is_empty() { "none".to_owned() } else { open.join(", ") };
                 bail!("waited in vain for: {what}. Last seen: {}; open commands: {open}", seen.summary());
             }
             tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until every command of the order is done: reads, too, that were put off.
+    pub async fn until_idle(&mut self, order: &str) -> anyhow::Result<()> {
+        let key = OrderKey::of(&self.merchant.shop, order);
+        let limit = self.now() + HORIZON;
+        loop {
+            self.stage.settle().await?;
+            if self.stage.open_commands(&key).await?.is_empty() || !self.stage.skip(limit).await? {
+                return self.look(order).await.map(drop);
+            }
         }
     }
 

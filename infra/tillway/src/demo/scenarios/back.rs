@@ -10,7 +10,7 @@ use super::super::seen::Seen;
 pub async fn paid(run: &mut Run<'_>, card: &str) -> anyhow::Result<(String, Seen)> {
     let order = run.order(card)?;
     let seen = run.until_shop(&order, run.system().paid).await?;
-    run.stage.settle().await?;
+    run.until_idle(&order).await?;
     Ok((order, seen))
 }
 

@@ -55,7 +55,7 @@ pub async fn accepted(run: &mut Run<'_>) -> anyhow::Result<()> {
 
 pub async fn accepted_unheard(run: &mut Run<'_>) -> anyhow::Result<()> {
     let (order, payment, seen) = held(run).await?;
-    run.stage.settle().await?;
+    run.until_idle(&order).await?;
     run.break_hooks("risk.casemanagement", HookFault::Lose, 1);
     run.tell(&order, "world", "the webhook of the decision will be lost");
     decide(run, &order, &payment, Decision::Accept)?;
@@ -87,7 +87,7 @@ pub async fn accepted_and_captured(run: &mut Run<'_>) -> anyhow::Result<()> {
 
 pub async fn captured_elsewhere(run: &mut Run<'_>) -> anyhow::Result<()> {
     let (order, payment, seen) = held(run).await?;
-    run.stage.settle().await?;
+    run.until_idle(&order).await?;
     // Tillway is not told: it has to look before it takes.
     run.break_hooks("payments.capture", HookFault::Lose, 1);
     run.cybersource(
@@ -121,7 +121,9 @@ pub async fn partial(run: &mut Run<'_>) -> anyhow::Result<()> {
     let seen = run.until(&order, "a person is asked", |s| !s.parked().is_empty()).await?;
     let held = seen.held();
     ensure!(held > 0 && held < seen.total(), "{held} of {} are held", seen.total());
-    let mut end = run.paid(0).holding(held).parked("answer_disagrees");
+    run.pass(&order, Millis::mins(15), ", and nobody decides").await?;
+    let end = run.paid(0).holding(held).parked("answer_disagrees");
+    let mut end = end.parked("authorized_less_than_total");
     end.gateway = "PARTIAL_AUTHORIZED";
     run.ends(&order, end.status("Pending Payment", OrderStatus::Authorized)).await
 }
@@ -132,8 +134,12 @@ pub async fn unheard_status(run: &mut Run<'_>) -> anyhow::Result<()> {
     let raw = seen.payment_status().unwrap_or_default();
     let named = |s: &Seen| s.state.iter().flat_map(|s| s.parked.values()).any(|p| p.what.contains(raw));
     ensure!(named(&seen), "the parked item does not name the status");
+    run.pass(&order, Millis::mins(15), "; then the sweep reads the transaction").await?;
+    let gateway = run.merchant.gateway.clone();
+    sweep(run, &order, gateway).await?;
+    run.until_status(&order, OrderStatus::Authorized).await?;
     // The answer and the webhook bear it: neither is believed, and what the bank holds nobody takes.
     let mut end = run.paid(0).holding(seen.total()).parked("answer_disagrees").parked("status_unknown");
     end.gateway = raw;
-    run.ends(&order, end.status("Pending Payment", OrderStatus::PendingPayment)).await
+    run.ends(&order, end.status("Pending Payment", OrderStatus::Authorized)).await
 }

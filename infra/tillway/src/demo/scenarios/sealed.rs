@@ -29,7 +29,7 @@ pub async fn reordered(run: &mut Run<'_>) -> anyhow::Result<()> {
 async fn taken_by_hand(run: &mut Run<'_>, fault: HookFault, what: &str) -> anyhow::Result<(String, i64)> {
     let order = run.order(run.good_card())?;
     let seen = run.until_status(&order, OrderStatus::Authorized).await?;
-    run.stage.settle().await?;
+    run.until_idle(&order).await?;
     run.break_hooks("payments.capture", fault, 1);
     run.tell(&order, "world", what);
     let payment = seen.payment_id()?;
