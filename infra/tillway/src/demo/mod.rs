@@ -121,8 +121,9 @@ async fn play_all(
         let pairs: Vec<&str> = systems.iter().map(|s| s.pair).collect();
         let names: Vec<&str> = systems.iter().map(|s| s.name).collect();
         say(&format!(
-            "{} and Clarity (sandboxes) and Tillway on 127.0.0.1; pair {}, seed {}, {} scenarios.",
+            "{} and Clarity (sandboxes) and Tillway on 127.0.0.1; {} {}, seed {}, {} scenarios.",
             names.join(", "),
+            if pairs.len() == 1 { "pair" } else { "pairs" },
             pairs.join(" and "),
             args.seed,
             chosen.len()
@@ -173,7 +174,8 @@ async fn play_all(
     report::promises(&kept).iter().for_each(|l| say(l));
     let good = outcomes.iter().filter(|o| o.ok()).count();
     let verdict = if ok { "All as it must be" } else { "NOT as it must be" };
-    say(&format!("\n{verdict}: {good} of {} scenarios ended well.", outcomes.len()));
+    let promise = if kept.iter().all(|p| p.kept) { "" } else { ", and a promise was broken" };
+    say(&format!("\n{verdict}: {good} of {} scenarios ended well{promise}.", outcomes.len()));
     if args.keep.is_some() {
         say(&format!("The data is kept in {}.", stage.folder.display()));
     }

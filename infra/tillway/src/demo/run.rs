@@ -55,6 +55,14 @@ impl Draw {
     }
 }
 
+/// Days, hours and minutes, those that are there.
+fn lasting(length: Millis) -> String {
+    let minutes = length.0 / Millis::mins(1).0;
+    let parts = [(minutes / 1440, "d"), (minutes / 60 % 24, "h"), (minutes % 60, "m")];
+    let there = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}"));
+    there.collect::<Vec<_>>().join(" ")
+}
+
 /// How an order must end, in each system. Amounts are the gateway's minor units.
 #[derive(Debug, Clone)]
 pub struct End {
@@ -496,7 +504,7 @@ impl Run<'_> {
 
     /// Lets time pass.
     pub async fn pass(&mut self, order: &str, length: Millis, why: &str) -> anyhow::Result<()> {
-        self.tell(order, "world", format!("{length} pass{why}"));
+        self.tell(order, "world", format!("{} pass{why}", lasting(length)));
         self.stage.pass(length).await?;
         if order.is_empty() { Ok(()) } else { self.look(order).await.map(drop) }
     }

@@ -135,7 +135,10 @@ impl Story {
             let seen = told.notes.entry(command.id.to_string()).or_default();
             for note in command.history.iter().skip(*seen) {
                 if worth_telling(&note.what) {
-                    let what = format!("{}: {}", command.action, note.what);
+                    // Of a read it means that what a webhook told of is not to be seen yet.
+                    let early = command.action.ends_with("read_order") && note.what == "not done: Conflict";
+                    let note_text = if early { "not to be seen yet, read again later" } else { &note.what };
+                    let what = format!("{}: {note_text}", command.action);
                     self.tell(note.at, &order, "tillway", what);
                 }
             }
@@ -207,7 +210,9 @@ fn words(fact: &Fact) -> Option<String> {
         Fact::ActionRequired { .. } => "the cardholder must confirm".to_owned(),
         Fact::ReviewOpened { .. } => "held for review".to_owned(),
         Fact::ReviewClosed { outcome, .. } => format!("review over ({outcome:?})").to_lowercase(),
-        Fact::Refund { amount, status, .. } => format!("refund of {amount} {status:?}").to_lowercase(),
+        Fact::Refund { amount, status, .. } => {
+            format!("refund of {amount} {}", format!("{status:?}").to_lowercase())
+        }
         Fact::Dispute { amount, status, .. } => format!("dispute over {amount}: {status:?}"),
         Fact::DisputeMoved { amount, .. } => format!("dispute moved {amount}"),
         Fact::Parked(item) => format!("PARKED {}: {}", item.code, item.what),

@@ -113,6 +113,15 @@ impl Gateway for CybersourceSandbox {
         self.all_events().map(|e| (format!("{}:{}:{}", e.kind, e.id, e.status), e.kind.clone())).collect()
     }
 
+    fn only_swept(&self, event: &str) -> bool {
+        // When the processor has a refund, no webhook says so.
+        let Some(id) = event.strip_prefix("tillway.transaction:").and_then(|e| e.split(':').next()) else {
+            return false;
+        };
+        let refund = |p: &PaymentTruth| p.transactions.iter().any(|t| t.kind == Kind::Refund && t.id == id);
+        self.all_payments().any(|p| refund(&p))
+    }
+
     fn deliveries(&self) -> Deliveries {
         let lost = self.counters().hook_faults_struck.get("lose").copied().unwrap_or(0);
         Deliveries {

@@ -104,6 +104,8 @@ pub trait Gateway: Sandbox {
     fn payments(&self) -> Vec<Payment>;
     /// Everything it told: the id that Tillway knows it by, and its type.
     fn told(&self) -> Vec<(String, String)>;
+    /// Whether what a sweep found under this id is told by no webhook: nothing was lost then.
+    fn only_swept(&self, event: &str) -> bool;
     /// How its webhooks fared.
     fn deliveries(&self) -> Deliveries;
     /// E-mail addresses of the customers it keeps.

@@ -82,6 +82,10 @@ impl Gateway for StripeSandbox {
         self.all_events().map(|(id, kind, _)| (id, kind)).collect()
     }
 
+    fn only_swept(&self, _event: &str) -> bool {
+        false
+    }
+
     fn deliveries(&self) -> Deliveries {
         let lost = self.counters().hook_faults_struck.get("lose").copied().unwrap_or(0);
         Deliveries {
