@@ -1,5 +1,6 @@
 //! `tillway demo`: sandboxes and Tillway on loopback, real orders, and what became of them.
 
+pub mod end;
 pub mod gateway;
 pub mod pace;
 pub mod promises;
