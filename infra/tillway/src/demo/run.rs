@@ -350,7 +350,7 @@ impl Run<'_> {
         self.until(order, "its end state", |s| end.differences(s).is_empty())
             .await
             .map_err(|error| anyhow::anyhow!("{error}"))?;
-        self.stage.settle().await?;
+        self.until_idle(order).await?;
         let seen = self.look(order).await?;
         let wrong = end.differences(&seen);
         if wrong.is_empty() { Ok(()) } else { bail!("it did not stay: {}", wrong.join("; ")) }

@@ -128,6 +128,7 @@ pub async fn silent_and_unlisted(run: &mut Run<'_>) -> anyhow::Result<()> {
     let order = run.place(order)?;
     let seen = run.until_status(&order, OrderStatus::Paid).await?;
     let total = seen.total();
+    run.until_idle(&order).await?;
     lag(run, usual)?;
     // Sent anew after the lag, when the first was undone by its transaction id.
     ensure!(seen.payments.len() == 2, "{} authorizations were made", seen.payments.len());
