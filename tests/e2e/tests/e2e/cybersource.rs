@@ -105,7 +105,8 @@ async fn probes_are_answered_and_what_is_not_genuine_is_refused() {
     assert_eq!(status(&serving, "POST", own, &empty).await.0, 200, "an empty POST");
     assert_eq!(status(&serving, "GET", "/webhooks/shop/orders", &empty).await.0, 405, "nobody else's");
 
-    let genuine = at.cybersource().webhook(APPROVED, &payment(&at, "A-1")).unwrap();
+    let paid = payment(&at, "A-1");
+    let genuine = at.cybersource().webhook(APPROVED, &paid).unwrap();
     let (code, said) = status(&serving, "POST", own, &genuine).await;
     assert_eq!(code, 202, "{said}");
     let text = String::from_utf8(genuine.body.to_vec()).unwrap();
