@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use tillway_core::time::Timestamp;
+use tillway_core::time::{Millis, Timestamp};
 use tillway_engine::ports::Clock as _;
 use tillway_local::clock::SystemClock;
 use tillway_sandbox::Sandbox;
@@ -97,8 +97,11 @@ impl Place<CybersourceSandbox> {
         let (encryption, pem) = Encryption::made_of(b"end to end").unwrap();
         let hooks = WebhookConfig::new(CYBERSOURCE_HOOK_ID, CYBERSOURCE_HOOK, Some(encryption));
         let credentials = Credentials::new("acme_test_001", "key-1", CYBERSOURCE_SECRET);
+        let mut config = CybersourceConfig::new(credentials, hooks, 11);
+        // Indexed at once: a read that comes too early is made again a minute later, and a process waits in real time.
+        (config.search_lag, config.detail_lag) = (Millis(0), Millis(0));
         let gateway = Side {
-            sandbox: CybersourceSandbox::new(CybersourceConfig::new(credentials, hooks, 11)),
+            sandbox: CybersourceSandbox::new(config),
             connection: CYBERSOURCE,
             settings: "system: cybersource, merchant_id: acme_test_001, key_id: key-1",
             pair: "flow: cybersource-clarity".to_owned(),
