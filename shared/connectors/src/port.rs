@@ -293,7 +293,7 @@ pub enum NotDone {
     Throttled,
     /// Not connected, or the service says it is down before executing.
     Unavailable,
-    /// A call under the same key is in flight, or a lock or version conflict.
+    /// A call under the same key is in flight, a lock or version conflict, or what was made a moment ago does not show yet.
     Conflict,
     /// The credentials were refused: read them again, then alarm.
     Unauthorized,

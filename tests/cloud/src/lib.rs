@@ -102,7 +102,7 @@ impl Cloud {
             seed: 23,
             ..ClarityConfig::default()
         })));
-        let (encryption, private_key) = Encryption::made(b"a key of the local aws").unwrap();
+        let (encryption, private_key) = Encryption::made_of(b"a key of the local aws").unwrap();
         let hooks = WebhookConfig::new("aaaabbbb-cccc-dddd-eeee-ffff00001111", SECOND_KEY, Some(encryption));
         let credentials = Credentials::new(MERCHANT, KEY_ID, SECOND_KEY);
         let cybersource =

@@ -7,10 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use tillway_core::time::Timestamp;
+use tillway_core::time::{Millis, Timestamp};
 use tillway_engine::ports::Clock as _;
 use tillway_local::clock::SystemClock;
+use tillway_sandbox::Sandbox;
 use tillway_sandbox::clarity::{Auth, ClarityConfig, ClaritySandbox, WebhookScheme};
+use tillway_sandbox::cybersource::{
+    Credentials, CybersourceConfig, CybersourceSandbox, Encryption, WebhookConfig,
+};
 use tillway_sandbox::server::{SandboxClock, SandboxServer};
 use tillway_sandbox::stripe::{StripeConfig, StripeSandbox};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
@@ -44,10 +48,11 @@ pub async fn wait_for(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 }
 
 /// Both outside systems on sockets, and a place for configuration, secrets and data.
-pub struct Place {
+pub struct Place<G = StripeSandbox> {
     exe: PathBuf,
     /// The gateway.
-    pub stripe: Arc<Mutex<StripeSandbox>>,
+    pub gateway: Arc<Mutex<G>>,
+    connection: &'static str,
     /// The shop.
     pub shop: Arc<Mutex<ClaritySandbox>>,
     servers: (SandboxServer, SandboxServer),
@@ -60,10 +65,76 @@ pub struct Place {
 impl Place {
     /// Opens both systems. `exe` is the `tillway` command; `more` goes to the end of the configuration.
     pub async fn open(exe: &str, pair: &str, more: &str) -> Self {
+        let stripe = StripeSandbox::new(StripeConfig::new(API_KEY, GATEWAY_HOOK, 11)).with_schema_beside();
+        let gateway = Side {
+            sandbox: stripe,
+            connection: GATEWAY,
+            settings: "system: stripe",
+            pair: format!("flow: stripe-clarity, return_url: \"https://shop.example/return\"{pair}"),
+            secrets: vec![("api_key", API_KEY.to_owned()), ("webhook_secret", GATEWAY_HOOK.to_owned())],
+        };
+        Self::between(exe, gateway, more).await
+    }
+
+    /// The gateway.
+    pub fn stripe(&self) -> MutexGuard<'_, StripeSandbox> {
+        lock(&self.gateway)
+    }
+}
+
+/// Connection of Cybersource.
+pub const CYBERSOURCE: &str = "signed";
+/// Made up; signs its calls: `canary of the REST shared secret`.
+pub const CYBERSOURCE_SECRET: &str = "Y2FuYXJ5IG9mIHRoZSBSRVNUIHNoYXJlZCBzZWNyZXQ=";
+/// Made up; signs its webhooks: `canary of the digital signature`.
+pub const CYBERSOURCE_HOOK: &str = "Y2FuYXJ5IG9mIHRoZSBkaWdpdGFsIHNpZ25hdHVyZQ==";
+/// Names the key that signs webhooks.
+pub const CYBERSOURCE_HOOK_ID: &str = "aaaabbbb-cccc-dddd-eeee-ffff00001111";
+
+impl Place<CybersourceSandbox> {
+    /// The same with Cybersource in place of Stripe, its webhooks about payments encrypted; answers the private key too.
+    pub async fn with_cybersource(exe: &str, more: &str) -> (Self, String) {
+        let (encryption, pem) = Encryption::made_of(b"end to end").unwrap();
+        let hooks = WebhookConfig::new(CYBERSOURCE_HOOK_ID, CYBERSOURCE_HOOK, Some(encryption));
+        let credentials = Credentials::new("acme_test_001", "key-1", CYBERSOURCE_SECRET);
+        let mut config = CybersourceConfig::new(credentials, hooks, 11);
+        // Indexed at once: a read that comes too early is made again a minute later, and a process waits in real time.
+        (config.search_lag, config.detail_lag) = (Millis(0), Millis(0));
+        let gateway = Side {
+            sandbox: CybersourceSandbox::new(config),
+            connection: CYBERSOURCE,
+            settings: "system: cybersource, merchant_id: acme_test_001, key_id: key-1",
+            pair: "flow: cybersource-clarity".to_owned(),
+            secrets: vec![
+                ("shared_secret", CYBERSOURCE_SECRET.to_owned()),
+                ("webhook_secret", format!("{CYBERSOURCE_HOOK_ID}:{CYBERSOURCE_HOOK}")),
+                // To a line, as the file has it.
+                ("mle_private_key", pem.replace('\n', "")),
+            ],
+        };
+        (Self::between(exe, gateway, more).await, pem)
+    }
+
+    /// The gateway.
+    pub fn cybersource(&self) -> MutexGuard<'_, CybersourceSandbox> {
+        lock(&self.gateway)
+    }
+}
+
+/// A gateway and how the configuration names it.
+struct Side<G> {
+    sandbox: G,
+    connection: &'static str,
+    settings: &'static str,
+    pair: String,
+    secrets: Vec<(&'static str, String)>,
+}
+
+impl<G: Sandbox + 'static> Place<G> {
+    async fn between(exe: &str, side: Side<G>, more: &str) -> Self {
         let now: SandboxClock = Arc::new(|| SystemClock.now());
-        let stripe = Arc::new(Mutex::new(
-            StripeSandbox::new(StripeConfig::new(API_KEY, GATEWAY_HOOK, 11)).with_schema_beside(),
-        ));
+        let Side { sandbox, connection, settings, pair, secrets } = side;
+        let gateway = Arc::new(Mutex::new(sandbox));
         let shop = Arc::new(Mutex::new(ClaritySandbox::new(ClarityConfig {
             auth: Auth::OAuth { client_id: "tillway".into(), client_secret: CLIENT_SECRET.into() },
             webhook: WebhookScheme::StandardWebhooks { secrets: vec![SHOP_HOOK.into()] },
@@ -71,7 +142,7 @@ impl Place {
             ..ClarityConfig::default()
         })));
         let servers = (
-            SandboxServer::start(stripe.clone(), now.clone(), None).await.unwrap(),
+            SandboxServer::start(gateway.clone(), now.clone(), None).await.unwrap(),
             SandboxServer::start(shop.clone(), now, None).await.unwrap(),
         );
         let folder = Temp::new("place");
@@ -79,33 +150,29 @@ impl Place {
             "tillway.yaml",
             &format!(
                 "connections:\n  {SHOP}: {{ system: clarity, base_url: \"{}/api/v1\", rate_limit.per_second: 10000 }}\n  \
-                 {GATEWAY}: {{ system: stripe, base_url: \"{}\", rate_limit.per_second: 10000 }}\npairs:\n  main: {{ \
-                 flow: stripe-clarity, shop: {SHOP}, gateway: {GATEWAY}, return_url: \
-                 \"https://shop.example/return\"{pair} }}\n{more}",
+                 {connection}: {{ {settings}, base_url: \"{}\", rate_limit.per_second: 10000 }}\npairs:\n  main: {{ \
+                 shop: {SHOP}, gateway: {connection}, {pair} }}\n{more}",
                 servers.1.url(),
                 servers.0.url(),
             ),
         );
+        let own: String =
+            secrets.iter().map(|(name, value)| format!("{connection}.{name} = {}\n", value)).collect();
         let secrets = folder.write(
             "secrets",
             &format!(
-                "tillway.master_key = {MASTER_KEY}\n{GATEWAY}.api_key = {API_KEY}\n{GATEWAY}.webhook_secret = \
-                 {GATEWAY_HOOK}\n{SHOP}.client_id = tillway\n{SHOP}.client_secret = {CLIENT_SECRET}\n\
-                 {SHOP}.webhook_secret = {SHOP_HOOK}\n"
+                "tillway.master_key = {MASTER_KEY}\n{own}{SHOP}.client_id = tillway\n{SHOP}.client_secret = \
+                 {CLIENT_SECRET}\n{SHOP}.webhook_secret = {SHOP_HOOK}\n"
             ),
         );
         mode(&secrets, 0o600);
-        Self { exe: exe.into(), stripe, shop, servers, folder, log: Arc::default() }
+        Self { exe: exe.into(), gateway, connection, shop, servers, folder, log: Arc::default() }
     }
 
     /// The time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         SystemClock.now()
-    }
-    /// The gateway.
-    pub fn stripe(&self) -> MutexGuard<'_, StripeSandbox> {
-        lock(&self.stripe)
     }
     /// The shop.
     pub fn shop(&self) -> MutexGuard<'_, ClaritySandbox> {
@@ -175,7 +242,7 @@ impl Place {
         };
         wait_until("serve listens", || address().is_some()).await;
         let address = address().unwrap();
-        self.servers.0.set_webhook_base(Some(format!("http://{address}/webhooks/{GATEWAY}")));
+        self.servers.0.set_webhook_base(Some(format!("http://{address}/webhooks/{}", self.connection)));
         self.servers.1.set_webhook_base(Some(format!("http://{address}/webhooks/{SHOP}")));
         Serving { child, address }
     }

@@ -10,7 +10,7 @@ pub struct Sample {
     pub system: String,
     /// Its file.
     pub file: PathBuf,
-    /// Its `type`.
+    /// Its `type` or `eventType`.
     pub kind: String,
     /// Its body.
     pub body: Value,
@@ -20,6 +20,12 @@ pub struct Sample {
 #[must_use]
 pub fn root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).canonicalize().unwrap()
+}
+
+/// The samples of one system, sorted by file.
+#[must_use]
+pub fn of(system: &str) -> Vec<Sample> {
+    all().into_iter().filter(|s| s.system == system).collect()
 }
 
 /// Every sample, sorted by file.
@@ -35,8 +41,8 @@ pub fn all() -> Vec<Sample> {
             let file = file.unwrap().path();
             let body: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap())
                 .unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-            let kind =
-                body["type"].as_str().unwrap_or_else(|| panic!("{}: no type", file.display())).to_owned();
+            let kind = body["type"].as_str().or_else(|| body["eventType"].as_str());
+            let kind = kind.unwrap_or_else(|| panic!("{}: no type", file.display())).to_owned();
             let system = system.file_name().unwrap().to_string_lossy().into_owned();
             out.push(Sample { system, file, kind, body });
         }

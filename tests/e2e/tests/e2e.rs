@@ -20,6 +20,8 @@ mod commands;
 mod config;
 #[path = "e2e/counts.rs"]
 mod counts;
+#[path = "e2e/cybersource.rs"]
+mod cybersource;
 #[path = "e2e/edge.rs"]
 mod edge;
 #[path = "e2e/events.rs"]

@@ -1,5 +1,7 @@
 //! `tillway demo`: sandboxes and Tillway on loopback, real orders, and what became of them.
 
+pub mod end;
+pub mod gateway;
 pub mod pace;
 pub mod promises;
 pub mod report;
@@ -15,21 +17,19 @@ use std::process::ExitCode;
 use anyhow::bail;
 use tillway_core::check::did_you_mean;
 
+use gateway::{SYSTEMS, System};
 use report::{Outcome, Row};
 use run::{Draw, Placed, Run};
 use scenarios::Scenario;
 use stage::Stage;
 use story::{Story, say};
 
-/// Pairs the demo can play.
-const PAIRS: [&str; 1] = ["stripe-clarity"];
-
-/// Starts sandboxes of Stripe and Clarity and Tillway beside them, places orders, tells what happens at each,
-/// and checks the five promises.
+/// Starts sandboxes of Stripe, Cybersource and Clarity and Tillway beside them, places orders, tells what happens at
+/// each, and checks the five promises.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  tillway demo\n  tillway demo --seed 7 --scenario paid-at-once --scenario dispute-won\n  \
-tillway demo --json > demo.json\n\n\
+tillway demo --pair cybersource-clarity --json > demo.json\n\n\
 Everything runs on 127.0.0.1 and in a temporary folder. The exit code is 0 when every order ended as it must and\n\
 no promise was broken. TILLWAY_LOG=info shows Tillway's own log on standard error."
 )]
@@ -37,9 +37,9 @@ pub struct Args {
     /// Draws inputs and faults; the same number gives the same end states.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// The pair of systems to play.
-    #[arg(long, default_value = "stripe-clarity")]
-    pub pair: String,
+    /// Play only this pair of systems; may be given several times [stripe-clarity, cybersource-clarity].
+    #[arg(long = "pair", value_name = "NAME")]
+    pub pairs: Vec<String>,
     /// Play only this scenario; may be given several times.
     #[arg(long = "scenario", value_name = "NAME")]
     pub scenarios: Vec<String>,
@@ -66,8 +66,19 @@ fn log_if_asked() {
     }
 }
 
-fn chosen(names: &[String]) -> anyhow::Result<Vec<Scenario>> {
-    let known = || scenarios::ALL.iter().map(|s| s.name);
+/// The gateways of the pairs asked for; of all where none is.
+fn systems(pairs: &[String]) -> anyhow::Result<Vec<&'static System>> {
+    let known: Vec<&str> = SYSTEMS.iter().map(|s| s.pair).collect();
+    if let Some(pair) = pairs.iter().find(|p| !known.contains(&p.as_str())) {
+        bail!("there is no pair `{pair}`; known pairs: {}", known.join(", "));
+    }
+    let asked = |s: &&&System| pairs.is_empty() || pairs.iter().any(|p| p == s.pair);
+    Ok(SYSTEMS.iter().filter(asked).copied().collect())
+}
+
+fn chosen(names: &[String], systems: &[&System]) -> anyhow::Result<Vec<Scenario>> {
+    let of_pair = |s: &&Scenario| systems.iter().any(|system| system.key == s.system().key);
+    let known = || scenarios::ALL.iter().filter(of_pair).map(|s| s.name);
     for name in names {
         if !known().any(|k| k == name) {
             let hint = did_you_mean(name, known());
@@ -75,7 +86,7 @@ fn chosen(names: &[String]) -> anyhow::Result<Vec<Scenario>> {
         }
     }
     let wanted = |s: &&Scenario| names.is_empty() || names.iter().any(|n| n == s.name);
-    Ok(scenarios::ALL.iter().filter(wanted).copied().collect())
+    Ok(scenarios::ALL.iter().filter(of_pair).filter(wanted).copied().collect())
 }
 
 /// Runs the demo.
@@ -83,10 +94,8 @@ fn chosen(names: &[String]) -> anyhow::Result<Vec<Scenario>> {
 /// # Errors
 /// What could not be started, or a name nobody knows.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    if !PAIRS.contains(&args.pair.as_str()) {
-        bail!("there is no pair `{}`; known pairs: {}", args.pair, PAIRS.join(", "));
-    }
-    let chosen = chosen(&args.scenarios)?;
+    let systems = systems(&args.pairs)?;
+    let chosen = chosen(&args.scenarios, &systems)?;
     if args.list {
         for scenario in &chosen {
             say(&format!("{:<30} {}", scenario.name, scenario.title));
@@ -94,17 +103,29 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     log_if_asked();
-    let stage = Stage::start(args.seed, args.speed, args.keep.as_deref()).await?;
-    let played = play_all(&stage, &args, &chosen).await;
+    // Nobody waits for sandboxes that nothing is played at.
+    let played = |s: &&System| chosen.iter().any(|c| c.system().key == s.key);
+    let systems: Vec<&System> = systems.into_iter().filter(played).collect();
+    let stage = Stage::start(&systems, args.seed, args.speed, args.keep.as_deref()).await?;
+    let played = play_all(&stage, &args, &systems, &chosen).await;
     stage.stop().await;
     Ok(if played? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn play_all(stage: &Stage, args: &Args, chosen: &[Scenario]) -> anyhow::Result<bool> {
+async fn play_all(
+    stage: &Stage,
+    args: &Args,
+    systems: &[&'static System],
+    chosen: &[Scenario],
+) -> anyhow::Result<bool> {
     if !args.json {
+        let pairs: Vec<&str> = systems.iter().map(|s| s.pair).collect();
+        let names: Vec<&str> = systems.iter().map(|s| s.name).collect();
         say(&format!(
-            "Stripe and Clarity (sandboxes) and Tillway on 127.0.0.1; pair {}, seed {}, {} scenarios.",
-            args.pair,
+            "{} and Clarity (sandboxes) and Tillway on 127.0.0.1; {} {}, seed {}, {} scenarios.",
+            names.join(", "),
+            if pairs.len() == 1 { "pair" } else { "pairs" },
+            pairs.join(" and "),
             args.seed,
             chosen.len()
         ));
@@ -115,7 +136,7 @@ async fn play_all(stage: &Stage, args: &Args, chosen: &[Scenario]) -> anyhow::Re
         stage.machine.engine.sweep(&merchant.gateway).await?;
         stage.machine.engine.sweep(&merchant.shop).await?;
     }
-    let mut story = Story::new(!args.json, stage.epoch);
+    let mut story = Story::new(!args.json, stage.epoch, systems);
     let mut outcomes = Vec::new();
     let mut all: Vec<Vec<Placed>> = Vec::new();
     for scenario in chosen {
@@ -138,19 +159,24 @@ async fn play_all(stage: &Stage, args: &Args, chosen: &[Scenario]) -> anyhow::Re
     }
     let ok = outcomes.iter().all(Outcome::ok) && kept.iter().all(|p| p.kept);
     if args.json {
-        let document = report::json(args.seed, &args.pair, &outcomes, &books, &kept, ok);
+        let document = report::json(args.seed, systems, &outcomes, &books, &kept, ok);
         say(&serde_json::to_string_pretty(&document)?);
         return Ok(ok);
     }
-    say("");
-    report::table(&outcomes).iter().for_each(|l| say(l));
+    for system in systems {
+        say("");
+        let of_it: Vec<&Outcome> =
+            outcomes.iter().filter(|o| o.scenario.system().key == system.key).collect();
+        report::table(system, &of_it).iter().for_each(|l| say(l));
+    }
     say("\nTrial balance of the journal\n");
     report::books(&books).iter().for_each(|l| say(l));
     say("\nPromises\n");
     report::promises(&kept).iter().for_each(|l| say(l));
     let good = outcomes.iter().filter(|o| o.ok()).count();
     let verdict = if ok { "All as it must be" } else { "NOT as it must be" };
-    say(&format!("\n{verdict}: {good} of {} scenarios ended well.", outcomes.len()));
+    let promise = if kept.iter().all(|p| p.kept) { "" } else { ", and a promise was broken" };
+    say(&format!("\n{verdict}: {good} of {} scenarios ended well{promise}.", outcomes.len()));
     if args.keep.is_some() {
         say(&format!("The data is kept in {}.", stage.folder.display()));
     }
@@ -190,10 +216,10 @@ async fn row(stage: &Stage, placed: &Placed) -> anyhow::Result<Row> {
     Ok(Row {
         order: placed.order.clone(),
         clarity: seen.shop_status().to_owned(),
-        stripe: seen.payment().map_or_else(|| "no payment".to_owned(), seen::describe),
+        gateway: seen.payment().map_or_else(|| "no payment".to_owned(), seen::describe),
         tillway: seen.status().map_or("unknown", tillway_core::facts::OrderStatus::name).to_owned(),
         parked: seen.parked(),
-        wrong: placed.end.as_ref().map(|end| end.differences(&seen)).unwrap_or_default(),
+        wrong: placed.end.as_ref().map(|end| end.differences_at_last(&seen)).unwrap_or_default(),
         must: placed.end.clone(),
     })
 }

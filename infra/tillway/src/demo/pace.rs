@@ -8,6 +8,7 @@ use tillway_engine::ports::{Clock as _, DUE_SHARDS};
 use tillway_engine::records::{EVENTS, command_queue};
 use tillway_sandbox::Sandbox as _;
 
+use super::gateway::SYSTEMS;
 use super::stage::Stage;
 
 /// Between two looks.
@@ -20,8 +21,9 @@ const SETTLE: Duration = Duration::from_secs(20);
 const TOGETHER: Millis = Millis::secs(2);
 
 impl Stage {
-    fn queues() -> [String; 4] {
-        [EVENTS.to_owned(), command_queue("stripe"), command_queue("clarity"), command_queue("notify")]
+    fn queues() -> impl Iterator<Item = String> {
+        let systems = SYSTEMS.iter().map(|s| s.key).chain(["clarity", "notify"]);
+        std::iter::once(EVENTS.to_owned()).chain(systems.map(command_queue))
     }
 
     /// Messages in Tillway's queues.
@@ -54,11 +56,11 @@ impl Stage {
         let now = self.clock.now();
         let due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
         for merchant in &self.merchants {
-            let (stripe, clarity) = (merchant.stripe().next_due(), merchant.clarity().next_due());
-            if due(stripe) || due(clarity) {
+            let (gateway, shop) = (merchant.account().next_due(), merchant.clarity().next_due());
+            if due(gateway) || due(shop) {
                 return Ok(false);
             }
-            if merchant.stripe().in_flight() + merchant.clarity().in_flight() > 0 {
+            if merchant.account().in_flight() + merchant.clarity().in_flight() > 0 {
                 return Ok(false);
             }
         }
@@ -112,7 +114,7 @@ impl Stage {
             }
         }
         for merchant in &self.merchants {
-            times.extend(merchant.stripe().next_due());
+            times.extend(merchant.account().next_due());
             times.extend(merchant.clarity().next_due());
         }
         Ok((times.into_iter().filter(|at| *at > after).min(), overdue))

@@ -1,23 +1,23 @@
 //! The table at the end, and the same as one JSON document.
 
-use serde::Serialize;
 use serde_json::{Value, json};
 use tillway_core::money::Money;
 
+use super::gateway::System;
 use super::promises::{Books, Promise};
 use super::run::End;
 use super::scenarios::Scenario;
 use super::story::Line;
 
 /// One order's row.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Row {
     /// Order id.
     pub order: String,
     /// Clarity's status.
     pub clarity: String,
-    /// What Stripe did.
-    pub stripe: String,
+    /// What the gateway did.
+    pub gateway: String,
     /// Tillway's status.
     pub tillway: String,
     /// What waits for a person.
@@ -58,9 +58,9 @@ fn widths(rows: &[[String; 7]]) -> [usize; 7] {
     widths
 }
 
-/// The table of the scenarios.
-pub fn table(outcomes: &[Outcome]) -> Vec<String> {
-    let head = ["scenario", "order", "Clarity", "Stripe", "Tillway", "parked", ""];
+/// The table of the scenarios of one gateway.
+pub fn table(system: &System, outcomes: &[&Outcome]) -> Vec<String> {
+    let head = ["scenario", "order", "Clarity", system.name, "Tillway", "parked", ""];
     let mut rows = vec![head.map(str::to_owned)];
     for outcome in outcomes {
         let verdict = if outcome.ok() { "ok" } else { "FAILED" };
@@ -70,7 +70,7 @@ pub fn table(outcomes: &[Outcome]) -> Vec<String> {
                 name.to_owned(),
                 row.order.clone(),
                 row.clarity.clone(),
-                row.stripe.clone(),
+                row.gateway.clone(),
                 row.tillway.clone(),
                 row.parked.join(" "),
                 verdict.to_owned(),
@@ -113,7 +113,9 @@ pub fn books(books: &Books) -> Vec<String> {
     let mut out: Vec<String> = books.balance.to_string().lines().map(str::to_owned).collect();
     out.push(String::new());
     for (gateway, booked, truth) in &books.clearing {
-        out.push(format!("{gateway}: clearing without dispute fees {booked}, Stripe's truth {truth}"));
+        let name = gateway.system.name;
+        let connection = &gateway.connection;
+        out.push(format!("{connection}: clearing without dispute fees {booked}, {name}'s truth {truth}"));
     }
     out
 }
@@ -130,8 +132,27 @@ pub fn promises(promises: &[Promise]) -> Vec<String> {
     out
 }
 
+fn row_json(system: &System, row: &Row) -> Value {
+    json!({
+        "order": row.order,
+        "clarity": row.clarity,
+        system.key: row.gateway,
+        "tillway": row.tillway,
+        "parked": row.parked,
+        "must": row.must.as_ref().map(End::json),
+        "wrong": row.wrong,
+    })
+}
+
 /// All of it as one document.
-pub fn json(seed: u64, pair: &str, outcomes: &[Outcome], books: &Books, kept: &[Promise], ok: bool) -> Value {
+pub fn json(
+    seed: u64,
+    systems: &[&System],
+    outcomes: &[Outcome],
+    books: &Books,
+    kept: &[Promise],
+    ok: bool,
+) -> Value {
     let scenarios: Vec<Value> = outcomes
         .iter()
         .map(|o| {
@@ -139,9 +160,10 @@ pub fn json(seed: u64, pair: &str, outcomes: &[Outcome], books: &Books, kept: &[
                 "scenario": o.scenario.name,
                 "title": o.scenario.title,
                 "pair": o.scenario.merchant,
+                "flow": o.scenario.system().pair,
                 "ok": o.ok(),
                 "failed": o.failed,
-                "orders": o.rows,
+                "orders": o.rows.iter().map(|row| row_json(o.scenario.system(), row)).collect::<Vec<_>>(),
                 "happened": o.lines,
             })
         })
@@ -159,11 +181,12 @@ pub fn json(seed: u64, pair: &str, outcomes: &[Outcome], books: &Books, kept: &[
         .clearing
         .iter()
         .map(|(gateway, booked, truth)| {
-            json!({ "connection": gateway, "booked": money(booked), "stripe": money(truth) })
+            let (connection, key) = (&gateway.connection, gateway.system.key);
+            json!({ "connection": connection, "booked": money(booked), key: money(truth) })
         })
         .collect();
     json!({
-        "pair": pair,
+        "pairs": systems.iter().map(|s| s.pair).collect::<Vec<_>>(),
         "seed": seed,
         "ok": ok,
         "scenarios": scenarios,

@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use serde::Serialize;
 use tillway_core::facts::OrderStatus;
 use tillway_core::ids::OrderKey;
 use tillway_core::money::Currency;
 use tillway_core::time::{Millis, Timestamp};
 use tillway_engine::ports::Clock as _;
 use tillway_sandbox::clarity::{ClaritySandbox, Customer, NewLine, NewOrder};
+use tillway_sandbox::cybersource::CybersourceSandbox;
 use tillway_sandbox::stripe::{ShopPayment, StripeSandbox};
 use tillway_sandbox::{ApiFault, ApiFaultRule, HookFault, HookFaultRule, Sandbox as _};
 
+pub use super::end::End;
+use super::gateway::System;
 use super::pace::LOOK;
 use super::seen::{Seen, wire};
 use super::stage::{Merchant, Stage};
@@ -20,6 +22,8 @@ use super::story::Story;
 
 /// Longest real wait for one thing to happen.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Looks in a row with nothing to wait for, before it is given up.
+const IN_VAIN: u32 = 5;
 /// How far the clock is put forward while waiting for one thing, unless said otherwise.
 const HORIZON: Millis = Millis::hours(3);
 
@@ -51,100 +55,12 @@ impl Draw {
     }
 }
 
-/// How an order must end, in each system. Amounts are the gateway's minor units.
-#[derive(Debug, Clone, Serialize)]
-pub struct End {
-    /// The shop's status.
-    pub clarity: &'static str,
-    /// The gateway's status of the payment.
-    pub stripe: &'static str,
-    /// Tillway's status.
-    pub tillway: &'static str,
-    /// Taken.
-    pub captured: i64,
-    /// Given back.
-    pub refunded: i64,
-    /// Withdrawn by disputes and not reinstated.
-    pub disputed: i64,
-    /// Charges approved, over all payments of the order.
-    pub charges: usize,
-    /// Codes of what waits for a person, sorted.
-    pub parked: Vec<&'static str>,
-}
-
-impl End {
-    /// Paid in full by one charge, and the shop says so.
-    pub fn paid(captured: i64) -> Self {
-        Self {
-            clarity: "Paid",
-            stripe: "succeeded",
-            tillway: OrderStatus::Paid.name(),
-            captured,
-            refunded: 0,
-            disputed: 0,
-            charges: 1,
-            parked: Vec::new(),
-        }
-    }
-    /// No money moved.
-    pub fn unpaid(clarity: &'static str, stripe: &'static str, tillway: OrderStatus) -> Self {
-        Self { clarity, stripe, tillway: tillway.name(), charges: 0, ..Self::paid(0) }
-    }
-    /// The shop shows this.
-    pub const fn shop(mut self, clarity: &'static str) -> Self {
-        self.clarity = clarity;
-        self
-    }
-    /// Both the shop and Tillway show this.
-    pub fn status(mut self, clarity: &'static str, tillway: OrderStatus) -> Self {
-        self.clarity = clarity;
-        self.tillway = tillway.name();
-        self
-    }
-    /// Given back.
-    pub const fn refunded(mut self, minor: i64) -> Self {
-        self.refunded = minor;
-        self
-    }
-    /// Withdrawn by a dispute.
-    pub const fn disputed(mut self, minor: i64) -> Self {
-        self.disputed = minor;
-        self
-    }
-    /// One charge was approved (and nothing taken of it).
-    pub const fn authorized_once(mut self) -> Self {
-        self.charges = 1;
-        self
-    }
-    /// This waits for a person.
-    pub fn parked(mut self, code: &'static str) -> Self {
-        self.parked.push(code);
-        self
-    }
-
-    /// What is not as it must be; empty where all is.
-    pub fn differences(&self, seen: &Seen) -> Vec<String> {
-        let mut out = Vec::new();
-        let mut compare = |what: &str, is: String, must: String| {
-            if is != must {
-                out.push(format!("{what} is {is}, must be {must}"));
-            }
-        };
-        compare("Clarity", seen.shop_status().to_owned(), self.clarity.to_owned());
-        let stripe = seen.payment_status().map_or("none", |s| s.name());
-        compare("Stripe", stripe.to_owned(), self.stripe.to_owned());
-        compare(
-            "Tillway",
-            seen.status().map_or("none", OrderStatus::name).to_owned(),
-            self.tillway.to_owned(),
-        );
-        compare("captured", seen.captured().to_string(), self.captured.to_string());
-        compare("refunded", seen.refunded().to_string(), self.refunded.to_string());
-        compare("disputed", seen.disputed().to_string(), self.disputed.to_string());
-        compare("charges", seen.charges().to_string(), self.charges.to_string());
-        compare("parked", seen.parked().join(" "), self.parked.join(" "));
-        out
-    }
+/// Days, hours and minutes, those that are there.
+fn lasting(length: Millis) -> String {
+    let minutes = length.0 / Millis::mins(1).0;
+    let parts = [(minutes / 1440, "d"), (minutes / 60 % 24, "h"), (minutes % 60, "m")];
+    let there = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}"));
+    there.collect::<Vec<_>>().join(" ")
 }
 
 /// An order that was placed, and how it must end.
@@ -172,6 +88,16 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// The gateway's words.
+    pub const fn system(&self) -> &'static System {
+        self.merchant.system
+    }
+
+    /// Paid in full by one charge at this run's gateway, and the shop says so.
+    pub fn paid(&self, captured: i64) -> End {
+        End::paid_at(self.system(), captured)
+    }
+
     /// Now.
     pub fn now(&self) -> Timestamp {
         self.stage.clock.now()
@@ -186,6 +112,12 @@ impl Run<'_> {
     /// A card token that no other order has.
     pub fn token(&mut self, card: &str) -> String {
         format!("{card}_x{}", self.draw.range(100_000, 999_999))
+    }
+
+    /// A card of this run's gateway that nothing is wrong with.
+    pub const fn good_card(&self) -> &'static str {
+        let [card, _] = self.system().cards;
+        card
     }
 
     /// An order of two lines by somebody new, to be paid with this card where one is named.
@@ -255,8 +187,8 @@ impl Run<'_> {
         act(&mut self.merchant.clarity(), now).map_err(Into::into)
     }
 
-    /// Somebody does something at the gateway.
-    pub fn gateway<T>(
+    /// Somebody does something at Stripe.
+    pub fn stripe<T>(
         &mut self,
         order: &str,
         what: impl Into<String>,
@@ -264,9 +196,22 @@ impl Run<'_> {
     ) -> anyhow::Result<T> {
         self.tell(order, "stripe", what);
         let now = self.now();
-        let mut stripe = self.merchant.stripe();
+        let mut stripe = self.merchant.stripe()?;
         act(&mut stripe, now)
             .map_err(|error| anyhow::anyhow!("Stripe refused: {}", stripe.error_json(&error)))
+    }
+
+    /// Somebody does something at Cybersource.
+    pub fn cybersource<T>(
+        &mut self,
+        order: &str,
+        what: impl Into<String>,
+        act: impl FnOnce(&mut CybersourceSandbox, Timestamp) -> Result<T, tillway_sandbox::cybersource::ApiError>,
+    ) -> anyhow::Result<T> {
+        self.tell(order, "cybersource", what);
+        let now = self.now();
+        let mut cybersource = self.merchant.cybersource()?;
+        act(&mut cybersource, now).context("Cybersource refused")
     }
 
     /// The shop makes the payment itself, as a shop does that follows no one.
@@ -281,7 +226,7 @@ impl Run<'_> {
         let shop = self.merchant.clarity().order(order).cloned().context("the order is gone")?;
         let currency = shop.total.currency.code().to_lowercase();
         let payment =
-            self.gateway(order, format!("the shop makes a payment itself ({capture_method})"), |s, now| {
+            self.stripe(order, format!("the shop makes a payment itself ({capture_method})"), |s, now| {
                 s.create_payment_as_shop(
                     now,
                     &ShopPayment {
@@ -302,13 +247,13 @@ impl Run<'_> {
     pub fn break_gateway(&mut self, order: &str, path: &str, fault: ApiFault, times: u32, what: &str) {
         self.tell(order, "world", what);
         let rule = ApiFaultRule { method: None, path_contains: path.to_owned(), fault, times };
-        self.merchant.stripe().inject(rule);
+        self.merchant.account().inject(rule);
     }
 
     /// Breaks the gateway's next webhooks of a type.
     pub fn break_hooks(&mut self, kind: &str, fault: HookFault, times: u32) {
         let rule = HookFaultRule { type_contains: kind.to_owned(), fault, times };
-        self.merchant.stripe().inject_hook(rule);
+        self.merchant.account().inject_hook(rule);
     }
 
     /// Breaks the shop's next webhooks of a type.
@@ -336,26 +281,34 @@ impl Run<'_> {
     ) -> anyhow::Result<Seen> {
         let begun = tokio::time::Instant::now();
         let limit = self.now() + HORIZON;
+        // A busy machine may show nothing under way for a moment: it is looked again before it is given up.
+        let mut in_vain = 0_u32;
         loop {
             let seen = self.look(order).await?;
             if done(&seen) {
                 return Ok(seen);
             }
-            let in_vain = self.stage.still().await? && !self.stage.skip(limit).await?;
-            if in_vain {
-                // Once more: it may have come to be in the last moment.
-                let seen = self.look(order).await?;
-                if done(&seen) {
-                    return Ok(seen);
-                }
-            }
-            if in_vain || begun.elapsed() > PATIENCE {
+            let nothing = self.stage.still().await? && !self.stage.skip(limit).await?;
+            in_vain = if nothing { in_vain.saturating_add(1) } else { 0 };
+            if in_vain > IN_VAIN || begun.elapsed() > PATIENCE {
                 let key = OrderKey::of(&self.merchant.shop, order);
                 let open = self.stage.open_commands(&key).await?;
                 let open = if open.is_empty() { "none".to_owned() } else { open.join(", ") };
                 bail!("waited in vain for: {what}. Last seen: {}; open commands: {open}", seen.summary());
             }
             tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until every command of the order is done: reads, too, that were put off.
+    pub async fn until_idle(&mut self, order: &str) -> anyhow::Result<()> {
+        let key = OrderKey::of(&self.merchant.shop, order);
+        let limit = self.now() + HORIZON;
+        loop {
+            self.stage.settle().await?;
+            if self.stage.open_commands(&key).await?.is_empty() || !self.stage.skip(limit).await? {
+                return self.look(order).await.map(drop);
+            }
         }
     }
 
@@ -384,9 +337,9 @@ impl Run<'_> {
 
     /// Lets time pass.
     pub async fn pass(&mut self, order: &str, length: Millis, why: &str) -> anyhow::Result<()> {
-        self.tell(order, "world", format!("{length} pass{why}"));
+        self.tell(order, "world", format!("{} pass{why}", lasting(length)));
         self.stage.pass(length).await?;
-        self.look(order).await.map(drop)
+        if order.is_empty() { Ok(()) } else { self.look(order).await.map(drop) }
     }
 
     /// Waits until the order ends like this, and stays so when everything under way is done.
@@ -397,7 +350,7 @@ impl Run<'_> {
         self.until(order, "its end state", |s| end.differences(s).is_empty())
             .await
             .map_err(|error| anyhow::anyhow!("{error}"))?;
-        self.stage.settle().await?;
+        self.until_idle(order).await?;
         let seen = self.look(order).await?;
         let wrong = end.differences(&seen);
         if wrong.is_empty() { Ok(()) } else { bail!("it did not stay: {}", wrong.join("; ")) }

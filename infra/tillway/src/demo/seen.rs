@@ -8,19 +8,18 @@ use tillway_core::state::OrderState;
 use tillway_engine::ports::Key;
 use tillway_engine::records::{CommandRecord, CommandState, LogRecord, OrderRecord, order_pk, state_key};
 use tillway_sandbox::clarity::OrderTruth;
-use tillway_sandbox::stripe::{PaymentStatus, PaymentTruth};
 
+use super::gateway::{Payment, System};
 use super::stage::{Merchant, Stage};
-
-/// Metadata keys under which a payment names its order.
-const ORDER_KEYS: [&str; 2] = ["clarity_order_id", "clarityorderid"];
 
 /// An order as all three have it.
 pub struct Seen {
     /// The shop's order.
     pub shop: OrderTruth,
+    /// The gateway's words.
+    pub system: &'static System,
     /// The gateway's payments for it.
-    pub payments: Vec<PaymentTruth>,
+    pub payments: Vec<Payment>,
     /// Tillway's state.
     pub state: Option<OrderState>,
 }
@@ -43,35 +42,50 @@ impl Seen {
         codes
     }
     /// The payment that counts: one that took or holds money, else the newest.
-    pub fn payment(&self) -> Option<&PaymentTruth> {
-        self.payments.iter().max_by_key(|p| (p.captured, p.capturable, p.attempts))
+    pub fn payment(&self) -> Option<&Payment> {
+        self.payments.iter().max_by_key(|p| (p.captured, p.held, p.attempts))
     }
     /// The id of that payment.
     ///
     /// # Errors
     /// Where there is none.
     pub fn payment_id(&self) -> anyhow::Result<String> {
-        Ok(self.payment().context("there is no payment yet")?.payment.clone())
+        Ok(self.payment().context("there is no payment yet")?.id.clone())
     }
     /// The status of that payment.
-    pub fn payment_status(&self) -> Option<PaymentStatus> {
+    pub fn payment_status(&self) -> Option<&'static str> {
         self.payment().map(|p| p.status)
     }
-    /// Taken, over all payments, in the gateway's minor units.
+    fn sum(&self, of: impl Fn(&Payment) -> i64) -> i64 {
+        self.payments.iter().map(of).sum()
+    }
+    /// Held and neither taken nor let go, over all payments, in the gateway's minor units.
+    pub fn held(&self) -> i64 {
+        self.sum(|p| p.held)
+    }
+    /// Taken, over all payments.
     pub fn captured(&self) -> i64 {
-        self.payments.iter().map(|p| p.captured).sum()
+        self.sum(|p| p.captured)
+    }
+    /// Withdrawn before the batch, over all payments.
+    pub fn voided(&self) -> i64 {
+        self.sum(|p| p.voided)
+    }
+    /// Let go, over all payments.
+    pub fn let_go(&self) -> i64 {
+        self.sum(|p| p.let_go)
     }
     /// Given back, over all payments.
     pub fn refunded(&self) -> i64 {
-        self.payments.iter().map(|p| p.refunded).sum()
+        self.sum(|p| p.refunded)
     }
     /// Withdrawn by disputes and not reinstated, over all payments.
     pub fn disputed(&self) -> i64 {
-        self.payments.iter().map(|p| p.disputed_withdrawn.saturating_sub(p.disputed_reinstated)).sum()
+        self.sum(|p| p.withdrawn.saturating_sub(p.reinstated))
     }
     /// Charges that were approved.
     pub fn charges(&self) -> usize {
-        self.payments.iter().map(|p| p.charges_succeeded).sum()
+        self.payments.iter().map(|p| p.charges).sum()
     }
     /// Order total in the gateway's minor units.
     pub fn total(&self) -> i64 {
@@ -79,11 +93,12 @@ impl Seen {
     }
     /// One line for the three of them.
     pub fn summary(&self) -> String {
-        let stripe = self.payment().map_or_else(|| "no payment".to_owned(), describe);
+        let gateway = self.payment().map_or_else(|| "no payment".to_owned(), describe);
         let tillway = self.status().map_or("unknown order", OrderStatus::name);
         let parked = self.parked();
         let parked = if parked.is_empty() { "nothing".to_owned() } else { parked.join(", ") };
-        format!("Clarity {}; Stripe {stripe}; Tillway {tillway}; parked {parked}", self.shop_status())
+        let (name, shop) = (self.system.name, self.shop_status());
+        format!("Clarity {shop}; {name} {gateway}; Tillway {tillway}; parked {parked}")
     }
 }
 
@@ -106,17 +121,19 @@ pub fn unwire(minor: i64, code: &str) -> Option<Money> {
 }
 
 /// A payment in a few words.
-pub fn describe(p: &PaymentTruth) -> String {
+pub fn describe(p: &Payment) -> String {
     let amount =
         |minor: i64| unwire(minor, &p.currency).map_or_else(String::new, |m| m.to_major().to_string());
-    let mut parts = vec![p.status.name().to_owned()];
+    let mut parts = vec![p.status.to_owned()];
     for (what, minor) in [
-        ("holds", p.capturable),
+        ("holds", p.held),
+        ("let go", p.let_go),
         ("took", p.captured),
+        ("voided", p.voided),
         ("gave back", p.refunded),
-        ("came back", p.refunds_failed),
-        ("withdrawn", p.disputed_withdrawn),
-        ("reinstated", p.disputed_reinstated),
+        ("came back", p.came_back),
+        ("withdrawn", p.withdrawn),
+        ("reinstated", p.reinstated),
     ] {
         if minor != 0 {
             parts.push(format!("{what} {}", amount(minor)));
@@ -125,7 +142,7 @@ pub fn describe(p: &PaymentTruth) -> String {
     if let [first, _, ..] = parts.as_slice() {
         let first = first.clone();
         let rest = parts.get(1..).unwrap_or_default().join(", ");
-        return format!("{first}, {rest} {}", p.currency.to_ascii_uppercase());
+        return format!("{first}, {rest} {}", p.currency);
     }
     parts.join(", ")
 }
@@ -141,11 +158,8 @@ impl Stage {
         let record: Option<OrderRecord> =
             found.into_iter().flatten().next().map(|i| serde_json::from_slice(&i.body)).transpose()?;
         let shop = merchant.clarity().order(order).cloned().with_context(|| format!("no order {order}"))?;
-        let payments = {
-            let stripe = merchant.stripe();
-            ORDER_KEYS.iter().flat_map(|k| stripe.payments_by_metadata(k, order)).collect()
-        };
-        Ok(Seen { shop, payments, state: record.map(|r| r.state) })
+        let payments = merchant.account().made_for(order);
+        Ok(Seen { shop, system: merchant.system, payments, state: record.map(|r| r.state) })
     }
 
     /// Everything below an order's partition with this prefix.

@@ -1,10 +1,10 @@
 //! The stage: sandboxes served over HTTP on loopback, and Tillway beside them on the embedded store.
 //!
-//! Three merchants share one Tillway, each with a shop and a gateway account of its own: one takes the money
-//! at authorization, one on shipment, and one's shop makes the payments itself.
+//! Merchants share one Tillway, each with a shop and a gateway account of its own: at each gateway one takes the
+//! money at authorization and one on shipment, and one's shop makes the payments itself.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -18,15 +18,14 @@ use tillway_local::notify::MemoryNotify;
 use tillway_local::runtime::{EngineFront, Options, Runtime};
 use tillway_local::server::{Limits, serve};
 use tillway_sandbox::clarity::{Auth, ClarityConfig, ClaritySandbox, WebhookScheme};
+use tillway_sandbox::cybersource::CybersourceSandbox;
 use tillway_sandbox::server::{SandboxClock, SandboxServer};
-use tillway_sandbox::stripe::{StripeConfig, StripeSandbox};
+use tillway_sandbox::stripe::StripeSandbox;
 
+use super::gateway::{self, Account, CYBERSOURCE, Keys, Open, STRIPE, SYSTEMS, System, lock};
 use crate::machine::{self, Machine};
 
-/// What the demo's own accounts are opened with. They exist on loopback for as long as the demo runs.
-const API_KEY: &str = "sk_test_sandbox";
-/// Signs what the sandbox of Stripe sends.
-pub const STRIPE_WEBHOOK_SECRET: &str = "whsec_sandbox_stripe";
+/// What the demo's own shops are opened with. They exist on loopback for as long as the demo runs.
 const SHOP_SECRET: &str = "sandbox-secret";
 const SHOP_WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// Seals the demo's personal data; drawn by nobody, for the data goes with the demo.
@@ -36,55 +35,82 @@ const EPOCH: &str = "2026-11-21T09:00:00Z";
 /// Real milliseconds a silenced call hangs.
 const SILENCE: u64 = 30;
 
-struct Fixed;
+struct Fixed(Keys);
 
 #[async_trait]
 impl SecretSource for Fixed {
     async fn secrets(&self, connection: &str, _fresh: bool) -> Result<Secrets, SecretError> {
-        let pairs: &[(&str, &str)] = match connection.split('-').next().unwrap_or_default() {
-            "tillway" => &[("master_key", MASTER_KEY)],
-            "stripe" => &[("api_key", API_KEY), ("webhook_secret", STRIPE_WEBHOOK_SECRET)],
-            "shop" => &[
+        let own = |pairs: &[(&'static str, &str)]| pairs.iter().map(|(n, v)| (*n, (*v).to_owned())).collect();
+        let pairs: Vec<(&str, String)> = match connection.split('-').next().unwrap_or_default() {
+            "tillway" => own(&[("master_key", MASTER_KEY)]),
+            "shop" => own(&[
                 ("client_id", "tillway"),
                 ("client_secret", SHOP_SECRET),
                 ("webhook_secret", SHOP_WEBHOOK_SECRET),
-            ],
-            _ => return Err(SecretError::Missing(connection.to_owned())),
+            ]),
+            system => gateway::secrets(system, &self.0)
+                .ok_or_else(|| SecretError::Missing(connection.to_owned()))?,
         };
-        Ok(Secrets(pairs.iter().map(|(n, v)| ((*n).to_owned(), vec![Secret::new(*v)])).collect()))
+        Ok(Secrets(pairs.into_iter().map(|(n, v)| (n.to_owned(), vec![Secret::new(v)])).collect()))
     }
+}
+
+/// A merchant's part in the play.
+struct Part {
+    name: &'static str,
+    /// What its order ids begin with.
+    prefix: &'static str,
+    system: &'static System,
+    initiates: &'static str,
+    capture: &'static str,
+}
+
+const fn part(
+    name: &'static str,
+    prefix: &'static str,
+    system: &'static System,
+    pays: [&'static str; 2],
+) -> Part {
+    let [initiates, capture] = pays;
+    Part { name, prefix, system, initiates, capture }
+}
+
+/// All merchants. Accounts draw their ids by the place here.
+static CAST: [Part; 5] = [
+    part("now", "N-", &STRIPE, ["tillway", "authorization"]),
+    part("ship", "S-", &STRIPE, ["tillway", "shipment"]),
+    part("follow", "F-", &STRIPE, ["shop", "shipment"]),
+    part("cnow", "CN-", &CYBERSOURCE, ["tillway", "authorization"]),
+    part("cship", "CS-", &CYBERSOURCE, ["tillway", "shipment"]),
+];
+
+/// The gateway a merchant has its account at.
+pub fn system_of(merchant: &str) -> &'static System {
+    CAST.iter().find(|part| part.name == merchant).map_or(&STRIPE, |part| part.system)
 }
 
 /// One shop with its gateway account.
 pub struct Merchant {
-    /// Name of the pair: `now`, `ship` or `follow`.
+    /// Name of the pair in the configuration: `now`, `ship`, `follow`; at Cybersource `cnow`, `cship`.
     pub name: &'static str,
+    /// The gateway's words.
+    pub system: &'static System,
     /// The shop's connection.
     pub shop: ConnectionName,
     /// The gateway's connection.
     pub gateway: ConnectionName,
     /// What its order ids begin with.
     pub prefix: &'static str,
-    stripe: Arc<Mutex<StripeSandbox>>,
+    part: &'static Part,
+    account: Account,
     clarity: Arc<Mutex<ClaritySandbox>>,
     servers: (SandboxServer, SandboxServer),
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Merchant {
-    async fn open(
-        (name, prefix): (&'static str, &'static str),
-        seed: u64,
-        clock: &SandboxClock,
-    ) -> anyhow::Result<Self> {
-        let mut stripe = StripeConfig::new(API_KEY, STRIPE_WEBHOOK_SECRET, seed);
-        // Charges settle and refunds change their mind some time after, as they do.
-        stripe.async_settlement = Millis::secs(2);
-        stripe.refund_delay = Millis::mins(5);
-        let stripe = Arc::new(Mutex::new(StripeSandbox::new(stripe).with_schema_beside()));
+    async fn open(part: &'static Part, seed: u64, keys: &Keys, clock: &SandboxClock) -> anyhow::Result<Self> {
+        let Part { name, prefix, system, .. } = *part;
+        let (account, server) = Account::open(system, seed, keys, clock).await?;
         let clarity = Arc::new(Mutex::new(ClaritySandbox::new(ClarityConfig {
             auth: Auth::OAuth { client_id: "tillway".into(), client_secret: SHOP_SECRET.into() },
             webhook: WebhookScheme::StandardWebhooks { secrets: vec![SHOP_WEBHOOK_SECRET.into()] },
@@ -92,26 +118,47 @@ impl Merchant {
             seed,
             ..ClarityConfig::default()
         })));
-        let servers = (
-            SandboxServer::start(stripe.clone(), clock.clone(), None).await?,
-            SandboxServer::start(clarity.clone(), clock.clone(), None).await?,
-        );
+        let servers = (server, SandboxServer::start(clarity.clone(), clock.clone(), None).await?);
         servers.0.set_silence_millis(SILENCE);
         servers.1.set_silence_millis(SILENCE);
         Ok(Self {
             name,
+            system,
             shop: ConnectionName::new(format!("shop-{name}")),
-            gateway: ConnectionName::new(format!("stripe-{name}")),
+            gateway: ConnectionName::new(format!("{}-{name}", system.key)),
             prefix,
-            stripe,
+            part,
+            account,
             clarity,
             servers,
         })
     }
 
-    /// The gateway's sandbox.
-    pub fn stripe(&self) -> MutexGuard<'_, StripeSandbox> {
-        lock(&self.stripe)
+    /// The gateway's sandbox, whichever gateway it is.
+    pub fn account(&self) -> Open<'_> {
+        self.account.look()
+    }
+
+    /// The same as Stripe's.
+    ///
+    /// # Errors
+    /// Where the account is elsewhere.
+    pub fn stripe(&self) -> anyhow::Result<MutexGuard<'_, StripeSandbox>> {
+        match self.account() {
+            Open::Stripe(account) => Ok(account),
+            Open::Cybersource(_) => anyhow::bail!("{} has no account at Stripe", self.name),
+        }
+    }
+
+    /// The same as Cybersource's.
+    ///
+    /// # Errors
+    /// Where the account is elsewhere.
+    pub fn cybersource(&self) -> anyhow::Result<MutexGuard<'_, CybersourceSandbox>> {
+        match self.account() {
+            Open::Cybersource(account) => Ok(account),
+            Open::Stripe(_) => anyhow::bail!("{} has no account at Cybersource", self.name),
+        }
     }
 
     /// The shop's sandbox.
@@ -124,6 +171,8 @@ impl Merchant {
 pub struct Stage {
     /// The merchants.
     pub merchants: Vec<Merchant>,
+    /// The key pair of encrypted webhooks.
+    pub keys: Keys,
     /// Tillway.
     pub machine: Machine,
     /// What people were told.
@@ -148,36 +197,38 @@ fn config(merchants: &[Merchant]) -> String {
     for m in merchants {
         connections.push_str(&format!(
             "  {}: {{ system: clarity, base_url: \"{}/api/v1\", rate_limit.per_second: 10000 }}\n  \
-             {}: {{ system: stripe, base_url: \"{}\", rate_limit.per_second: 10000, \
-             multicapture: if_available }}\n",
+             {}: {{ system: {}, base_url: \"{}\", rate_limit.per_second: 10000, {} }}\n",
             m.shop,
             m.servers.1.url(),
             m.gateway,
+            m.system.key,
             m.servers.0.url(),
+            m.system.settings,
         ));
     }
     let mut pairs = String::new();
     for m in merchants {
-        let (initiates, capture) = match m.name {
-            "now" => ("tillway", "authorization"),
-            "ship" => ("tillway", "shipment"),
-            _ => ("shop", "shipment"),
-        };
+        let Part { initiates, capture, .. } = *m.part;
         pairs.push_str(&format!(
-            "  {}: {{ flow: stripe-clarity, shop: {}, gateway: {}, initiates: {initiates}, capture: {capture}, \
+            "  {}: {{ flow: {}, shop: {}, gateway: {}, initiates: {initiates}, capture: {capture}, \
              on_total_lowered: refund, return_url: \"https://shop.example.com/checkout/return\" }}\n",
-            m.name, m.shop, m.gateway,
+            m.name, m.system.pair, m.shop, m.gateway,
         ));
     }
     format!("connections:\n{connections}pairs:\n{pairs}")
 }
 
 impl Stage {
-    /// Starts everything on free loopback ports.
+    /// Starts everything that these gateways need on free loopback ports.
     ///
     /// # Errors
     /// What could not be started.
-    pub async fn start(seed: u64, speed: u32, keep: Option<&Path>) -> anyhow::Result<Self> {
+    pub async fn start(
+        systems: &[&'static System],
+        seed: u64,
+        speed: u32,
+        keep: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let epoch = Timestamp::parse_rfc3339(EPOCH).context("the demo's first moment")?;
         let clock = Arc::new(ScaledClock::start(epoch, speed));
         let sandbox_clock = {
@@ -185,11 +236,15 @@ impl Stage {
             let read: SandboxClock = Arc::new(move || clock.now());
             read
         };
+        let keys = Keys::make(seed)?;
         let mut merchants = Vec::new();
-        for (n, named) in [("now", "N-"), ("ship", "S-"), ("follow", "F-")].into_iter().enumerate() {
+        for (n, part) in CAST.iter().enumerate() {
+            if !systems.iter().any(|s| s.key == part.system.key) {
+                continue;
+            }
             // Accounts of their own: no two of them draw the same ids.
             let seed = seed.wrapping_mul(8).wrapping_add(u64::try_from(n).unwrap_or(0));
-            merchants.push(Merchant::open(named, seed, &sandbox_clock).await?);
+            merchants.push(Merchant::open(part, seed, &keys, &sandbox_clock).await?);
         }
         let (config, extras) = tillway_engine::settings::load(
             "demo.yaml",
@@ -207,9 +262,15 @@ impl Stage {
             anyhow::bail!("the folder {} is not empty; give --keep an empty or new one", folder.display());
         }
         let notices = Arc::new(MemoryNotify::default());
-        let machine =
-            machine::assemble(config, extras, &folder, clock.clone(), Arc::new(Fixed), Some(notices.clone()))
-                .await?;
+        let machine = machine::assemble(
+            config,
+            extras,
+            &folder,
+            clock.clone(),
+            Arc::new(Fixed(keys.clone())),
+            Some(notices.clone()),
+        )
+        .await?;
         // Sweeps are run by the scenarios, so that what they find can be shown.
         let options = Options { deciders: 4, actors: 4, sweep: Millis::days(3650), ..Options::default() };
         let runtime = Runtime::start(&machine.engine, &machine.queue, options);
@@ -232,6 +293,7 @@ impl Stage {
         }
         Ok(Self {
             merchants,
+            keys,
             machine,
             notices,
             clock,
@@ -243,6 +305,14 @@ impl Stage {
             front,
             shutdown,
         })
+    }
+
+    /// The names of the gateways played, each with this behind it.
+    pub fn gateways(&self, suffix: &str) -> String {
+        let played = |s: &&&System| self.merchants.iter().any(|m| m.system.key == s.key);
+        let names: Vec<String> =
+            SYSTEMS.iter().filter(played).map(|s| format!("{}{suffix}", s.name)).collect();
+        names.join(" and ")
     }
 
     /// A merchant by its pair's name.

@@ -11,6 +11,7 @@ use tillway_engine::ports::{Clock as _, Key};
 use tillway_engine::records::{CommandRecord, LogRecord, Origin};
 use tillway_sandbox::clarity::Actor;
 
+use super::gateway::System;
 use super::seen::{Seen, describe};
 use super::stage::{Merchant, Stage};
 
@@ -21,7 +22,7 @@ pub struct Line {
     pub at: String,
     /// The order.
     pub order: String,
-    /// `shop`, `stripe`, `tillway`, `people`, `sweep`, `world`.
+    /// `shop`, the gateway, `tillway`, `people`, `sweep`, `world`.
     pub who: &'static str,
     /// What happened.
     pub what: String,
@@ -41,6 +42,8 @@ struct Told {
 pub struct Story {
     /// Prints while it happens.
     loud: bool,
+    /// Of the column that says who does something.
+    width: usize,
     epoch: Timestamp,
     /// Lines of the present scenario.
     pub lines: Vec<Line>,
@@ -55,8 +58,9 @@ pub fn say(text: &str) {
 
 impl Story {
     /// Begins at the stage's first moment.
-    pub const fn new(loud: bool, epoch: Timestamp) -> Self {
-        Self { loud, epoch, lines: Vec::new(), told: BTreeMap::new(), notices: 0 }
+    pub fn new(loud: bool, epoch: Timestamp, systems: &[&System]) -> Self {
+        let width = systems.iter().map(|s| s.key.len()).fold(8, usize::max);
+        Self { loud, width, epoch, lines: Vec::new(), told: BTreeMap::new(), notices: 0 }
     }
 
     /// Heads a scenario.
@@ -74,7 +78,8 @@ impl Story {
         let line =
             Line { at: format!("day {days} {clock}"), order: order.to_owned(), who, what: what.into() };
         if self.loud {
-            say(&format!("  {}  {:<9} {:<8} {}", line.at, line.order, line.who, line.what));
+            let width = self.width;
+            say(&format!("  {}  {:<9} {:<width$} {}", line.at, line.order, line.who, line.what));
         }
         self.lines.push(line);
     }
@@ -89,7 +94,7 @@ impl Story {
         let now = stage.clock.now();
         let mut told = self.told.remove(&order).unwrap_or_default();
         let news = self.of_tillway(stage, &key, &mut told).await;
-        self.of_stripe(now, seen, &mut told);
+        self.of_gateway(now, seen, &mut told);
         self.of_shop(seen, &mut told);
         self.told.insert(order.clone(), told);
         self.of_people(stage, now, &order);
@@ -112,13 +117,13 @@ impl Story {
         }
     }
 
-    fn of_stripe(&mut self, now: Timestamp, seen: &Seen, told: &mut Told) {
+    fn of_gateway(&mut self, now: Timestamp, seen: &Seen, told: &mut Told) {
         for payment in &seen.payments {
             let words = describe(payment);
-            if told.payments.get(&payment.payment) != Some(&words) {
-                let what = format!("{}: {words}", payment.payment);
-                self.tell(now, &seen.shop.order_id, "stripe", what);
-                told.payments.insert(payment.payment.clone(), words);
+            if told.payments.get(&payment.id) != Some(&words) {
+                let what = format!("{}: {words}", payment.id);
+                self.tell(now, &seen.shop.order_id, seen.system.key, what);
+                told.payments.insert(payment.id.clone(), words);
             }
         }
     }
@@ -130,7 +135,10 @@ impl Story {
             let seen = told.notes.entry(command.id.to_string()).or_default();
             for note in command.history.iter().skip(*seen) {
                 if worth_telling(&note.what) {
-                    let what = format!("{}: {}", command.action, note.what);
+                    // Of a read it means that what a webhook told of is not to be seen yet.
+                    let early = command.action.ends_with("read_order") && note.what == "not done: Conflict";
+                    let note_text = if early { "not to be seen yet, read again later" } else { &note.what };
+                    let what = format!("{}: {note_text}", command.action);
                     self.tell(note.at, &order, "tillway", what);
                 }
             }
@@ -202,7 +210,9 @@ fn words(fact: &Fact) -> Option<String> {
         Fact::ActionRequired { .. } => "the cardholder must confirm".to_owned(),
         Fact::ReviewOpened { .. } => "held for review".to_owned(),
         Fact::ReviewClosed { outcome, .. } => format!("review over ({outcome:?})").to_lowercase(),
-        Fact::Refund { amount, status, .. } => format!("refund of {amount} {status:?}").to_lowercase(),
+        Fact::Refund { amount, status, .. } => {
+            format!("refund of {amount} {}", format!("{status:?}").to_lowercase())
+        }
         Fact::Dispute { amount, status, .. } => format!("dispute over {amount}: {status:?}"),
         Fact::DisputeMoved { amount, .. } => format!("dispute moved {amount}"),
         Fact::Parked(item) => format!("PARKED {}: {}", item.code, item.what),

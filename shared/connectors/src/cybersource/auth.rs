@@ -83,11 +83,16 @@ fn with_id<'a>(secret: &'a Secret, default: &'a str) -> (&'a str, &'a str) {
     text.split_once(':').map_or((default, text), |(id, key)| (id.trim(), key.trim()))
 }
 
-/// Reads a private key, PKCS#8 or PKCS#1.
-pub(super) fn private_key(secret: &Secret) -> Option<rsa::PrivateKey> {
-    let pem = secret.expose().trim();
-    let pkcs8 = rsa::PrivateKey::from_pkcs8_pem(pem).ok();
-    pkcs8.or_else(|| rsa::PrivateKey::from_pkcs1_pem(pem).ok())
+/// Reads a private key in PEM, PKCS#8 or PKCS#1. Files and prompts take a secret to a line, so it may stand on one: with
+/// `\n`, blanks or nothing where the lines broke.
+#[must_use]
+pub fn private_key(secret: &Secret) -> Option<rsa::PrivateKey> {
+    // Nothing, the first line's name, what it holds.
+    let body = secret.expose().trim().split("-----").nth(2)?;
+    let body: String = body.replace("\\r", "").replace("\\n", "").split_whitespace().collect();
+    let der = STANDARD.decode(body).ok()?;
+    let pkcs8 = rsa::PrivateKey::from_pkcs8_der(&der).ok();
+    pkcs8.or_else(|| rsa::PrivateKey::from_pkcs1_der(&der).ok())
 }
 
 impl Signer {

@@ -106,7 +106,9 @@ impl ReadFault {
         match self {
             Self::NotNow(_, why) => *why,
             Self::Forbidden(_) => NotDone::Unauthorized,
-            Self::Missing(_) | Self::Refused(_) | Self::TooMany => NotDone::Unavailable,
+            // Not indexed yet: Cybersource answers, so nothing else is held back for it.
+            Self::Missing(_) => NotDone::Conflict,
+            Self::Refused(_) | Self::TooMany => NotDone::Unavailable,
         }
     }
 }

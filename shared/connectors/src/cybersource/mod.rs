@@ -54,6 +54,8 @@ use crate::port::{
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cybersource;
 
+pub use auth::private_key;
+
 /// The commissioned names of webhooks and the topic that each means; each is a topic as well.
 pub const COMMISSIONED_TOPICS: [(&str, &str); 3] = subscriptions::COMMISSIONED;
 

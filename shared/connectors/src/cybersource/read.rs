@@ -11,7 +11,7 @@ use super::transaction::{Kind, Transaction};
 use super::wire::{self, Fault, text};
 use crate::common::Differs;
 use crate::config::Connection;
-use crate::port::{Call, NotDone, Observation, Outcome};
+use crate::port::{Call, Observation, Outcome};
 
 /// Transactions of an order that are read at most.
 const MOST: usize = 40;
@@ -46,7 +46,7 @@ pub(super) async fn order(call: &Call<'_>, plan: &Plan) -> Outcome {
     match gather(&mut read, plan).await {
         Ok(()) => {}
         // What a webhook told of is there: it is not indexed yet.
-        Err(ReadFault::Missing(_)) => return Outcome::NotDone { after: None, why: NotDone::Unavailable },
+        Err(fault @ ReadFault::Missing(_)) => return Outcome::NotDone { after: None, why: fault.not_now() },
         Err(ReadFault::Refused(answer)) => return refused(&answer, Observation::default()),
         Err(ReadFault::NotNow(after, why)) => return Outcome::NotDone { after, why },
         Err(fault @ ReadFault::TooMany) => {

@@ -66,8 +66,12 @@ pub(super) const SECRETS: &[(&str, &str)] = &[
         WEBHOOK_SECRET,
         "digital signature key of webhooks (base64), alone or as `key id:key`; both while it is rotated",
     ),
-    (MLE_KEY, "private key (PEM) that `payments.*` webhooks are encrypted for; both while it is rotated"),
-    (PRIVATE_KEY, "private key (PEM) of the P12 certificate, for jwt_p12 alone"),
+    (
+        MLE_KEY,
+        "private key (PEM, on one line: `\\n` or nothing where lines broke) that `payments.*` webhooks are encrypted for; \
+         both while it is rotated",
+    ),
+    (PRIVATE_KEY, "private key (PEM, on one line as well) of the P12 certificate, for jwt_p12 alone"),
 ];
 
 /// Where the API is.

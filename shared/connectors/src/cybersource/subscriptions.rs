@@ -79,7 +79,8 @@ pub(super) fn steps(connection: &Connection, endpoints: &[Endpoint]) -> Vec<Stri
     );
     out.push(format!(
         "Put the digital signature key as `key id:key`: `tillway secrets put … {} webhook_secret`; and the private key \
-         of the MLE certificate as `mle_private_key`. Several are accepted while they are rotated.",
+         of the MLE certificate as `mle_private_key` (PEM on one line: `tr -d '\\n' < key.pem`). Several are accepted \
+         while they are rotated.",
         connection.name
     ));
     out

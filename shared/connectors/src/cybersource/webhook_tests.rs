@@ -138,6 +138,7 @@ fn the_shared_vectors_hold() {
 fn only_the_one_kind_of_encryption_is_opened() {
     use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
     use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
+    use rsa::pkcs8::EncodePrivateKey as _;
     let mut rng = rand_for_tests();
     let private = rsa::PrivateKey::new(&mut rng, 1024).unwrap();
     let content = [7_u8; 32];
@@ -152,6 +153,15 @@ fn only_the_one_kind_of_encryption_is_opened() {
     };
     let good = seal(json!({"alg": "RSA-OAEP-256", "enc": "A256GCM"}));
     assert!(jwe::is_compact(&good));
+    // A secret is kept to a line: the key is the same however its lines were joined.
+    let pem = private.to_pkcs8_pem(rsa::pkcs8::LineEnding::LF).unwrap().to_string();
+    for breaks in ["\n", "\r\n", "\\n", " ", ""] {
+        let key = private_key(&Secret::new(pem.trim().replace('\n', breaks))).expect(breaks);
+        assert!(jwe::open(&good, &[key]).is_ok(), "{breaks:?}");
+    }
+    assert!(
+        private_key(&Secret::new(pem.replace('M', ""))).is_none() && private_key(&Secret::new("k")).is_none()
+    );
     assert_eq!(jwe::open(&good, std::slice::from_ref(&private)).unwrap(), br#"{"a":1}"#);
     let other = rsa::PrivateKey::new(&mut rng, 1024).unwrap();
     assert_eq!(jwe::open(&good, std::slice::from_ref(&other)), Err(Sealed::NoKey));

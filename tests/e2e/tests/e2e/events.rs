@@ -2,13 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use tillway_connectors::Interpreted;
+use tillway_connectors::{Connection, Connector, Interpreted};
 use tillway_core::doc::Doc;
 use tillway_tests::samples::{all, root};
 use tillway_tests::world::{GATEWAY, SHOP, World};
 
-fn connection(system: &str) -> &'static str {
-    if system == "clarity" { SHOP } else { GATEWAY }
+/// A connection of a sample's system; the world has none to Cybersource.
+fn connection(w: &World, system: &str) -> (Connection, &'static dyn Connector) {
+    let name = if system == "clarity" { SHOP } else { GATEWAY };
+    let (known, connector) = w.engine.config.connection(name).unwrap();
+    if system == known.system {
+        return (known.clone(), connector);
+    }
+    let name = system.into();
+    let known = Connection { name, system: system.to_owned(), production: false, settings: [].into() };
+    (known, tillway_connectors::find(system).unwrap())
 }
 
 #[tokio::test]
@@ -17,10 +25,12 @@ async fn every_sample_is_understood_or_listed() {
     let samples = all();
     assert!(samples.len() > 30);
     for sample in &samples {
-        let (connection, connector) = w.engine.config.connection(connection(&sample.system)).unwrap();
+        let (connection, connector) = connection(&w, &sample.system);
         let file = sample.file.display();
-        match connector.interpret(connection, &sample.kind, Doc::from(&sample.body).json()) {
+        match connector.interpret(&connection, &sample.kind, Doc::from(&sample.body).json()) {
             Ok(Interpreted::About { .. } | Interpreted::Unhandled) => {}
+            // Cybersource's name no payment, or say too little: the order is read.
+            Ok(Interpreted::ReadAgain { .. }) if sample.system == "cybersource" => {}
             Ok(Interpreted::ReadAgain { .. }) => panic!("{file} is not believed"),
             Err(rejected) => panic!("{file}: {rejected:?}"),
         }
@@ -46,9 +56,12 @@ fn every_handled_type_has_a_sample() {
     let of = |system: &str| -> BTreeSet<String> {
         samples.iter().filter(|s| s.system == system).map(|s| s.kind.clone()).collect()
     };
-    let gateway = tillway_connectors::find("stripe").unwrap();
-    let mut handled: BTreeSet<String> =
-        gateway.subscriptions().iter().flat_map(|s| s.types).map(|t| (*t).to_owned()).collect();
+    let told = |system: &str| -> BTreeSet<String> {
+        let connector = tillway_connectors::find(system).unwrap();
+        connector.subscriptions().iter().flat_map(|s| s.types).map(|t| (*t).to_owned()).collect()
+    };
+    assert_eq!(told("cybersource"), of("cybersource"));
+    let mut handled = told("stripe");
     handled.insert("payment_intent.created".to_owned());
     assert!(handled.len() > 30);
     let missing: Vec<_> = handled.difference(&of("stripe")).cloned().collect();
@@ -63,9 +76,9 @@ fn every_handled_type_has_a_sample() {
 async fn types_without_a_flow_are_stored_counted_and_shown() {
     let w = World::start().await;
     let mut unhandled = BTreeSet::new();
-    for sample in all() {
-        let (connection, connector) = w.engine.config.connection(connection(&sample.system)).unwrap();
-        if connector.interpret(connection, &sample.kind, Doc::from(&sample.body).json())
+    for sample in all().into_iter().filter(|s| s.system != "cybersource") {
+        let (connection, connector) = connection(&w, &sample.system);
+        if connector.interpret(&connection, &sample.kind, Doc::from(&sample.body).json())
             == Ok(Interpreted::Unhandled)
         {
             unhandled.insert(sample.kind.clone());

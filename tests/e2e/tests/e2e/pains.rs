@@ -375,6 +375,24 @@ async fn two_flows_charge_one_order() {
     assert_eq!(item.item.code, "no_single_pair");
     assert!(item.item.what.contains("configure one pair"), "{}", item.item.what);
 
+    // Nor is one of two gateways picked: nobody is asked for money until one pair is configured.
+    let other = Setup {
+        gateway_settings: "multicapture: if_available }\n  signed: { system: cybersource, merchant_id: acme"
+            .to_owned(),
+        more: "  signed: { flow: cybersource-clarity, shop: shop, gateway: signed }\n".to_owned(),
+        ..Setup::default()
+    };
+    let w = World::with(other).await;
+    w.place("A-1", Some("pm_card_visa"));
+    w.pass(Millis::mins(5)).await;
+    assert!(w.payments("A-1").is_empty() && w.parked_one().await.item.code == "no_single_pair");
+    // Whoever paid it all the same says whose it is: from then on it belongs to that pair.
+    shop_pays(&w, "A-1", "pm_card_visa");
+    w.until("the order is bound", |w| w.payments("A-1").len() == 1).await;
+    w.pass(Millis::mins(5)).await;
+    assert_eq!(w.record("A-1").await.unwrap().state.binding.unwrap().pair, "main");
+    w.charged_once("A-1", 4712);
+
     // The shop charges by itself although the pair says that Tillway does.
     let w = World::start().await;
     w.hook("order.created", HookFault::Delay(Millis::mins(1)), 1);

@@ -18,7 +18,23 @@ pub(super) struct Event {
     pub(super) data: Value,
 }
 
+/// What an event told, without its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Its type.
+    pub kind: String,
+    /// The transaction it is about.
+    pub id: String,
+    /// The status it told; empty where it told none.
+    pub status: String,
+}
+
 impl CybersourceSandbox {
+    /// Everything that was told, oldest first; events have no ids of their own.
+    pub fn all_events(&self) -> impl DoubleEndedIterator<Item = &Told> {
+        self.told.iter()
+    }
+
     /// An event about a transaction as it is now.
     pub(super) fn tell(&mut self, row: Row, kind: &str) -> Result<(), ApiError> {
         let mut data = self.data(row)?;
@@ -32,6 +48,8 @@ impl CybersourceSandbox {
     }
 
     pub(super) fn emit(&mut self, kind: &str, data: Value) {
+        let text = |name: &str| data.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
+        self.told.push(Told { kind: kind.to_owned(), id: text("id"), status: text("status") });
         *self.counters.events_emitted.entry(kind.to_owned()).or_default() += 1;
         let serial = self.hooks.next_event();
         self.queue(Arc::new(Event { serial, at: self.now, kind: kind.to_owned(), data }));

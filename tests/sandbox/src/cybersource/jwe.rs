@@ -22,13 +22,31 @@ pub struct Encryption {
 }
 
 impl Encryption {
-    /// A key made from a seed, and its private half as PEM: for tests and demonstrations. Small, for a large one takes a
-    /// while to find; a real one has 2048 bits.
+    /// A key pair made of a seed, and its private key as PEM. It is small, for a large one takes a while to find, and
+    /// protects nothing.
     #[must_use]
-    pub fn made(seed: &[u8]) -> Option<(Self, String)> {
+    pub fn made_of(seed: &[u8]) -> Option<(Self, String)> {
         let private = rsa::PrivateKey::new(&mut Seeded::new(seed), 1024).ok()?;
         let pem = private.to_pkcs8_pem(rsa::pkcs8::LineEnding::LF).ok()?.to_string();
         Some((Self { key_id: "7".into(), key: private.to_public_key() }, pem))
+    }
+
+    /// Encrypts under a key drawn from a seed; `None` where the public key cannot be used.
+    #[must_use]
+    pub fn seal(&self, plain: &[u8], at: i64, seed: &[u8]) -> Option<String> {
+        let mut drawn = Seeded::new(seed);
+        let header =
+            json!({"alg": "RSA-OAEP-256", "enc": "A256GCM", "kid": self.key_id, "iat": at}).to_string();
+        let header = URL_SAFE_NO_PAD.encode(header);
+        let content: [u8; 32] = std::array::from_fn(|_| drawn.byte());
+        let nonce: [u8; 12] = std::array::from_fn(|_| drawn.byte());
+        let cipher = Aes256Gcm::new_from_slice(&content).ok()?;
+        let payload = Payload { msg: plain, aad: header.as_bytes() };
+        let mut sealed = cipher.encrypt(&Nonce::from(nonce), payload).ok()?;
+        let tag = sealed.split_off(sealed.len().checked_sub(16)?);
+        let key = self.key.oaep_encrypt_with_rng::<Sha256, _>(&mut drawn, &content).ok()?;
+        let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        Some([header, part(&key), part(&nonce), part(&sealed), part(&tag)].join("."))
     }
 }
 
@@ -74,19 +92,3 @@ impl TryRng for Seeded {
     }
 }
 impl TryCryptoRng for Seeded {}
-
-/// Encrypts; `None` where the key cannot be used.
-pub(super) fn seal(to: &Encryption, plain: &[u8], at: i64, seed: &[u8]) -> Option<String> {
-    let mut drawn = Seeded::new(seed);
-    let header = json!({"alg": "RSA-OAEP-256", "enc": "A256GCM", "kid": to.key_id, "iat": at}).to_string();
-    let header = URL_SAFE_NO_PAD.encode(header);
-    let content: [u8; 32] = std::array::from_fn(|_| drawn.byte());
-    let nonce: [u8; 12] = std::array::from_fn(|_| drawn.byte());
-    let cipher = Aes256Gcm::new_from_slice(&content).ok()?;
-    let payload = Payload { msg: plain, aad: header.as_bytes() };
-    let mut sealed = cipher.encrypt(&Nonce::from(nonce), payload).ok()?;
-    let tag = sealed.split_off(sealed.len().checked_sub(16)?);
-    let key = to.key.oaep_encrypt_with_rng::<Sha256, _>(&mut drawn, &content).ok()?;
-    let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-    Some([header, part(&key), part(&nonce), part(&sealed), part(&tag)].join("."))
-}

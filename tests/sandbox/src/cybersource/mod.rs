@@ -92,6 +92,7 @@ pub use auth::Credentials;
 pub use config::{Counters, CybersourceConfig, Duplicates};
 pub use controls::Decision;
 pub use errors::{ApiError, Refusal};
+pub use events::Told;
 pub use jwe::{Encryption, Seeded};
 pub use model::Kind;
 pub use risk::{RiskRule, RiskTest};
@@ -130,6 +131,7 @@ pub struct CybersourceSandbox {
     timers: BinaryHeap<Reverse<(i64, u64, Timer)>>,
     timer_serial: u64,
     hooks: webhooks::Hooks,
+    told: Vec<Told>,
     gate: gate::Gate,
     counters: Counters,
 }
@@ -164,6 +166,7 @@ impl CybersourceSandbox {
             timers: BinaryHeap::new(),
             timer_serial: 0,
             hooks: webhooks::Hooks::default(),
+            told: Vec::new(),
             gate: gate::Gate::default(),
             counters: Counters::default(),
         }

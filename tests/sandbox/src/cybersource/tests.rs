@@ -35,7 +35,7 @@ const HOST: &str = "cybersource.example";
 const START: i64 = 1_795_169_730;
 
 fn key_pair() -> (Encryption, String) {
-    Encryption::made(b"a key for tests").unwrap()
+    Encryption::made_of(b"a key for tests").unwrap()
 }
 
 fn config(encryption: Option<Encryption>) -> CybersourceConfig {

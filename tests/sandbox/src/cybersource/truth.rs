@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::CybersourceSandbox;
 use super::ids::Row;
-use super::model::{Case, Kind, Tx};
+use super::model::{Case, Chargeback, Kind, Tx};
 
 /// One transaction; the amount in minor units.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,10 @@ pub struct PaymentTruth {
     pub refunded: i64,
     /// Let go.
     pub reversed: i64,
+    /// Taken back by issuers.
+    pub withdrawn: i64,
+    /// Returned after chargebacks.
+    pub reinstated: i64,
     /// Its case waits for a person.
     pub case_open: bool,
     /// All that happened to it, itself first.
@@ -102,6 +106,12 @@ impl CybersourceSandbox {
         let tx = self.txs.get(row)?;
         let payment = tx.payment.as_deref()?;
         let chain = self.chains.get(&row).into_iter().flatten().filter_map(|r| self.txs.get(*r));
+        let charged_back = |returned: bool| -> i64 {
+            let of_it = |c: &&Chargeback| {
+                c.returned == returned && self.txs.get(c.capture).is_some_and(|t| t.root == row)
+            };
+            self.chargebacks.iter().filter(of_it).map(|c| c.amount).sum()
+        };
         Some(PaymentTruth {
             payment: self.ids.tx(row),
             status: payment.status,
@@ -111,6 +121,8 @@ impl CybersourceSandbox {
             captured: payment.captured,
             refunded: payment.refunded,
             reversed: payment.reversed,
+            withdrawn: charged_back(false),
+            reinstated: charged_back(true),
             case_open: payment.case == Case::Open,
             transactions: chain.map(|t| self.transaction(t)).collect(),
         })
@@ -125,6 +137,11 @@ impl CybersourceSandbox {
     /// All payments, oldest first.
     pub fn all_payments(&self) -> impl Iterator<Item = PaymentTruth> + '_ {
         (0..self.txs.len()).filter_map(|row| self.truth(row))
+    }
+
+    /// References there are.
+    pub fn references(&self) -> impl Iterator<Item = &str> {
+        self.by_code.keys().map(AsRef::as_ref)
     }
 
     /// The end state of an order reference; empty where nothing bears it.

@@ -12,7 +12,7 @@ use tillway_core::time::Millis;
 
 use super::events::Event;
 use super::ids::Kind;
-use super::jwe::{self, Encryption};
+use super::jwe::Encryption;
 use super::{CybersourceSandbox, auth};
 use crate::Delivery;
 use crate::faults::HookFaults;
@@ -138,8 +138,7 @@ pub fn forge(body: impl Into<Vec<u8>>, signature: &str, event_type: &str) -> Req
 impl CybersourceSandbox {
     /// Queues the webhook of an event, as a fault may have it.
     pub(super) fn queue(&mut self, event: Arc<Event>) {
-        let fits = |(begins, _): &&(String, String)| event.kind.starts_with(begins.as_str());
-        let Some((_, topic)) = self.config.webhooks.topics.iter().find(fits).cloned() else { return };
+        let Some(topic) = self.topic(&event.kind) else { return };
         if event.kind.starts_with("payments.") && self.config.webhooks.encryption.is_none() {
             self.counters.undeliverable += 1;
             return;
@@ -156,6 +155,22 @@ impl CybersourceSandbox {
             self.hooks.live.insert(id, hook);
             self.hooks.queue.push(Reverse(((self.now + wait).0, id)));
         }
+    }
+
+    fn topic(&self, kind: &str) -> Option<String> {
+        let fits = |(begins, _): &&(String, String)| kind.starts_with(begins.as_str());
+        self.config.webhooks.topics.iter().find(fits).map(|(_, topic)| topic.clone())
+    }
+
+    /// The webhook of an event about a transaction as that stands now, signed as of now and delivered to nobody: for whoever
+    /// replays, tampers with or breaks one.
+    #[must_use]
+    pub fn webhook(&self, kind: &str, transaction: &str) -> Option<Request> {
+        let data = self.data(self.ids.tx_row(transaction)?).ok()?;
+        let event = Arc::new(Event { serial: 0, at: self.now, kind: kind.to_owned(), data });
+        // Beyond the numbers of deliveries, so that its trace id is its own.
+        let serial = u64::from(u32::MAX).saturating_add(self.counters.deliveries);
+        self.request(&Hook { event, topic: self.topic(kind)?, attempt: 0 }, serial)
     }
 
     /// What is due now, signed as of now.
@@ -207,7 +222,7 @@ impl CybersourceSandbox {
         let body = if payments {
             let seed = format!("{} jwe {serial}", self.config.seed);
             let sealed =
-                jwe::seal(config.encryption.as_ref()?, plain.as_bytes(), self.now.unix(), seed.as_bytes())?;
+                config.encryption.as_ref()?.seal(plain.as_bytes(), self.now.unix(), seed.as_bytes())?;
             match config.envelope {
                 Envelope::Whole => sealed,
                 Envelope::EncData => {

@@ -9,8 +9,8 @@ use super::super::seen::Seen;
 /// An order that is paid, and the shop knows.
 pub async fn paid(run: &mut Run<'_>, card: &str) -> anyhow::Result<(String, Seen)> {
     let order = run.order(card)?;
-    let seen = run.until_shop(&order, "Paid").await?;
-    run.stage.settle().await?;
+    let seen = run.until_shop(&order, run.system().paid).await?;
+    run.until_idle(&order).await?;
     Ok((order, seen))
 }
 
@@ -22,19 +22,19 @@ pub async fn cancelled(run: &mut Run<'_>) -> anyhow::Result<()> {
 }
 
 pub async fn lowered(run: &mut Run<'_>) -> anyhow::Result<()> {
-    let (order, before) = paid(run, "pm_card_visa").await?;
+    let (order, before) = paid(run, run.good_card()).await?;
     run.shop(&order, "takes one packet off the order", |c, now| c.change_total(now, &order, "1", Some("1")))?;
     let after = run.look(&order).await?;
     let less = before.total().saturating_sub(after.total());
     ensure!(less > 0, "the total was not lowered");
-    let end = End::paid(before.total()).refunded(less);
+    let end = run.paid(before.total()).refunded(less);
     run.ends(&order, end.status("Partially Refunded", OrderStatus::PartiallyRefunded)).await
 }
 
 pub async fn raised(run: &mut Run<'_>) -> anyhow::Result<()> {
-    let (order, before) = paid(run, "pm_card_visa").await?;
+    let (order, before) = paid(run, run.good_card()).await?;
     run.shop(&order, "puts a packet on top", |c, now| c.change_total(now, &order, "1", Some("3")))?;
-    run.ends(&order, End::paid(before.total()).parked("total_raised_after_payment")).await
+    run.ends(&order, run.paid(before.total()).parked("total_raised_after_payment")).await
 }
 
 pub async fn dashboard(run: &mut Run<'_>) -> anyhow::Result<()> {
@@ -44,7 +44,7 @@ pub async fn dashboard(run: &mut Run<'_>) -> anyhow::Result<()> {
     for part in ["first", "second"] {
         let amount = run.draw.range(50, seen.total() / 4);
         given = given.saturating_add(amount);
-        run.gateway(&order, format!("staff makes the {part} partial refund in the dashboard"), |s, now| {
+        run.stripe(&order, format!("staff makes the {part} partial refund in the dashboard"), |s, now| {
             s.dashboard_refund(now, &payment, Some(amount), Some("requested_by_customer"))
         })?;
         run.until(&order, "Tillway's books to have it", |s| {
@@ -57,7 +57,7 @@ pub async fn dashboard(run: &mut Run<'_>) -> anyhow::Result<()> {
 }
 
 pub async fn requested(run: &mut Run<'_>) -> anyhow::Result<()> {
-    let (order, seen) = paid(run, "pm_card_visa").await?;
+    let (order, seen) = paid(run, run.good_card()).await?;
     let amount = run.draw.range(100, seen.total() / 2);
     for _ in 0..2 {
         // The same request twice is one refund.
@@ -66,7 +66,7 @@ pub async fn requested(run: &mut Run<'_>) -> anyhow::Result<()> {
         })?;
         run.until_status(&order, OrderStatus::PartiallyRefunded).await?;
     }
-    let end = End::paid(seen.total()).refunded(amount);
+    let end = run.paid(seen.total()).refunded(amount);
     run.ends(&order, end.status("Partially Refunded", OrderStatus::PartiallyRefunded)).await
 }
 

@@ -5,6 +5,7 @@ use tillway_core::facts::OrderStatus;
 use tillway_core::time::Millis;
 use tillway_sandbox::stripe::ReviewVerdict;
 
+use super::super::gateway::STRIPE;
 use super::super::run::{End, Run};
 use super::super::seen::Seen;
 use super::paying;
@@ -13,7 +14,7 @@ use super::paying;
 const SIX_DAYS: Millis = Millis::mins(6 * 24 * 60 + 5);
 
 async fn authorized(run: &mut Run<'_>) -> anyhow::Result<(String, Seen)> {
-    let order = run.order("pm_card_visa")?;
+    let order = run.order(run.good_card())?;
     let seen = run.until_status(&order, OrderStatus::Authorized).await?;
     Ok((order, seen))
 }
@@ -25,7 +26,7 @@ fn ship(run: &mut Run<'_>, order: &str, lines: Option<&[(&str, &str)]>, what: &s
 pub async fn full(run: &mut Run<'_>) -> anyhow::Result<()> {
     let (order, seen) = authorized(run).await?;
     ship(run, &order, None, "ships everything")?;
-    run.ends(&order, End::paid(seen.total()).shop("Shipped")).await
+    run.ends(&order, run.paid(seen.total()).shop("Shipped")).await
 }
 
 pub async fn part(run: &mut Run<'_>) -> anyhow::Result<()> {
@@ -37,18 +38,22 @@ pub async fn part(run: &mut Run<'_>) -> anyhow::Result<()> {
     run.pass(&order, SIX_DAYS, "").await?;
     run.until_told(&order, "staff", "about to run out").await?;
     run.pass(&order, Millis::days(1), "").await?;
-    run.ends(&order, End::paid(taken).shop("Processing")).await
+    if run.system().key == STRIPE.key {
+        return run.ends(&order, run.paid(taken).shop("Processing")).await;
+    }
+    // Cybersource names no end of an authorization and tells of none: what is open stays open until a person closes it.
+    run.ends(&order, run.paid(taken).status("Processing", OrderStatus::PartiallyPaid)).await
 }
 
 pub async fn several(run: &mut Run<'_>) -> anyhow::Result<()> {
     let (order, seen) = authorized(run).await?;
     let parcels: [&[(&str, &str)]; 3] = [&[("1", "1")], &[("2", "1")], &[("1", "1")]];
     for (n, parcel) in parcels.into_iter().enumerate() {
-        let captures = u32::try_from(n).unwrap_or(0).saturating_add(1);
+        let captures = n.saturating_add(1);
         ship(run, &order, Some(parcel), &format!("ships parcel {captures} of 3"))?;
         run.until(&order, "its capture", |s| s.payment().is_some_and(|p| p.captures == captures)).await?;
     }
-    run.ends(&order, End::paid(seen.total()).shop("Shipped")).await
+    run.ends(&order, run.paid(seen.total()).shop("Shipped")).await
 }
 
 pub async fn review_released(run: &mut Run<'_>) -> anyhow::Result<()> {
@@ -57,7 +62,7 @@ pub async fn review_released(run: &mut Run<'_>) -> anyhow::Result<()> {
     let seen = run.until_shop(&order, "Shipped").await?;
     run.stage.settle().await?;
     ensure!(seen.captured() == 0, "money was taken during the review");
-    run.gateway(&order, "staff releases the payment in the dashboard", |s, now| {
+    run.stripe(&order, "staff releases the payment in the dashboard", |s, now| {
         s.close_review(now, &review, ReviewVerdict::Approved)
     })?;
     run.ends(&order, End::paid(seen.total()).shop("Shipped")).await
@@ -65,16 +70,16 @@ pub async fn review_released(run: &mut Run<'_>) -> anyhow::Result<()> {
 
 pub async fn review_rejected(run: &mut Run<'_>) -> anyhow::Result<()> {
     let (order, review) = paying::held(run).await?;
-    run.gateway(&order, "staff refuses the payment as fraud in the dashboard", |s, now| {
+    run.stripe(&order, "staff refuses the payment as fraud in the dashboard", |s, now| {
         s.close_review(now, &review, ReviewVerdict::RefundedAsFraud)
     })?;
     run.ends(&order, End::unpaid("Cancelled", "canceled", OrderStatus::Cancelled).authorized_once()).await
 }
 
 pub async fn cancelled(run: &mut Run<'_>) -> anyhow::Result<()> {
-    let (order, _) = authorized(run).await?;
+    let (order, seen) = authorized(run).await?;
     run.shop(&order, "cancels the order", |c, now| c.cancel(now, &order))?;
-    run.ends(&order, End::unpaid("Cancelled", "canceled", OrderStatus::Cancelled).authorized_once()).await
+    run.ends(&order, End::let_go_at(run.system(), seen.total())).await
 }
 
 pub async fn lowered(run: &mut Run<'_>) -> anyhow::Result<()> {
@@ -84,7 +89,9 @@ pub async fn lowered(run: &mut Run<'_>) -> anyhow::Result<()> {
     ship(run, &order, None, "ships everything")?;
     let seen = run.until_status(&order, OrderStatus::Paid).await?;
     ensure!(seen.total() < before.total(), "the total was not lowered");
-    run.ends(&order, End::paid(seen.total()).shop("Shipped")).await
+    // Stripe lets the rest go with the capture; Cybersource holds it until it runs out.
+    let rest = if run.system().key == STRIPE.key { 0 } else { before.total().saturating_sub(seen.total()) };
+    run.ends(&order, run.paid(seen.total()).holding(rest).shop("Shipped")).await
 }
 
 pub async fn raised(run: &mut Run<'_>) -> anyhow::Result<()> {
@@ -92,7 +99,7 @@ pub async fn raised(run: &mut Run<'_>) -> anyhow::Result<()> {
     run.shop(&order, "puts a packet on top", |c, now| c.change_total(now, &order, "1", Some("3")))?;
     run.until(&order, "a person is asked", |s| !s.parked().is_empty()).await?;
     ship(run, &order, None, "ships everything")?;
-    let end = End::paid(before.total()).shop("Shipped").parked("total_raised_after_payment");
+    let end = run.paid(before.total()).shop("Shipped").parked("total_raised_after_payment");
     run.ends(&order, end).await
 }
 
@@ -101,7 +108,7 @@ pub async fn expiring(run: &mut Run<'_>) -> anyhow::Result<()> {
     run.pass(&order, SIX_DAYS, "").await?;
     run.until_told(&order, "staff", "about to run out").await?;
     ship(run, &order, None, "staff ships in time")?;
-    run.ends(&order, End::paid(seen.total()).shop("Shipped")).await
+    run.ends(&order, run.paid(seen.total()).shop("Shipped")).await
 }
 
 pub async fn expired(run: &mut Run<'_>) -> anyhow::Result<()> {
@@ -111,4 +118,14 @@ pub async fn expired(run: &mut Run<'_>) -> anyhow::Result<()> {
     run.pass(&order, Millis::days(1), ", and nobody ships").await?;
     let end = End::unpaid("Payment Failed", "canceled", OrderStatus::PaymentFailed).authorized_once();
     run.ends(&order, end).await
+}
+
+pub async fn expired_unheard(run: &mut Run<'_>) -> anyhow::Result<()> {
+    let (order, _) = authorized(run).await?;
+    run.pass(&order, SIX_DAYS, "").await?;
+    run.until_told(&order, "staff", "about to run out").await?;
+    run.pass(&order, Millis::days(1), ", and Cybersource tells nobody that it ran out").await?;
+    ship(run, &order, None, "ships everything all the same")?;
+    let end = run.paid(0).status("Shipped", OrderStatus::Authorized);
+    run.ends(&order, end.parked("MISSING_AUTH")).await
 }

@@ -13,7 +13,7 @@ async fn dispute(run: &mut Run<'_>) -> anyhow::Result<(String, String, i64)> {
     let reason = run.draw.one_of(&REASONS);
     let payment = seen.payment_id()?;
     let dispute =
-        run.gateway(&order, format!("the cardholder's bank disputes the charge ({reason})"), |s, now| {
+        run.stripe(&order, format!("the cardholder's bank disputes the charge ({reason})"), |s, now| {
             s.open_dispute(now, &payment, None, reason)
         })?;
     run.until_shop(&order, "Disputed").await?;
@@ -24,7 +24,7 @@ async fn dispute(run: &mut Run<'_>) -> anyhow::Result<(String, String, i64)> {
 
 async fn decided(run: &mut Run<'_>, order: &str, dispute: &str, won: bool) -> anyhow::Result<()> {
     let what = if won { "the bank decides for the merchant" } else { "the bank decides for the cardholder" };
-    run.gateway(order, what, |s, now| s.close_dispute(now, dispute, won))?;
+    run.stripe(order, what, |s, now| s.close_dispute(now, dispute, won))?;
     let status = if won { OrderStatus::Paid } else { OrderStatus::ChargedBack };
     run.until_status(order, status).await?;
     run.until_told(order, "staff", "is decided").await

@@ -40,7 +40,7 @@ pub async fn declined(run: &mut Run<'_>) -> anyhow::Result<()> {
     run.until_shop(&order, "Payment Failed").await?;
     run.until_told(&order, "staff", "declined").await?;
     let token = run.token("pm_card_mastercard");
-    run.gateway(&order, "the shopper pays with another card", |s, now| {
+    run.stripe(&order, "the shopper pays with another card", |s, now| {
         s.shopper_retries(now, &payment, &token)
     })?;
     let seen = run.until_status(&order, OrderStatus::Paid).await?;

@@ -2,14 +2,19 @@
 
 mod back;
 mod capturing;
+mod cases;
 mod disputes;
 mod follow;
 mod hooks;
 mod money;
 mod outages;
 mod paying;
+mod sealed;
+mod voids;
 
+use super::gateway::System;
 use super::run::Run;
+use super::stage::system_of;
 
 /// A scenario.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +25,13 @@ pub struct Scenario {
     pub title: &'static str,
     /// The merchant (pair) it plays at.
     pub merchant: &'static str,
+}
+
+impl Scenario {
+    /// The gateway it plays at.
+    pub fn system(&self) -> &'static System {
+        system_of(self.merchant)
+    }
 }
 
 macro_rules! scenarios {
@@ -93,4 +105,55 @@ scenarios! {
     "follow-declined-then-paid" "follow" "follow mode: declined, then the shopper pays with another card" => follow::declined;
     "authorization-expiring" "ship" "authorization about to expire: staff is told a day before, then shipped" => capturing::expiring;
     "authorization-expired" "ship" "authorization expires" => capturing::expired;
+    "cyb-paid-at-once" "cnow" "paid at once" => paying::at_once;
+    "cyb-declined-then-paid" "cnow" "declined, then paid with another card" => paying::declined_then_paid;
+    "cyb-review-accepted" "cnow" "held for review, accepted: the webhook tells" => cases::accepted;
+    "cyb-review-accepted-webhook-lost" "cnow" "held for review, accepted: the webhook is lost, found by the sweep" => cases::accepted_unheard;
+    "cyb-review-rejected" "cnow" "held for review, rejected: the authorization is reversed" => cases::rejected;
+    "cyb-review-rejected-and-reversed" "cship" "held for review, rejected and reversed in the Business Center" => cases::rejected_and_reversed;
+    "cyb-review-accepted-and-captured" "cnow" "held for review, accepted and captured in the Business Center: adopted" => cases::accepted_and_captured;
+    "cyb-captured-during-review" "cnow" "captured in the Business Center during the review: adopted, not taken twice" => cases::captured_elsewhere;
+    "cyb-risk-declined" "cnow" "approved by the bank, declined by Decision Manager: reversed" => cases::risk_declined;
+    "cyb-partial-authorization" "cnow" "the bank approves a part: a person is asked" => cases::partial;
+    "cyb-unheard-status" "cnow" "a status never seen before: parked with the raw word" => cases::unheard_status;
+    "cyb-yen" "cnow" "an order in JPY: no decimals" => money::yen;
+    "cyb-captured-on-shipment" "cship" "authorized, captured in full on shipment" => capturing::full;
+    "cyb-captured-in-part" "cship" "authorized, part shipped and captured, the rest runs out" => capturing::part;
+    "cyb-captured-several-times" "cship" "authorized, captured with each of several shipments" => capturing::several;
+    "cyb-cancelled-before-capture" "cship" "cancelled before capture: the authorization is reversed" => capturing::cancelled;
+    "cyb-total-lowered-before-capture" "cship" "total lowered before capture: only that much is taken" => capturing::lowered;
+    "cyb-total-raised-before-capture" "cship" "total raised before capture: a person is asked" => capturing::raised;
+    "cyb-cancelled-before-cut-off" "cnow" "cancelled after capture, before the cut-off: voided, not refunded" => voids::cancelled_before;
+    "cyb-cancelled-after-cut-off" "cnow" "cancelled after the cut-off: the void is refused, then refunded" => voids::cancelled_after;
+    "cyb-total-lowered-after-capture" "cnow" "total lowered after capture: the difference is refunded" => back::lowered;
+    "cyb-refund-requested" "cnow" "a refund asked for by Clarity" => back::requested;
+    "cyb-refund-requested-whole" "cnow" "everything asked back by Clarity before the cut-off: voided" => voids::requested_whole;
+    "cyb-refund-by-hand" "cnow" "a refund made in the Business Center, told by webhook" => voids::by_hand;
+    "cyb-refund-by-hand-webhook-lost" "cnow" "a refund made in the Business Center, found by the sweep" => voids::by_hand_unheard;
+    "cyb-chargeback" "cnow" "a chargeback, which no webhook tells: read from the report by the sweep" => voids::charged_back;
+    "cyb-webhook-duplicated" "cnow" "webhooks delivered three times, each under another trace id" => hooks::duplicated;
+    "cyb-webhook-reordered" "cnow" "the capture's webhook overtakes the reservation's" => sealed::reordered;
+    "cyb-webhook-late" "cship" "a webhook that comes forty minutes late" => sealed::late;
+    "cyb-webhook-lost" "cship" "a capture's webhook is lost, found by the sweep" => sealed::lost;
+    "cyb-order-webhook-lost" "cnow" "the shop's webhook is lost, found by the sweep" => hooks::order_lost;
+    "cyb-webhook-forged" "cnow" "forged and stale webhooks are refused" => sealed::forged;
+    "cyb-webhook-malformed" "cnow" "encrypted webhooks that are malformed are refused" => sealed::malformed;
+    "cyb-webhook-replayed" "cnow" "a genuine webhook sent again under another trace id is dropped" => sealed::replayed;
+    "cyb-clock-skew" "cnow" "Cybersource's clock is nearly two minutes ahead" => sealed::skewed;
+    "cyb-card-number" "cnow" "a card number in a text field: removed, parked, alarmed" => hooks::card_number;
+    "cyb-429" "cnow" "Cybersource answers 429" => outages::throttled;
+    "cyb-502-after-authorization" "cnow" "Cybersource answers 502, but authorized" => outages::failed_after_unkept;
+    "cyb-502-after-capture" "cship" "Cybersource answers 502, but captured" => outages::failed_capture;
+    "cyb-timeout-after-authorization" "cnow" "Cybersource times out after it authorized" => outages::silent_after;
+    "cyb-timeout-before-authorization" "cnow" "Cybersource times out before it authorized" => outages::silent_before;
+    "cyb-timeout-authorization-unlisted" "cnow" "it authorized, and no search shows it in time: reversed, and authorized anew" => outages::silent_and_unlisted;
+    "cyb-timeout-after-capture" "cship" "Cybersource times out after it captured" => outages::silent_capture;
+    "cyb-timeout-before-capture" "cship" "Cybersource times out before it captured" => outages::silent_before_capture;
+    "cyb-timeout-after-refund" "cnow" "Cybersource times out after it refunded" => outages::silent_refund;
+    "cyb-timeout-before-refund" "cnow" "Cybersource times out before it refunded" => outages::silent_before_refund;
+    "cyb-timeout-after-void" "cnow" "Cybersource times out after it voided" => outages::silent_void;
+    "cyb-timeout-before-void" "cnow" "Cybersource times out before it voided" => outages::silent_before_void;
+    "cyb-clarity-down" "cnow" "Clarity is down for twenty minutes" => outages::clarity_down;
+    "cyb-authorization-expiring" "cship" "authorization about to expire: staff is told a day before, then shipped" => capturing::expiring;
+    "cyb-authorization-expired" "cship" "authorization expires unheard: the capture is refused, a person is asked" => capturing::expired_unheard;
 }

@@ -2,10 +2,10 @@
 
 use tillway_core::facts::OrderStatus;
 
-use super::super::run::{End, Run};
+use super::super::run::Run;
 
 async fn paid_in(run: &mut Run<'_>, currency: &str) -> anyhow::Result<()> {
-    let order = run.new_order(currency, Some("pm_card_visa"))?;
+    let order = run.new_order(currency, Some(run.good_card()))?;
     let order = run.place(order)?;
     let seen = run.until_status(&order, OrderStatus::Paid).await?;
     let total = seen.total();
@@ -14,7 +14,7 @@ async fn paid_in(run: &mut Run<'_>, currency: &str) -> anyhow::Result<()> {
         let minor = if currency == "ISK" { part / 100 } else { part };
         c.request_refund(now, &order, Some(&format!("{order}-R1")), minor, "goods_returned")
     })?;
-    let end = End::paid(total).refunded(part).status("Partially Refunded", OrderStatus::PartiallyRefunded);
+    let end = run.paid(total).refunded(part).status("Partially Refunded", OrderStatus::PartiallyRefunded);
     run.ends(&order, end).await
 }
 

@@ -185,3 +185,30 @@ async fn without_a_key_payment_events_go_nowhere() {
     assert!(world.verified().is_empty());
     assert_eq!(world.sandbox(|s, _| s.counters().undeliverable), 1);
 }
+
+#[tokio::test]
+async fn a_webhook_can_be_made_again_and_what_was_told_is_remembered_as_the_connector_names_it() {
+    let world = sealed();
+    let payment = world.done(&authorize("c1", "tok_visa", 1000)).await;
+    let told = world.verified().remove(0).1;
+    let again = world.sandbox(|s, _| s.webhook(&told.event_type, &payment)).unwrap();
+    let inbound = Inbound { topic: "payments", headers: &again.headers, body: &again.body };
+    let verified = Cybersource.verify(&world.connection, &world.secrets, inbound, world.now()).unwrap();
+    assert_eq!(verified.event_id, told.event_id, "the same event");
+    assert_eq!(world.sandbox(|s, _| s.deliveries_open()), 0, "delivered to nobody");
+    let named = |e: &Told| format!("{}:{}:{}", e.kind, e.id, e.status);
+    let all: Vec<String> = world.sandbox(|s, _| s.all_events().map(named).collect());
+    assert_eq!(all, [told.event_id]);
+    assert!(world.sandbox(|s, _| s.webhook(&told.event_type, "7600000000000000000000")).is_none());
+}
+
+#[tokio::test]
+async fn what_issuers_took_back_and_returned_is_told_of_the_payment() {
+    let world = World::new();
+    let payment = world.done(&authorize("c1", "tok_visa", 1000)).await;
+    let capture = world.done(&follow("capture", &payment, 1000, &[])).await;
+    world.sandbox(|s, now| s.charge_back(now, &capture, 700, "10.4", false)).unwrap();
+    world.sandbox(|s, now| s.charge_back(now, &capture, 200, "10.4", true)).unwrap();
+    let truth = world.truth("A-1").payments.remove(0);
+    assert_eq!((truth.withdrawn, truth.reinstated, truth.captured), (700, 200, 1000));
+}
