@@ -31,17 +31,6 @@ impl Fault {
     }
 }
 
-/// A status in the vendor's words, fit to be shown: a short word or two, else its length alone.
-pub(crate) fn word(raw: &str) -> String {
-    let letters = raw.bytes().all(|b| b.is_ascii_alphanumeric() || b" _-".contains(&b));
-    let digits = raw.bytes().filter(u8::is_ascii_digit).count();
-    match raw.chars().count() {
-        0 => "(none)".to_owned(),
-        1..=40 if letters && digits <= 4 => format!("`{raw}`"),
-        n => format!("of {n} characters that is no plain word"),
-    }
-}
-
 /// A text parameter with something in it, without blanks around it.
 pub(crate) fn text<'a>(params: &'a Value, name: &str) -> Option<&'a str> {
     params.at(name).as_text().map(str::trim).filter(|t| !t.is_empty())

@@ -67,6 +67,10 @@ macro_rules! conform {
                 super::statuses::total::<$system>().await;
             }
             #[tokio::test]
+            async fn a_new_status_is_neither_done_nor_refused() {
+                super::statuses::unheard_of::<$system>().await;
+            }
+            #[tokio::test]
             async fn an_answer_about_something_else_disagrees() {
                 super::echo::lies::<$system>().await;
             }

@@ -9,7 +9,6 @@ use tillway_core::value::Value;
 
 use super::settings::{self, VersionFrom};
 use super::wire::{Fault, Node};
-use crate::common::word;
 use crate::config::{Connection, Secret};
 
 /// What an order says.
@@ -83,10 +82,7 @@ fn status(connection: &Connection, at: &Node<'_>) -> Result<OrderStatus, Fault> 
     let text =
         at.text()?.ok_or_else(|| at.fault("member_malformed", "expected a status text, got nothing"))?;
     settings::status_in(connection, &text).ok_or_else(|| {
-        let what = format!(
-            "the shop's status text, {}, is not in status_in; add it with its canonical name and replay",
-            word(&text)
-        );
+        let what = "the shop's status text is not in status_in; add it with its canonical name and replay";
         at.fault("status_unknown", what)
     })
 }

@@ -107,6 +107,16 @@ pub(super) fn safe(code: &str) -> String {
     if fine { code.to_owned() } else { "unknown_error".to_owned() }
 }
 
+/// A status nobody here knows, fit to be shown: Stripe's are small letters with underscores.
+pub(super) fn word(raw: &str) -> String {
+    let fine = raw.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    match raw.chars().count() {
+        0 => "(none)".to_owned(),
+        1..=40 if fine => format!("`{raw}`"),
+        n => format!("of {n} characters that is no plain word"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

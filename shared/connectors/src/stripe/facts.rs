@@ -9,7 +9,6 @@ use tillway_core::value::Value as Data;
 
 use super::errors;
 use super::wire::{self, Fault, expanded, flag, id, int, money, signed, text};
-use crate::common::word;
 use crate::config::Connection;
 use crate::port::Observation;
 
@@ -24,6 +23,20 @@ fn required<'a>(object: Json<'a>, name: &str) -> Result<&'a str, Fault> {
 /// The payment an object belongs to: its PaymentIntent, else the charge (charges made without one).
 fn payment_of(object: Json<'_>) -> Option<&str> {
     id(object, "payment_intent").or_else(|| id(object, "charge"))
+}
+
+/// Whether a payment's status stands in the table of [`of_payment`].
+pub(super) fn is_known(status: &str) -> bool {
+    [
+        "requires_payment_method",
+        "requires_confirmation",
+        "requires_action",
+        "processing",
+        "requires_capture",
+        "canceled",
+        "succeeded",
+    ]
+    .contains(&status)
 }
 
 /// Facts of a PaymentIntent.
@@ -74,8 +87,8 @@ pub(super) fn of_payment(connection: &Connection, pi: Json<'_>) -> Result<Vec<Fa
             let method = id(pi, "payment_method").unwrap_or("unknown");
             facts.push(action_required(payment, method));
         }
-        ("requires_confirmation" | "processing", _) | ("requires_capture" | "succeeded", None) => {}
-        (raw, _) => return Err(unknown_status("payment", raw)),
+        (raw, _) if !is_known(raw) => return Err(unknown_status("payment", raw)),
+        _ => {}
     }
     facts.extend(review_opened(pi, payment));
     Ok(facts)
@@ -222,7 +235,7 @@ pub(super) fn of_refund(connection: &Connection, refund: Json<'_>) -> Result<Fac
 fn unknown_status(what: &str, raw: &str) -> Fault {
     let sentence = format!(
         "Stripe gives this {what} the status {}, which Tillway does not know; read it there and tell us",
-        word(raw)
+        errors::word(raw)
     );
     Fault::new("status_unknown", "status", sentence)
 }

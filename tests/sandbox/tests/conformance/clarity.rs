@@ -89,10 +89,13 @@ impl System for Clarity {
             "Cancelled",
         ],
         to_a_person: &[],
+        free: true,
         open: false,
     }];
     const SIGNED: &'static [(&'static str, &'static [&'static str])] =
         &[("webhook-id", &[""]), ("webhook-timestamp", &[""]), ("webhook-signature", &["v1,"])];
+    // A parcel is added whatever the order's status reads.
+    const STATUSLESS: &'static [(&'static str, bool)] = &[("clarity.add_shipment", false)];
     const NEW_WORD: &'static str = "Invented Status";
 
     fn connector() -> &'static dyn Connector {

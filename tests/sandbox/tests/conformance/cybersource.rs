@@ -148,6 +148,7 @@ impl System for Cybersource {
                 "INVALID_REQUEST",
             ],
             to_a_person: &[],
+            free: false,
             open: false,
         },
         Kind {
@@ -158,6 +159,7 @@ impl System for Cybersource {
             )),
             words: &["PENDING", "TRANSMITTED"],
             to_a_person: &[],
+            free: false,
             open: false,
         },
         Kind {
@@ -168,6 +170,7 @@ impl System for Cybersource {
             )),
             words: &["REVERSED"],
             to_a_person: &[],
+            free: false,
             open: false,
         },
         Kind {
@@ -179,6 +182,7 @@ impl System for Cybersource {
             words: &["VOIDED", "CANCELLED", "FAILED"],
             // Read as done by some and as refused by others: a person looks before money goes back twice.
             to_a_person: &["CANCELLED"],
+            free: false,
             open: false,
         },
         Kind {
@@ -189,6 +193,7 @@ impl System for Cybersource {
             )),
             words: &["PENDING", "DECLINED", "INVALID_REQUEST"],
             to_a_person: &[],
+            free: false,
             open: false,
         },
         Kind {
@@ -196,10 +201,12 @@ impl System for Cybersource {
             listed: None,
             words: &["ACCEPTED"],
             to_a_person: &[],
+            free: false,
             open: false,
         },
     ];
     const SIGNED: &'static [(&'static str, &'static [&'static str])] = &[("v-c-signature", &["t=", "sig="])];
+    const STATUSLESS: &'static [(&'static str, bool)] = &[("cybersource.authorize", true)];
     const NEW_WORD: &'static str = "INVENTED_STATUS";
 
     fn connector() -> &'static dyn Connector {

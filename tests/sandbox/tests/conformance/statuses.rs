@@ -1,8 +1,14 @@
 //! Every status of the vendor has a meaning, and a new one is neither success nor failure.
 
-use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::world::{Kind, System, spec};
+use serde_json::Value;
+use tillway_connectors::{Finding, Outcome};
+use tillway_core::time::Millis;
+use tillway_sandbox::ApiFault;
+
+use crate::world::{Kind, System, World, how, spec};
 
 /// The vendor's list, where the shared folder is at hand.
 fn listed(kind: &Kind) -> Option<Vec<String>> {
@@ -16,6 +22,77 @@ fn listed(kind: &Kind) -> Option<Vec<String>> {
     let file: Value = serde_json::from_str(&text).unwrap();
     let list = file.pointer(place).and_then(Value::as_array).expect("the list has moved");
     Some(list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+}
+
+/// Puts a word in the place of every status.
+fn replace(body: &mut Value, word: &str) -> bool {
+    match body {
+        Value::Object(members) => members.iter_mut().fold(false, |any, (name, value)| {
+            if name == "status" && value.is_string() {
+                *value = word.into();
+                return true;
+            }
+            replace(value, word) || any
+        }),
+        Value::Array(items) => items.iter_mut().fold(false, |any, item| replace(item, word) || any),
+        _ => false,
+    }
+}
+
+/// A provider that answers every question with a status nobody knows: nothing is taken for done or refused.
+pub async fn unheard_of<S: System>() {
+    for write in S::WRITES {
+        for lost in [false, true] {
+            let world = World::<S>::new();
+            let params = S::ready(&world, write.action).await;
+            let bent = Arc::new(AtomicBool::new(false));
+            let seen = bent.clone();
+            world.after(move |_, response| {
+                let Ok(mut body) = serde_json::from_slice::<Value>(&response.body) else { return };
+                if response.is_success() && replace(&mut body, S::NEW_WORD) {
+                    seen.store(true, Ordering::Relaxed);
+                    response.body = body.to_string().into_bytes();
+                }
+            });
+            let outcome = if lost {
+                world.fault(write, ApiFault::SilenceAfter);
+                let first = world.call(write.action, &params, 0).await;
+                if !matches!(first, Outcome::Unknown { .. }) {
+                    // It reads before it writes, and went no further.
+                    assert_eq!(world.count(write.action), 0, "{}: {}", write.action, how(&first));
+                    continue;
+                }
+                world.pass(Millis::secs(61));
+                world.pass(S::connector().indexing_lag());
+                bent.store(false, Ordering::Relaxed);
+                match world.find_out(write.action, &params, 0).await {
+                    Finding::Evidence(outcome) => outcome,
+                    _ => continue,
+                }
+            } else {
+                world.call(write.action, &params, 0).await
+            };
+            let what = format!("{}, lost {lost}: {}", write.action, how(&outcome));
+            if !bent.load(Ordering::Relaxed) {
+                println!("{}: {}: its answers bear no status", S::connector().system(), write.action);
+                continue;
+            }
+            let without =
+                |(action, when_lost): &(&str, bool)| *action == write.action && (lost || !when_lost);
+            if S::STATUSLESS.iter().any(without) {
+                println!("{}: {}, lost {lost}: no status tells", S::connector().system(), write.action);
+                continue;
+            }
+            match &outcome {
+                Outcome::Disagrees { what: told, .. } => {
+                    assert!(told.contains(S::NEW_WORD), "{what}: {told}")
+                }
+                Outcome::Refused { code, .. } => assert_eq!(code, "status_unknown", "{what}"),
+                Outcome::Unknown { .. } | Outcome::NotDone { .. } => {}
+                Outcome::Settled { .. } => panic!("{what}"),
+            }
+        }
+    }
 }
 
 pub async fn total<S: System>() {
@@ -36,7 +113,7 @@ pub async fn total<S: System>() {
             assert_eq!(told.is_err(), to_a_person, "{} {word}: {told:?}", kind.name);
         }
         match S::told(kind.name, S::NEW_WORD).await {
-            Err(what) => assert!(what.contains(S::NEW_WORD), "{} names the word: {what}", kind.name),
+            Err(what) => assert_eq!(what.contains(S::NEW_WORD), !kind.free, "{}: {what}", kind.name),
             Ok(facts) => {
                 let neither = |f: &tillway_core::facts::Fact| {
                     use tillway_core::facts::{Fact, ReviewOutcome};

@@ -146,6 +146,7 @@ impl System for Stripe {
                 "succeeded",
             ],
             to_a_person: &[],
+            free: false,
             open: false,
         },
         Kind {
@@ -153,6 +154,7 @@ impl System for Stripe {
             listed: Some(("stripe/openapi.json", "/components/schemas/charge/properties/status/enum")),
             words: &["failed", "pending", "succeeded"],
             to_a_person: &[],
+            free: false,
             open: false,
         },
         Kind {
@@ -161,6 +163,7 @@ impl System for Stripe {
             listed: None,
             words: &["pending", "requires_action", "succeeded", "failed", "canceled"],
             to_a_person: &[],
+            free: false,
             open: false,
         },
         Kind {
@@ -179,6 +182,7 @@ impl System for Stripe {
                 "won",
             ],
             to_a_person: &[],
+            free: false,
             open: false,
         },
         Kind {
@@ -195,11 +199,13 @@ impl System for Stripe {
                 "refunded_as_fraud",
             ],
             to_a_person: &[],
+            free: false,
             open: true,
         },
     ];
     const SIGNED: &'static [(&'static str, &'static [&'static str])] =
         &[("stripe-signature", &["t=", "v1="])];
+    const STATUSLESS: &'static [(&'static str, bool)] = &[];
     const NEW_WORD: &'static str = "invented_status";
 
     fn connector() -> &'static dyn Connector {

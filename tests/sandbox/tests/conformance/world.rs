@@ -56,6 +56,8 @@ pub struct Kind {
     pub words: &'static [&'static str],
     /// Those of the vendor's list that go to a person on purpose.
     pub to_a_person: &'static [&'static str],
+    /// The status is a text that people write: it is shown with the parked event alone, and repeated nowhere.
+    pub free: bool,
     /// A new word is no fault where it means nothing for the order either way.
     pub open: bool,
 }
@@ -71,6 +73,8 @@ pub trait System: Sized + Send + Sync + 'static {
     const KINDS: &'static [Kind];
     /// Where a webhook's signature stands: header, and what leads to a signed part of it.
     const SIGNED: &'static [(&'static str, &'static [&'static str])];
+    /// Actions that no status is about, or (`true`) none that can be read after a lost answer: a limit its README names.
+    const STATUSLESS: &'static [(&'static str, bool)];
     /// A status nobody has heard of, as the vendor would spell it.
     const NEW_WORD: &'static str;
 

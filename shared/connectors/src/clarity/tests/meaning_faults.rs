@@ -79,9 +79,7 @@ fn members_of_another_kind() {
     faulty(&set("/customer", "canary".into()), "member_malformed", "data.customer");
     faulty(&set("/customer/email", json!(["canary"])), "member_malformed", "data.customer.email");
     faulty(&set("/billingAddress/city", json!({})), "member_malformed", "data.billingAddress.city");
-    faulty(&set("/status", "canary: ann@example.com".into()), "status_unknown", "data.status");
-    let new = rejected(&connection(&[]), "order.created", &set("/status", "Awaiting Pickup".into()));
-    assert!(new.what.contains("`Awaiting Pickup`"), "a word of the shop's is named: {}", new.what);
+    faulty(&set("/status", "canary status".into()), "status_unknown", "data.status");
     faulty(&set("/status", Json::Null), "member_malformed", "data.status");
     faulty(&set("/testMode", "yes".into()), "member_malformed", "data.testMode");
     faulty(&set("/payment/token", "4111 1111 1111 1111".into()), "card_number", "data.payment.token");
