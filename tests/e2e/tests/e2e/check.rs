@@ -266,8 +266,8 @@ async fn connectors_prints_what_each_can_do() {
 async fn masking_in_production_is_refused_before_anything_starts() {
     let place = Place::open(TILLWAY, "", "").await;
     let config = "production: true\nmasking: on\nconnections:\n  stripe: { system: stripe }\n";
-    let dir = Temp::new("masked");
-    std::fs::write(dir.path().join("tillway.yaml"), config).unwrap();
-    let said = place.run(&["check", dir.path().to_str().unwrap()]).await.failed();
+    let folder = Temp::new("masked");
+    folder.write("tillway.yaml", config);
+    let said = place.run(&["check", folder.path().to_str().unwrap()]).await.failed();
     assert!(said.contains("tillway.yaml:2") && said.contains("made-up names"), "{said}");
 }

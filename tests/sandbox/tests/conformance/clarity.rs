@@ -95,7 +95,8 @@ impl System for Clarity {
     const SIGNED: &'static [(&'static str, &'static [&'static str])] =
         &[("webhook-id", &[""]), ("webhook-timestamp", &[""]), ("webhook-signature", &["v1,"])];
     // A parcel is added whatever the order's status reads.
-    const STATUSLESS: &'static [(&'static str, bool)] = &[("clarity.add_shipment", false)];
+    const RESULTS: &'static [&'static str] = &["status"];
+    const STATUSLESS: &'static [&'static str] = &["clarity.add_shipment"];
     const NEW_WORD: &'static str = "Invented Status";
 
     fn connector() -> &'static dyn Connector {

@@ -206,7 +206,8 @@ impl System for Cybersource {
         },
     ];
     const SIGNED: &'static [(&'static str, &'static [&'static str])] = &[("v-c-signature", &["t=", "sig="])];
-    const STATUSLESS: &'static [(&'static str, bool)] = &[("cybersource.authorize", true)];
+    const RESULTS: &'static [&'static str] = &["status", "rCode"];
+    const STATUSLESS: &'static [&'static str] = &[];
     const NEW_WORD: &'static str = "INVENTED_STATUS";
 
     fn connector() -> &'static dyn Connector {

@@ -205,7 +205,8 @@ impl System for Stripe {
     ];
     const SIGNED: &'static [(&'static str, &'static [&'static str])] =
         &[("stripe-signature", &["t=", "v1="])];
-    const STATUSLESS: &'static [(&'static str, bool)] = &[];
+    const RESULTS: &'static [&'static str] = &["status"];
+    const STATUSLESS: &'static [&'static str] = &[];
     const NEW_WORD: &'static str = "invented_status";
 
     fn connector() -> &'static dyn Connector {

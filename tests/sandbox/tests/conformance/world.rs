@@ -73,8 +73,10 @@ pub trait System: Sized + Send + Sync + 'static {
     const KINDS: &'static [Kind];
     /// Where a webhook's signature stands: header, and what leads to a signed part of it.
     const SIGNED: &'static [(&'static str, &'static [&'static str])];
-    /// Actions that no status is about, or (`true`) none that can be read after a lost answer: a limit its README names.
-    const STATUSLESS: &'static [(&'static str, bool)];
+    /// Members of answers that say how it went.
+    const RESULTS: &'static [&'static str];
+    /// Actions that no status is about.
+    const STATUSLESS: &'static [&'static str];
     /// A status nobody has heard of, as the vendor would spell it.
     const NEW_WORD: &'static str;
 
