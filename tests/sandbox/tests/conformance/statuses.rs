@@ -34,7 +34,9 @@ fn replace<S: System>(body: &mut Value) -> bool {
             }
             replace::<S>(value) || any
         }),
-        Value::Array(items) => items.iter_mut().fold(false, |any, item| replace::<S>(item) || any),
+        Value::Array(items) => {
+            items.iter_mut().filter_map(|item| replace::<S>(item).then_some(())).count() > 0
+        }
         _ => false,
     }
 }
