@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod check;
+pub mod connectors;
 pub mod demo;
 pub mod inspect;
 pub mod machine;
@@ -48,6 +49,8 @@ enum Command {
     Parked(parked::Args),
     /// Checks flows, mappings and lookups: file, line, what, and a hint.
     Check(check::Args),
+    /// Prints what each connector can do, as a table in Markdown.
+    Connectors(connectors::Args),
     /// Runs the engine under faults, crashes and races, in memory.
     Simulate(simulate::Args),
     /// Asks the providers for what was missed.
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
             Command::Explain(args) => inspect::explain(args).await,
             Command::Parked(args) => parked::run(args).await,
             Command::Check(args) => check::run(&args),
+            Command::Connectors(args) => connectors::run(&args),
             Command::Simulate(args) => simulate::run_command(&args),
             Command::Sweep(args) => inspect::sweep(args).await,
             Command::Erase(args) => inspect::erase(args).await,

@@ -97,6 +97,7 @@ pub fn run() -> anyhow::Result<()> {
         systems: &systems,
         per_person: &|action| action == "stripe.ensure_customer",
         personal: Some(&observation.personal),
+        masking: None,
         erased: false,
     };
     let mut facts = vec![Fact::Person { person: PersonId::new("p") }];

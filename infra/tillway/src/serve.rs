@@ -25,6 +25,8 @@ Webhooks come in at POST /webhooks/{connection}/{topic}; GET /healthz tells how 
 Configuration:\n  production: true\n  connections:\n    shop: { system: clarity, base_url: \"https://shop.example.com/api/v1\" }\n    \
 stripe-main: { system: stripe }\n  pairs:\n    main: { flow: stripe-clarity, shop: shop, gateway: stripe-main, initiates: tillway, \
 capture: authorization, return_url: \"https://shop.example.com/checkout/return\" }\n\
+With `production: false` names, addresses, e-mail and phone are masked on their way to other systems and people, customers \
+written to included; `masking: off` sends them as they are. What goes to a system on loopback is not masked.\n\
 Secrets (chmod 600), one a line:\n  tillway.master_key = <openssl rand -hex 32>\n  stripe-main.api_key = rk_live_...\n  \
 stripe-main.webhook_secret = whsec_...\n  shop.client_id = ...\n  shop.client_secret = ...\n  shop.webhook_secret = whsec_..."
 )]

@@ -4,6 +4,7 @@
 //! turns answers into facts. It keeps nothing, retries nothing and decides nothing: that is the engine's.
 //! A gateway call ends in [`Outcome`]: there is no way to turn `Unknown` into a second charge.
 
+pub mod capabilities;
 pub mod clarity;
 mod common;
 pub mod config;
@@ -15,6 +16,7 @@ pub mod stripe;
 #[cfg(test)]
 mod testing;
 
+pub use capabilities::Capabilities;
 pub use config::{Connection, Secret, Secrets};
 pub use port::{
     Action, Call, Connector, EdgeFault, Finding, Inbound, Interpreted, Observation, Outcome, Owner, Prepared,

@@ -10,6 +10,7 @@ use tillway_core::ids::{CommandId, ConnectionName};
 use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::{ActionSpec, Value};
 
+use crate::capabilities::Capabilities;
 use crate::config::{Connection, Secret, Secrets};
 use crate::http::Http;
 use crate::registrar::{self, Endpoint, Registrar};
@@ -355,6 +356,9 @@ pub struct Subscription {
 pub trait Connector: Send + Sync {
     /// Name, e.g. `stripe`.
     fn system(&self) -> &'static str;
+
+    /// What it can do, beside what the other methods tell.
+    fn capabilities(&self) -> &'static Capabilities;
 
     /// Webhook topics (last part of the URL).
     fn topics(&self) -> &'static [&'static str];

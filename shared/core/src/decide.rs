@@ -26,6 +26,7 @@ use crate::facts::{CommandEnd, Fact, Parked, StepState};
 use crate::flow::{Flow, OnError, Step};
 use crate::ids::{CommandId, ConnectionName};
 use crate::journal::Entry;
+use crate::mask::Masking;
 use crate::scope::View;
 use crate::state::{Contradiction, OrderState};
 use crate::time::Timestamp;
@@ -57,6 +58,8 @@ pub struct Plan<'a> {
     pub per_person: &'a (dyn Fn(&str) -> bool + Sync),
     /// Personal data, opened; `None` where it was not opened (then a step that needs it asks for it).
     pub personal: Option<&'a Value>,
+    /// How people's data is masked before a mapping reads it; `None` in production.
+    pub masking: Option<&'a Masking>,
     /// Personal data was erased: a step that needs it is parked instead of asking.
     pub erased: bool,
 }
@@ -324,12 +327,18 @@ impl Run<'_> {
                 return Ok(self.park_step(&instance, code, None, &what));
             }
         }
-        self.issue(step, &instance, key, connection, &view, money)
+        self.issue((step, object), &instance, key, connection, &view, money)
+    }
+
+    /// The view as this connection may have it, where people's data in it is to be masked.
+    fn masked_base(&self, connection: &ConnectionName) -> Option<Value> {
+        let masked = self.plan.masking?.masked(connection, self.plan.personal?)?;
+        Some(self.out.state.base_view(self.plan.options, Some(&masked)))
     }
 
     fn issue(
         &mut self,
-        step: &Step,
+        (step, object): (&Step, Option<&Value>),
         instance: &str,
         key: Option<&str>,
         connection: ConnectionName,
@@ -346,14 +355,19 @@ impl Run<'_> {
             }
             return Err(NeedsPersonal);
         }
+        let masked = personal.then(|| self.masked_base(&connection)).flatten();
+        let plain = masked.as_ref().map(View::of);
+        let masked = plain.as_ref().map(|plain| over(plain, step, object));
         let params = match mapping {
             None => Value::Map(BTreeMap::new()),
-            Some(mapping) => match mapping.apply_in(view, self.plan.bundle.lookups()) {
-                Ok(params) => params,
-                Err(error) => {
-                    return Ok(self.park_step(instance, error.code, Some(&error.field), &error.what));
+            Some(mapping) => {
+                match mapping.apply_in(masked.as_ref().unwrap_or(view), self.plan.bundle.lookups()) {
+                    Ok(params) => params,
+                    Err(error) => {
+                        return Ok(self.park_step(instance, error.code, Some(&error.field), &error.what));
+                    }
                 }
-            },
+            }
         };
         if let Some((field, what)) = self.other_currency(&params).filter(|_| money) {
             return Ok(self.park_step(instance, "currency_differs", Some(&field), &what));

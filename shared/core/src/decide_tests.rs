@@ -6,6 +6,7 @@ use super::{Decision, Input, NeedsPersonal, Plan, decide};
 use crate::bundle::{Bundle, Source, Vocabulary};
 use crate::facts::{CommandEnd, Fact, OrderStatus, StepState, Unparked};
 use crate::ids::{ConnectionName, OrderKey, PersonId};
+use crate::mask::{Class, Masker, Masking};
 use crate::money::{Currency, Money};
 use crate::state::{OrderState, view};
 use crate::time::{Millis, Timestamp};
@@ -42,6 +43,7 @@ struct Bench {
     bundle: Bundle,
     options: BTreeMap<String, String>,
     systems: BTreeMap<String, ConnectionName>,
+    masking: Option<Masking>,
 }
 
 impl Bench {
@@ -66,7 +68,7 @@ impl Bench {
             options.insert((*name).to_owned(), allowed.first().copied().unwrap_or_default().to_owned());
         }
         let systems = ["g", "s", "tillway"].map(|s| (s.to_owned(), ConnectionName::new(format!("{s}-main"))));
-        Self { bundle, options, systems: systems.into() }
+        Self { bundle, options, systems: systems.into(), masking: None }
     }
 
     fn go(
@@ -83,6 +85,7 @@ impl Bench {
             systems: &self.systems,
             per_person: &|action| action == "g.person",
             personal,
+            masking: self.masking.as_ref(),
             erased: false,
         };
         let input = Input { connection: "g-main".into(), facts, answer: ("answer".into(), None) };
@@ -256,6 +259,26 @@ fn personal_data_is_asked_for_only_by_the_step_that_needs_it_and_a_missing_field
     let parked = bench.go(&fresh("s/1"), vec![captured("c")], 1, Some(&Value::Map(BTreeMap::new()))).unwrap();
     let item = parked.state.parked.values().next().unwrap();
     assert_eq!((item.code.as_str(), item.field.as_deref()), ("missing_required", Some("to")));
+}
+
+#[test]
+fn a_mapping_reads_masked_data_and_a_condition_the_data_itself() {
+    let mut bench =
+        Bench::new("  m: {do: s.mail, with: m/mail, if: 'order.customer.email == \"a@example.com\"'}\n");
+    let customer = Value::map([("email", Value::text("a@example.com"))]);
+    let known = Value::map([("order", Value::map([("customer", customer)]))]);
+    let to = |bench: &Bench| {
+        let sent = bench.go(&fresh("s/1"), vec![captured("c")], 1, Some(&known)).unwrap();
+        (sent.commands[0].id.clone(), sent.commands[0].params.at("to").as_text().unwrap().to_owned())
+    };
+    let (plain, address) = to(&bench);
+    assert_eq!(address, "a@example.com");
+    let masker = Masker::new([7; 32]);
+    bench.masking = Some(Masking::new(masker.clone(), Default::default()));
+    // The same intent, for another reader.
+    assert_eq!(to(&bench), (plain.clone(), masker.mask(Class::Email, "a@example.com")));
+    bench.masking = Some(Masking::new(masker, ["s-main".into()].into()));
+    assert_eq!(to(&bench), (plain, "a@example.com".to_owned()), "to this very machine it goes as it is");
 }
 
 #[test]

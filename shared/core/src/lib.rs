@@ -20,6 +20,7 @@ pub mod lookup;
 pub mod mapping;
 mod mapping_check;
 mod mapping_types;
+pub mod mask;
 mod merge;
 pub mod money;
 pub mod pan;

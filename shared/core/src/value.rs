@@ -10,6 +10,7 @@ use std::fmt;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use crate::mask::Class;
 use crate::money::Money;
 use crate::time::Timestamp;
 
@@ -185,6 +186,8 @@ pub struct Field {
     pub required: bool,
     /// Holds data about a person; kept sealed at rest.
     pub personal: bool,
+    /// How it is masked outside production; of sources that are personal.
+    pub class: Option<Class>,
     /// One line for people: meaning and unit.
     pub doc: &'static str,
 }
@@ -209,7 +212,7 @@ impl Schema {
 /// Builds a [`Field`] in a `const` table.
 #[must_use]
 pub const fn field(name: &'static str, ty: Type, doc: &'static str) -> Field {
-    Field { name, ty, required: false, personal: false, doc }
+    Field { name, ty, required: false, personal: false, class: None, doc }
 }
 
 impl Field {
@@ -222,6 +225,11 @@ impl Field {
     #[must_use]
     pub const fn personal(self) -> Self {
         Self { personal: true, ..self }
+    }
+    /// Marks the field as personal and says how it is masked.
+    #[must_use]
+    pub const fn masked(self, class: Class) -> Self {
+        Self { personal: true, class: Some(class), ..self }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the engine is configured with: connections, pairs, and the checked flows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tillway_connectors::{Connection, Connector};
@@ -74,6 +75,8 @@ pub struct Config {
     pub bundle: Arc<Bundle>,
     /// Texts of notices by name (`declined.customer`), subject in the first line.
     pub notices: BTreeMap<String, String>,
+    /// Whether people's data is masked on its way to other systems and people: outside production, unless it says `off`.
+    pub masking: bool,
     /// Times.
     pub times: Times,
     /// Largest webhook body, bytes.
@@ -86,6 +89,12 @@ impl Config {
     pub fn connection(&self, name: &str) -> Option<(&Connection, &'static dyn Connector)> {
         self.connections.get(&ConnectionName::new(name)).map(|(c, k)| (c, *k))
     }
+    /// Connections to a sandbox on this very machine: what goes there leaves to nobody.
+    #[must_use]
+    pub fn on_this_machine(&self) -> BTreeSet<ConnectionName> {
+        let here = |c: &Connection| is_loopback(c.setting("base_url", ""));
+        self.connections.values().filter(|(c, _)| here(c)).map(|(c, _)| c.name.clone()).collect()
+    }
     /// The pairs a connection takes part in.
     pub fn pairs_of<'a>(&'a self, connection: &'a ConnectionName) -> impl Iterator<Item = &'a Pair> {
         self.pairs.iter().filter(move |p| p.shop == *connection || p.gateway == *connection)
@@ -94,5 +103,46 @@ impl Config {
     #[must_use]
     pub fn pair(&self, name: &str) -> Option<&Pair> {
         self.pairs.iter().find(|p| p.name == name)
+    }
+}
+
+/// Whether an address is one of this machine.
+fn is_loopback(url: &str) -> bool {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    // Behind a name and a password another host may stand.
+    if authority.contains('@') {
+        return false;
+    }
+    let host = match authority.strip_prefix('[') {
+        Some(six) => six.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_this_machine_are_its_own() {
+        for here in
+            ["http://127.0.0.1:4711/api/v1", "http://localhost:80", "http://[::1]:9/x", "http://127.9.9.9"]
+        {
+            assert!(is_loopback(here), "{here}");
+        }
+        for other in [
+            "",
+            "127.0.0.1",
+            "https://api.stripe.com",
+            "https://127.0.0.1.example.com",
+            "https://localhost.example.com/",
+            "https://localhost:pass@shop.example.com/",
+            "https://10.0.0.7",
+            "https://shop.example.com/?127.0.0.1",
+        ] {
+            assert!(!is_loopback(other), "{other}");
+        }
     }
 }

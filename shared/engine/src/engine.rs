@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use tillway_connectors::Secrets;
 use tillway_connectors::http::Http;
 use tillway_core::ids::PersonId;
+use tillway_core::mask::Masking;
 use tillway_core::time::Timestamp;
 use tillway_core::value::Value;
 
@@ -48,6 +49,7 @@ pub struct Engine {
     /// Ports.
     pub ports: Ports,
     pub(crate) vault: Vault,
+    pub(crate) masking: Option<Masking>,
     pub(crate) planted: Planted,
     pub(crate) limits: Limits,
     pub(crate) flows: crate::flows::FlowCache,
@@ -159,10 +161,12 @@ impl Engine {
         let master = own.newest("master_key").ok_or_else(|| SecretError::Missing("tillway".into()))?;
         let vault = Vault::new(master.expose())?;
         let limits = Limits::new(&config);
+        let masking = config.masking.then(|| Masking::new(vault.masker(), config.on_this_machine()));
         Ok(Self {
             config,
             ports,
             vault,
+            masking,
             planted,
             limits,
             flows: crate::flows::FlowCache::default(),

@@ -368,6 +368,7 @@ impl Engine {
                 systems: &pair.systems,
                 per_person: &per_person,
                 personal: opened.value.as_ref(),
+                masking: self.masking.as_ref(),
                 erased: opened.erased,
             };
             let first = match decide(&record.state, &input, &plan, now) {

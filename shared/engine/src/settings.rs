@@ -2,6 +2,7 @@
 //!
 //! ```yaml
 //! production: false
+//! masking: on              # the default outside production: people's data is masked on its way out; off: sent as it is
 //! connections:
 //!   shop:        { system: clarity, base_url: https://shop.example.com/api/v1 }
 //!   stripe-main: { system: stripe }
@@ -36,7 +37,7 @@ pub struct Extras {
 /// Largest webhook body, bytes.
 const MAX_BODY: usize = 1024 * 1024;
 
-const TOP: [&str; 6] = ["production", "connections", "pairs", "people", "sweep_every", "times"];
+const TOP: [&str; 7] = ["production", "masking", "connections", "pairs", "people", "sweep_every", "times"];
 
 /// Reads a configuration file and checks it with the flows it uses.
 ///
@@ -58,6 +59,7 @@ pub fn load(
     });
     root.only_keys(&TOP, &mut problems);
     let production = root.get("production").is_some_and(|n| n.flag(&mut problems));
+    let masking = read_masking(&root, production, &mut problems);
     let connections = read_connections(&root, production, &connectors, &mut problems);
     let pairs = read_pairs(&root, &connections, &bundle, &mut problems);
     let mut times = Times::default();
@@ -72,7 +74,8 @@ pub fn load(
     if !problems.is_empty() {
         return Err(sorted(problems));
     }
-    let config = Config { connections, pairs, bundle: Arc::new(bundle), notices, times, max_body: MAX_BODY };
+    let bundle = Arc::new(bundle);
+    let config = Config { connections, pairs, bundle, notices, masking, times, max_body: MAX_BODY };
     Ok((config, extras))
 }
 
@@ -86,6 +89,7 @@ pub fn load_connections(file: &str, text: &str) -> Result<Config, Vec<Problem>> 
     let mut problems = Vec::new();
     root.only_keys(&TOP, &mut problems);
     let production = root.get("production").is_some_and(|n| n.flag(&mut problems));
+    let masking = read_masking(&root, production, &mut problems);
     let connections = read_connections(&root, production, &tillway_connectors::registry(), &mut problems);
     let mut times = Times::default();
     read_times(&root, &mut times, &mut problems);
@@ -97,9 +101,31 @@ pub fn load_connections(file: &str, text: &str) -> Result<Config, Vec<Problem>> 
         pairs: Vec::new(),
         bundle: Arc::new(Bundle::default()),
         notices: BTreeMap::new(),
+        masking,
         times,
         max_body: MAX_BODY,
     })
+}
+
+/// Masking is on outside production unless it says `off`, and never on in it.
+fn read_masking(root: &Node, production: bool, problems: &mut Vec<Problem>) -> bool {
+    let Some(node) = root.get("masking") else { return !production };
+    match node.as_text() {
+        Some("on") if production => {
+            problems.push(node.problem(
+                "masking-in-production",
+                "masking is on and so is production: the gateway and the customers would get made-up names",
+                "leave `masking` out, or say `production: false`",
+            ));
+            false
+        }
+        Some("on") => true,
+        Some("off") => false,
+        _ => {
+            problems.push(node.problem("bad-masking", "`masking` is on or off", "write on or off"));
+            !production
+        }
+    }
 }
 
 fn length(node: &Node, problems: &mut Vec<Problem>) -> Option<Millis> {
@@ -362,6 +388,27 @@ mod tests {
         assert_eq!((config.times.call_limit, config.pairs.len()), (Millis::secs(20), 0));
         let found = load_connections("t.yaml", "connections:\n  gate: { system: strip }\n").err().unwrap();
         assert!(found.iter().any(|p| p.code == "unknown-system" && p.to_string().contains("t.yaml:2")));
+    }
+
+    #[test]
+    fn masking_is_on_outside_production_and_refused_in_it() {
+        let with = |top: &str| {
+            let text = format!("{top}connections:\n  gate: {{ system: stripe }}\n");
+            load_connections("t.yaml", &text).map(|c| c.masking)
+        };
+        assert_eq!(with("").ok(), Some(true));
+        assert_eq!(with("production: false\nmasking: on\n").ok(), Some(true));
+        assert_eq!(with("masking: off\n").ok(), Some(false));
+        assert_eq!(with("production: true\n").ok(), Some(false));
+        assert_eq!(with("production: true\nmasking: off\n").ok(), Some(false));
+        for (top, code) in [
+            ("production: true\nmasking: on\n", "masking-in-production"),
+            ("masking: yes\n", "bad-masking"),
+            ("masking: { all: on }\n", "bad-masking"),
+        ] {
+            let found = with(top).err().unwrap();
+            assert!(found.iter().any(|p| p.code == code), "{top}: {found:?}");
+        }
     }
 
     #[test]

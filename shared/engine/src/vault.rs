@@ -1,7 +1,7 @@
 //! Sealing: personal data at rest and events in queues.
 //!
 //! One master key (32 bytes, from the secret source) gives by HMAC a key for events in queues, one for
-//! wrapping the keys of persons, and one for hashing identities. Each person has a key of their own;
+//! wrapping the keys of persons, one for hashing identities, and one for masking. Each person has a key of their own;
 //! erasing a person is deleting that key, and whatever was sealed under it is noise from then on.
 
 use aes_gcm::aead::{Aead, KeyInit};
@@ -9,6 +9,7 @@ use aes_gcm::{Aes256Gcm, Key, Nonce};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use tillway_core::ids::PersonId;
+use tillway_core::mask::Masker;
 
 use crate::ports::Entropy;
 
@@ -78,6 +79,7 @@ pub struct Vault {
     queue: DataKey,
     wrap: DataKey,
     identity: [u8; 32],
+    mask: [u8; 32],
 }
 
 impl Vault {
@@ -94,12 +96,18 @@ impl Vault {
             queue: DataKey(derive(&master, b"queue")),
             wrap: DataKey(derive(&master, b"person-key")),
             identity: derive(&master, b"identity"),
+            mask: derive(&master, b"mask"),
         })
     }
     /// The id of a person: a keyed hash of the normalised identity.
     #[must_use]
     pub fn person(&self, identity: &str) -> PersonId {
         PersonId(hex::encode(derive(&self.identity, identity.as_bytes()).get(..16).unwrap_or_default()))
+    }
+    /// What masks people's data outside production, under a key of its own.
+    #[must_use]
+    pub const fn masker(&self) -> Masker {
+        Masker::new(self.mask)
     }
     /// The key that seals what stands in a queue.
     #[must_use]

@@ -19,6 +19,8 @@ use crate::world::{API_KEY, CLIENT_SECRET, GATEWAY, GATEWAY_HOOK, MASTER_KEY, SH
 pub struct Setup {
     /// `production:` of the configuration.
     pub production: bool,
+    /// `masking:` of the configuration.
+    pub masking: bool,
     /// More settings of the shop's connection, as in YAML's braces: `auth: api_key`.
     pub shop_settings: String,
     /// More settings of the gateway's connection.
@@ -46,6 +48,7 @@ impl Default for Setup {
         };
         Self {
             production: false,
+            masking: false,
             shop_settings: String::new(),
             gateway_settings: "multicapture: if_available".to_owned(),
             pair: String::new(),
@@ -80,10 +83,11 @@ impl Setup {
         let more = |text: &str| if text.is_empty() { String::new() } else { format!(", {text}") };
         let base = &self.shop.base_path;
         format!(
-            "production: {}\nconnections:\n  {SHOP}: {{ system: clarity, base_url: \"https://{SHOP_HOST}{base}\"{} }}\n  \
+            "production: {}\nmasking: {}\nconnections:\n  {SHOP}: {{ system: clarity, base_url: \"https://{SHOP_HOST}{base}\"{} }}\n  \
              {GATEWAY}: {{ system: stripe, base_url: \"https://{GATEWAY_HOST}\"{} }}\npairs:\n  main: {{ flow: \
              stripe-clarity, shop: {SHOP}, gateway: {GATEWAY}, return_url: \"https://shop.example/return\"{} }}\n{}",
             self.production,
+            if self.masking { "on" } else { "off" },
             more(&self.shop_settings),
             more(&self.gateway_settings),
             more(&self.pair),

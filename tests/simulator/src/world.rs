@@ -138,6 +138,7 @@ fn config(plan: &Plan, changed: bool) -> Result<Config, String> {
             false => base.bundle.clone(),
         },
         notices: base.notices.clone(),
+        masking: base.masking,
         times: base.times,
         max_body: base.max_body,
     })

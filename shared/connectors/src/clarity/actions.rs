@@ -7,6 +7,7 @@ use tillway_core::value::{ActionSpec, Field, Schema, Type, Value, field};
 
 use super::settings;
 use super::wire::fits_as_id;
+use crate::capabilities::{Amounts, Capabilities, Form, Role, Support};
 use crate::config::Connection;
 use crate::port::{Action, Owner, Prepared, Rejected};
 
@@ -264,3 +265,16 @@ fn add_shipment(params: &Params<'_>) -> Result<(Json, String), Rejected> {
     shipment.insert("shippedAt".into(), at.rfc3339().into());
     Ok((json!({"order_id": params.id("order_id")?, "shipment": shipment}), "POST shipment".to_owned()))
 }
+
+/// What can be done with them.
+pub static CAPABILITIES: Capabilities = Capabilities {
+    role: Role::Shop,
+    signature: "Standard Webhooks; or a header secret, then read again",
+    sweep: "orders changed",
+    amounts: Amounts { form: Form::Decimals, own_exponents: &[], refused: &[] },
+    read: Support::By(READ_ORDER),
+    status: Support::By(UPDATE_ORDER),
+    shipment: Support::By(ADD_SHIPMENT),
+    references: Support::By(UPDATE_CUSTOMER),
+    ..Capabilities::NONE
+};

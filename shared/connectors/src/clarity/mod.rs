@@ -27,6 +27,7 @@ use tillway_core::ids::CommandId;
 use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
 
+use crate::capabilities::Capabilities;
 use crate::config::{Connection, Secret, Secrets};
 use crate::http::Http;
 use crate::port::{
@@ -42,6 +43,10 @@ pub struct Clarity;
 impl Connector for Clarity {
     fn system(&self) -> &'static str {
         "clarity"
+    }
+
+    fn capabilities(&self) -> &'static Capabilities {
+        &actions::CAPABILITIES
     }
 
     fn topics(&self) -> &'static [&'static str] {

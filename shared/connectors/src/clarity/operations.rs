@@ -233,7 +233,6 @@ async fn update(call: &Call<'_>, intent: &Intent, kind: &Kind) -> Outcome {
         let Some(url) = client::url(call.connection, kind.path, Some(id)) else {
             return refused("address_forbidden", "base_url is missing or no address");
         };
-        let status = left.get("status").and_then(Value::as_str).map(str::to_owned);
         let body = Value::Object(left);
         let key = key(
             call,
@@ -242,13 +241,13 @@ async fn update(call: &Call<'_>, intent: &Intent, kind: &Kind) -> Outcome {
         match client::write(call, Method::Patch, url, &body, found.tag.as_deref(), key).await {
             Written::Conflict => {}
             Written::Ended(ended) => return ended,
-            Written::Done(Some(body)) => {
-                return check(call, kind, body.json(), id, status.as_deref(), summary);
+            Written::Done(Some(answer)) => {
+                return check(call, kind, answer.json(), id, &body, summary);
             }
             Written::Done(None) if attempt == 0 => {
                 // Executed, but the answer does not show the object: read it.
                 return match read(call, kind, id).await {
-                    Ok(found) => check(call, kind, found.body.json(), id, status.as_deref(), summary),
+                    Ok(found) => check(call, kind, found.body.json(), id, &body, summary),
                     Err(disagrees @ Outcome::Disagrees { .. }) => disagrees,
                     Err(_) => unknown("an answer without the object", false),
                 };
@@ -259,20 +258,26 @@ async fn update(call: &Call<'_>, intent: &Intent, kind: &Kind) -> Outcome {
     Outcome::NotDone { after: None, why: NotDone::Conflict }
 }
 
+/// The first member of the payment that the shop shows otherwise than it was written. One it does not show tells nothing.
+fn payment_differs(there: Json<'_>, sent: &Value) -> Option<String> {
+    let there = there.get("payment")?;
+    let differs = |(name, wanted): &(&String, &Value)| {
+        there.get(name).is_some_and(|found| !found.is_null() && !holds(Some(found), wanted))
+    };
+    let (name, _) = sent.get("payment")?.as_object()?.iter().find(differs)?;
+    Some(format!("payment.{name}"))
+}
+
 /// Whether the answer agrees with the request.
-fn check(
-    call: &Call<'_>,
-    kind: &Kind,
-    body: Json<'_>,
-    id: &str,
-    status: Option<&str>,
-    summary: String,
-) -> Outcome {
+fn check(call: &Call<'_>, kind: &Kind, body: Json<'_>, id: &str, sent: &Value, summary: String) -> Outcome {
     if !is(body, kind.wire_id, id) {
         return disagrees(kind.wire_id);
     }
+    if let Some(field) = payment_differs(body, sent) {
+        return disagrees(&field);
+    }
     let there = body.get("status");
-    let agrees = status.is_none_or(|wanted| {
+    let agrees = sent.get("status").and_then(Value::as_str).is_none_or(|wanted| {
         let canonical = |text: &str| settings::status_in(call.connection, text);
         let same = there.and_then(Json::as_str).and_then(canonical).filter(|s| Some(*s) == canonical(wanted));
         // The same meaning in another text is the shop's own way to show it.

@@ -2,6 +2,7 @@
 
 use tillway_core::value::{ActionSpec, Field, Schema, Type, field};
 
+use crate::capabilities::{Amounts, Capabilities, Form, Role, Support};
 use crate::port::Action;
 
 const fn text(name: &'static str, doc: &'static str) -> Field {
@@ -203,3 +204,30 @@ pub(super) const ACTIONS: &[Action] = &[
         true,
     ),
 ];
+
+/// Currencies with more than two decimals, unless `allow_three_decimals`.
+const UNCONFIRMED: &[&str] = &["BHD", "CLF", "IQD", "JOD", "KWD", "LYD", "OMR", "TND", "UYW"];
+
+/// What can be done with them, and what is told.
+pub(super) const CAPABILITIES: Capabilities = Capabilities {
+    role: Role::Gateway,
+    signature: "HMAC-SHA256 over time and body",
+    sweep: "decided cases, chargebacks, transactions",
+    amounts: Amounts { form: Form::Decimals, own_exponents: &[], refused: UNCONFIRMED },
+    leaves_another: &[CUSTOMER_NAME],
+    customer: Support::With(CUSTOMER_NAME, "a lost answer may leave one behind"),
+    authorize: Support::With(AUTHORIZE_NAME, "with Decision Manager"),
+    sale: Support::With(AUTHORIZE_NAME, "`capture: true`"),
+    challenge: Support::Told("to a person"),
+    review: Support::With(DECIDE_NAME, "or told by webhooks"),
+    capture: Support::By(CAPTURE_NAME),
+    part_of_it: Support::By(CAPTURE_NAME),
+    several_captures: Support::With(CAPTURE_NAME, "`last: false`"),
+    cancel: Support::By(REVERSE_NAME),
+    void: Support::With(VOID_NAME, "whole, before it is settled"),
+    refund: Support::By(REFUND_NAME),
+    part_refund: Support::By(REFUND_NAME),
+    dispute: Support::Told("by the sweep"),
+    read: Support::By(READ_NAME),
+    ..Capabilities::NONE
+};

@@ -43,6 +43,7 @@ use tillway_core::ids::CommandId;
 use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
 
+use crate::capabilities::Capabilities;
 use crate::config::{Connection, Secret, Secrets};
 use crate::http::Http;
 use crate::port::{
@@ -63,6 +64,10 @@ pub const COMMISSIONED_TOPICS: [(&str, &str); 3] = subscriptions::COMMISSIONED;
 impl Connector for Cybersource {
     fn system(&self) -> &'static str {
         "cybersource"
+    }
+
+    fn capabilities(&self) -> &'static Capabilities {
+        &actions::CAPABILITIES
     }
 
     fn topics(&self) -> &'static [&'static str] {

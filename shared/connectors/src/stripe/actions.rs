@@ -2,6 +2,8 @@
 
 use tillway_core::value::{ActionSpec, Field, Schema, Type, field};
 
+use super::currency;
+use crate::capabilities::{Amounts, Capabilities, Form, Role, Support};
 use crate::port::Action;
 
 const SHIP_TO: Schema = Schema {
@@ -178,3 +180,27 @@ pub(super) const ACTIONS: &[Action] = &[
         true,
     ),
 ];
+
+/// What can be done with them, and what is told.
+pub(super) const CAPABILITIES: Capabilities = Capabilities {
+    role: Role::Gateway,
+    signature: "HMAC-SHA256 over time and body",
+    sweep: "events of 30 days",
+    amounts: Amounts { form: Form::Counts, own_exponents: currency::OWN, refused: currency::UNCONFIRMED },
+    customer: Support::By("stripe.ensure_customer"),
+    create: Support::By("stripe.create_payment"),
+    change: Support::By("stripe.update_payment"),
+    authorize: Support::With("stripe.confirm_payment", "after `capture: manual`"),
+    sale: Support::By("stripe.confirm_payment"),
+    challenge: Support::Told("link for the shopper"),
+    review: Support::Told("webhooks"),
+    capture: Support::By("stripe.capture"),
+    part_of_it: Support::By("stripe.capture"),
+    several_captures: Support::With("stripe.capture", "setting `multicapture: if_available`"),
+    cancel: Support::By("stripe.cancel_payment"),
+    refund: Support::By("stripe.refund"),
+    part_refund: Support::By("stripe.refund"),
+    dispute: Support::Told("webhooks"),
+    read: Support::By("stripe.read_payment"),
+    ..Capabilities::NONE
+};

@@ -17,6 +17,12 @@ const ZERO_DECIMAL: &[&str] = &[
 /// Three decimals, of which the last must be 0.
 const THREE_DECIMAL: &[&str] = &["BHD", "JOD", "KWD", "OMR", "TND"];
 
+/// Where Stripe's decimals are known and not those of ISO 4217.
+pub(super) const OWN: &[(&str, u32)] = &[("ISK", 2), ("MGA", 0)];
+
+/// Where they are not known, unless `allow_ugx` says so.
+pub(super) const UNCONFIRMED: &[&str] = &["CLF", "IQD", "LYD", "UGX", "UYI", "UYW"];
+
 /// Digits after the decimal point on the wire, where they are known.
 fn wire_exponent(currency: Currency, connection: &Connection) -> Option<u32> {
     let code = currency.code();

@@ -3,7 +3,7 @@
 use tillway_core::doc::Json;
 use tillway_core::facts::Fact;
 
-use super::wire::{id, text};
+use super::wire::{id, is_id, text};
 
 /// Declines where the same card may work later. An open set: what is not listed is hard.
 const SOFT: &[&str] = &[
@@ -70,10 +70,9 @@ pub(super) fn code(error: Json<'_>) -> &str {
 /// names the attempt; where none was made (3-D Secure failed), the payment method or the code does.
 pub(super) fn attempt_failed(payment: &str, error: Json<'_>) -> Fact {
     let reason = decline_code(error);
-    let attempt = id(error, "charge").map_or_else(
-        || format!("{payment}:{}", id(error, "payment_method").unwrap_or(reason)),
-        str::to_owned,
-    );
+    let named = |name: &str| id(error, name).filter(|i| is_id(i)).map(str::to_owned);
+    let attempt = named("charge")
+        .unwrap_or_else(|| format!("{payment}:{}", named("payment_method").unwrap_or_else(|| safe(reason))));
     failed(payment, attempt, reason, text(error, "advice_code"))
 }
 
@@ -95,8 +94,8 @@ fn failed(payment: &str, attempt: String, code: &str, advice: Option<&str>) -> F
     Fact::AttemptFailed {
         payment: payment.to_owned(),
         attempt,
-        code: code.to_owned(),
-        shopper_reason: shopper_reason(code).to_owned(),
+        code: safe(code),
+        shopper_reason: safe(shopper_reason(code)),
         soft: is_soft(code, advice),
     }
 }
@@ -106,6 +105,16 @@ pub(super) fn safe(code: &str) -> String {
     let fine = (1..=80).contains(&code.len())
         && code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     if fine { code.to_owned() } else { "unknown_error".to_owned() }
+}
+
+/// A status nobody here knows, fit to be shown: Stripe's are small letters with underscores.
+pub(super) fn word(raw: &str) -> String {
+    let fine = raw.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    match raw.chars().count() {
+        0 => "(none)".to_owned(),
+        1..=40 if fine => format!("`{raw}`"),
+        n => format!("of {n} characters that is no plain word"),
+    }
 }
 
 #[cfg(test)]

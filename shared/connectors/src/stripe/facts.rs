@@ -25,6 +25,20 @@ fn payment_of(object: Json<'_>) -> Option<&str> {
     id(object, "payment_intent").or_else(|| id(object, "charge"))
 }
 
+/// Whether a payment's status stands in the table of [`of_payment`].
+pub(super) fn is_known(status: &str) -> bool {
+    [
+        "requires_payment_method",
+        "requires_confirmation",
+        "requires_action",
+        "processing",
+        "requires_capture",
+        "canceled",
+        "succeeded",
+    ]
+    .contains(&status)
+}
+
 /// Facts of a PaymentIntent.
 pub(super) fn of_payment(connection: &Connection, pi: Json<'_>) -> Result<Vec<Fact>, Fault> {
     let payment = required(pi, "id")?;
@@ -57,14 +71,13 @@ pub(super) fn of_payment(connection: &Connection, pi: Json<'_>) -> Result<Vec<Fa
             }
         }
         ("canceled", charge) => {
-            let reason = text(pi, "cancellation_reason").unwrap_or("unspecified");
-            let how = match reason {
+            let reason = errors::safe(text(pi, "cancellation_reason").unwrap_or("unspecified"));
+            let how = match reason.as_str() {
                 "automatic" | "expired" => AuthorizationEnd::Expired,
                 _ => AuthorizationEnd::Voided,
             };
             facts.extend(charge.map(|c| ended(payment, c, how)));
-            let (payment, reason) = (payment.to_owned(), reason.to_owned());
-            facts.push(Fact::PaymentCancelled { payment, reason });
+            facts.push(Fact::PaymentCancelled { payment: payment.to_owned(), reason });
         }
         // Both the beginning and the failed state: only the error tells them apart.
         ("requires_payment_method", _) => {
@@ -74,6 +87,7 @@ pub(super) fn of_payment(connection: &Connection, pi: Json<'_>) -> Result<Vec<Fa
             let method = id(pi, "payment_method").unwrap_or("unknown");
             facts.push(action_required(payment, method));
         }
+        (raw, _) if !is_known(raw) => return Err(unknown_status("payment", raw)),
         _ => {}
     }
     facts.extend(review_opened(pi, payment));
@@ -165,7 +179,8 @@ fn of_charge_under(connection: &Connection, charge: Json<'_>, payment: &str) -> 
                 facts.push(ended(payment, own, AuthorizationEnd::Released));
             }
         }
-        _ => {}
+        "pending" => {}
+        raw => return Err(unknown_status("charge", raw)),
     }
     facts.extend(review_opened(charge, payment));
     Ok(facts)
@@ -191,7 +206,7 @@ pub(super) fn of_refund(connection: &Connection, refund: Json<'_>) -> Result<Fac
         "succeeded" => RefundStatus::Succeeded,
         "canceled" => RefundStatus::Cancelled,
         "failed" => RefundStatus::Failed,
-        _ => return Err(unknown_status("refund")),
+        raw => return Err(unknown_status("refund", raw)),
     };
     let left = id(refund, "balance_transaction").is_some();
     let back = id(refund, "failure_balance_transaction").is_some();
@@ -216,9 +231,12 @@ pub(super) fn of_refund(connection: &Connection, refund: Json<'_>) -> Result<Fac
     })
 }
 
-fn unknown_status(what: &str) -> Fault {
-    let sentence =
-        format!("Stripe gives this {what} a status Tillway does not know; read it there and tell us");
+/// Never taken for success or failure.
+fn unknown_status(what: &str, raw: &str) -> Fault {
+    let sentence = format!(
+        "Stripe gives this {what} the status {}, which Tillway does not know; read it there and tell us",
+        errors::word(raw)
+    );
     Fault::new("status_unknown", "status", sentence)
 }
 
@@ -235,7 +253,7 @@ pub(super) fn of_dispute(connection: &Connection, dispute: Json<'_>) -> Result<V
         "prevented" => DisputeStatus::Prevented,
         "lost" => DisputeStatus::Lost,
         "won" => DisputeStatus::Won,
-        _ => return Err(unknown_status("dispute")),
+        raw => return Err(unknown_status("dispute", raw)),
     };
     let amount = money(connection, dispute, "amount")?;
     let mut facts = vec![Fact::Dispute {

@@ -112,6 +112,10 @@ async fn read(client: &Client<'_>, plan: &Plan) -> Result<Doc, ReadFault> {
 fn weigh(call: &Call<'_>, plan: &Plan, pi: Json<'_>) -> Finding {
     let status = text(pi, "status").unwrap_or("");
     let evidence = || Finding::Evidence(judge(call, plan, pi, "read afterwards"));
+    if !facts::is_known(status) {
+        // Neither done nor refused: to a person, with the word.
+        return evidence();
+    }
     match call.action {
         "stripe.confirm_payment" => match status {
             "succeeded" | "requires_capture" | "processing" | "requires_action" => evidence(),

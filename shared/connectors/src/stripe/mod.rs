@@ -37,6 +37,7 @@ use tillway_core::ids::CommandId;
 use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
 
+use crate::capabilities::Capabilities;
 use crate::config::{Connection, Secret, Secrets};
 use crate::http::Http;
 use crate::port::{
@@ -58,6 +59,10 @@ pub struct Stripe;
 impl Connector for Stripe {
     fn system(&self) -> &'static str {
         "stripe"
+    }
+
+    fn capabilities(&self) -> &'static Capabilities {
+        &actions::CAPABILITIES
     }
 
     fn topics(&self) -> &'static [&'static str] {

@@ -81,6 +81,9 @@ pub(super) fn judge(call: &Call<'_>, plan: &Plan, object: Json<'_>, said: &str) 
             }
         }
         (Ok(observation), Err(difference)) => disagrees(difference, observation),
+        (Err(fault), _) if fault.code == "status_unknown" => {
+            disagrees(unreadable(&fault), Observation::default())
+        }
         // What nobody can read agrees with nothing.
         (Err(fault), Ok(())) => disagrees(unreadable(&fault), Observation::default()),
         (Err(_), Err(difference)) => disagrees(difference, Observation::default()),

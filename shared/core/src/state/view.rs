@@ -8,7 +8,7 @@ mod schema;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-pub use schema::{ADDRESS, AWAITS, BASE, OBJECTS, PAIR_OPTIONS};
+pub use schema::{ADDRESS, AWAITS, BASE, OBJECTS, PAIR_OPTIONS, personal_part};
 
 use super::OrderState;
 use crate::facts::{AuthorizationEnd, OrderStatus, RefundStatus, ReviewOutcome};

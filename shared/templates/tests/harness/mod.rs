@@ -72,6 +72,7 @@ impl Order {
             systems: &systems,
             per_person: &|_| false,
             personal: Some(&self.personal),
+            masking: None,
             erased: false,
         };
         let facts = facts.into_iter().collect();

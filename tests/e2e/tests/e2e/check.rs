@@ -249,3 +249,25 @@ async fn every_bad_file_is_told_by_file_line_and_hint() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connectors_prints_what_each_can_do() {
+    let place = Place::open(TILLWAY, "", "").await;
+    let all = place.run(&["connectors"]).await.ok();
+    let readme = include_str!("../../../../README.md");
+    assert!(readme.contains(all.trim()), "README shows another table than this:\n{all}");
+    let one = place.run(&["connectors", "stripe"]).await.ok();
+    assert!(one.contains("| refund | `refund` |") && !one.contains("clarity"), "{one}");
+    let said = place.run(&["connectors", "strip"]).await.failed();
+    assert!(said.contains("stripe, clarity, cybersource"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn masking_in_production_is_refused_before_anything_starts() {
+    let place = Place::open(TILLWAY, "", "").await;
+    let config = "production: true\nmasking: on\nconnections:\n  stripe: { system: stripe }\n";
+    let folder = Temp::new("masked");
+    folder.write("tillway.yaml", config);
+    let said = place.run(&["check", folder.path().to_str().unwrap()]).await.failed();
+    assert!(said.contains("tillway.yaml:2") && said.contains("made-up names"), "{said}");
+}

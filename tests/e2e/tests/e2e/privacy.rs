@@ -8,7 +8,7 @@ use tillway_tests::logs::Logs;
 use tillway_tests::outside::lock;
 use tillway_tests::temp::holds;
 use tillway_tests::world::{
-    API_KEY, CLIENT_SECRET, GATEWAY_HOOK, MASTER_KEY, SHOP, SHOP_HOOK, World, new_order,
+    API_KEY, CLIENT_SECRET, GATEWAY_HOOK, MASTER_KEY, SHOP, SHOP_HOOK, Setup, World, new_order,
 };
 use tracing_subscriber::filter::LevelFilter;
 
@@ -127,6 +127,63 @@ async fn nothing_secret_or_personal_stands_in_clear() {
     }
     // The log names no payment token either.
     assert!(!holds(&logged, "pm_card_"), "a payment token is logged");
+}
+
+/// What the merchant's own mapping sends besides: a name in a text, an address, a receipt.
+const TALKATIVE: &str = "mapping: stripe/create-payment\nextends: stripe/create-payment\nfields:\n  \
+    description: { concat: [\"for \", { from: order.customer.name }] }\n  \
+    metadata.who: order.customer.last_name\n  receipt_email: order.customer.email\n  \
+    ship_to.name: order.customer.name\n  ship_to.line1: order.bill_to.line1\n  \
+    ship_to.city: order.bill_to.city\n  ship_to.country: order.bill_to.country\n";
+
+/// Everything that left for another system or for people, and the number of customers at the gateway.
+async fn left(masking: bool) -> (String, usize) {
+    let overrides = vec![("flows/create.yaml".to_owned(), TALKATIVE.to_owned())];
+    let w = World::with(Setup { masking, overrides, ..Setup::default() }).await;
+    place(&w, "A-1", "pm_card_visa");
+    place(&w, "A-2", "pm_card_chargeDeclined");
+    w.until_status("A-1", "Paid").await;
+    w.until_status("A-2", "Payment Failed").await;
+    w.pass(Millis::mins(2)).await;
+    // The same person, spelled otherwise, hours later: found again.
+    w.pass(Millis::hours(3)).await;
+    let mut new = new_order("A-3", "USD", Some("pm_card_visa"));
+    new.customer.email = Some(MAIL.to_uppercase());
+    w.place_with(new);
+    w.until_status("A-3", "Paid").await;
+    assert!(w.parked().await.is_empty());
+    let mut out = String::new();
+    for sent in lock(&w.outside.sent).iter() {
+        out.push_str(&format!("{} {}\n", sent.request.url, String::from_utf8_lossy(&sent.request.body)));
+    }
+    let notices = w.notices.sent();
+    assert!(notices.iter().any(|n| n.audience == "customer"), "the customer was not written to");
+    for notice in notices {
+        out.push_str(&format!("to {:?}: {} {}\n", notice.to, notice.subject, notice.text));
+    }
+    (out.to_lowercase(), w.stripe().all_customers().count())
+}
+
+#[tokio::test]
+async fn outside_production_people_are_masked_in_all_that_leaves() {
+    let canaries = ["canary", "quarantine", "0177"];
+    let (masked, customers) = left(true).await;
+    for canary in canaries {
+        let at = masked.lines().find(|line| line.contains(canary));
+        assert!(at.is_none(), "{canary} left: {at:?}");
+    }
+    // Something went in their place, and what belongs together still does.
+    assert!(masked.contains("masked.example") && masked.contains("metadata%5bwho%5d="), "{masked}");
+    assert_eq!(customers, 1, "one person is one customer");
+    let (plain, customers) = left(false).await;
+    for canary in canaries {
+        assert!(
+            plain.contains(canary),
+            "{canary} does not leave with `masking: off`: this test sees nothing"
+        );
+    }
+    assert!(!plain.contains("masked.example"));
+    assert_eq!(customers, 1);
 }
 
 #[tokio::test]

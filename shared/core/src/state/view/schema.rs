@@ -1,5 +1,6 @@
 //! What flows and mappings may name: fields and objects with their types and meanings.
 
+use crate::mask::Class;
 use crate::value::{Field, Schema, Type, field};
 
 const fn text(name: &'static str, doc: &'static str) -> Field {
@@ -16,27 +17,27 @@ const fn flag(name: &'static str, doc: &'static str) -> Field {
 pub static ADDRESS: Schema = Schema {
     name: "address",
     fields: &[
-        text("name", "full name").personal(),
-        text("line1", "street and number").personal(),
-        text("line2", "second line").personal(),
-        text("city", "city").personal(),
-        text("region", "ISO 3166-2 subdivision without the country").personal(),
-        text("postal_code", "postal code").personal(),
-        text("country", "ISO 3166-1 alpha-2").personal(),
-        text("phone", "E.164").personal(),
-        text("email", "e-mail").personal(),
+        text("name", "full name").masked(Class::Name),
+        text("line1", "street and number").masked(Class::Street),
+        text("line2", "second line").masked(Class::Street),
+        text("city", "city").masked(Class::City),
+        text("region", "ISO 3166-2 subdivision without the country").masked(Class::Kept),
+        text("postal_code", "postal code").masked(Class::PostalCode),
+        text("country", "ISO 3166-1 alpha-2").masked(Class::Kept),
+        text("phone", "E.164").masked(Class::Phone),
+        text("email", "e-mail").masked(Class::Email),
     ],
 };
 
 static PERSON: Schema = Schema {
     name: "order.customer",
     fields: &[
-        text("email", "e-mail").personal(),
-        text("name", "full name").personal(),
-        text("first_name", "given name").personal(),
-        text("last_name", "family name").personal(),
-        text("company", "company").personal(),
-        text("phone", "E.164").personal(),
+        text("email", "e-mail").masked(Class::Email),
+        text("name", "full name").masked(Class::Name),
+        text("first_name", "given name").masked(Class::Name),
+        text("last_name", "family name").masked(Class::Name),
+        text("company", "company").masked(Class::Name),
+        text("phone", "E.164").masked(Class::Phone),
     ],
 };
 
@@ -275,7 +276,7 @@ static ACTION: Schema = Schema {
     fields: &[
         text("id", "identity of the attempt").required(),
         text("payment", "payment").required(),
-        text("url", "where the cardholder must go").personal(),
+        text("url", "where the cardholder must go").masked(Class::Kept),
     ],
 };
 
@@ -312,3 +313,13 @@ pub static AWAITS: &[(&str, &str)] = &[
     ("released", "no review is open and none ended in a refusal"),
     ("clear_to_capture", "money is reserved or taken, and no review stands in the way"),
 ];
+
+/// The schema of a part of the personal data that is kept beside an order's facts: `order`, `action`.
+#[must_use]
+pub fn personal_part(name: &str) -> Option<&'static Schema> {
+    let base = BASE.field(name).and_then(|f| match f.ty {
+        Type::Record(schema) => Some(schema),
+        _ => None,
+    });
+    base.or_else(|| OBJECTS.iter().find(|(object, _)| *object == name).map(|(_, schema)| *schema))
+}
