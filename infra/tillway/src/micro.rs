@@ -98,6 +98,7 @@ pub fn run() -> anyhow::Result<()> {
         per_person: &|action| action == "stripe.ensure_customer",
         personal: Some(&observation.personal),
         erased: false,
+        routes: None,
     };
     let mut facts = vec![Fact::Person { person: PersonId::new("p") }];
     facts.extend(observation.facts.iter().cloned());

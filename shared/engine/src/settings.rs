@@ -17,6 +17,8 @@ use tillway_connectors::{Connection, Connector};
 use tillway_core::bundle::{Bundle, Source};
 use tillway_core::check::{Problem, did_you_mean, sorted};
 use tillway_core::ids::ConnectionName;
+use tillway_core::routing::Routing;
+use tillway_core::scope::Scope;
 use tillway_core::state::view::PAIR_OPTIONS;
 use tillway_core::time::Millis;
 use tillway_core::yaml::{self, Node};
@@ -52,14 +54,15 @@ pub fn load(
     let root = yaml::parse(file, text)?;
     let mut problems = Vec::new();
     let connectors = tillway_connectors::registry();
-    let bundle = Bundle::load(templates, overrides, &vocabulary(&connectors)).unwrap_or_else(|found| {
+    let vocabulary = vocabulary(&connectors);
+    let bundle = Bundle::load(templates, overrides, &vocabulary).unwrap_or_else(|found| {
         problems.extend(found);
         Bundle::default()
     });
     root.only_keys(&TOP, &mut problems);
     let production = root.get("production").is_some_and(|n| n.flag(&mut problems));
     let connections = read_connections(&root, production, &connectors, &mut problems);
-    let pairs = read_pairs(&root, &connections, &bundle, &mut problems);
+    let pairs = read_pairs(&root, &connections, &bundle, &vocabulary.base_scope(), &mut problems);
     let mut times = Times::default();
     read_times(&root, &mut times, &mut problems);
     let mut extras = Extras::default();
@@ -226,6 +229,7 @@ fn read_pairs(
     root: &Node,
     connections: &Connections,
     bundle: &Bundle,
+    scope: &Scope,
     problems: &mut Vec<Problem>,
 ) -> Vec<Pair> {
     let mut out = Vec::new();
@@ -237,7 +241,7 @@ fn read_pairs(
         ));
         return out;
     };
-    let mut known: Vec<&str> = vec!["flow", "shop", "gateway"];
+    let mut known: Vec<&str> = vec!["flow", "shop", "gateway", "routing"];
     known.extend(PAIR_OPTIONS.iter().map(|(n, _, _)| *n));
     for (key, node) in table.map("a table of pairs", problems) {
         let Some(name) = key.text("a pair's name", problems) else { continue };
@@ -318,9 +322,33 @@ fn read_pairs(
             gateway: ConnectionName::new(gateway),
             options,
             systems,
+            routing: read_routing(node, name, connections, scope, problems),
         });
     }
     out
+}
+
+/// `routing:` of a pair; where its gateway has several merchant ids and nothing is said, all are drawn for.
+fn read_routing(
+    pair: &Node,
+    name: &str,
+    connections: &Connections,
+    scope: &Scope,
+    problems: &mut Vec<Problem>,
+) -> Option<Arc<Routing>> {
+    let gateway = ConnectionName::new(pair.get("gateway").and_then(Node::as_text).unwrap_or_default());
+    let routes = connections.get(&gateway).map(|(c, connector)| connector.routes(c)).unwrap_or_default();
+    match (pair.get("routing"), routes.is_empty()) {
+        (None, true) => None,
+        (None, false) => Some(Arc::new(Routing::over(routes))),
+        (Some(node), true) => {
+            let what = format!("pair {name}: there is routing, and its gateway has no further merchant ids");
+            let hint = "give the gateway's connection `merchant_ids: […]`, or leave `routing` out";
+            problems.push(node.problem("routing-without-routes", what, hint));
+            None
+        }
+        (Some(node), false) => Some(Arc::new(Routing::read(node, routes, scope, problems))),
+    }
 }
 
 #[cfg(test)]

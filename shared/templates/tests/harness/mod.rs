@@ -73,6 +73,7 @@ impl Order {
             per_person: &|_| false,
             personal: Some(&self.personal),
             erased: false,
+            routes: None,
         };
         let facts = facts.into_iter().collect();
         let input = Input { connection: "gate".into(), facts, answer: ("answer".into(), None) };

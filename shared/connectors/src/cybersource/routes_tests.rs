@@ -1,0 +1,1 @@
+//! Several merchant ids of one connection, against scripted answers.
