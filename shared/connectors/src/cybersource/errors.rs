@@ -127,6 +127,26 @@ mod tests {
     }
 
     #[test]
+    fn elsewhere_goes_only_what_is_soft_and_what_another_processor_may_do_better() {
+        assert!(ELSEWHERE.iter().all(|code| SOFT.contains(code)));
+        for code in [
+            "INSUFFICIENT_FUND",
+            "EXCEEDS_CREDIT_LIMIT",
+            "STOLEN_LOST_CARD",
+            "PROCESSOR_DECLINED",
+            "SOMETHING_NEW",
+        ] {
+            assert!(!tried_elsewhere(code), "{code}");
+        }
+        // Advice that forbids another try makes it hard, whatever the reason.
+        for advice in ["02", "3", "21", "24", "30", "41"] {
+            let told = Doc::from(&json!({"processorInformation": {"merchantAdvice": {"code": advice}}}));
+            let fact = attempt_failed("7", "ISSUER_UNAVAILABLE", told.json());
+            assert!(matches!(fact, Fact::AttemptFailed { soft: false, .. }), "{advice}");
+        }
+    }
+
+    #[test]
     fn reasons_and_fields_are_found_wherever_they_stand_and_prose_is_not_repeated() {
         let of = |body: serde_json::Value| reason(Doc::from(&body).json());
         assert_eq!(of(json!({"reason": "INVALID_DATA"})).as_deref(), Some("INVALID_DATA"));

@@ -26,8 +26,6 @@ mod read;
 #[cfg(test)]
 mod read_tests;
 mod routes;
-#[cfg(test)]
-mod routes_tests;
 mod settings;
 mod subscriptions;
 mod sweep;

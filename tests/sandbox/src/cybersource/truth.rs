@@ -32,6 +32,8 @@ pub struct TransactionTruth {
 pub struct PaymentTruth {
     /// Its id.
     pub payment: String,
+    /// The merchant id it lies with.
+    pub merchant: String,
     /// The status it was answered with.
     pub status: &'static str,
     /// Three letters.
@@ -104,6 +106,7 @@ impl CybersourceSandbox {
         let chain = self.chains.get(&row).into_iter().flatten().filter_map(|r| self.txs.get(*r));
         Some(PaymentTruth {
             payment: self.ids.tx(row),
+            merchant: self.config.credentials_of(tx.merchant).merchant_id.clone(),
             status: payment.status,
             currency: tx.currency.code(),
             authorized: payment.authorized,

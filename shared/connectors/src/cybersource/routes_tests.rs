@@ -1,1 +1,0 @@
-//! Several merchant ids of one connection, against scripted answers.
