@@ -5,6 +5,7 @@ pub mod check;
 pub mod demo;
 pub mod inspect;
 pub mod machine;
+mod market;
 pub mod micro;
 pub mod open;
 pub mod parked;

@@ -393,6 +393,63 @@ mod tests {
     }
 
     #[test]
+    fn routing_is_read_with_its_rules_and_what_is_wrong_is_told_with_its_line() {
+        let read = |ids: &str, routing: &str| {
+            let text = format!(
+                "connections:\n  shop: {{ system: clarity, base_url: \"https://shop.example.com/api/v1\" }}\n  gate: {{ system: \
+                 cybersource, merchant_id: us, key_id: k{ids} }}\npairs:\n  main:\n    flow: cybersource-clarity\n    shop: \
+                 shop\n    gateway: gate\n{routing}"
+            );
+            let (flows, notices) = (tillway_templates::sources(), tillway_templates::notices());
+            load("t.yaml", &text, &flows, &[], notices).map(|(config, _)| config.pairs[0].routing.clone())
+        };
+        let ids = ", merchant_ids: [eu, br]";
+        assert!(read("", "").unwrap().is_none(), "one merchant id: as ever");
+        let all = read(ids, "").unwrap().unwrap();
+        assert_eq!(
+            (all.routes.as_slice(), all.rules.len(), all.retry),
+            (&["us", "eu", "br"].map(String::from)[..], 0, false)
+        );
+        let said = read(
+            ids,
+            "    routing:\n      retry_soft_declines: yes\n      half_life: 3d\n      segments: [currency, country]\n      rules:\n        - \
+             { when: order.currency == \"EUR\", routes: eu, retry_soft_declines: no }\n        - routes: [us, eu]\n",
+        );
+        let said = said.unwrap().unwrap();
+        assert_eq!(
+            (said.rules[0].routes.join(","), said.rules[0].retry, said.retry),
+            ("eu".into(), Some(false), true)
+        );
+        assert_eq!((said.settings.half_life, said.by.len(), said.is_personal()), (Millis::days(3), 2, true));
+        for (ids, routing, code, line) in [
+            ("", "    routing: { rules: [{ routes: us }] }\n", "routing-without-routes", 9),
+            (ids, "    routing:\n      rules:\n        - { routes: [us, es] }\n", "unknown-route", 11),
+            (
+                ids,
+                "    routing:\n      rules:\n        - { when: ordr.guest, routes: us }\n",
+                "unknown-field",
+                11,
+            ),
+            (
+                ids,
+                "    routing:\n      rules:\n        - routes: us\n        - routes: eu\n",
+                "unreachable-rule",
+                11,
+            ),
+            (ids, "    routing:\n      rules:\n        - { when: order.guest }\n", "missing-key", 11),
+            (ids, "    routing:\n      retry_soft_declines: perhaps\n", "bad-option", 10),
+            (ids, "    routing:\n      half_life: 3\n", "bad-length", 10),
+            (ids, "    routing:\n      one_in: 0\n", "bad-number", 10),
+            (ids, "    routing:\n      segments: [brand, colour]\n", "unknown-part", 10),
+            (ids, "    routing:\n      rule: []\n", "unknown-key", 10),
+        ] {
+            let found = read(ids, routing).err().unwrap();
+            let fits = |p: &&Problem| p.code == code && p.line == line && !p.hint.is_empty();
+            assert!(found.iter().any(|p| fits(&p)), "{code}: {found:?}");
+        }
+    }
+
+    #[test]
     fn a_gateway_serves_one_shop() {
         let text = "connections:\n  shop: { system: clarity, base_url: \"https://a.example.com\" }\n  \
                     shop2: { system: clarity, base_url: \"https://b.example.com\" }\n  gate: { system: stripe }\n\
