@@ -259,8 +259,8 @@ mod tests {
             let orders = orders(count, seed);
             let (ours, by_segment) = routed(&orders, false);
             assert_eq!(by_segment.iter().sum::<u64>(), ours.approved);
-            for route in 0..ROUTES.len() {
-                assert!(ours.approved > fixed(&orders, route).approved, "seed {seed}, {}", ROUTES[route]);
+            for (route, name) in ROUTES.iter().enumerate() {
+                assert!(ours.approved > fixed(&orders, route).approved, "seed {seed}, {name}");
             }
             let best: u64 = hindsight(&orders).iter().map(|(_, approved, _)| approved).sum();
             // Not more than one and a half per cent of all orders.

@@ -131,7 +131,7 @@ impl Routed {
 
 #[tokio::test]
 async fn a_merchant_id_that_fails_is_left_out_and_tried_again_and_every_order_is_paid_once() {
-    let r = Routed::new(Manner::Unavailable, Manner::Usual, "one_in: 4").await;
+    let r = Routed::new(Manner::Unavailable, Manner::Usual, "pause: 2h, one_in: 4").await;
     let mut elsewhere = 0;
     for n in 0..16 {
         let id = format!("A-{n}");
@@ -144,11 +144,8 @@ async fn a_merchant_id_that_fails_is_left_out_and_tried_again_and_every_order_is
     }
     assert!(elsewhere >= 5, "the first ones that drew it went on elsewhere: {elsewhere}");
     let explained = r.explained("A-15").await;
-    assert!(
-        explained.contains("route acme_eu: drawn")
-            && explained.contains("acme 0 approved 0 declined, failing"),
-        "{explained}"
-    );
+    assert!(explained.contains("route acme_eu: drawn"), "{explained}");
+    assert!(explained.contains("acme 0 approved 0 declined, failing, acme_eu 15 approved"), "{explained}");
     // While it rests nothing is asked of it; it is asked again by some, and healed by the first that goes through.
     let before = r.market.lock().unwrap().asked(OWN);
     r.pay("B-0").await;
@@ -156,13 +153,14 @@ async fn a_merchant_id_that_fails_is_left_out_and_tried_again_and_every_order_is
     r.set(Manner::Usual);
     let mut tried = Vec::new();
     for n in 0..12 {
-        r.w.live(Millis::mins(12)).await;
+        r.w.live(Millis::hours(1)).await;
         let id = format!("C-{n}");
         let state = r.pay(&id).await;
         assert_eq!(state.status, OrderStatus::Paid);
         tried.push(r.truth(&id).payments[0].merchant.clone());
     }
-    assert!(tried.iter().any(|m| m == OWN), "{tried:?}");
+    let first = tried.iter().position(|m| m == OWN).unwrap_or_else(|| panic!("{tried:?}"));
+    assert!(r.explained(&format!("C-{first}")).await.contains("this order tries it again"));
     assert!(r.table().health(OWN).unwrap().failures.is_empty());
     assert_eq!(r.market.lock().unwrap().gateway.counters().auth_refusals.len(), 0);
 }
@@ -171,9 +169,13 @@ async fn a_merchant_id_that_fails_is_left_out_and_tried_again_and_every_order_is
 async fn what_follows_goes_to_the_id_of_the_payment() {
     let r = Routed::new(Manner::Usual, Manner::Usual, "").await;
     let mut used = std::collections::BTreeSet::new();
-    for n in 0..6 {
+    for n in 0..8 {
+        // Nothing is measured yet: either may be drawn.
+        r.place(&format!("A-{n}")).await;
+    }
+    r.w.live(Millis::mins(4)).await;
+    for n in 0..8 {
         let id = format!("A-{n}");
-        r.pay(&id).await;
         used.insert(r.truth(&id).payments[0].merchant.clone());
         // The shop cancels: the capture is voided where it was made.
         let mut cancelled = r.market.lock().unwrap().shop[&id].clone();
@@ -182,7 +184,7 @@ async fn what_follows_goes_to_the_id_of_the_payment() {
         r.w.engine.work_event(event(&format!("x-{id}"), &cancelled)).await.unwrap();
         r.w.live(Millis::mins(4)).await;
         let truth = r.truth(&id);
-        assert_eq!((truth.captured, truth.held, truth.payments.len()), (0, 0, 1), "{id}");
+        assert_eq!((truth.captured, truth.payments.len()), (0, 1), "{id}");
         assert_eq!(r.state(&id).refunded(), 1000);
         r.is_rebuilt(&id);
     }
@@ -348,4 +350,42 @@ async fn rules_name_the_id_and_nothing_is_drawn() {
         assert_eq!(r.truth(&id).payments[0].merchant, EU);
     }
     assert!(r.explained("A-0").await.contains("route acme_eu: the only one of rule 2"));
+}
+
+/// The store forgot the choice, and what is measured since would choose otherwise: the command is the same, and is looked
+/// for at every id before anything is sent.
+#[tokio::test]
+async fn after_a_restore_an_authorization_is_found_wherever_it_was_made() {
+    let r = Routed::new(Manner::Usual, Manner::Usual, "").await;
+    r.pay("A-1").await;
+    let first = r.truth("A-1").payments[0].clone();
+    r.w.memory.items.lock().unwrap().clear();
+    // Only the other id ever approved anything, as far as the restored store knows.
+    let other = if first.merchant == OWN { EU } else { OWN };
+    let settings = tillway_core::routing::Settings::default();
+    let at = Timestamp(r.w.memory.now.load(Ordering::SeqCst));
+    let note = |route: &str, ended| tillway_core::routing::Note {
+        route: route.into(),
+        segment: "USD|visa||1000".to_owned().into(),
+        ended,
+        at,
+    };
+    let mut table = Table::default();
+    for _ in 0..100 {
+        let good = note(other, tillway_core::routing::Ended::Approved);
+        let bad = note(&first.merchant, tillway_core::routing::Ended::Declined);
+        table.fold([&good, &bad], &settings);
+    }
+    let key = rec::routes_key(&ConnectionName::new("signed"));
+    r.w.put(&key, &serde_json::to_vec(&table).unwrap(), at);
+    r.w.pass(Millis::mins(1));
+    r.w.engine.begin_restore(&[]).await.unwrap();
+    r.place("A-1").await;
+    let chosen = r.state("A-1").choices.values().next().unwrap().route.clone();
+    assert_eq!(chosen, other, "it would have gone elsewhere now");
+    r.w.live(Millis::hours(1)).await;
+    let truth = r.truth("A-1");
+    assert_eq!((truth.payments.len(), truth.charges), (1, 1), "nothing was sent again");
+    let state = r.state("A-1");
+    assert_eq!(state.payments[&first.payment].route.as_deref(), Some(first.merchant.as_str()));
 }

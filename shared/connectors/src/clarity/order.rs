@@ -80,7 +80,7 @@ pub fn read(connection: &Connection, order: &Node<'_>, version: i64) -> Result<R
     // A brand that cannot be read is one that is not known.
     let brand = payment.member("cardBrand").and_then(|at| at.text()).ok().flatten();
     let brand = brand.filter(|b| b.len() <= 40 && b.bytes().all(|c| c.is_ascii_alphanumeric() || c == b' '));
-    Ok(Read { snapshot, personal, person, brand: brand.map(Into::into) })
+    Ok(Read { snapshot, personal, person, brand })
 }
 
 fn status(connection: &Connection, at: &Node<'_>) -> Result<OrderStatus, Fault> {

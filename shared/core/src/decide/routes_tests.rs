@@ -282,7 +282,8 @@ fn a_soft_decline_is_tried_once_elsewhere_and_tells_nobody_meanwhile() {
 
 #[test]
 fn what_is_hard_or_unknown_or_forbidden_is_never_tried_elsewhere() {
-    let cases: [(&str, Box<dyn Fn(&mut Order)>); 6] = [
+    type Run = Box<dyn Fn(&mut Order)>;
+    let cases: [(&str, Run); 6] = [
         ("hard", Box::new(|o| o.decline("p1", "STOLEN", false))),
         ("soft, but not elsewhere", Box::new(|o| o.decline("p1", "FUNDS", true))),
         ("hard by advice", Box::new(|o| o.decline("p1", "SOFT", false))),

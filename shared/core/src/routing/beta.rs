@@ -9,6 +9,8 @@
     reason = "statistics; results leave as parts of a billion and never enter money"
 )]
 
+use std::f64::consts::LN_2;
+
 use sha2::{Digest as _, Sha256};
 
 /// Numbers drawn from a seed: SHA-256 over seed and count.
@@ -76,7 +78,6 @@ impl Stream {
 
 /// Rounds of a rejection method; each rejects less than a quarter.
 const MOST: u32 = 200;
-const LN_2: f64 = 0.693_147_180_559_945_3;
 
 /// The natural logarithm of a positive number: halved or doubled into [0.7, 1.4], then a series of which the left-out rest
 /// is below the last bit that matters here.

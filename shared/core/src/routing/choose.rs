@@ -126,7 +126,7 @@ fn tries(stream: &mut Stream, rested: i64, settings: &Settings) -> bool {
     let pauses = rested.max(0) / settings.pause.0.max(1);
     let Some(further) = pauses.checked_sub(1).and_then(|n| u32::try_from(n).ok()) else { return false };
     let one_in = u64::from(settings.one_in.checked_shr(further).unwrap_or(0).max(1));
-    stream.next() % one_in == 0
+    stream.next().is_multiple_of(one_in)
 }
 
 /// A count of [`UNIT`]s with one decimal.
