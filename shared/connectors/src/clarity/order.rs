@@ -79,7 +79,7 @@ pub fn read(connection: &Connection, order: &Node<'_>, version: i64) -> Result<R
     let (personal, person) = people(order, &customer, snapshot.customer_ref.as_deref())?;
     // A brand that cannot be read is one that is not known.
     let brand = payment.member("cardBrand").and_then(|at| at.text()).ok().flatten();
-    let brand = brand.filter(|b| b.len() <= 40 && b.bytes().all(|c| c.is_ascii_alphanumeric() || c == b' '));
+    let brand = brand.filter(|b| b.len() <= 40 && b.bytes().all(|c| c.is_ascii_alphabetic() || c == b' '));
     Ok(Read { snapshot, personal, person, brand })
 }
 

@@ -160,6 +160,36 @@ async fn an_order_is_read_and_swept_at_every_id() {
     assert!(observation.facts.iter().any(|f| matches!(f, Fact::Routed { route, .. } if route == EU)));
 }
 
+#[tokio::test]
+async fn an_id_that_cannot_be_read_keeps_no_other_from_being_swept_and_the_window_comes_again() {
+    let mut world = world(Manner::Usual, Manner::Usual);
+    let eu = world.done(&at(EU, authorize("c2", "tok_visa", 2000))).await;
+    world.pass(Millis::mins(1));
+    // The key of the connection's own id is refused.
+    world.secrets.0.insert("shared_secret".into(), vec![Secret::new("QUFBQUFBQUFBQUFBQUFBQQ==")]);
+    let (mut cursor, mut seen, mut failed) = (None::<String>, Vec::new(), false);
+    for _ in 0..20 {
+        let order = [("order_id", Value::text("A-1"))];
+        let page = world
+            .go(&step("read_order", "s", &order), async |call| {
+                let since = call.now - Millis::hours(1);
+                Cybersource.sweep(call, since, cursor.as_deref()).await
+            })
+            .await;
+        let Ok(page) = page else {
+            failed = true;
+            break;
+        };
+        seen.extend(page.events.into_iter().map(|e| e.event_id));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert!(failed, "the window is not over");
+    assert!(seen.iter().any(|id| id.contains(&eu)), "{seen:?}");
+}
+
 #[test]
 fn ids_are_checked_when_the_configuration_is_read() {
     let wrong = |settings: &[(&str, &str)]| {
