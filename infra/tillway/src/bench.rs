@@ -29,6 +29,12 @@ pub struct Args {
     /// Only the small figures: signature checks, decisions, mappings.
     #[arg(long)]
     pub micro: bool,
+    /// Only routing: so many orders through a simulated market of three merchant ids, against fixed choices and hindsight.
+    #[arg(long, value_name = "ORDERS", num_args = 0..=1, default_missing_value = "40000")]
+    pub routing: Option<u32>,
+    /// Seed of the simulated market.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u32,
     /// Orders to place.
     #[arg(long, default_value_t = 3000)]
     pub orders: usize,
@@ -47,6 +53,12 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.micro {
         crate::micro::run()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(orders) = args.routing {
+        for line in crate::market::report(orders, args.seed) {
+            say(line);
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let folder = std::env::temp_dir().join(format!("tillway-bench-{}", std::process::id()));

@@ -6,6 +6,7 @@ pub mod connectors;
 pub mod demo;
 pub mod inspect;
 pub mod machine;
+mod market;
 pub mod micro;
 pub mod open;
 pub mod parked;

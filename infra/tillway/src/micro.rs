@@ -99,6 +99,7 @@ pub fn run() -> anyhow::Result<()> {
         personal: Some(&observation.personal),
         masking: None,
         erased: false,
+        routes: None,
     };
     let mut facts = vec![Fact::Person { person: PersonId::new("p") }];
     facts.extend(observation.facts.iter().cloned());

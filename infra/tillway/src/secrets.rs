@@ -190,7 +190,15 @@ async fn list(vault: &Vault, only: Option<&str>) -> anyhow::Result<ExitCode> {
                 continue;
             }
         };
-        for (name, meaning) in &known {
+        let named = |(name, meaning): &(&'static str, &'static str)| {
+            let all = secrets.0.keys().filter(|kept| name.ends_with(".*") && fits(name, kept)).cloned();
+            let mut names: Vec<(String, &str)> = all.map(|kept| (kept, *meaning)).collect();
+            if names.is_empty() {
+                names.push(((*name).to_owned(), *meaning));
+            }
+            names
+        };
+        for (name, meaning) in &known.iter().flat_map(named).collect::<Vec<_>>() {
             let count = match secrets.all(name).len() {
                 0 => "none".to_owned(),
                 1 => "1 value".to_owned(),
@@ -198,7 +206,7 @@ async fn list(vault: &Vault, only: Option<&str>) -> anyhow::Result<ExitCode> {
             };
             say(format!("  {name:<16} {count:<10} {meaning}"));
         }
-        for name in secrets.0.keys().filter(|name| !known.iter().any(|(known, _)| known == name)) {
+        for name in secrets.0.keys().filter(|name| !known.iter().any(|(known, _)| fits(known, name))) {
             say(format!("  {name:<16} nobody reads a secret of this name here"));
         }
         for version in versions {
@@ -228,8 +236,14 @@ fn known(config: &Config, connection: &str) -> anyhow::Result<Vec<(&'static str,
     })
 }
 
+/// Whether a name is a known one; `name.*` stands for all that begin so.
+fn fits(known: &str, name: &str) -> bool {
+    known == name
+        || known.strip_suffix('*').is_some_and(|begins| name.len() > begins.len() && name.starts_with(begins))
+}
+
 fn check_name(connection: &str, known: &[(&str, &str)], name: &str) -> anyhow::Result<()> {
-    if known.iter().any(|(known, _)| *known == name) {
+    if known.iter().any(|(known, _)| fits(known, name)) {
         return Ok(());
     }
     // What is no name may be a value that was given as an argument: it is not said again.

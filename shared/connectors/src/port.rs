@@ -404,6 +404,23 @@ pub trait Connector: Send + Sync {
     /// Names of the secrets it needs.
     fn secrets(&self) -> &'static [(&'static str, &'static str)];
 
+    /// The merchant ids among which authorizations are routed; none where a connection has one alone. An action whose
+    /// parameters have a `route` takes one of them, or nothing for the connection's own.
+    fn routes(&self, _connection: &Connection) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether a refusal with this code is the fault of the merchant id (not set up, no right) and not of card or request.
+    fn blames_route(&self, _code: &str) -> bool {
+        false
+    }
+
+    /// Whether a soft decline with this code may be tried at another merchant id at once, as far as scheme rules and
+    /// sense allow.
+    fn tried_elsewhere(&self, _code: &str) -> bool {
+        false
+    }
+
     /// Checks a connection's settings: `(setting, what is wrong and what to do)`.
     fn check_settings(&self, connection: &Connection) -> Vec<(String, String)>;
 

@@ -44,6 +44,12 @@ impl Vocabulary {
         self.enums.iter().find(|(n, _)| *n == name).copied()
     }
 
+    /// The scope of conditions that are about no object.
+    #[must_use]
+    pub fn base_scope(&self) -> Scope {
+        self.scope(None, &mut Vec::new()).unwrap_or_default()
+    }
+
     /// The scope of conditions and mappings: the base, and one object.
     pub(crate) fn scope(&self, object: Option<(&Node, &str)>, problems: &mut Vec<Problem>) -> Option<Scope> {
         let domains = self.domains.iter().filter_map(|(field, name)| Some((*field, self.enumeration(name)?)));

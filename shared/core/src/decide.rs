@@ -15,14 +15,18 @@
 //!   answer tells of the failed attempt or the dead payment, or money is there already: the order's status shows
 //!   that, and the order stays open for the next attempt.
 //! - A money command in another currency than the payment it names is parked, before anything is sent.
+//! - Where a gateway connection has several merchant ids, an action that takes a `route` goes to that of the payment it
+//!   names; one that names none, an authorization, is routed (see `routes`), and what was chosen is recorded.
 //! - The command's id is made of connection, business key, step and causing object: the same intent is the
 //!   same command, whatever event told of it.
+
+mod routes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::bundle::Bundle;
-use crate::facts::{CommandEnd, Fact, Parked, StepState};
+use crate::facts::{CommandEnd, Fact, OrderStatus, Parked, StepState};
 use crate::flow::{Flow, OnError, Step};
 use crate::ids::{CommandId, ConnectionName};
 use crate::journal::Entry;
@@ -31,6 +35,8 @@ use crate::scope::View;
 use crate::state::{Contradiction, OrderState};
 use crate::time::Timestamp;
 use crate::value::Value;
+
+pub use routes::{ROUTE_UNAVAILABLE, Routes, Taken};
 
 /// What came in.
 #[derive(Debug, Clone)]
@@ -62,6 +68,8 @@ pub struct Plan<'a> {
     pub masking: Option<&'a Masking>,
     /// Personal data was erased: a step that needs it is parked instead of asking.
     pub erased: bool,
+    /// The merchant ids of the gateway's connection, where it has several.
+    pub routes: Option<Routes<'a>>,
 }
 
 /// A command to be sent.
@@ -83,6 +91,8 @@ pub struct Command {
     pub money: bool,
     /// Shared by every order of the person.
     pub per_person: bool,
+    /// The merchant id it authorizes at, where one was chosen.
+    pub taken: Option<Taken>,
 }
 
 /// What is to be done.
@@ -102,9 +112,14 @@ pub struct Decision {
     pub why: Vec<String>,
 }
 
-/// A step needs personal data that was not opened.
+/// What a decision lacks: get it and ask again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NeedsPersonal;
+pub enum Needs {
+    /// A step needs personal data that was not opened.
+    Personal,
+    /// A route is to be chosen, and the counts were not loaded.
+    Counts,
+}
 
 /// Most rounds over the flow in one decision; a flow cannot loop, this bounds a defect.
 const MAX_ROUNDS: usize = 64;
@@ -112,13 +127,8 @@ const MAX_ROUNDS: usize = 64;
 /// Decides.
 ///
 /// # Errors
-/// [`NeedsPersonal`] where the decision needs personal data that is not in `plan`: open it and ask again.
-pub fn decide(
-    state: &OrderState,
-    input: &Input,
-    plan: &Plan<'_>,
-    now: Timestamp,
-) -> Result<Decision, NeedsPersonal> {
+/// [`Needs`] where the decision needs personal data or counts that are not in `plan`: get them and ask again.
+pub fn decide(state: &OrderState, input: &Input, plan: &Plan<'_>, now: Timestamp) -> Result<Decision, Needs> {
     let mut run = Run {
         now,
         plan,
@@ -137,6 +147,7 @@ pub fn decide(
         input.facts.iter().any(|f| matches!(f, Fact::AttemptFailed { .. } | Fact::PaymentCancelled { .. }));
     for fact in &input.facts {
         run.apply(fact.clone());
+        run.after_route(fact, &input.facts);
         run.after_command(fact, &input.answer, declined);
     }
     if input.facts.iter().all(|f| !matches!(f, Fact::Duplicate))
@@ -199,6 +210,8 @@ impl Run<'_> {
         let (id, code) = match end {
             CommandEnd::Done => return,
             CommandEnd::Refused { .. } if attempt && (declined || self.out.state.has("authorized")) => return,
+            // It goes on at another merchant id.
+            CommandEnd::Refused { .. } if attempt && self.out.state.leads_on(step) => return,
             CommandEnd::Refused { .. } if spec.is_none_or(|s| s.on_refused != OnError::Park) => return,
             CommandEnd::Refused { code } => (format!("step:{step}"), code),
             CommandEnd::Parked { code } => (format!("command:{command}"), code),
@@ -222,7 +235,7 @@ impl Run<'_> {
         }));
     }
 
-    fn round(&mut self) -> Result<bool, NeedsPersonal> {
+    fn round(&mut self) -> Result<bool, Needs> {
         let mut progress = self.project();
         for step in &self.plan.flow.steps {
             let Some(kind) = &step.for_each else {
@@ -249,6 +262,9 @@ impl Run<'_> {
         if (status, reason.as_str()) == (self.out.state.status, self.out.state.status_reason.as_str()) {
             return false;
         }
+        if status == OrderStatus::PaymentFailed && self.goes_on() {
+            return false;
+        }
         let seq = self.out.state.status_seq.saturating_add(1);
         self.out.why.push(format!("status {} → {}", self.out.state.status.name(), status.name()));
         self.apply(Fact::StatusChanged { seq, status, reason })
@@ -260,12 +276,7 @@ impl Run<'_> {
         standing.is_some_and(|s| s.is_final() || matches!(s, StepState::Issued { .. }))
     }
 
-    fn try_step(
-        &mut self,
-        step: &Step,
-        key: Option<&str>,
-        object: Option<&Value>,
-    ) -> Result<bool, NeedsPersonal> {
+    fn try_step(&mut self, step: &Step, key: Option<&str>, object: Option<&Value>) -> Result<bool, Needs> {
         let instance = instance(&step.id, key);
         if self.rests(&instance) {
             return Ok(false);
@@ -296,7 +307,7 @@ impl Run<'_> {
         // What is sealed reads like nothing: it is opened before the question is asked, once and for good.
         let asks = step.condition.iter().chain(&step.must).any(crate::expr::Expr::is_personal);
         if asks && self.plan.personal.is_none() && !self.plan.erased {
-            return Err(NeedsPersonal);
+            return Err(Needs::Personal);
         }
         let base = self.base();
         let plain = View::of(&base);
@@ -344,7 +355,7 @@ impl Run<'_> {
         connection: ConnectionName,
         view: &View<'_>,
         money: bool,
-    ) -> Result<bool, NeedsPersonal> {
+    ) -> Result<bool, Needs> {
         let mapping = step.mapping.as_deref().and_then(|name| self.plan.bundle.mapping(name));
         let personal = mapping.is_some_and(|m| m.personal);
         let per_person = (self.plan.per_person)(step.action.name);
@@ -353,12 +364,12 @@ impl Run<'_> {
                 let what = "the person's data was erased, and this step needs it; drop the item";
                 return Ok(self.park_step(instance, "person_erased", None, what));
             }
-            return Err(NeedsPersonal);
+            return Err(Needs::Personal);
         }
         let masked = personal.then(|| self.masked_base(&connection)).flatten();
         let plain = masked.as_ref().map(View::of);
         let masked = plain.as_ref().map(|plain| over(plain, step, object));
-        let params = match mapping {
+        let mut params = match mapping {
             None => Value::Map(BTreeMap::new()),
             Some(mapping) => {
                 match mapping.apply_in(masked.as_ref().unwrap_or(view), self.plan.bundle.lookups()) {
@@ -401,6 +412,10 @@ impl Run<'_> {
             (Some(person), true) => CommandId::derive(&connection, person.as_str(), step.action.name, &cause),
             _ => CommandId::derive(&connection, order_key.as_str(), &step.id, &cause),
         };
+        let taken = match self.route(step, instance, key, (&id, &cause), &mut params, view)? {
+            Ok(taken) => taken,
+            Err(error) => return Ok(self.park_step(instance, error.code, Some("route"), &error.what)),
+        };
         self.out.why.push(format!("{instance}: {}", step.action.name));
         let state = StepState::Issued { command: id.clone() };
         self.apply(Fact::Step { step: instance.to_owned(), state });
@@ -413,6 +428,7 @@ impl Run<'_> {
             personal: personal || per_person,
             money,
             per_person,
+            taken,
         };
         self.out.commands.push(command);
         Ok(true)

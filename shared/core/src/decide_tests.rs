@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Decision, Input, NeedsPersonal, Plan, decide};
+use super::{Decision, Input, Needs, Plan, decide};
 use crate::bundle::{Bundle, Source, Vocabulary};
 use crate::facts::{CommandEnd, Fact, OrderStatus, StepState, Unparked};
 use crate::ids::{ConnectionName, OrderKey, PersonId};
@@ -77,7 +77,7 @@ impl Bench {
         facts: Vec<Fact>,
         at: i64,
         personal: Option<&Value>,
-    ) -> Result<Decision, NeedsPersonal> {
+    ) -> Result<Decision, Needs> {
         let plan = Plan {
             flow: self.bundle.flow("f").unwrap(),
             bundle: &self.bundle,
@@ -87,6 +87,7 @@ impl Bench {
             personal,
             masking: self.masking.as_ref(),
             erased: false,
+            routes: None,
         };
         let input = Input { connection: "g-main".into(), facts, answer: ("answer".into(), None) };
         decide(state, &input, &plan, Timestamp(at))

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{CommandId, FlowHash, PersonId};
 use crate::money::Money;
+use crate::routing::Choice;
 use crate::time::Timestamp;
 
 /// The canonical status of an order (reference `erp-clarity.md` 5.1), always computed, never an input.
@@ -292,6 +293,22 @@ impl StepState {
     }
 }
 
+/// How an authorization that was routed ended, as far as its route is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteEnd {
+    /// The bank reserved the money.
+    Approved,
+    /// It did not, for good.
+    Declined,
+    /// It did not, and the card may be tried at another merchant id at once.
+    SoftDeclined,
+    /// The route failed, and certainly nothing was executed.
+    Failed,
+    /// Says nothing about the route.
+    Open,
+}
+
 /// Why something waits for a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parked {
@@ -357,6 +374,42 @@ pub enum Fact {
         payment: String,
         /// What it is for.
         amount: Money,
+    },
+    /// Brand of the card behind a token, where the shop tells it.
+    CardBrand {
+        /// Token.
+        token: String,
+        /// Brand, in the shop's words.
+        brand: String,
+    },
+    /// Which of several merchant ids a payment lies with: whatever follows on it goes there.
+    Routed {
+        /// Payment.
+        payment: String,
+        /// Merchant id.
+        route: String,
+    },
+    /// An authorization is sent to one of several merchant ids. Recorded with all that the choice saw: whoever replays
+    /// reads it, and nothing is drawn again.
+    RouteChosen {
+        /// The step instance that authorizes.
+        step: String,
+        /// Its command.
+        command: CommandId,
+        /// The choice.
+        choice: Box<Choice>,
+    },
+    /// What became of it.
+    RouteEnded {
+        /// The step instance.
+        step: String,
+        /// Its command.
+        command: CommandId,
+        /// How.
+        end: RouteEnd,
+        /// What ended it, and may cause a second authorization: the failed attempt, or the command that was not executed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<String>,
     },
     /// Money is reserved.
     Authorized {

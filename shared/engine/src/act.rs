@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use tillway_connectors::port::{Action, Call, NotDone};
 use tillway_connectors::{Connection, Connector, Observation, Outcome, Secret, Secrets};
-use tillway_core::decide::system_of;
+use tillway_core::decide::{ROUTE_UNAVAILABLE, system_of};
 use tillway_core::facts::CommandEnd;
 use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
@@ -34,6 +34,9 @@ const REPLAYS: u32 = 2;
 
 /// Found not to have happened, it is sent again at once this often; then the pauses widen.
 const RESENDS: u32 = 2;
+
+/// A merchant id that was not to be had so often is given up for an authorization that can go to another one.
+const ROUTE_TRIES: u32 = 3;
 
 /// A due time that stands may be as much later than wanted.
 const SOON: Millis = Millis::secs(30);
@@ -305,7 +308,9 @@ impl Engine {
         let now = self.now();
         let reachable =
             !matches!(outcome, Outcome::Unknown { .. } | Outcome::NotDone { why: NotDone::Unavailable, .. });
-        if self.limits.tell(&connection.name, reachable, now) {
+        // One merchant id that fails is no reason to hold back the others: its health tells, and leaves it out.
+        let routed = held.record.taken.as_ref().is_some_and(|taken| taken.others);
+        if self.limits.tell(&connection.name, reachable || routed, now) {
             let text = format!("{} does not answer; calls are held back", connection.name);
             self.alert("breaker_open", Severity::Warning, None, text).await;
         }
@@ -339,7 +344,8 @@ impl Engine {
                 note(&mut held.record, now, &format!("outcome unknown: {why}"));
                 let settled_by = deadline.max(now);
                 become_unknown(&mut held.record, now, settled_by, answer_is_stored, replays);
-                self.write(&mut held, settled_by + Millis::secs(1)).await.map(|_| ())
+                let told = self.route_unanswered(&mut held.record, now)?;
+                self.write_with(&mut held, settled_by + Millis::secs(1), told).await.map(|_| ())
             }
         }
     }
@@ -365,6 +371,15 @@ impl Engine {
                 connection.name
             );
             self.alert("credentials_refused", Severity::Critical, None, text).await;
+        }
+        let unreachable = matches!(why, NotDone::Unavailable | NotDone::Unauthorized);
+        if unreachable && held.record.attempts >= ROUTE_TRIES && may_go_elsewhere(&held.record) {
+            let route = held.record.taken.as_ref().map_or("", |taken| taken.route.as_str());
+            let said = format!(
+                "merchant id {route} is not to be had ({why:?}); nothing was executed there, and another is taken"
+            );
+            let end = CommandEnd::Refused { code: ROUTE_UNAVAILABLE.to_owned() };
+            return self.end(held, end, Observation::default(), said).await;
         }
         let wait = after.unwrap_or_else(|| self.backoff(held.record.attempts, &held.record));
         self.postpone(held, now + wait, Some(why), "not done").await
@@ -432,6 +447,13 @@ impl Engine {
             }
             (None, None) => Value::Map(std::collections::BTreeMap::new()),
         };
+        if held.record.taken.is_some()
+            && self.may_be_done(&held.record)
+            && let Value::Map(fields) = &mut params
+        {
+            // The choice before the restore may have been another one: all are looked at before anything is sent.
+            fields.insert("everywhere".to_owned(), Value::Bool(true));
+        }
         if self.planted.has(Bug::IsoExponent) {
             crate::planted::iso_exponent(&mut params);
         }
@@ -556,6 +578,16 @@ impl Engine {
 
     /// Writes the record under its revision. `false`: someone else wrote it meanwhile.
     async fn write(&self, held: &mut Held, due: Timestamp) -> Result<bool, WorkError> {
+        self.write_with(held, due, Vec::new()).await
+    }
+
+    /// The same, with what is written along in one transaction.
+    async fn write_with(
+        &self,
+        held: &mut Held,
+        due: Timestamp,
+        along: Vec<Write>,
+    ) -> Result<bool, WorkError> {
         let guard = match held.rev {
             _ if self.planted.has(Bug::NoFence) || self.planted.has(Bug::SendBeforeCommit) => Guard::Any,
             0 => Guard::Absent,
@@ -570,7 +602,8 @@ impl Engine {
         {
             self.commands.keep(&item.key, &item.body, held.record.clone());
         }
-        match self.ports.store.transact(vec![write]).await {
+        let writes = std::iter::once(write).chain(along).collect();
+        match self.ports.store.transact(writes).await {
             Ok(()) => {
                 held.rev = held.rev.saturating_add(1);
                 held.due = Some(due);
@@ -580,6 +613,13 @@ impl Engine {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Whether an authorization may be given up for another merchant id: one is there, and never, in any of its calls, was it
+/// unknown what happened.
+fn may_go_elsewhere(record: &CommandRecord) -> bool {
+    let never_unknown = record.unknown_since.is_none() && record.generation == 0 && !record.forgotten;
+    never_unknown && record.taken.as_ref().is_some_and(|taken| taken.others)
 }
 
 fn note(record: &mut CommandRecord, at: Timestamp, what: &str) {

@@ -142,6 +142,9 @@ impl Engine {
             };
             commit.writes.push(Write::Put(item, Guard::Absent));
         }
+        for note in self.route_notes(&record.state, &decision.facts, now)? {
+            commit.writes.push(note);
+        }
         self.write_parked(event, key, &decision.facts, extra.parked_raw.as_ref(), &mut commit)?;
         let gateway =
             record.state.payments.values().next().map_or(&event.connection, |p| &p.connection).clone();
@@ -271,6 +274,8 @@ impl Engine {
             generation: before.map_or(0, |(known, _)| known.generation.saturating_add(1)),
             unknown_since: None,
             resends: 0,
+            taken: command.taken.clone(),
+            route_told: false,
             forgotten: false,
             attempts: 0,
             created_at: now,

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use tillway_connectors::{Connection, Connector};
 use tillway_core::bundle::Bundle;
 use tillway_core::ids::ConnectionName;
+use tillway_core::routing::Routing;
 use tillway_core::time::Millis;
 
 /// A pair: a flow between a shop connection and a gateway connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Pair {
     /// Name, e.g. `main`.
     pub name: String,
@@ -24,6 +25,8 @@ pub struct Pair {
     pub options: BTreeMap<String, String>,
     /// System → connection for this pair; `erp` is missing while none is configured.
     pub systems: BTreeMap<String, ConnectionName>,
+    /// How authorizations go over the gateway's merchant ids, where its connection has several.
+    pub routing: Option<Arc<Routing>>,
 }
 
 /// Times the engine keeps to. A scaled clock scales them all.

@@ -57,6 +57,7 @@ pub struct Engine {
     pub(crate) restore: crate::restore::RestoreMode,
     pub(crate) orders: Parsed<OrderRecord>,
     pub(crate) commands: Parsed<CommandRecord>,
+    pub(crate) routes: crate::routes::RouteCounts,
 }
 
 /// Why a piece of work could not be finished now; its message is handed out again.
@@ -174,6 +175,7 @@ impl Engine {
             restore: crate::restore::RestoreMode::default(),
             orders: Parsed::default(),
             commands: Parsed::default(),
+            routes: crate::routes::RouteCounts::default(),
         })
     }
 

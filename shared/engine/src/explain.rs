@@ -259,6 +259,9 @@ pub fn sentence(fact: &Fact) -> Option<String> {
         Fact::RefundRequested { id, amount, .. } => format!("the shop asks to refund {amount} ({id})"),
         Fact::Customer { id } => format!("the gateway's customer is {id}"),
         Fact::Payment { payment, amount } => format!("payment {payment} for {amount}"),
+        Fact::Routed { payment, route } => format!("payment {payment} lies with merchant id {route}"),
+        Fact::RouteChosen { choice, .. } => choice.to_string(),
+        Fact::RouteEnded { step, end, .. } => format!("{step}: at its route it ended {}", end.name()),
         Fact::Authorized { charge, amount, expires_at, .. } => match expires_at {
             Some(at) => format!("{amount} reserved by {charge} until {at}"),
             None => format!("{amount} reserved by {charge}"),
@@ -304,7 +307,7 @@ pub fn sentence(fact: &Fact) -> Option<String> {
         },
         Fact::Duplicate => "the same event again; nothing changed".to_owned(),
         Fact::NothingNew => "says nothing new".to_owned(),
-        Fact::Person { .. } | Fact::Step { .. } => return None,
+        Fact::Person { .. } | Fact::Step { .. } | Fact::CardBrand { .. } => return None,
     })
 }
 

@@ -140,7 +140,7 @@ async fn world(lost: Lost) -> (World, Arc<Mutex<Gateway>>) {
 
 impl World {
     /// Works events and commands as they come, and lets the time pass.
-    async fn live(&self, length: Millis) {
+    pub(super) async fn live(&self, length: Millis) {
         let end = self.memory.now.load(Ordering::SeqCst) + length.0;
         while self.memory.now.load(Ordering::SeqCst) < end {
             for _ in 0..50 {

@@ -34,4 +34,5 @@ pub use engine::{Engine, Ports, WorkError, guarded};
 pub mod erase;
 pub mod explain;
 pub mod restore;
+mod routes;
 pub mod settings;

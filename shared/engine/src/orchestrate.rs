@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tillway_connectors::Observation;
 use tillway_core::bundle::Bundle;
-use tillway_core::decide::{Command, Decision, Input, Plan, decide, system_of};
+use tillway_core::decide::{Command, Decision, Input, Needs, Plan, Routes, decide, system_of};
 use tillway_core::facts::{CommandEnd, Fact, Parked};
 use tillway_core::ids::{CommandId, FlowHash, OrderKey, PersonId};
 use tillway_core::state::OrderState;
@@ -359,8 +359,11 @@ impl Engine {
         let reported = extra.report.as_ref().map(|report| &report.command);
 
         let mut opened = self.open_personal(&record, observation, loaded, event).await?;
+        let mut counts = None;
         let mut decision = loop {
             let per_person = |action: &str| self.per_person(action);
+            let fault = |code: &str| self.blames_route(&pair.gateway, code);
+            let again = |code: &str| self.tried_elsewhere(&pair.gateway, code);
             let plan = Plan {
                 flow: &flow,
                 bundle: &bundle,
@@ -370,21 +373,19 @@ impl Engine {
                 personal: opened.value.as_ref(),
                 masking: self.masking.as_ref(),
                 erased: opened.erased,
+                routes: pair.routing.as_deref().map(|routing| Routes {
+                    routing,
+                    counts: counts.as_deref(),
+                    fault: &fault,
+                    again: &again,
+                }),
             };
-            let first = match decide(&record.state, &input, &plan, now) {
-                Ok(decision) => decision,
-                Err(_) => {
-                    opened = self.open_stored(&record).await?;
-                    continue;
-                }
-            };
-            break match adopt_into(first, adopted, reported, &plan, now) {
-                Some(decision) => decision,
-                None => {
-                    opened = self.open_stored(&record).await?;
-                    continue;
-                }
-            };
+            let decided = decide(&record.state, &input, &plan, now);
+            match decided.and_then(|first| adopt_into(first, adopted, reported, &plan, now)) {
+                Ok(decision) => break decision,
+                Err(Needs::Personal) => opened = self.open_stored(&record).await?,
+                Err(Needs::Counts) => counts = Some(self.route_counts(&pair.gateway).await?),
+            }
         };
         if self.planted.has(Bug::IdFromEvent) {
             crate::planted::ids_from_event(&mut decision, &event.id);
@@ -480,6 +481,7 @@ impl Engine {
             personal: false,
             money: false,
             per_person: false,
+            taken: None,
         });
     }
 }
@@ -539,7 +541,7 @@ fn adopt_into(
     reported: Option<&CommandId>,
     plan: &Plan<'_>,
     now: Timestamp,
-) -> Option<Decision> {
+) -> Result<Decision, Needs> {
     for _ in 0..8 {
         let ended = decision.commands.iter().enumerate().find_map(|(n, c)| {
             let (record, _) = adopted.get(&c.id)?;
@@ -550,13 +552,13 @@ fn adopt_into(
             let stands = !c.per_person || fresh || reported == Some(&c.id);
             stands.then(|| (n, record.clone(), end.clone()))
         });
-        let Some((n, record, end)) = ended else { return Some(decision) };
+        let Some((n, record, end)) = ended else { return Ok(decision) };
         let command = decision.commands.remove(n);
         let mut facts = record.facts.clone();
         facts.push(Fact::CommandEnded { command: command.id.clone(), step: command.step.clone(), end });
         let answer = (record.answer.clone(), record.field.clone());
         let input = Input { connection: record.connection.clone(), facts, answer };
-        let next = decide(&decision.state, &input, plan, now).ok()?;
+        let next = decide(&decision.state, &input, plan, now)?;
         decision.facts.extend(next.facts);
         decision.entries.extend(next.entries);
         decision.commands.extend(next.commands);
@@ -564,7 +566,7 @@ fn adopt_into(
         decision.state = next.state;
         decision.wake_at = next.wake_at;
     }
-    Some(decision)
+    Ok(decision)
 }
 
 /// The gateway objects a list of facts names, for looking up what waits for them.
@@ -575,6 +577,7 @@ pub(crate) fn fact_objects(facts: &[Fact]) -> BTreeSet<String> {
             Fact::Payment { payment, .. }
             | Fact::PaymentCancelled { payment, .. }
             | Fact::AttemptFailed { payment, .. }
+            | Fact::Routed { payment, .. }
             | Fact::ActionRequired { payment, .. } => {
                 out.insert(payment.clone());
             }

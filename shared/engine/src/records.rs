@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tillway_connectors::port::NotDone;
+use tillway_core::decide::Taken;
 use tillway_core::doc::{Doc, Json};
 use tillway_core::facts::{CommandEnd, Fact};
 use tillway_core::ids::{CommandId, ConnectionName, OrderKey, PersonId};
@@ -366,6 +367,12 @@ pub struct CommandRecord {
     /// How often it was sent again after it had been found not to have happened.
     #[serde(default)]
     pub resends: u32,
+    /// The merchant id it authorizes at, where one was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<Taken>,
+    /// It was noted that this merchant id gave no answer.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub route_told: bool,
     /// Decided because of what happened in a time that a restored store had forgotten: it may have been done
     /// then. See [`crate::restore`].
     #[serde(default, skip_serializing_if = "is_false")]
@@ -620,6 +627,21 @@ pub fn person_key(person: &PersonId) -> Key {
 #[must_use]
 pub fn identity_pk(identity: &PersonId) -> String {
     format!("identity#{identity}")
+}
+/// What was measured of a connection's merchant ids.
+#[must_use]
+pub fn routes_key(connection: &ConnectionName) -> Key {
+    Key::new(format!("routes#{connection}"), "counts")
+}
+/// How one authorization ended, until it is counted: one of each kind.
+#[must_use]
+pub fn route_note_key(connection: &ConnectionName, command: &CommandId, kind: &str) -> Key {
+    Key::new(format!("routes#{connection}"), format!("note#{command}#{kind}"))
+}
+/// The list of what is not counted yet.
+#[must_use]
+pub fn route_list(connection: &ConnectionName) -> String {
+    format!("routes#{connection}")
 }
 /// A parked item.
 #[must_use]

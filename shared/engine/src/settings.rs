@@ -18,6 +18,8 @@ use tillway_connectors::{Connection, Connector};
 use tillway_core::bundle::{Bundle, Source};
 use tillway_core::check::{Problem, did_you_mean, sorted};
 use tillway_core::ids::ConnectionName;
+use tillway_core::routing::Routing;
+use tillway_core::scope::Scope;
 use tillway_core::state::view::PAIR_OPTIONS;
 use tillway_core::time::Millis;
 use tillway_core::yaml::{self, Node};
@@ -53,7 +55,8 @@ pub fn load(
     let root = yaml::parse(file, text)?;
     let mut problems = Vec::new();
     let connectors = tillway_connectors::registry();
-    let bundle = Bundle::load(templates, overrides, &vocabulary(&connectors)).unwrap_or_else(|found| {
+    let vocabulary = vocabulary(&connectors);
+    let bundle = Bundle::load(templates, overrides, &vocabulary).unwrap_or_else(|found| {
         problems.extend(found);
         Bundle::default()
     });
@@ -61,7 +64,7 @@ pub fn load(
     let production = root.get("production").is_some_and(|n| n.flag(&mut problems));
     let masking = read_masking(&root, production, &mut problems);
     let connections = read_connections(&root, production, &connectors, &mut problems);
-    let pairs = read_pairs(&root, &connections, &bundle, &mut problems);
+    let pairs = read_pairs(&root, &connections, &bundle, &vocabulary.base_scope(), &mut problems);
     let mut times = Times::default();
     read_times(&root, &mut times, &mut problems);
     let mut extras = Extras::default();
@@ -252,6 +255,7 @@ fn read_pairs(
     root: &Node,
     connections: &Connections,
     bundle: &Bundle,
+    scope: &Scope,
     problems: &mut Vec<Problem>,
 ) -> Vec<Pair> {
     let mut out = Vec::new();
@@ -263,7 +267,7 @@ fn read_pairs(
         ));
         return out;
     };
-    let mut known: Vec<&str> = vec!["flow", "shop", "gateway"];
+    let mut known: Vec<&str> = vec!["flow", "shop", "gateway", "routing"];
     known.extend(PAIR_OPTIONS.iter().map(|(n, _, _)| *n));
     for (key, node) in table.map("a table of pairs", problems) {
         let Some(name) = key.text("a pair's name", problems) else { continue };
@@ -344,9 +348,33 @@ fn read_pairs(
             gateway: ConnectionName::new(gateway),
             options,
             systems,
+            routing: read_routing(node, name, connections, scope, problems),
         });
     }
     out
+}
+
+/// `routing:` of a pair; where its gateway has several merchant ids and nothing is said, all are drawn for.
+fn read_routing(
+    pair: &Node,
+    name: &str,
+    connections: &Connections,
+    scope: &Scope,
+    problems: &mut Vec<Problem>,
+) -> Option<Arc<Routing>> {
+    let gateway = ConnectionName::new(pair.get("gateway").and_then(Node::as_text).unwrap_or_default());
+    let routes = connections.get(&gateway).map(|(c, connector)| connector.routes(c)).unwrap_or_default();
+    match (pair.get("routing"), routes.is_empty()) {
+        (None, true) => None,
+        (None, false) => Some(Arc::new(Routing::over(routes))),
+        (Some(node), true) => {
+            let what = format!("pair {name}: there is routing, and its gateway has no further merchant ids");
+            let hint = "give the gateway's connection `merchant_ids: […]`, or leave `routing` out";
+            problems.push(node.problem("routing-without-routes", what, hint));
+            None
+        }
+        (Some(node), false) => Some(Arc::new(Routing::read(node, routes, scope, problems))),
+    }
 }
 
 #[cfg(test)]
@@ -408,6 +436,63 @@ mod tests {
         ] {
             let found = with(top).err().unwrap();
             assert!(found.iter().any(|p| p.code == code), "{top}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn routing_is_read_with_its_rules_and_what_is_wrong_is_told_with_its_line() {
+        let read = |ids: &str, routing: &str| {
+            let text = format!(
+                "connections:\n  shop: {{ system: clarity, base_url: \"https://shop.example.com/api/v1\" }}\n  gate: {{ system: \
+                 cybersource, merchant_id: us, key_id: k{ids} }}\npairs:\n  main:\n    flow: cybersource-clarity\n    shop: \
+                 shop\n    gateway: gate\n{routing}"
+            );
+            let (flows, notices) = (tillway_templates::sources(), tillway_templates::notices());
+            load("t.yaml", &text, &flows, &[], notices).map(|(config, _)| config.pairs[0].routing.clone())
+        };
+        let ids = ", merchant_ids: [eu, br]";
+        assert!(read("", "").unwrap().is_none(), "one merchant id: as ever");
+        let all = read(ids, "").unwrap().unwrap();
+        assert_eq!(
+            (all.routes.as_slice(), all.rules.len(), all.retry),
+            (&["us", "eu", "br"].map(String::from)[..], 0, false)
+        );
+        let said = read(
+            ids,
+            "    routing:\n      retry_soft_declines: yes\n      half_life: 3d\n      segments: [currency, country]\n      rules:\n        - \
+             { when: order.currency == \"EUR\", routes: eu, retry_soft_declines: no }\n        - routes: [us, eu]\n",
+        );
+        let said = said.unwrap().unwrap();
+        assert_eq!(
+            (said.rules[0].routes.join(","), said.rules[0].retry, said.retry),
+            ("eu".into(), Some(false), true)
+        );
+        assert_eq!((said.settings.half_life, said.by.len(), said.is_personal()), (Millis::days(3), 2, true));
+        for (ids, routing, code, line) in [
+            ("", "    routing: { rules: [{ routes: us }] }\n", "routing-without-routes", 9),
+            (ids, "    routing:\n      rules:\n        - { routes: [us, es] }\n", "unknown-route", 11),
+            (
+                ids,
+                "    routing:\n      rules:\n        - { when: ordr.guest, routes: us }\n",
+                "unknown-field",
+                11,
+            ),
+            (
+                ids,
+                "    routing:\n      rules:\n        - routes: us\n        - routes: eu\n",
+                "unreachable-rule",
+                11,
+            ),
+            (ids, "    routing:\n      rules:\n        - { when: order.guest }\n", "missing-key", 11),
+            (ids, "    routing:\n      retry_soft_declines: perhaps\n", "bad-option", 10),
+            (ids, "    routing:\n      half_life: 3\n", "bad-length", 10),
+            (ids, "    routing:\n      one_in: 0\n", "bad-number", 10),
+            (ids, "    routing:\n      segments: [brand, colour]\n", "unknown-part", 10),
+            (ids, "    routing:\n      rule: []\n", "unknown-key", 10),
+        ] {
+            let found = read(ids, routing).err().unwrap();
+            let fits = |p: &&Problem| p.code == code && p.line == line && !p.hint.is_empty();
+            assert!(found.iter().any(|p| fits(&p)), "{code}: {found:?}");
         }
     }
 

@@ -34,6 +34,8 @@ pub struct TickReport {
     pub not_sent: u64,
     /// Items that could not be worked: due again later.
     pub failed: u64,
+    /// Authorizations counted for their merchant ids.
+    pub counted: u64,
 }
 
 /// What one tick may still ask the providers.
@@ -99,6 +101,7 @@ impl Engine {
                 }
             }
         }
+        self.count_routes(&mut report).await?;
         if report != TickReport::default() {
             tracing::debug!(?report, "tick");
         }

@@ -24,6 +24,8 @@ use crate::records::{self as rec, Event, EventBody, Origin, RawJson};
 mod keyless_tests;
 #[path = "owner_tests.rs"]
 mod owner_tests;
+#[path = "routes_tests.rs"]
+mod routes_tests;
 
 type Answer = dyn Fn(&Request) -> Response + Send + Sync;
 
@@ -43,6 +45,8 @@ struct Memory {
     trap: Mutex<Option<String>>,
     /// No answer comes from outside.
     silent: AtomicBool,
+    /// The answer to the next transaction on this partition is lost, after its effect.
+    lose: Mutex<Option<String>>,
     asked: AtomicU64,
 }
 
@@ -77,6 +81,7 @@ impl Store for Memory {
                 return Err(StoreError::Invalid("too large".into()));
             }
         }
+        let lost = self.lose.lock().unwrap().take_if(|pk| writes.iter().any(|w| w.key().pk == *pk));
         for write in writes {
             match write {
                 Write::Put(NewItem { key, body, due, list, expires }, _) => {
@@ -87,7 +92,7 @@ impl Store for Memory {
                 Write::Check(..) => {}
             }
         }
-        Ok(())
+        lost.map_or(Ok(()), |pk| Err(StoreError::Unavailable(pk)))
     }
     async fn query(
         &self,
@@ -240,6 +245,7 @@ impl World {
             answer: Box::new(answer),
             trap: Mutex::default(),
             silent: AtomicBool::new(false),
+            lose: Mutex::default(),
             asked: AtomicU64::new(0),
         });
         let engine = Self::engine(text, &memory).await;

@@ -18,8 +18,10 @@ fn owner(data: &Node<'_>) -> Owner {
 
 impl From<Read> for Observation {
     fn from(read: Read) -> Self {
+        let brand = read.snapshot.token.clone().zip(read.brand);
+        let brand = brand.map(|(token, brand)| Fact::CardBrand { token, brand });
         Self {
-            facts: vec![Fact::Order(Box::new(read.snapshot))],
+            facts: std::iter::once(Fact::Order(Box::new(read.snapshot))).chain(brand).collect(),
             personal: read.personal,
             person: read.person,
         }

@@ -19,6 +19,8 @@ pub struct Read {
     pub personal: Value,
     /// Who ordered.
     pub person: Option<Secret>,
+    /// Brand of the card behind the token, where the shop says it.
+    pub brand: Option<String>,
 }
 
 /// What orders the snapshots of one order; see [`VersionFrom`] for why only one member ever counts.
@@ -76,7 +78,10 @@ pub fn read(connection: &Connection, order: &Node<'_>, version: i64) -> Result<R
         lines: amounts.lines,
     };
     let (personal, person) = people(order, &customer, snapshot.customer_ref.as_deref())?;
-    Ok(Read { snapshot, personal, person })
+    // A brand that cannot be read is one that is not known.
+    let brand = payment.member("cardBrand").and_then(|at| at.text()).ok().flatten();
+    let brand = brand.filter(|b| b.len() <= 40 && b.bytes().all(|c| c.is_ascii_alphabetic() || c == b' '));
+    Ok(Read { snapshot, personal, person, brand })
 }
 
 fn status(connection: &Connection, at: &Node<'_>) -> Result<OrderStatus, Fault> {

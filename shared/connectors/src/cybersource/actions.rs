@@ -28,6 +28,7 @@ const ADDRESS: Schema = Schema {
 
 const ORDER: Field = text("order_id", "the shop's order id; our reference at Cybersource").required();
 const PAYMENT: Field = text("payment", "id of the payment (of its authorization)").required();
+const ROUTE: Field = text("route", "merchant id, where the connection has several; routing fills it in");
 const AMOUNT: Field = field("amount", Type::Money, "how much").required();
 
 const AUTHORIZE: Schema = Schema {
@@ -45,6 +46,12 @@ const AUTHORIZE: Schema = Schema {
         text("fingerprint", "session of the device fingerprint, for Decision Manager"),
         field("data", Type::Dict, "merchant-defined fields by number (1 to 100); nothing personal"),
         text("screening", "`before`: Decision Manager has looked already and is not asked again"),
+        ROUTE,
+        field(
+            "everywhere",
+            Type::Bool,
+            "look for it at every merchant id; after a restore the engine says so",
+        ),
     ],
 };
 const SCREEN: Schema = Schema {
@@ -76,11 +83,12 @@ const CAPTURE: Schema = Schema {
         field("look", Type::Bool, "look for such a capture first: after a review somebody may have made one"),
         field("sequence", Type::Int, "number of this capture among several, from 1"),
         field("count", Type::Int, "how many captures there will be"),
+        ROUTE,
     ],
 };
 const REVERSE: Schema = Schema {
     name: "cybersource.reverse",
-    fields: &[ORDER, PAYMENT, AMOUNT, text("reason", "shown in the Business Center; a code")],
+    fields: &[ORDER, PAYMENT, AMOUNT, text("reason", "shown in the Business Center; a code"), ROUTE],
 };
 const VOID: Schema = Schema {
     name: "cybersource.void",
@@ -90,6 +98,7 @@ const VOID: Schema = Schema {
         AMOUNT,
         text("capture", "id of the capture; of a sale, the payment's").required(),
         text("request", "stable id of what asks for it").required(),
+        ROUTE,
     ],
 };
 const REFUND: Schema = Schema {
@@ -101,6 +110,7 @@ const REFUND: Schema = Schema {
         text("capture", "id of the capture that is refunded; the payment as a whole where it is left out"),
         text("request", "stable id of the refund request").required(),
         text("reason", "a code"),
+        ROUTE,
     ],
 };
 const DECIDE: Schema = Schema {
@@ -111,6 +121,7 @@ const DECIDE: Schema = Schema {
         text("decision", "accept or reject").required(),
         field("act", Type::Bool, "reverse with reject; false where it is left out"),
         text("comment", "for the reviewer; nothing personal"),
+        ROUTE,
     ],
 };
 const READ_ORDER: Schema = Schema {

@@ -14,6 +14,26 @@ const SOFT: [&str; 5] = [
     "PROCESSOR_TIMEOUT",
 ];
 
+/// Soft reasons with which another merchant id, and the processor behind it, may fare better at once. Of what the issuer
+/// decided itself (funds, limits) the schemes allow another try as well, but not one that changes nothing within seconds.
+const ELSEWHERE: [&str; 3] = ["ISSUER_UNAVAILABLE", "PROCESSOR_ERROR", "PROCESSOR_TIMEOUT"];
+
+/// Whether a soft decline may be tried at another merchant id at once.
+pub(super) fn tried_elsewhere(reason: &str) -> bool {
+    ELSEWHERE.contains(&reason)
+}
+
+/// Whether a refusal or decline is the fault of the merchant id: it is not set up for what was asked. Neither the card nor
+/// its bank was asked then.
+pub(super) fn blames_route(reason: &str) -> bool {
+    reason == "INVALID_MERCHANT_CONFIGURATION"
+}
+
+/// Advice of a card scheme that forbids another try: for good (03, 21, 40 to 43), or for now (02, 22, 24 to 30) [from
+/// memory].
+const FORBIDDING: [&str; 16] =
+    ["02", "2", "03", "3", "21", "22", "24", "25", "26", "27", "28", "29", "30", "40", "41", "43"];
+
 /// Reasons the shopper may be told, in words all gateways share. Anything else reads `generic_decline`: it would warn a
 /// thief, or insult an honest customer.
 const TELLABLE: [(&str, &str); 9] = [
@@ -68,8 +88,8 @@ pub(super) fn field(body: Json<'_>) -> Option<String> {
 /// A failed attempt: a decline, or a reservation that is not wanted.
 pub(super) fn attempt_failed(payment: &str, code: &str, answer: Json<'_>) -> Fact {
     let advice = scalar(answer, &["processorInformation", "merchantAdvice", "code"]);
-    // Advice codes only ever make a decline harder: 03 and 21 forbid another try [from memory].
-    let forbidden = matches!(advice.as_deref(), Some("03" | "3" | "21"));
+    // Advice codes only ever make a decline harder.
+    let forbidden = advice.as_deref().is_some_and(|code| FORBIDDING.contains(&code));
     let told = TELLABLE.iter().find(|(known, _)| *known == code).map_or("generic_decline", |(_, told)| told);
     Fact::AttemptFailed {
         payment: payment.to_owned(),
@@ -104,6 +124,26 @@ mod tests {
         let advised = Doc::from(&json!({"processorInformation": {"merchantAdvice": {"code": "03"}}}));
         let fact = attempt_failed("7", "INSUFFICIENT_FUND", advised.json());
         assert!(matches!(fact, Fact::AttemptFailed { soft: false, .. }));
+    }
+
+    #[test]
+    fn elsewhere_goes_only_what_is_soft_and_what_another_processor_may_do_better() {
+        assert!(ELSEWHERE.iter().all(|code| SOFT.contains(code)));
+        for code in [
+            "INSUFFICIENT_FUND",
+            "EXCEEDS_CREDIT_LIMIT",
+            "STOLEN_LOST_CARD",
+            "PROCESSOR_DECLINED",
+            "SOMETHING_NEW",
+        ] {
+            assert!(!tried_elsewhere(code), "{code}");
+        }
+        // Advice that forbids another try makes it hard, whatever the reason.
+        for advice in ["02", "3", "21", "24", "30", "41"] {
+            let told = Doc::from(&json!({"processorInformation": {"merchantAdvice": {"code": advice}}}));
+            let fact = attempt_failed("7", "ISSUER_UNAVAILABLE", told.json());
+            assert!(matches!(fact, Fact::AttemptFailed { soft: false, .. }), "{advice}");
+        }
     }
 
     #[test]

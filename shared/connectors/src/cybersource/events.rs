@@ -12,6 +12,7 @@ use super::actions;
 use super::chargebacks::{self, CHARGEBACK};
 use super::facts::{self, Paid, Went, amounts};
 use super::read;
+use super::routes;
 use super::transaction;
 use super::wire::{self, Fault, text};
 use crate::config::Connection;
@@ -171,7 +172,10 @@ fn swept(connection: &Connection, body: Json<'_>, object: Json<'_>) -> Result<In
             Ok(read_again(owner, id))
         }
         (_, Some(fault)) => Err(fault.about("payload.data.", owner)),
-        (facts, None) => Ok(about(owner, facts)),
+        (mut facts, None) => {
+            routes::tell(&mut facts, routes::marked(connection, body));
+            Ok(about(owner, facts))
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use super::endpoints;
 use super::errors;
 use super::operations::{self, capture_facts, check_amount, disagrees, judge_paid, void_facts};
 use super::plan::Plan;
+use super::routes;
 use super::sweep;
 use super::transaction::{Kind, Mark, Transaction, captured, mark, request_mark, reversed, sent_as};
 use super::wire::{self, text};
@@ -31,16 +32,25 @@ pub(super) async fn find_out(call: &Call<'_>) -> Finding {
         Ok(plan) => plan,
         Err(outcome) => return Finding::Evidence(outcome),
     };
+    if routes::all(call.connection).is_empty() {
+        seek(call, &plan).await
+    } else {
+        routes::find_out(call, &plan).await
+    }
+}
+
+/// Finds out at the connection's merchant id.
+pub(super) async fn seek(call: &Call<'_>, plan: &Plan) -> Finding {
     let client = Client::new(call, 8);
     match call.action {
         // Doing these again does no harm, and tells.
-        actions::READ_NAME | actions::CUSTOMER_NAME => match operations::call(call).await {
+        actions::READ_NAME | actions::CUSTOMER_NAME => match operations::act(call, plan).await {
             Outcome::NotDone { .. } => still("could not be done again yet"),
             Outcome::Unknown { why, .. } => still(why),
             outcome => Finding::Evidence(outcome),
         },
-        actions::DECIDE_NAME => decided(&client, &plan).await,
-        _ => match look(&client, &plan).await {
+        actions::DECIDE_NAME => decided(&client, plan).await,
+        _ => match look(&client, plan).await {
             Ok(Seen::Ours(outcome)) => Finding::Evidence(outcome),
             Ok(Seen::Nothing) => Finding::NotThere,
             Ok(Seen::Unclear(why)) => still(why),

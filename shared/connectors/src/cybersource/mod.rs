@@ -25,6 +25,7 @@ mod plan_tests;
 mod read;
 #[cfg(test)]
 mod read_tests;
+mod routes;
 mod screen;
 mod settings;
 mod subscriptions;
@@ -101,6 +102,18 @@ impl Connector for Cybersource {
 
     fn secrets(&self) -> &'static [(&'static str, &'static str)] {
         settings::SECRETS
+    }
+
+    fn routes(&self, connection: &Connection) -> Vec<String> {
+        routes::all(connection)
+    }
+
+    fn blames_route(&self, code: &str) -> bool {
+        errors::blames_route(code)
+    }
+
+    fn tried_elsewhere(&self, code: &str) -> bool {
+        errors::tried_elsewhere(code)
     }
 
     fn check_settings(&self, connection: &Connection) -> Vec<(String, String)> {
@@ -195,10 +208,10 @@ impl Connector for Cybersource {
         since: Timestamp,
         cursor: Option<&str>,
     ) -> Result<SweepPage, NotDone> {
-        sweep::sweep(&call, since, cursor).await
+        routes::sweep(&call, since, cursor).await
     }
 
     async fn resolve(&self, call: Call<'_>, object: &str) -> Result<Option<(Owner, Observation)>, NotDone> {
-        sweep::resolve(&call, object).await
+        routes::resolve(&call, object).await
     }
 }

@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::settings::{self, Partial};
 use super::transaction::{self, COMMENT, Mark};
 use super::wire::{self, money, text};
-use super::{customer, errors, guard, lookup, read, screen};
+use super::{customer, errors, guard, lookup, read, routes, screen};
 use crate::common::{self, Differs, differs, stored};
 use crate::port::{Call, Observation, Outcome};
 
@@ -23,11 +23,20 @@ pub(super) async fn call(call: &Call<'_>) -> Outcome {
         Ok(plan) => plan,
         Err(outcome) => return outcome,
     };
+    if routes::all(call.connection).is_empty() {
+        act(call, &plan).await
+    } else {
+        routes::call(call, &plan).await
+    }
+}
+
+/// Does it at the connection's merchant id.
+pub(super) async fn act(call: &Call<'_>, plan: &Plan) -> Outcome {
     match call.action {
-        actions::READ_NAME => read::order(call, &plan).await,
-        actions::CUSTOMER_NAME => customer::ensure(call, &plan).await,
-        actions::SCREEN_NAME => screen::ask(call, &plan).await,
-        _ => write(call, &plan).await,
+        actions::READ_NAME => read::order(call, plan).await,
+        actions::CUSTOMER_NAME => customer::ensure(call, plan).await,
+        actions::SCREEN_NAME => screen::ask(call, plan).await,
+        _ => write(call, plan).await,
     }
 }
 

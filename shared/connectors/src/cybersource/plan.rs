@@ -53,6 +53,12 @@ pub(super) struct Plan {
     /// A case is accepted, not rejected.
     #[serde(default)]
     pub(super) accept: bool,
+    /// The merchant id it goes to; the connection's own where none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) route: Option<String>,
+    /// Which merchant id it went to before is not known: all are looked at.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) everywhere: bool,
     /// What a customer shall look like.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) wanted: Option<Wanted>,
@@ -161,9 +167,11 @@ pub(super) fn prepare(
         actions::CUSTOMER_NAME => customer(&p)?,
         _ => return Err(Fault::new("action_unknown", "do", "Cybersource's connector has no such action")),
     };
+    let plan = Plan { route: super::routes::asked(&p)?, everywhere: p.flag("everywhere", false), ..plan };
+    let at = plan.route.as_ref().map(|route| format!(" at {route}")).unwrap_or_default();
     let sum = plan.amount.map(|a| format!(" {a}")).unwrap_or_default();
     let method = if action == actions::READ_NAME { "READ" } else { "POST" };
-    let summary = format!("{method} {}{sum}", plan.path);
+    let summary = format!("{method} {}{sum}{at}", plan.path);
     let bytes = serde_json::to_vec(&plan).map_err(|_| {
         Fault::new("unserializable", "", "the request could not be written down; this is a bug")
     })?;

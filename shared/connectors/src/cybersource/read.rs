@@ -39,34 +39,58 @@ impl Read<'_> {
     }
 }
 
+/// What was read of an order.
+pub(super) struct Look {
+    pub(super) count: usize,
+    pub(super) facts: Vec<Fact>,
+    pub(super) fault: Option<Fault>,
+}
+
 /// Reads an order.
 pub(super) async fn order(call: &Call<'_>, plan: &Plan) -> Outcome {
-    let client = Client::new(call, 6);
-    let mut read = Read { client: &client, docs: Vec::new() };
-    match gather(&mut read, plan).await {
-        Ok(()) => {}
-        // What a webhook told of is there: it is not indexed yet.
-        Err(fault @ ReadFault::Missing(_)) => return Outcome::NotDone { after: None, why: fault.not_now() },
-        Err(ReadFault::Refused(answer)) => return refused(&answer, Observation::default()),
-        Err(ReadFault::NotNow(after, why)) => return Outcome::NotDone { after, why },
-        Err(fault @ ReadFault::TooMany) => {
-            let what = format!("{}; compare the order in the Business Center", fault.why());
-            return disagrees(Differs { field: "totalCount".to_owned(), what }, Vec::new());
+    match look(call, plan, 6).await {
+        Ok(found) => {
+            told(found.count, Observation { facts: found.facts, ..Observation::default() }, found.fault)
         }
-        Err(fault @ ReadFault::Forbidden(_)) => {
-            return Outcome::NotDone { after: None, why: fault.not_now() };
-        }
+        Err(fault) => failed(fault),
     }
+}
+
+/// Reads what there is. `requests`: how many follow one another at most.
+pub(super) async fn look(call: &Call<'_>, plan: &Plan, requests: i64) -> Result<Look, ReadFault> {
+    let client = Client::new(call, requests);
+    let mut read = Read { client: &client, docs: Vec::new() };
+    gather(&mut read, plan).await?;
     let (mut facts, fault) = tell(call.connection, &read.docs, Some(&plan.code));
     if let Some(fact) = decision(plan, &read) {
         facts.push(fact);
     }
+    Ok(Look { count: read.docs.len(), facts, fault })
+}
+
+/// An order that could not be read.
+pub(super) fn failed(fault: ReadFault) -> Outcome {
+    match fault {
+        // What a webhook told of is there: it is not indexed yet.
+        fault @ ReadFault::Missing(_) => Outcome::NotDone { after: None, why: fault.not_now() },
+        ReadFault::Refused(answer) => refused(&answer, Observation::default()),
+        ReadFault::NotNow(after, why) => Outcome::NotDone { after, why },
+        fault @ ReadFault::TooMany => {
+            let what = format!("{}; compare the order in the Business Center", fault.why());
+            disagrees(Differs { field: "totalCount".to_owned(), what }, Vec::new())
+        }
+        fault @ ReadFault::Forbidden(_) => Outcome::NotDone { after: None, why: fault.not_now() },
+    }
+}
+
+/// An order that was read.
+pub(super) fn told(count: usize, observation: Observation, fault: Option<Fault>) -> Outcome {
     if let Some(fault) = fault {
-        return disagrees(Differs::from(fault), facts);
+        return disagrees(Differs::from(fault), observation.facts);
     }
     Outcome::Settled {
-        summary: format!("{} transaction(s) read, {} fact(s)", read.docs.len(), facts.len()),
-        observation: Observation { facts, ..Observation::default() },
+        summary: format!("{count} transaction(s) read, {} fact(s)", observation.facts.len()),
+        observation,
         provider_id: None,
     }
 }

@@ -1,7 +1,7 @@
 //! Settings and secrets of a Cybersource connection.
 
 use super::auth::{PRIVATE_KEY, SHARED_SECRET, Scheme};
-use super::endpoints;
+use super::{endpoints, routes};
 use crate::config::Connection;
 
 /// Where production is.
@@ -17,6 +17,16 @@ pub(super) const MLE_KEY: &str = "mle_private_key";
 pub(super) const SETTINGS: &[(&str, &str, &str)] = &[
     ("base_url", "api.cybersource.com in production, else apitest", "where the API is (India: api.in.…)"),
     ("merchant_id", "", "merchant id all requests are for; needed"),
+    (
+        "merchant_ids",
+        "",
+        "further merchant ids among which authorizations are routed (see the pair's `routing`)",
+    ),
+    (
+        "routes.*",
+        "",
+        "key of one of them, where one key does not sign for all: routes.<merchant id>.key_id, secret shared_secret.<merchant id>",
+    ),
     ("auth", "jwt_shared_secret", "jwt_shared_secret, http_signature or jwt_p12"),
     ("key_id", "", "id of the REST key; needed unless `shared_secret` reads `id:secret`"),
     ("portfolio_id", "", "the portfolio, where a meta key signs"),
@@ -62,6 +72,7 @@ pub(super) const SETTINGS: &[(&str, &str, &str)] = &[
 /// Name and meaning.
 pub(super) const SECRETS: &[(&str, &str)] = &[
     (SHARED_SECRET, "REST shared secret (base64), alone or as `key id:secret`; not for jwt_p12"),
+    ("shared_secret.*", "REST shared secret of one of `merchant_ids`, where it has its own"),
     (
         WEBHOOK_SECRET,
         "digital signature key of webhooks (base64), alone or as `key id:key`; both while it is rotated",
@@ -141,6 +152,7 @@ pub(super) fn check(connection: &Connection) -> Vec<(String, String)> {
     if connection.setting("merchant_id", "").is_empty() {
         say("merchant_id", "is missing; it is the id your Business Center shows");
     }
+    routes::check(connection, plain, &mut say);
     if Scheme::of(connection) == Scheme::JwtP12 && connection.setting("certificate_serial", "").is_empty() {
         say("certificate_serial", "is missing; jwt_p12 names the certificate by its subject's serialNumber");
     }

@@ -10,7 +10,7 @@ use super::lookup::{detail, page, summaries, total};
 use super::read;
 use super::transaction::{Kind, Transaction};
 use super::wire::{self, text};
-use super::{chargebacks, endpoints};
+use super::{chargebacks, endpoints, routes};
 use crate::port::{Call, NotDone, Observation, Owner, SweepPage, SweptEvent};
 
 /// Transactions of one page: each costs a read or two.
@@ -59,8 +59,8 @@ fn conversion(item: Json<'_>) -> Option<Conversion> {
     Some(Conversion { payment, code, accepted, at })
 }
 
-/// One page: the cases first, then chargebacks (`chargebacks`), then transactions by offset (`s:<offset>`).
-pub(super) async fn sweep(
+/// One page of one merchant id: the cases first, then chargebacks (`chargebacks`), then transactions by offset (`s:<offset>`).
+pub(super) async fn pages(
     call: &Call<'_>,
     since: Timestamp,
     cursor: Option<&str>,
@@ -148,7 +148,8 @@ async fn transaction_event(
     let at = wire::submitted(found.json()).or_else(|| wire::submitted(summary)).unwrap_or(since);
     let related: Vec<Value> = related.iter().filter_map(|d| serde_json::to_value(d.json()).ok()).collect();
     let data = serde_json::to_value(found.json()).unwrap_or(Value::Null);
-    let body = json!({"eventType": SWEPT, "payload": {"data": data, "related": related}});
+    let mut body = json!({"eventType": SWEPT, "payload": {"data": data, "related": related}});
+    routes::mark(connection, &mut body);
     Ok(Some(swept(SWEPT.to_owned(), Doc::from(&body), at)))
 }
 
@@ -174,8 +175,8 @@ async fn around(client: &Client<'_>, found: Json<'_>) -> Result<Vec<Doc>, ReadFa
     Ok(out)
 }
 
-/// Reads a transaction by its id and tells whose it is.
-pub(super) async fn resolve(call: &Call<'_>, object: &str) -> Result<Option<(Owner, Observation)>, NotDone> {
+/// Reads a transaction of one merchant id and tells whose it is.
+pub(super) async fn owner_of(call: &Call<'_>, object: &str) -> Result<Option<(Owner, Observation)>, NotDone> {
     if !wire::is_id(object) {
         return Ok(None);
     }

@@ -69,6 +69,29 @@ impl OrderState {
                 }
                 new
             }
+            Fact::CardBrand { token, brand } => {
+                self.brands.insert(token.clone(), brand.clone()).as_ref() != Some(brand)
+            }
+            Fact::Routed { payment, route } => {
+                let entry = self.payment_mut(payment, connection);
+                if let Some(known) = entry.route.as_ref().filter(|known| *known != route) {
+                    out.contradictions.push(Contradiction {
+                        code: "route_changed",
+                        object: payment.clone(),
+                        what: format!(
+                            "payment {payment} was at merchant id {known} and is told at {route}; compare with the \
+                             gateway, then drop"
+                        ),
+                    });
+                }
+                let new = entry.route.is_none();
+                entry.route.get_or_insert_with(|| route.clone());
+                new
+            }
+            Fact::RouteChosen { step, command, choice } => self.join_chosen(step, command, choice),
+            Fact::RouteEnded { step, command, end, cause } => {
+                self.join_route_end(step, command, *end, cause.as_deref())
+            }
             Fact::Authorized { payment, charge, amount, expires_at } => {
                 self.join_authorized(connection, (payment, charge), *amount, *expires_at, out)
             }
@@ -429,6 +452,7 @@ impl OrderState {
             cancelled: None,
             failures: Vec::new(),
             actions: BTreeSet::new(),
+            route: None,
         })
     }
 

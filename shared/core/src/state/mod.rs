@@ -9,6 +9,7 @@ mod ledger;
 #[cfg(test)]
 mod made_tests;
 mod project;
+mod routes;
 #[cfg(test)]
 mod tests;
 pub mod view;
@@ -28,6 +29,7 @@ use crate::time::Timestamp;
 
 pub use balance::{Imbalance, Overpaid, Short};
 pub use project::ShipmentAmount;
+pub use routes::Chosen;
 
 /// Which flow an order belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +65,9 @@ pub struct Payment {
     /// Attempts that wait for the cardholder.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub actions: BTreeSet<String>,
+    /// The merchant id it lies with, where the connection has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
 }
 
 /// A failed attempt.
@@ -242,6 +247,12 @@ pub struct OrderState {
     /// Payment tokens in the order the shop offered them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<String>,
+    /// Brands of the cards behind them, where told.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub brands: BTreeMap<String, String>,
+    /// Routes chosen, by the step instance that authorizes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub choices: BTreeMap<String, Chosen>,
     /// Changes of the total.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub total_changes: Vec<TotalChange>,
@@ -330,6 +341,8 @@ impl OrderState {
             person: None,
             order: None,
             tokens: Vec::new(),
+            brands: BTreeMap::new(),
+            choices: BTreeMap::new(),
             total_changes: Vec::new(),
             cancelled_by_shop: false,
             customer: None,

@@ -140,7 +140,10 @@ impl OrderState {
             charges.flat_map(levels).collect()
         };
         match kind {
-            "attempt" => known(self.tokens.iter()),
+            "attempt" => {
+                let again = self.second_attempts().map(|(key, _)| Cow::Owned(key));
+                known(self.tokens.iter()).into_iter().chain(again).collect()
+            }
             "authorization" => known(payments().flat_map(|p| p.charges.keys())),
             "capture" => captures(),
             "doomed_capture" if self.cancelled_by_shop => captures(),
@@ -150,7 +153,10 @@ impl OrderState {
             "refund_failure" => {
                 known(self.refunds.iter().filter(|(_, r)| !r.status.stands()).map(|(id, _)| id))
             }
-            "decline" => known(payments().flat_map(|p| &p.failures).map(|f| &f.attempt)),
+            "decline" => {
+                let told = payments().filter(|_| !self.is_unsettled());
+                known(told.flat_map(|p| &p.failures).map(|f| &f.attempt))
+            }
             "dispute" => known(self.disputes.keys()),
             "review" => known(self.reviews.keys()),
             "review_outcome" => {
@@ -219,7 +225,12 @@ impl OrderState {
             let view = Value::map([("token", Value::text(token.clone())), ("n", Value::Int(n))]);
             (token.clone(), view)
         };
-        self.tokens.iter().enumerate().map(one).collect()
+        let mut out: Vec<(String, Value)> = self.tokens.iter().enumerate().map(one).collect();
+        for (key, token) in self.second_attempts() {
+            let n = self.tokens.iter().position(|t| t == token).unwrap_or(0);
+            out.push((key, one((n, &token.to_owned())).1));
+        }
+        out
     }
 
     fn authorizations(&self) -> Vec<(String, Value)> {
@@ -338,6 +349,9 @@ impl OrderState {
 
     fn declines(&self) -> Vec<(String, Value)> {
         let mut out = Vec::new();
+        if self.is_unsettled() {
+            return out;
+        }
         for (payment, p) in &self.payments {
             for failure in &p.failures {
                 let view = Value::map([
@@ -346,6 +360,7 @@ impl OrderState {
                     ("code", Value::text(failure.code.clone())),
                     ("shopper_reason", Value::text(failure.shopper_reason.clone())),
                     ("soft", Value::Bool(failure.soft)),
+                    ("again", Value::Bool(self.goes_on(&failure.attempt))),
                 ]);
                 out.push((failure.attempt.clone(), view));
             }

@@ -74,6 +74,7 @@ impl Order {
             personal: Some(&self.personal),
             masking: None,
             erased: false,
+            routes: None,
         };
         let facts = facts.into_iter().collect();
         let input = Input { connection: "gate".into(), facts, answer: ("answer".into(), None) };

@@ -49,6 +49,16 @@ impl CybersourceSandbox {
 
     /// The transaction of a kind that a path names.
     pub(super) fn find(&self, kind: Kind, id: &str) -> Result<Row, ApiError> {
+        let row = self.find_any(kind, id)?;
+        if self.tx(row)?.merchant == self.caller {
+            Ok(row)
+        } else {
+            Err(ApiError::refuse("INVALID_PAYMENT_ID", "of another merchant id"))
+        }
+    }
+
+    /// The same, whichever merchant id it belongs to.
+    pub(super) fn find_any(&self, kind: Kind, id: &str) -> Result<Row, ApiError> {
         let row = self.ids.tx_row(id).filter(|row| self.txs.get(*row).is_some_and(|t| t.kind == kind));
         row.ok_or_else(|| ApiError::refuse("INVALID_PAYMENT_ID", "no such transaction"))
     }
@@ -69,7 +79,7 @@ impl CybersourceSandbox {
 
     /// Refuses a transaction id that was used within the window.
     pub(super) fn unused(&self, reference: &Reference<'_>) -> Result<(), ApiError> {
-        let used = reference.merchant_id.and_then(|id| self.by_merchant_id.get(id));
+        let used = reference.merchant_id.and_then(|id| self.by_merchant_id.get(&(self.caller, id.into())));
         let used = used.and_then(|row| self.txs.get(*row));
         if used.is_some_and(|tx| self.now.since(tx.at) < self.config.merchant_id_window) {
             return Err(ApiError::invalid(TRANSACTION_ID, "the transaction id was used before"));
@@ -87,7 +97,7 @@ impl CybersourceSandbox {
                 Duplicates::Approved => live,
                 Duplicates::Any => true,
             };
-            by_config && self.now.since(tx.at) < self.config.duplicate_window
+            by_config && tx.merchant == self.caller && self.now.since(tx.at) < self.config.duplicate_window
         };
         let rows = self.by_code.get(reference.code).into_iter().flatten();
         if rows.filter_map(|row| self.txs.get(*row)).any(counts) {
@@ -100,16 +110,19 @@ impl CybersourceSandbox {
     /// Adds a transaction.
     pub(super) fn add(&mut self, new: New<'_>) -> Row {
         let row = self.txs.len();
-        let root = new.target.and_then(|t| self.txs.get(t)).map_or(row, |t| t.root);
+        let target = new.target.and_then(|t| self.txs.get(t));
+        let root = target.map_or(row, |t| t.root);
+        let merchant = target.map_or(self.caller, |t| t.merchant);
         let code: Arc<str> = new.reference.code.into();
         let merchant_id: Option<Arc<str>> = new.reference.merchant_id.map(Into::into);
         self.chains.entry(root).or_default().push(row);
         self.by_code.entry(code.clone()).or_default().push(row);
         if let Some(id) = merchant_id.clone().filter(|_| new.named) {
-            self.by_merchant_id.insert(id, row);
+            self.by_merchant_id.insert((merchant, id), row);
         }
         self.txs.push(Tx {
             row,
+            merchant,
             kind: new.kind,
             at: self.now,
             root,

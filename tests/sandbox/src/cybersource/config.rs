@@ -20,11 +20,45 @@ pub enum Duplicates {
     Any,
 }
 
+/// How a merchant id does, besides what tokens and amounts say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// Approves.
+    #[default]
+    Usual,
+    /// Declines so many of a thousand approvals with this reason, drawn from the seed.
+    Declines {
+        /// Of a thousand.
+        permille: u64,
+        /// `ISSUER_UNAVAILABLE` and the like.
+        reason: &'static str,
+    },
+    /// 400 PROCESSOR_UNAVAILABLE to every payment: nothing is kept.
+    Unavailable,
+    /// 502 to every payment, which is not carried out.
+    Broken,
+    /// 400 INVALID_MERCHANT_CONFIGURATION to every payment.
+    NotSetUp,
+}
+
+/// A further merchant id of the account. Transactions belong to their id; the token vault is shared.
+#[derive(Debug, Clone)]
+pub struct Merchant {
+    /// What calls for it must be signed with.
+    pub credentials: Credentials,
+    /// How it does.
+    pub manner: Manner,
+}
+
 /// How a sandbox is set up.
 #[derive(Debug, Clone)]
 pub struct CybersourceConfig {
     /// What every call must be signed with.
     pub credentials: Credentials,
+    /// How the merchant id of these credentials does.
+    pub manner: Manner,
+    /// Further merchant ids of the account.
+    pub merchants: Vec<Merchant>,
     /// Ids are drawn from it.
     pub seed: u64,
     /// Currencies the account takes.
@@ -72,6 +106,8 @@ impl CybersourceConfig {
     pub fn new(credentials: Credentials, webhooks: WebhookConfig, seed: u64) -> Self {
         Self {
             credentials,
+            manner: Manner::Usual,
+            merchants: Vec::new(),
             seed,
             currencies: ["USD", "EUR", "GBP", "CAD", "JPY"].map(str::to_owned).into(),
             webhooks,
@@ -92,6 +128,18 @@ impl CybersourceConfig {
             shows_comments: true,
             unknown_is_404: false,
         }
+    }
+}
+
+impl CybersourceConfig {
+    /// The credentials of a merchant id by its place, the first being that of [`CybersourceConfig::credentials`].
+    pub(super) fn credentials_of(&self, merchant: usize) -> &Credentials {
+        let further = merchant.checked_sub(1).and_then(|n| self.merchants.get(n));
+        further.map_or(&self.credentials, |m| &m.credentials)
+    }
+    pub(super) fn manner_of(&self, merchant: usize) -> Manner {
+        let further = merchant.checked_sub(1).and_then(|n| self.merchants.get(n));
+        further.map_or(self.manner, |m| m.manner)
     }
 }
 

@@ -30,7 +30,7 @@ impl CybersourceSandbox {
     /// Where it has no open case.
     pub fn decide(&mut self, now: Timestamp, payment: &str, decision: Decision) -> Result<(), ApiError> {
         self.tick(now);
-        let row = self.find(Kind::Payment, payment)?;
+        let row = self.find_any(Kind::Payment, payment)?;
         let accept = matches!(decision, Decision::Accept | Decision::AcceptAndCapture);
         let act = matches!(decision, Decision::AcceptAndCapture | Decision::RejectAndReverse);
         let decided = Decided { accept, act, reviewer: "ann", comments: "decided by a person" };
@@ -64,7 +64,7 @@ impl CybersourceSandbox {
         amount: Option<i64>,
     ) -> Result<String, ApiError> {
         self.tick(now);
-        let row = self.find(Kind::Payment, payment)?;
+        let row = self.find_any(Kind::Payment, payment)?;
         let amount = amount.unwrap_or(self.paid(row)?.held());
         let made = self.by_hand(row, |this, r| this.take(row, r, Value::Array(Vec::new()), amount))?;
         Ok(self.ids.tx(made))
@@ -76,7 +76,7 @@ impl CybersourceSandbox {
     /// As the API.
     pub fn refund_by_hand(&mut self, now: Timestamp, of: &str, amount: i64) -> Result<String, ApiError> {
         self.tick(now);
-        let row = self.find(Kind::Capture, of).or_else(|_| self.find(Kind::Payment, of))?;
+        let row = self.find_any(Kind::Capture, of).or_else(|_| self.find_any(Kind::Payment, of))?;
         let made = self.by_hand(row, |this, r| this.give_back(row, r, Value::Array(Vec::new()), amount))?;
         Ok(self.ids.tx(made))
     }
@@ -87,7 +87,7 @@ impl CybersourceSandbox {
     /// As the API.
     pub fn reverse_by_hand(&mut self, now: Timestamp, payment: &str) -> Result<String, ApiError> {
         self.tick(now);
-        let row = self.find(Kind::Payment, payment)?;
+        let row = self.find_any(Kind::Payment, payment)?;
         let held = self.paid(row)?.held();
         let made = self.by_hand(row, |this, r| this.let_go(row, r, true, held))?;
         Ok(self.ids.tx(made))
@@ -105,7 +105,7 @@ impl CybersourceSandbox {
     /// Where there is no such payment.
     pub fn expire_authorization(&mut self, now: Timestamp, payment: &str) -> Result<(), ApiError> {
         self.tick(now);
-        let row = self.find(Kind::Payment, payment)?;
+        let row = self.find_any(Kind::Payment, payment)?;
         self.expire(row);
         Ok(())
     }
@@ -123,7 +123,8 @@ impl CybersourceSandbox {
         returned: bool,
     ) -> Result<(), ApiError> {
         self.tick(now);
-        let capture = self.find(Kind::Capture, capture).or_else(|_| self.find(Kind::Payment, capture))?;
+        let capture =
+            self.find_any(Kind::Capture, capture).or_else(|_| self.find_any(Kind::Payment, capture))?;
         let reason = reason.to_owned();
         self.chargebacks.push(Chargeback { at: self.now, capture, amount, reason, returned });
         Ok(())

@@ -176,7 +176,7 @@ impl CybersourceSandbox {
             put(&mut reference, "comments", comments.as_ref().into());
         }
         let amount = json!({"totalAmount": tx.money(tx.amount), "currency": tx.currency.code()});
-        let mut out = json!({"id": self.ids.tx(tx.row), "merchantId": self.config.credentials.merchant_id,
+        let mut out = json!({"id": self.ids.tx(tx.row), "merchantId": self.config.credentials_of(tx.merchant).merchant_id,
             "clientReferenceInformation": reference, "orderInformation": {"amountDetails": amount}});
         if self.config.shows_defined {
             put(&mut out, "merchantDefinedInformation", tx.defined.clone());
@@ -200,7 +200,7 @@ impl CybersourceSandbox {
     /// `GET /tss/v2/transactions/{id}`.
     pub(super) fn detail(&self, id: &str) -> Result<Value, ApiError> {
         let row = self.ids.tx_row(id).ok_or_else(ApiError::not_found)?;
-        let indexed = |t: &&Tx| self.now.since(t.at) >= self.config.detail_lag;
+        let indexed = |t: &&Tx| t.merchant == self.caller && self.now.since(t.at) >= self.config.detail_lag;
         let tx = self.txs.get(row).filter(indexed).ok_or_else(ApiError::not_found)?;
         let mut out = self.common(tx);
         put(&mut out, "rootId", self.ids.tx(tx.root).into());

@@ -47,6 +47,9 @@
 //! `POST /risk/v1/decisions` asks the same rules and no bank: ACCEPTED, PENDING_REVIEW, REJECTED.
 //! A sale that is held for review is not captured. `DECISION_SKIP` in `actionList` leaves the rules out.
 //!
+//! An account may have several merchant ids ([`CybersourceConfig::merchants`]): each has its key and its [`Manner`], and sees
+//! its own transactions alone. Webhooks bear the first one's name, whoever they are about. \[assumed\]
+//!
 //! # Guesses
 //! Reasons the sources do not settle: capturing an expired, declined or risk-declined authorization is `MISSING_AUTH`;
 //! refunding more than was captured is `INVALID_AMOUNT`; an unknown payment in a path is `INVALID_PAYMENT_ID`; an unknown
@@ -89,7 +92,7 @@ use std::sync::Arc;
 use tillway_core::time::Timestamp;
 
 pub use auth::Credentials;
-pub use config::{Counters, CybersourceConfig, Duplicates};
+pub use config::{Counters, CybersourceConfig, Duplicates, Manner, Merchant};
 pub use controls::Decision;
 pub use errors::{ApiError, Refusal};
 pub use events::Told;
@@ -120,7 +123,10 @@ pub struct CybersourceSandbox {
     /// Rows of each chain, by its root.
     chains: HashMap<Row, Vec<Row>>,
     by_code: BTreeMap<Arc<str>, Vec<Row>>,
-    by_merchant_id: HashMap<Arc<str>, Row>,
+    /// By merchant id and the transaction id it gave.
+    by_merchant_id: HashMap<(usize, Arc<str>), Row>,
+    /// Place of the merchant id that calls.
+    caller: usize,
     /// Captures and refunds that no batch holds yet.
     pending: Vec<Row>,
     batches: Vec<Batch>,
@@ -157,6 +163,7 @@ impl CybersourceSandbox {
             chains: HashMap::new(),
             by_code: BTreeMap::new(),
             by_merchant_id: HashMap::new(),
+            caller: 0,
             pending: Vec::new(),
             batches: Vec::new(),
             chargebacks: Vec::new(),

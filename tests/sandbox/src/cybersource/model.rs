@@ -151,6 +151,8 @@ impl Payment {
 #[derive(Debug, Clone)]
 pub(super) struct Tx {
     pub(super) row: Row,
+    /// Place of the merchant id it belongs to.
+    pub(super) merchant: usize,
     pub(super) kind: Kind,
     pub(super) at: Timestamp,
     /// The payment its chain began with; itself for payments.

@@ -8,7 +8,7 @@ use super::errors::ApiError;
 use super::ids::Row;
 use super::magic::{self, Fate};
 use super::model::{Case, Closed, Kind, Payment, Way};
-use super::{CybersourceSandbox, Timer, risk, rules};
+use super::{CybersourceSandbox, Manner, Timer, risk, rules};
 
 impl CybersourceSandbox {
     /// `POST /pts/v2/payments`.
@@ -23,7 +23,7 @@ impl CybersourceSandbox {
         rules::payment(body, source.stored)?;
         self.unused(&reference)?;
         self.no_duplicate(&reference)?;
-        let fate = magic::fate(source.origin.as_deref(), amount, currency.exponent());
+        let fate = self.in_its_manner(magic::fate(source.origin.as_deref(), amount, currency.exponent()));
         let (mut status, mut reason, authorized) = match fate {
             Fate::Refused(reason) => return Err(ApiError::refuse(reason, "refused")),
             Fate::Broken(reason, false) => return Err(ApiError::server(reason)),
@@ -95,6 +95,21 @@ impl CybersourceSandbox {
             // Carried out, and the answer says otherwise.
             Fate::Broken(reason, _) => Err(ApiError::server(reason)),
             _ => self.shown(row),
+        }
+    }
+
+    /// What becomes of a payment at the merchant id that calls.
+    fn in_its_manner(&self, fate: Fate) -> Fate {
+        match self.config.manner_of(self.caller) {
+            Manner::Usual => fate,
+            Manner::Unavailable => Fate::Refused("PROCESSOR_UNAVAILABLE"),
+            Manner::NotSetUp => Fate::Refused("INVALID_MERCHANT_CONFIGURATION"),
+            Manner::Broken => Fate::Broken("SYSTEM_ERROR", false),
+            Manner::Declines { permille, reason } => {
+                let serial = u64::try_from(self.txs.len()).unwrap_or(0);
+                let declined = fate == Fate::Approved && self.ids.number(11, serial, 1000) < permille;
+                if declined { Fate::Declined(reason, "91") } else { fate }
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use tillway_core::time::Timestamp;
 
 use super::CybersourceSandbox;
 use super::errors::{ApiError, time};
+use super::ids::Row;
 
 impl CybersourceSandbox {
     /// Start and end of a report's query.
@@ -18,7 +19,7 @@ impl CybersourceSandbox {
             Timestamp::parse_rfc3339(&text).ok_or_else(|| ApiError::reporting(name, "no ISO 8601 time"))
         };
         let (from, to) = (at("startTime")?, at("endTime")?);
-        if find("organizationId").is_some_and(|o| o != self.config.credentials.merchant_id) {
+        if find("organizationId").is_some_and(|o| o != self.config.credentials_of(self.caller).merchant_id) {
             return Err(ApiError::reporting("organizationId", "another merchant"));
         }
         if to < from {
@@ -31,7 +32,8 @@ impl CybersourceSandbox {
     pub(super) fn conversion_details(&self, query: &str) -> Result<Value, ApiError> {
         let (from, to) = self.span(query)?;
         let mut rows = Vec::new();
-        for found in self.conversions.iter().filter(|c| (from..to).contains(&c.at)) {
+        let ours = |row: Row| self.txs.get(row).is_some_and(|t| t.merchant == self.caller);
+        for found in self.conversions.iter().filter(|c| (from..to).contains(&c.at) && ours(c.payment)) {
             let decision = if found.accepted { "ACCEPT" } else { "REJECT" };
             rows.push(json!({"merchantReferenceNumber": self.tx(found.payment)?.code.as_ref(),
                 "conversionTime": time(found.at), "requestId": self.ids.tx(found.payment),
@@ -41,15 +43,18 @@ impl CybersourceSandbox {
         if rows.is_empty() {
             return Err(ApiError::not_found());
         }
-        Ok(json!({"organizationId": self.config.credentials.merchant_id, "startTime": time(from),
-            "endTime": time(to), "conversionDetails": rows}))
+        Ok(
+            json!({"organizationId": self.config.credentials_of(self.caller).merchant_id, "startTime": time(from),
+            "endTime": time(to), "conversionDetails": rows}),
+        )
     }
 
     /// `GET /reporting/v3/chargeback-details`.
     pub(super) fn chargeback_details(&self, query: &str) -> Result<Value, ApiError> {
         let (from, to) = self.span(query)?;
         let mut rows = Vec::new();
-        for found in self.chargebacks.iter().filter(|c| (from..to).contains(&c.at)) {
+        let ours = |row: Row| self.txs.get(row).is_some_and(|t| t.merchant == self.caller);
+        for found in self.chargebacks.iter().filter(|c| (from..to).contains(&c.at) && ours(c.capture)) {
             let tx = self.tx(found.capture)?;
             let (sign, action) = if found.returned { ("+", "WON") } else { ("-", "NEW") };
             rows.push(json!({"processorMerchantId": "123456", "merchantName": "Sandbox",
@@ -62,7 +67,9 @@ impl CybersourceSandbox {
         if rows.is_empty() {
             return Err(ApiError::not_found());
         }
-        Ok(json!({"organizationId": self.config.credentials.merchant_id, "startTime": time(from),
-            "endTime": time(to), "chargebackDetails": rows}))
+        Ok(
+            json!({"organizationId": self.config.credentials_of(self.caller).merchant_id, "startTime": time(from),
+            "endTime": time(to), "chargebackDetails": rows}),
+        )
     }
 }

@@ -104,7 +104,8 @@ impl CybersourceSandbox {
 
     fn hits(&self, clauses: &[Clause]) -> Vec<Row> {
         let fits = |tx: &&Tx| {
-            self.now.since(tx.at) >= self.config.search_lag
+            tx.merchant == self.caller
+                && self.now.since(tx.at) >= self.config.search_lag
                 && clauses.iter().all(|clause| match clause {
                     Clause::Code(code) => self.matches(code, &tx.code),
                     Clause::Time(from, before) => (*from..*before).contains(&tx.at),

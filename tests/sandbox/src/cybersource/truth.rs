@@ -32,6 +32,8 @@ pub struct TransactionTruth {
 pub struct PaymentTruth {
     /// Its id.
     pub payment: String,
+    /// The merchant id it lies with.
+    pub merchant: String,
     /// The status it was answered with.
     pub status: &'static str,
     /// Three letters.
@@ -114,6 +116,7 @@ impl CybersourceSandbox {
         };
         Some(PaymentTruth {
             payment: self.ids.tx(row),
+            merchant: self.config.credentials_of(tx.merchant).merchant_id.clone(),
             status: payment.status,
             currency: tx.currency.code(),
             authorized: payment.authorized,

@@ -58,7 +58,7 @@ impl CybersourceSandbox {
     /// The transaction that was sent under the reference's transaction id.
     fn sent_as(&self, reference: &Reference<'_>) -> Result<Row, ApiError> {
         let id = reference.merchant_id.ok_or_else(|| ApiError::missing(TRANSACTION_ID))?;
-        self.by_merchant_id.get(id).copied().ok_or_else(|| {
+        self.by_merchant_id.get(&(self.caller, id.into())).copied().ok_or_else(|| {
             if self.config.unknown_is_404 {
                 ApiError::not_found()
             } else {

@@ -153,3 +153,24 @@ fn other_events_are_unhandled_and_names_can_be_set() {
         );
     }
 }
+
+#[test]
+fn the_brand_of_the_card_behind_the_token_is_told_where_the_shop_says_it() {
+    let brand = |brand: Json| {
+        let data = with(order(), "/payment/cardBrand", brand);
+        let Interpreted::About { observation, .. } = interpret(&connection(&[]), &data) else { panic!() };
+        observation.facts.get(1).cloned()
+    };
+    let told = Fact::CardBrand { token: "tok_secret".into(), brand: "American Express".into() };
+    assert_eq!(brand(json!("American Express")), Some(told));
+    // What is no brand is not known, and no reason to refuse the order.
+    for odd in [
+        json!(null),
+        json!(7),
+        json!(""),
+        json!("4111 1111 1111 1111 and more than a brand has"),
+        json!("a@b.c"),
+    ] {
+        assert_eq!(brand(odd.clone()), None, "{odd}");
+    }
+}

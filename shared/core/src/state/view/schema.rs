@@ -219,6 +219,7 @@ static DECLINE: Schema = Schema {
         text("code", "the gateway's code").required(),
         text("shopper_reason", "what the shopper may be told").required(),
         flag("soft", "the same card may be tried again"),
+        flag("again", "it is tried again at another merchant id; what comes of that is told then"),
     ],
 };
 static DISPUTE: Schema = Schema {

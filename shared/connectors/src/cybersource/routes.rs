@@ -1,0 +1,314 @@
+//! Several merchant ids of one connection: each request is made as if the connection had that one alone, with its key. A
+//! payment lies with the id that made it, and all that follows on it goes there.
+//!
+//! The token vault, and the webhooks' keys, are taken to be shared by all ids of the account.
+
+use serde_json::Value;
+use tillway_core::doc::Json;
+use tillway_core::facts::Fact;
+use tillway_core::time::Timestamp;
+
+use super::actions;
+use super::auth::SHARED_SECRET;
+use super::client::{Client, ReadFault};
+use super::plan::{Params, Plan};
+use super::wire::{Fault, text};
+use super::{guard, lookup, operations, read, sweep};
+use crate::common::still;
+use crate::config::{Connection, Secrets};
+use crate::port::{Call, Finding, NotDone, Observation, Outcome, Owner, SweepPage};
+
+/// Marks a connection that is seen from one of its merchant ids, and the body of what was read so.
+const SEEN_FROM: &str = "seen_from";
+/// Most ids of a connection.
+const MOST: usize = 20;
+
+/// All merchant ids, the connection's own first; none where it has no others.
+pub(super) fn all(connection: &Connection) -> Vec<String> {
+    let further = connection.setting("merchant_ids", "");
+    if further.is_empty() {
+        return Vec::new();
+    }
+    let own = std::iter::once(connection.setting("merchant_id", ""));
+    own.chain(further.split(',').map(str::trim)).map(str::to_owned).collect()
+}
+
+/// Checks the settings about them.
+pub(super) fn check(connection: &Connection, plain: impl Fn(&str) -> bool, say: &mut impl FnMut(&str, &str)) {
+    let ids = all(connection);
+    if ids.iter().skip(1).any(|id| !plain(id)) {
+        say("merchant_ids", "are ids as the Business Center shows them: letters, digits, `-`, `_` and `.`");
+    }
+    if ids.iter().enumerate().any(|(n, id)| ids.iter().take(n).any(|before| before == id)) {
+        say("merchant_ids", "name one id twice; `merchant_id` is one of them already");
+    }
+    if ids.len() > MOST {
+        say("merchant_ids", "are more than 20; make a second connection");
+    }
+    for (name, key) in connection.under("routes.") {
+        match name.strip_suffix(".key_id") {
+            Some(id) if ids.iter().any(|known| known == id) => {
+                if !plain(key) {
+                    say(&format!("routes.{name}"), "holds letters, digits, `-`, `_` and `.` alone");
+                }
+            }
+            Some(_) => say(&format!("routes.{name}"), "is of an id that `merchant_ids` does not name"),
+            None => say(&format!("routes.{name}"), "is no setting of a merchant id; there is `key_id` alone"),
+        }
+    }
+}
+
+/// The merchant id that parameters ask for.
+pub(super) fn asked(p: &Params<'_>) -> Result<Option<String>, Fault> {
+    let Some(route) = p.text("route") else { return Ok(None) };
+    let ids = all(p.connection);
+    if ids.iter().any(|id| id == route) {
+        return Ok(Some(route.to_owned()));
+    }
+    if ids.is_empty() && route == p.connection.setting("merchant_id", "") {
+        return Ok(None);
+    }
+    let what = "this merchant id is no longer in the connection's `merchant_ids`; put it back, for payments lie with it, then \
+                replay";
+    Err(Fault::new("route_unknown", "route", what))
+}
+
+/// The connection and its secrets as seen from one merchant id.
+struct At {
+    connection: Connection,
+    secrets: Secrets,
+}
+
+impl At {
+    fn of(call: &Call<'_>, route: &str) -> Self {
+        let mut connection = call.connection.clone();
+        let mut secrets = call.secrets.clone();
+        let own = format!("{SHARED_SECRET}.{route}");
+        // Variables spell names without capitals.
+        let secret = [own.as_str(), &own.to_ascii_lowercase()]
+            .into_iter()
+            .find_map(|name| Some(secrets.all(name).to_vec()).filter(|all| !all.is_empty()));
+        if let Some(secret) = secret {
+            secrets.0.insert(SHARED_SECRET.to_owned(), secret);
+        }
+        let settings = &mut connection.settings;
+        if let Some(key) = settings.get(&format!("routes.{route}.key_id")).cloned() {
+            settings.insert("key_id".to_owned(), key);
+        }
+        settings.insert("merchant_id".to_owned(), route.to_owned());
+        settings.insert(SEEN_FROM.to_owned(), route.to_owned());
+        settings.remove("merchant_ids");
+        Self { connection, secrets }
+    }
+
+    const fn call<'a>(&'a self, of: &Call<'a>) -> Call<'a> {
+        Call { connection: &self.connection, secrets: &self.secrets, ..*of }
+    }
+}
+
+/// The merchant id a request goes to.
+fn target<'a>(call: &'a Call<'_>, plan: &'a Plan) -> &'a str {
+    plan.route.as_deref().unwrap_or_else(|| call.connection.setting("merchant_id", ""))
+}
+
+/// Does it where it belongs.
+pub(super) async fn call(call: &Call<'_>, plan: &Plan) -> Outcome {
+    match call.action {
+        actions::READ_NAME => return read_all(call, plan).await,
+        // One vault serves all.
+        actions::CUSTOMER_NAME => return operations::act(call, plan).await,
+        _ => {}
+    }
+    let route = target(call, plan);
+    if plan.everywhere {
+        for other in all(call.connection).iter().filter(|id| *id != route) {
+            let at = At::of(call, other);
+            let there = at.call(call);
+            if let Err(outcome) = guard::undo_earlier(&Client::for_write(&there), plan).await {
+                return outcome;
+            }
+        }
+    }
+    let at = At::of(call, route);
+    outcome_of(operations::act(&at.call(call), plan).await, route)
+}
+
+/// Finds out where it went; everywhere, where that is not known.
+pub(super) async fn find_out(call: &Call<'_>, plan: &Plan) -> Finding {
+    if matches!(call.action, actions::READ_NAME | actions::CUSTOMER_NAME) {
+        return match self::call(call, plan).await {
+            Outcome::NotDone { .. } => still("could not be done again yet"),
+            Outcome::Unknown { why, .. } => still(why),
+            outcome => Finding::Evidence(outcome),
+        };
+    }
+    let route = target(call, plan);
+    let others = all(call.connection).into_iter().filter(|id| plan.everywhere && id != route);
+    let mut open = None;
+    for route in std::iter::once(route.to_owned()).chain(others) {
+        let at = At::of(call, &route);
+        match lookup::seek(&at.call(call), plan).await {
+            Finding::Evidence(outcome) => return Finding::Evidence(outcome_of(outcome, &route)),
+            Finding::NotThere => {}
+            other => open = open.or(Some(other)),
+        }
+    }
+    open.unwrap_or(Finding::NotThere)
+}
+
+fn outcome_of(mut outcome: Outcome, route: &str) -> Outcome {
+    if let Outcome::Settled { observation, .. }
+    | Outcome::Refused { observation, .. }
+    | Outcome::Disagrees { observation, .. } = &mut outcome
+    {
+        tell(&mut observation.facts, Some(route));
+    }
+    outcome
+}
+
+/// Tells of each payment where it lies.
+pub(super) fn tell(facts: &mut Vec<Fact>, route: Option<&str>) {
+    let Some(route) = route else { return };
+    let mut payments: Vec<String> = Vec::new();
+    for fact in facts.iter() {
+        if let Fact::Payment { payment, .. }
+        | Fact::Authorized { payment, .. }
+        | Fact::AttemptFailed { payment, .. }
+        | Fact::ActionRequired { payment, .. }
+        | Fact::ReviewOpened { payment, .. } = fact
+            && !payments.contains(payment)
+        {
+            payments.push(payment.clone());
+        }
+    }
+    facts.extend(payments.into_iter().map(|payment| Fact::Routed { payment, route: route.to_owned() }));
+}
+
+/// Writes into a body which merchant id it was read from.
+pub(super) fn mark(connection: &Connection, body: &mut Value) {
+    let from = connection.setting(SEEN_FROM, "");
+    if let Some(members) = body.as_object_mut().filter(|_| !from.is_empty()) {
+        members.insert(SEEN_FROM.to_owned(), from.into());
+    }
+}
+
+/// The merchant id in a body that a sweep wrote.
+pub(super) fn marked<'a>(connection: &Connection, body: Json<'a>) -> Option<&'a str> {
+    text(body, &[SEEN_FROM]).filter(|from| all(connection).iter().any(|id| id == from))
+}
+
+/// Reads an order at every merchant id: any may have served it.
+async fn read_all(call: &Call<'_>, plan: &Plan) -> Outcome {
+    let ids = match &plan.route {
+        Some(route) => vec![route.clone()],
+        None => all(call.connection),
+    };
+    let requests = i64::try_from(ids.len()).unwrap_or(1).saturating_mul(6);
+    let mut observation = Observation::default();
+    let (mut count, mut named) = (0_usize, plan.object.is_none());
+    let mut fault = None;
+    for id in &ids {
+        let at = At::of(call, id);
+        let there = at.call(call);
+        let look = match read::look(&there, plan, requests).await {
+            // What is named lies with another one; the order's other transactions may be here.
+            Err(ReadFault::Missing(_)) if plan.object.is_some() => {
+                let rest = Plan { object: None, ..plan.clone() };
+                read::look(&there, &rest, requests).await
+            }
+            Ok(found) => {
+                named = true;
+                Ok(found)
+            }
+            other => other,
+        };
+        match look {
+            Ok(found) => {
+                count = count.saturating_add(found.count);
+                let mut facts = found.facts;
+                tell(&mut facts, Some(id));
+                observation.facts.extend(facts);
+                fault = fault.or(found.fault);
+            }
+            Err(found) => return read::failed(found),
+        }
+    }
+    if !named {
+        return Outcome::NotDone { after: None, why: NotDone::Unavailable };
+    }
+    read::told(count, observation, fault)
+}
+
+/// Begins a cursor where one merchant id could not be read: the others are, and then the sweep fails.
+const FAILED: char = '!';
+
+/// One page: all of one merchant id, then of the next. A cursor is the id, a bar, and the place there. One that cannot be read
+/// keeps none of the others from being looked at; but the window has to come again, so the last page fails.
+pub(super) async fn sweep(
+    call: &Call<'_>,
+    since: Timestamp,
+    cursor: Option<&str>,
+) -> Result<SweepPage, NotDone> {
+    let ids = all(call.connection);
+    let Some(first) = ids.first() else { return sweep::pages(call, since, cursor).await };
+    let (failed, rest) = match cursor.and_then(|c| c.strip_prefix(FAILED)) {
+        Some(rest) => (true, Some(rest)),
+        None => (false, cursor),
+    };
+    let (id, place) = rest.and_then(|c| c.split_once('|')).unwrap_or((first, ""));
+    let at = ids.iter().position(|known| known == id);
+    let page = match at {
+        Some(_) => {
+            let at = At::of(call, id);
+            sweep::pages(&at.call(call), since, Some(place).filter(|p| !p.is_empty())).await
+        }
+        // One that was taken out of the configuration meanwhile has no page.
+        None => Ok(SweepPage { events: Vec::new(), next: None }),
+    };
+    let after = match (at, id.is_empty()) {
+        (Some(at), _) => at.saturating_add(1),
+        (None, true) => ids.len(),
+        (None, false) => 0,
+    };
+    let following = ids.get(after).map(|next| format!("{next}|"));
+    let mark = |failed: bool, next: String| if failed { format!("{FAILED}{next}") } else { next };
+    match page {
+        Ok(SweepPage { events, next: Some(place) }) => {
+            Ok(SweepPage { events, next: Some(mark(failed, format!("{id}|{place}"))) })
+        }
+        Ok(SweepPage { events, next: None }) => match following {
+            // Its events are sent before the sweep fails: one more page, of nobody.
+            None if failed && !events.is_empty() => {
+                Ok(SweepPage { events, next: Some(mark(true, "|".to_owned())) })
+            }
+            None if failed => Err(NotDone::Unavailable),
+            None => Ok(SweepPage { events, next: None }),
+            Some(next) => Ok(SweepPage { events, next: Some(mark(failed, next)) }),
+        },
+        Err(why) => match following {
+            Some(next) => Ok(SweepPage { events: Vec::new(), next: Some(mark(true, next)) }),
+            None => Err(why),
+        },
+    }
+}
+
+/// Reads a transaction by its id, wherever it lies.
+pub(super) async fn resolve(call: &Call<'_>, object: &str) -> Result<Option<(Owner, Observation)>, NotDone> {
+    let ids = all(call.connection);
+    if ids.is_empty() {
+        return sweep::owner_of(call, object).await;
+    }
+    let mut failed = None;
+    for id in &ids {
+        let at = At::of(call, id);
+        match sweep::owner_of(&at.call(call), object).await {
+            Ok(Some((owner, mut observation))) => {
+                tell(&mut observation.facts, Some(id));
+                return Ok(Some((owner, observation)));
+            }
+            Ok(None) => {}
+            Err(why) => failed = failed.or(Some(why)),
+        }
+    }
+    failed.map_or(Ok(None), Err)
+}

@@ -1,0 +1,207 @@
+//! Several merchant ids of one account through the real connector: everything goes to the id a payment lies with.
+
+use tillway_connectors::port::Owner;
+
+use super::*;
+
+const EU: &str = "acme_eu";
+/// Made up: bytes of its own.
+const EU_KEY: &str = "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=";
+
+fn world(own: Manner, eu: Manner) -> World {
+    let mut config = config(None);
+    config.manner = own;
+    let credentials = Credentials::new(EU, "eu-key", EU_KEY);
+    config.merchants = vec![Merchant { credentials, manner: eu }];
+    let mut world = World::with(config, &[("merchant_ids", EU), ("routes.acme_eu.key_id", "eu-key")]);
+    world.secrets.0.insert("shared_secret.acme_eu".into(), vec![Secret::new(EU_KEY)]);
+    world
+}
+
+/// A step at a merchant id.
+fn at<'a>(route: &str, step: Step<'a>) -> Step<'a> {
+    let mut params = step.params.clone();
+    if let Value::Map(fields) = &mut params {
+        fields.insert("route".into(), Value::text(route));
+    }
+    Step { params, ..step }
+}
+
+fn lies_with(outcome: &Outcome) -> Vec<(String, String)> {
+    let of = |f: &Fact| match f {
+        Fact::Routed { payment, route } => Some((payment.clone(), route.clone())),
+        _ => None,
+    };
+    facts(outcome).iter().filter_map(of).collect()
+}
+
+#[tokio::test]
+async fn each_request_is_signed_for_its_id_and_stays_there() {
+    let world = world(Manner::Usual, Manner::Usual);
+    let outcome = world.call(&at(EU, authorize("c1", "tok_visa", 1000))).await;
+    let payment = world.truth("A-1").payments[0].clone();
+    assert_eq!((how(&outcome).as_str(), payment.merchant.as_str()), ("settled", EU));
+    assert_eq!(lies_with(&outcome), [(payment.payment.clone(), EU.to_owned())]);
+    // Another id does not know it; without a route that is the connection's own.
+    let capture = || follow("capture", &payment.payment, 1000, &[]);
+    assert_eq!(how(&world.call(&capture()).await), "refused INVALID_PAYMENT_ID");
+    let capture = Step { command: "k2", ..capture() };
+    assert_eq!(how(&world.call(&at(EU, capture)).await), "settled");
+    let refund = follow("refund", &payment.payment, 400, &[("request", Value::text("R-1"))]);
+    assert_eq!(how(&world.call(&at(EU, refund)).await), "settled");
+    assert_eq!((world.truth("A-1").captured, world.truth("A-1").refunded), (1000, 400));
+    assert!(world.sandbox(|s, _| s.counters().auth_refusals.is_empty()));
+    let unknown = Cybersource.prepare(
+        &world.connection,
+        "cybersource.capture",
+        &CommandId::new("c"),
+        &at("gone", follow("capture", &payment.payment, 1, &[])).params,
+    );
+    let refused = unknown.unwrap_err();
+    assert_eq!((refused.code.as_str(), refused.field.as_str()), ("route_unknown", "route"));
+}
+
+#[tokio::test]
+async fn manners_are_those_of_the_id() {
+    let declines = Manner::Declines { permille: 1000, reason: "ISSUER_UNAVAILABLE" };
+    for (manner, expected) in [
+        (declines, "refused ISSUER_UNAVAILABLE"),
+        (Manner::Unavailable, "not done Unavailable"),
+        (Manner::Broken, "unknown"),
+        (Manner::NotSetUp, "refused INVALID_MERCHANT_CONFIGURATION"),
+    ] {
+        let world = world(manner, Manner::Usual);
+        assert_eq!(how(&world.call(&authorize("c1", "tok_visa", 1000)).await), expected);
+        assert_eq!(how(&world.call(&at(EU, authorize("c2", "tok_visa", 1000))).await), "settled");
+    }
+    let world = world(Manner::Declines { permille: 300, reason: "ISSUER_UNAVAILABLE" }, Manner::Usual);
+    world.sandbox(|s, _| s.config_mut().duplicates = Duplicates::Off);
+    let mut declined = 0;
+    for n in 0..200 {
+        let command = format!("c{n}");
+        declined += usize::from(how(&world.call(&authorize(&command, "tok_visa", 1000)).await) != "settled");
+    }
+    assert!((40..80).contains(&declined), "{declined} of 200");
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_found_where_it_went_and_everywhere_where_that_is_not_known() {
+    let world = world(Manner::Usual, Manner::Usual);
+    world.fault("/pts/v2/payments", ApiFault::Fail500AfterEffect);
+    let step = at(EU, authorize("c1", "tok_visa", 1000));
+    assert_eq!(how(&world.call(&step).await), "unknown");
+    world.pass(Millis::mins(1));
+    let Finding::Evidence(outcome) = world.find_out(&step).await else { panic!() };
+    assert_eq!((how(&outcome).as_str(), lies_with(&outcome)[0].1.as_str()), ("settled", EU));
+    // The same command, chosen otherwise after a restore.
+    let mut otherwise = authorize("c1", "tok_visa", 1000);
+    let own = at(MERCHANT, authorize("c1", "tok_visa", 1000));
+    assert!(matches!(world.find_out(&own).await, Finding::NotThere), "it looks where it would have gone");
+    if let Value::Map(params) = &mut otherwise.params {
+        params.insert("everywhere".into(), Value::Bool(true));
+    }
+    let otherwise = at(MERCHANT, otherwise);
+    let Finding::Evidence(outcome) = world.find_out(&otherwise).await else { panic!() };
+    assert_eq!(lies_with(&outcome)[0].1, EU);
+    // Sent again all the same, the first is undone wherever it lies.
+    let again = Step { generation: 1, ..otherwise };
+    assert_eq!(how(&world.call(&again).await), "settled");
+    let truth = world.truth("A-1");
+    assert_eq!((truth.charges, truth.payments.len()), (1, 2));
+    assert!(truth.payments.iter().all(|p| (p.held > 0) == (p.merchant == MERCHANT)), "{truth:?}");
+}
+
+#[tokio::test]
+async fn an_order_is_read_and_swept_at_every_id() {
+    let world = world(Manner::Usual, Manner::Usual);
+    world.sandbox(|s, _| s.config_mut().duplicates = Duplicates::Off);
+    let own = world.done(&authorize("c1", "tok_visa", 1000)).await;
+    let eu = world.done(&at(EU, authorize("c2", "tok_visa", 2000))).await;
+    world.pass(Millis::mins(1));
+    let expected = [(own.clone(), MERCHANT.to_owned()), (eu.clone(), EU.to_owned())];
+    let order = [("order_id", Value::text("A-1"))];
+    let read = world.call(&step("read_order", "r", &order)).await;
+    assert_eq!((how(&read).as_str(), &lies_with(&read)[..]), ("settled", &expected[..]));
+    // Named by a webhook: it lies with one of them.
+    let named = [("order_id", Value::text("A-1")), ("object", Value::text(eu.as_str()))];
+    let read = world.call(&step("read_order", "r", &named)).await;
+    assert_eq!((how(&read).as_str(), &lies_with(&read)[..]), ("settled", &expected[..]));
+    let nowhere = [("order_id", Value::text("A-1")), ("object", Value::text("7600000000000000000001"))];
+    assert_eq!(how(&world.call(&step("read_order", "r", &nowhere)).await), "not done Unavailable");
+
+    let (mut cursor, mut told) = (None::<String>, Vec::new());
+    for _ in 0..20 {
+        let page = world
+            .go(&step("read_order", "s", &order), async |call| {
+                let since = call.now - Millis::hours(1);
+                Cybersource.sweep(call, since, cursor.as_deref()).await.unwrap()
+            })
+            .await;
+        for event in page.events {
+            let read = Cybersource.interpret_read(&world.connection, &event.event_type, event.body.json());
+            let tillway_connectors::Interpreted::About { observation, .. } = read.unwrap() else { panic!() };
+            told.extend(observation.facts.into_iter().filter_map(|f| match f {
+                Fact::Routed { payment, route } => Some((payment, route)),
+                _ => None,
+            }));
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!((cursor, told), (None, expected.to_vec()));
+
+    let found = world
+        .go(&step("read_order", "s", &order), async |call| Cybersource.resolve(call, &eu).await.unwrap())
+        .await;
+    let (owner, observation) = found.unwrap();
+    assert_eq!(owner, Owner::Order { id: "A-1".into() });
+    assert!(observation.facts.iter().any(|f| matches!(f, Fact::Routed { route, .. } if route == EU)));
+}
+
+#[tokio::test]
+async fn an_id_that_cannot_be_read_keeps_no_other_from_being_swept_and_the_window_comes_again() {
+    let mut world = world(Manner::Usual, Manner::Usual);
+    let eu = world.done(&at(EU, authorize("c2", "tok_visa", 2000))).await;
+    world.pass(Millis::mins(1));
+    // The key of the connection's own id is refused.
+    world.secrets.0.insert("shared_secret".into(), vec![Secret::new("QUFBQUFBQUFBQUFBQUFBQQ==")]);
+    let (mut cursor, mut seen, mut failed) = (None::<String>, Vec::new(), false);
+    for _ in 0..20 {
+        let order = [("order_id", Value::text("A-1"))];
+        let page = world
+            .go(&step("read_order", "s", &order), async |call| {
+                let since = call.now - Millis::hours(1);
+                Cybersource.sweep(call, since, cursor.as_deref()).await
+            })
+            .await;
+        let Ok(page) = page else {
+            failed = true;
+            break;
+        };
+        seen.extend(page.events.into_iter().map(|e| e.event_id));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert!(failed, "the window is not over");
+    assert!(seen.iter().any(|id| id.contains(&eu)), "{seen:?}");
+}
+
+#[test]
+fn ids_are_checked_when_the_configuration_is_read() {
+    let wrong = |settings: &[(&str, &str)]| {
+        let world = World::with(config(None), settings);
+        let found = Cybersource.check_settings(&world.connection);
+        found.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    assert!(wrong(&[("merchant_ids", "acme_eu,acme_us"), ("routes.acme_eu.key_id", "k")]).is_empty());
+    assert_eq!(wrong(&[("merchant_ids", "acme_eu,acme_eu")]), ["merchant_ids"]);
+    assert_eq!(wrong(&[("merchant_ids", MERCHANT)]), ["merchant_ids"]);
+    assert_eq!(wrong(&[("merchant_ids", "a b")]), ["merchant_ids"]);
+    let found =
+        wrong(&[("merchant_ids", "acme_eu"), ("routes.acme_us.key_id", "k"), ("routes.acme_eu.secret", "s")]);
+    assert_eq!(found, ["routes.acme_eu.secret", "routes.acme_us.key_id"]);
+}
