@@ -98,7 +98,7 @@ impl Place<CybersourceSandbox> {
         let hooks = WebhookConfig::new(CYBERSOURCE_HOOK_ID, CYBERSOURCE_HOOK, Some(encryption));
         let credentials = Credentials::new("acme_test_001", "key-1", CYBERSOURCE_SECRET);
         let mut config = CybersourceConfig::new(credentials, hooks, 11);
-        // Indexed at once: a read that comes too early is made again a minute later, and a process waits in real time.
+        // Indexed at once: a read that comes too early is made again with a later tick, and a process waits in real time.
         (config.search_lag, config.detail_lag) = (Millis(0), Millis(0));
         let gateway = Side {
             sandbox: CybersourceSandbox::new(config),
