@@ -76,6 +76,7 @@ pub struct Capabilities {
     pub customer: Support,
     pub create: Support,
     pub change: Support,
+    pub screening: Support,
     pub authorize: Support,
     pub sale: Support,
     pub challenge: Support,
@@ -105,6 +106,7 @@ impl Capabilities {
         customer: Support::No,
         create: Support::No,
         change: Support::No,
+        screening: Support::No,
         authorize: Support::No,
         sale: Support::No,
         challenge: Support::No,
@@ -125,11 +127,12 @@ impl Capabilities {
 
     /// What is done or told, by its name in the table.
     #[must_use]
-    pub const fn rows(&self) -> [(&'static str, Support); 19] {
+    pub const fn rows(&self) -> [(&'static str, Support); 20] {
         [
             ("customers", self.customer),
             ("payment made before it is charged", self.create),
             ("its amount changed", self.change),
+            ("fraud screening alone", self.screening),
             ("authorize", self.authorize),
             ("charge at once", self.sale),
             ("3-D Secure", self.challenge),

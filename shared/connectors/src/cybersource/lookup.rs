@@ -44,7 +44,7 @@ pub(super) async fn seek(call: &Call<'_>, plan: &Plan) -> Finding {
     let client = Client::new(call, 8);
     match call.action {
         // Doing these again does no harm, and tells.
-        actions::READ_NAME | actions::CUSTOMER_NAME => match operations::act(call, plan).await {
+        actions::READ_NAME | actions::CUSTOMER_NAME | actions::SCREEN_NAME => match operations::act(call, plan).await {
             Outcome::NotDone { .. } => still("could not be done again yet"),
             Outcome::Unknown { why, .. } => still(why),
             outcome => Finding::Evidence(outcome),

@@ -115,8 +115,8 @@ fn target<'a>(call: &'a Call<'_>, plan: &'a Plan) -> &'a str {
 pub(super) async fn call(call: &Call<'_>, plan: &Plan) -> Outcome {
     match call.action {
         actions::READ_NAME => return read_all(call, plan).await,
-        // One vault serves all.
-        actions::CUSTOMER_NAME => return operations::act(call, plan).await,
+        // One vault serves all, and one profile of Decision Manager.
+        actions::CUSTOMER_NAME | actions::SCREEN_NAME => return operations::act(call, plan).await,
         _ => {}
     }
     let route = target(call, plan);
@@ -135,7 +135,7 @@ pub(super) async fn call(call: &Call<'_>, plan: &Plan) -> Outcome {
 
 /// Finds out where it went; everywhere, where that is not known.
 pub(super) async fn find_out(call: &Call<'_>, plan: &Plan) -> Finding {
-    if matches!(call.action, actions::READ_NAME | actions::CUSTOMER_NAME) {
+    if matches!(call.action, actions::READ_NAME | actions::CUSTOMER_NAME | actions::SCREEN_NAME) {
         return match self::call(call, plan).await {
             Outcome::NotDone { .. } => still("could not be done again yet"),
             Outcome::Unknown { why, .. } => still(why),

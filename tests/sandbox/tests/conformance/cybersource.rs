@@ -77,6 +77,7 @@ impl System for Cybersource {
     type Sandbox = CybersourceSandbox;
     const WRITES: &'static [Write] = &[
         post("cybersource.ensure_customer", "/customers"),
+        post("cybersource.screen", "/risk/v1/decisions"),
         post("cybersource.authorize", "/pts/v2/payments"),
         post("cybersource.capture", "/captures"),
         post("cybersource.reverse", "/reversals"),
@@ -128,6 +129,7 @@ impl System for Cybersource {
         ),
         lie("cybersource.refund", |a| a["refundAmountDetails"]["currency"] = "EUR".into(), "currency"),
         lie("cybersource.refund", other_code, "code"),
+        lie("cybersource.screen", other_code, "code"),
         lie("cybersource.decide_case", |a| a["status"] = "REJECTED".into(), "status"),
     ];
     const KINDS: &'static [Kind] = &[
@@ -192,6 +194,21 @@ impl System for Cybersource {
                 "/schemas/PtsV2PaymentsRefundPost201Response/properties/status/x-values",
             )),
             words: &["PENDING", "DECLINED", "INVALID_REQUEST"],
+            to_a_person: &[],
+            free: false,
+            open: false,
+        },
+        Kind {
+            name: "cybersource.screen",
+            listed: None,
+            words: &[
+                "ACCEPTED",
+                "PENDING_REVIEW",
+                "REJECTED",
+                "DECLINED",
+                "INVALID_REQUEST",
+                "SERVER_ERROR",
+            ],
             to_a_person: &[],
             free: false,
             open: false,
@@ -265,7 +282,7 @@ impl System for Cybersource {
             "cybersource.ensure_customer" => {
                 Value::map([("email", Value::text(EMAIL)), ("reference", Value::text("K-1"))])
             }
-            "cybersource.authorize" => authorize(1000),
+            "cybersource.authorize" | "cybersource.screen" => authorize(1000),
             "cybersource.capture" | "cybersource.reverse" => {
                 of(&world.done("cybersource.authorize", &authorize(1000)).await, 1000, &[])
             }
@@ -302,6 +319,7 @@ impl System for Cybersource {
         match action {
             "cybersource.ensure_customer" => s.all_customers().count(),
             "cybersource.authorize" => truth.charges,
+            "cybersource.screen" => truth.payments.len(),
             "cybersource.capture" => times(truth.captured, 1000),
             "cybersource.reverse" => usize::from(!truth.payments.is_empty() && truth.held == 0),
             "cybersource.void" => usize::from(truth.captured == 0),
