@@ -343,6 +343,10 @@ impl Engine {
         if self.planted.has(Bug::IdFromEvent) {
             crate::planted::forget_issued(&mut Arc::make_mut(&mut record).state);
         }
+        if self.planted.has(Bug::RefundBesideVoid) {
+            let reported = extra.report.as_ref().map(|report| report.step.as_str());
+            crate::planted::not_waited_for(&record.state, &flow, reported, &mut facts);
+        }
         if duplicate && facts.iter().all(|f| matches!(f, Fact::NothingNew)) {
             facts.push(Fact::Duplicate);
         }

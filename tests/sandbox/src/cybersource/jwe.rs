@@ -7,6 +7,7 @@ use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rsa::pkcs8::EncodePrivateKey as _;
 use rsa::rand_core::{TryCryptoRng, TryRng};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -62,6 +63,15 @@ impl TryRng for Seeded {
     }
 }
 impl TryCryptoRng for Seeded {}
+
+/// A key pair that depends on nothing but its seed, the private half as PEM: for sandboxes, never for a real account.
+#[must_use]
+pub fn key_pair(seed: &[u8]) -> Option<(Encryption, String)> {
+    // Small, for a large one takes a while to find.
+    let private = rsa::PrivateKey::new(&mut Seeded::new(seed), 1024).ok()?;
+    let pem = private.to_pkcs8_pem(rsa::pkcs8::LineEnding::LF).ok()?.to_string();
+    Some((Encryption { key_id: "7".into(), key: private.to_public_key() }, pem))
+}
 
 /// Encrypts; `None` where the key cannot be used.
 pub(super) fn seal(to: &Encryption, plain: &[u8], at: i64, seed: &[u8]) -> Option<String> {

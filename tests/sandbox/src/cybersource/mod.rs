@@ -90,7 +90,7 @@ pub use auth::Credentials;
 pub use config::{Counters, CybersourceConfig, Duplicates};
 pub use controls::Decision;
 pub use errors::{ApiError, Refusal};
-pub use jwe::{Encryption, Seeded};
+pub use jwe::{Encryption, Seeded, key_pair};
 pub use model::Kind;
 pub use risk::{RiskRule, RiskTest};
 pub use truth::{OrderTruth, PaymentTruth, TransactionTruth};
@@ -221,6 +221,9 @@ impl Sandbox for CybersourceSandbox {
     fn handle(&mut self, now: Timestamp, request: &tillway_core::http::Request) -> Reply {
         self.tick(now);
         self.answer(request)
+    }
+    fn arrived(&mut self, at: Timestamp) {
+        self.gate.arrived = Some(at);
     }
     fn advance(&mut self, now: Timestamp) {
         self.tick(now);

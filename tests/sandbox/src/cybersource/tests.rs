@@ -10,7 +10,6 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use rsa::pkcs8::EncodePrivateKey as _;
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 use tillway_connectors::cybersource::Cybersource;
@@ -35,11 +34,9 @@ const HOST: &str = "cybersource.example";
 /// 2026-11-20T10:15:30Z.
 const START: i64 = 1_795_169_730;
 
-/// A key made for the test. Small, for a large one takes a while to find.
+/// A key made for the test.
 fn key_pair() -> (Encryption, String) {
-    let private = rsa::PrivateKey::new(&mut Seeded::new(b"a key for tests"), 1024).unwrap();
-    let pem = private.to_pkcs8_pem(rsa::pkcs8::LineEnding::LF).unwrap().to_string();
-    (Encryption { key_id: "7".into(), key: private.to_public_key() }, pem)
+    super::key_pair(b"a key for tests").unwrap()
 }
 
 fn config(encryption: Option<Encryption>) -> CybersourceConfig {

@@ -101,7 +101,6 @@ pub(super) struct Hooks {
     queue: BinaryHeap<Reverse<(i64, u64)>>,
     live: HashMap<u64, Hook>,
     serial: u64,
-    events: u64,
 }
 
 impl Hooks {
@@ -110,10 +109,6 @@ impl Hooks {
     }
     pub(super) fn next_due(&self) -> Option<i64> {
         self.queue.peek().map(|Reverse((due, _))| *due)
-    }
-    pub(super) const fn next_event(&mut self) -> u64 {
-        self.events += 1;
-        self.events
     }
 }
 
@@ -177,7 +172,7 @@ impl CybersourceSandbox {
             due.push(Delivery {
                 id,
                 topic: hook.topic.clone(),
-                event_id: format!("event-{}", hook.event.serial),
+                event_id: hook.event.name(),
                 event_type: hook.event.kind.clone(),
                 request,
             });
