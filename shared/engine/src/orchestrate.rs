@@ -87,7 +87,8 @@ impl Engine {
                 }
                 Meaning::Order(about) => {
                     let About { key, observation, person, extra } = *about;
-                    return self.work_order(&event, key, observation, person, extra).await;
+                    self.work_order(&event, key, observation, person, extra).await?;
+                    return self.look_again_where_over(&event).await;
                 }
             }
         }

@@ -29,6 +29,8 @@ const DOCUMENTS: &[(&str, &str)] = files![
     "cybersource-clarity/mappings/cybersource-void-requested.yaml",
     "cybersource-clarity/mappings/notice-fraud-case.yaml",
     "cybersource-clarity/mappings/park-hold-left.yaml",
+    "cybersource-clarity/mappings/park-rejected-capture.yaml",
+    "cybersource-clarity/mappings/park-rejected-taken.yaml",
     "cybersource-clarity/lookups/clarity-cybersource-status-out.yaml",
     "stripe-clarity/flow.yaml",
     "stripe-clarity/mappings/clarity-next-action.yaml",

@@ -303,7 +303,10 @@ impl Checker<'_> {
                 continue;
             }
             let made = state.refunds.values().any(|r| r.request.as_deref() == Some(id));
-            let step = state.steps.get(&format!("refund-requested/{id}"));
+            let of = |step: &str| state.steps.get(&format!("{step}/{id}"));
+            // A refund may wait for what is tried before it.
+            let before = of("void-requested").filter(|s| !matches!(s, StepState::Refused { .. }));
+            let step = of("refund-requested").or(before);
             let open = match step {
                 Some(StepState::Done) => !made,
                 Some(StepState::Issued { .. }) => true,
@@ -354,7 +357,8 @@ impl Checker<'_> {
         };
         let fulfilment = matches!(text.as_str(), "Processing" | "Shipped" | "Completed");
         // The shop's own cancellation stands until what is known changes.
-        let own = by_shop && deeds.cancelled && text == "Cancelled";
+        // And so it does where a review refused the payment and money is found afterwards: that is parked (see `worth`).
+        let own = (by_shop && deeds.cancelled || deeds.rejected) && text == "Cancelled";
         let parked =
             state.parked.values().any(|p| p.step.as_deref().is_some_and(|s| s.starts_with("status")))
                 || state.steps.iter().any(|(s, is)| {

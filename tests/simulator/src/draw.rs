@@ -120,6 +120,14 @@ impl OrderPlan {
     pub(crate) fn id(&self) -> String {
         format!("A-{}", 1000 + self.n)
     }
+    /// Whether somebody does this.
+    pub(crate) fn does(&self, act: Act) -> bool {
+        self.acts.iter().any(|(_, a)| *a == act)
+    }
+    /// Whether a review is decided against it.
+    pub(crate) fn rejects(&self) -> bool {
+        self.does(Act::Review(Verdict::Refunded)) || self.does(Act::Review(Verdict::Fraud))
+    }
     /// All cards the shopper gives.
     pub(crate) fn cards(&self) -> impl Iterator<Item = Card> {
         let later = self.acts.iter().filter_map(|(_, act)| match act {

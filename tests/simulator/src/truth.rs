@@ -39,6 +39,8 @@ pub(crate) struct PaymentTruth {
     pub(crate) lapsed: i64,
     /// Ever taken; what was voided is in `refunded` too.
     pub(crate) captured: i64,
+    /// Of it, what was voided: it can be taken once more.
+    pub(crate) voided: i64,
     pub(crate) refunded: i64,
     /// Taken back by issuers, less what they returned.
     pub(crate) disputed: i64,
@@ -83,6 +85,7 @@ fn of_stripe(stripe: &StripeSandbox, p: &stripe::PaymentTruth) -> PaymentTruth {
         capturable: p.capturable,
         lapsed: 0,
         captured: p.captured,
+        voided: 0,
         refunded: p.refunded,
         disputed: p.disputed_withdrawn - p.disputed_reinstated,
         charges: p.charges_succeeded,
@@ -156,6 +159,7 @@ fn one_of_cybersource(p: &cybersource::PaymentTruth) -> PaymentTruth {
         capturable: p.held,
         lapsed: p.lapsed,
         captured: ever,
+        voided,
         refunded: p.refunded + voided,
         disputed: p.charged_back,
         charges: usize::from(p.authorized > 0),

@@ -2,7 +2,7 @@
 
 use tillway_core::facts::Parked;
 
-use crate::draw::{Card, OrderPlan};
+use crate::draw::{Act, Card, OrderPlan};
 use crate::pair::Pair;
 
 /// Whether a behaviour explains a parked item, or a fault.
@@ -47,6 +47,9 @@ fn of_cybersource(item: &Parked, order: Option<&OrderPlan>) -> bool {
         "answer_disagrees" if step("authorize/") => card("tok_partial") || card("tok_unheard"),
         "status_unknown" => card("tok_unheard"),
         "partial_authorization" => card("tok_partial"),
+        // A person took it back and took it again, or refused what was taken.
+        "captured_above_authorized" => order.is_some_and(|o| o.does(Act::DashboardVoid)),
+        "rejected_after_capture" => order.is_some_and(|o| o.rejects()),
         "action_without_link" => card("tok_challenge"),
         "INVALID_CARD" => step("authorize/") && card("tok_badcard"),
         "INVALID_DATA" => step("authorize/") && card("tok_invalid"),

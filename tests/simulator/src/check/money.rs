@@ -26,7 +26,7 @@ impl Checker<'_> {
                     format!("{}: is for {amount} {}, which the order never was", p.payment, plan.currency);
                 self.say(Promise::BooksBalance, Some(name), what);
             }
-            if p.captured > p.authorized {
+            if p.captured - p.voided > p.authorized {
                 let what = format!("{}: captured {} of {} authorized", p.payment, p.captured, p.authorized);
                 self.say(Promise::NothingTwice, Some(name), what);
             }
@@ -201,7 +201,7 @@ impl Checker<'_> {
                 format!("capturable: known {known}, really {holds} ({lapsed} ran out) {}", plan.currency);
             self.say(Promise::NothingLost, Some(name), what);
         }
-        if state.captured() > state.authorized() || state.refunded() > state.captured() {
+        if state.captured() - sum(&|p| p.voided) > state.authorized() || state.refunded() > state.captured() {
             self.say(
                 Promise::NothingTwice,
                 Some(name),
@@ -241,7 +241,7 @@ impl Checker<'_> {
         let order =
             outside.shops.get(plan.pair).and_then(|s| lock(s).order(&plan.id()).map(|o| o.total.minor));
         let Some(total) = order else { return };
-        let worth = if deeds.cancelled { 0 } else { total };
+        let worth = if deeds.cancelled || deeds.rejected { 0 } else { total };
         let gone = |p: &PaymentTruth| p.refunded + p.disputed;
         let held = truth.iter().map(|p| p.captured - gone(p)).sum::<i64>() / wire(plan.currency);
         let prefix = format!("{name}|");
