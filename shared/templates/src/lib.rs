@@ -19,6 +19,7 @@ const DOCUMENTS: &[(&str, &str)] = files![
     "cybersource-clarity/mappings/clarity-cybersource-status.yaml",
     "cybersource-clarity/mappings/cybersource-authorize.yaml",
     "cybersource-clarity/mappings/cybersource-capture-authorization.yaml",
+    "cybersource-clarity/mappings/cybersource-capture-expiring.yaml",
     "cybersource-clarity/mappings/cybersource-capture-shipment.yaml",
     "cybersource-clarity/mappings/cybersource-refund-cancelled.yaml",
     "cybersource-clarity/mappings/cybersource-refund-lowered.yaml",

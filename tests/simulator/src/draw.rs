@@ -124,6 +124,10 @@ impl OrderPlan {
     pub(crate) fn does(&self, act: Act) -> bool {
         self.acts.iter().any(|(_, a)| *a == act)
     }
+    /// Whether somebody gives money back in the dashboard.
+    pub(crate) fn gives_back_by_hand(&self) -> bool {
+        self.acts.iter().any(|(_, a)| matches!(a, Act::DashboardRefund(_) | Act::DashboardVoid))
+    }
     /// Whether a review is decided against it.
     pub(crate) fn rejects(&self) -> bool {
         self.does(Act::Review(Verdict::Refunded)) || self.does(Act::Review(Verdict::Fraud))

@@ -296,7 +296,16 @@ fn judged(call: &Call<'_>, plan: &Plan, found: &Transaction<'_>) -> Result<Outco
             let amount = found.amount()?;
             (capture_facts(plan, payment, found.id, amount), Some(amount))
         }
-        actions::REFUND_NAME => (found.facts(None)?, Some(found.amount()?)),
+        actions::REFUND_NAME => {
+            let mut told = found.facts(None)?;
+            for fact in &mut told {
+                // An account may not show the field that carries it; the command knows.
+                if let Fact::Refund { request, .. } = fact {
+                    request.clone_from(&plan.request);
+                }
+            }
+            (told, Some(found.amount()?))
+        }
         actions::VOID_NAME => (void_facts(plan, found.id), None),
         _ => (reversed(payment, "reversed"), None),
     };

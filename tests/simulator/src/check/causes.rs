@@ -53,6 +53,10 @@ fn of_cybersource(item: &Parked, order: Option<&OrderPlan>) -> bool {
         "action_without_link" => card("tok_challenge"),
         "INVALID_CARD" => step("authorize/") && card("tok_badcard"),
         "INVALID_DATA" => step("authorize/") && card("tok_invalid"),
+        // Somebody gave it back by hand, and nobody heard of it in time.
+        "INVALID_AMOUNT" | "CAPTURE_ALREADY_VOIDED" | "MISSING_AUTH" if step("refund-") => {
+            order.is_some_and(OrderPlan::gives_back_by_hand)
+        }
         "PROCESSOR_DECLINED" => step("refund-") && card("tok_refunddeclined"),
         // The hold ran out or was let go by somebody, of which nobody was told in time.
         "MISSING_AUTH" | "AUTH_ALREADY_REVERSED" => step("capture-"),

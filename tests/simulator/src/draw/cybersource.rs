@@ -126,8 +126,8 @@ fn story(dice: &mut Dice, plan: &mut OrderPlan, capture: &str) {
         }
         74..=78 => {
             plan.card = Card::Token(dice.pick(&ODD).unwrap_or("tok_timeout"));
-            if dice.chance(3000) {
-                acts.push((minutes(dice, 2, 90), Act::Pay(GOOD)));
+            if dice.chance(6000) {
+                acts.push((minutes(dice, 1, 60), Act::Pay(GOOD)));
             }
         }
         79..=81 => {
@@ -179,11 +179,13 @@ fn review(dice: &mut Dice, plan: &mut OrderPlan, acts: &mut Vec<(Millis, Act)>) 
         6..=7 => (Verdict::Refunded, false),
         _ => (Verdict::Fraud, false),
     };
-    acts.push((minutes(dice, 10, 900), Act::Review(verdict)));
-    if dice.chance(2500) {
-        // Somebody takes it in the Business Center while the case is open.
+    let at = minutes(dice, 20, 900);
+    acts.push((at, Act::Review(verdict)));
+    if dice.chance(4000) {
+        // Somebody takes it in the Business Center while the case is open; long enough before that searches show it.
         let percent = if dice.chance(6000) { 100 } else { 40 };
-        acts.push((minutes(dice, 1, 300), Act::DashboardCapture(percent)));
+        let before = minutes(dice, 12, 60);
+        acts.push((Millis((at.0 - before.0).max(60_000)), Act::DashboardCapture(percent)));
     }
     paid
 }

@@ -55,7 +55,7 @@ pub(crate) fn mle() -> Option<&'static (Encryption, String)> {
 fn account(seed: u64, world: u64) -> CybersourceConfig {
     let mut dice = Dice::new(seed, 7);
     // Support must switch `payments.*` on: without it sweeps alone tell of payments made elsewhere.
-    let encryption = mle().map(|(key, _)| key.clone()).filter(|_| dice.chance(7000));
+    let encryption = mle().map(|(key, _)| key.clone()).filter(|_| dice.chance(5500));
     let mut hooks = WebhookConfig::new("k1", CYBERSOURCE_HOOKS, encryption);
     hooks.envelope = dice.pick(&ENVELOPES).unwrap_or(hooks.envelope);
     hooks.signed_over = dice.pick(&SIGNED).unwrap_or(hooks.signed_over);
