@@ -109,6 +109,12 @@ fn overlap(a: &cybersource::PaymentTruth, b: &cybersource::PaymentTruth) -> bool
     a.authorized > 0 && b.authorized > 0 && !over(a, later) && !over(b, later)
 }
 
+/// Whether another card may be tried while this holds money: what failed after the bank's approval is let go meanwhile, and
+/// of a part, or of a status nobody has seen before, a person decides.
+fn may_be_followed(p: &cybersource::PaymentTruth) -> bool {
+    !matches!(p.status, "AUTHORIZED" | "AUTHORIZED_PENDING_REVIEW")
+}
+
 fn of_cybersource(all: &[cybersource::PaymentTruth]) -> Vec<PaymentTruth> {
     let mut out = Vec::new();
     let mut asked: BTreeSet<&str> = BTreeSet::new();
@@ -118,17 +124,11 @@ fn of_cybersource(all: &[cybersource::PaymentTruth]) -> Vec<PaymentTruth> {
         let first = mark(p).is_none_or(|m| asked.insert(m));
         truth.attempts = usize::from(p.authorized > 0 && first);
         for earlier in all.iter().take(n).filter(|e| overlap(e, p)) {
-            // What failed after the bank's approval is let go while the next card is tried.
-            let failed = |p: &cybersource::PaymentTruth| p.status == "AUTHORIZED_RISK_DECLINED";
             if mark(earlier).is_some() && mark(earlier) == mark(p) {
                 truth
                     .wrong
                     .push(format!("{} and {} stood at one time for one attempt", earlier.payment, p.payment));
-            } else if !failed(earlier)
-                && !failed(p)
-                && p.status != "PARTIAL_AUTHORIZED"
-                && earlier.status != "PARTIAL_AUTHORIZED"
-            {
+            } else if !may_be_followed(earlier) && !may_be_followed(p) {
                 truth.wrong.push(format!("{} and {} held money at one time", earlier.payment, p.payment));
             }
         }

@@ -17,7 +17,7 @@ use tillway_simulator::{FaultLevel, Options, Outcome, Pair, Promise, run, shrink
 /// Orders of the large run, and orders within which each planted bug must be caught.
 const ORDERS: u32 = 20_000;
 /// The same of Cybersource, whose orders cost more: more runs are made by hand.
-const CYBERSOURCE: u32 = 2_500;
+const CYBERSOURCE: u32 = 2_000;
 
 /// The large run.
 fn large() -> Options {
@@ -85,13 +85,35 @@ fn twenty_thousand_orders_hold_under_faults() {
 }
 
 #[test]
+fn orders_of_cybersource_hold_without_faults() {
+    let pair = Pair::CybersourceClarity;
+    let outcome =
+        hold(&Options { seed: 3, orders: 200, pair, faults: FaultLevel::None, ..Options::default() });
+    assert!(outcome.faults_by_kind.is_empty(), "{outcome}");
+    assert!(outcome.statuses.len() > 6, "{outcome}");
+}
+
+#[test]
+fn orders_of_cybersource_hold_under_faults() {
+    let outcome = hold(&of_pair(Pair::CybersourceClarity));
+    println!("{outcome}");
+    assert_eq!(outcome.orders, u64::from(CYBERSOURCE));
+    for code in ["outcome_unknown", "unavailable", "dead_letter", "answer_disagrees"] {
+        let left = outcome.parked.get(code).copied().unwrap_or(0);
+        assert!(left * 50 <= outcome.orders, "{left} parked as {code}: {outcome}");
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
     let options = Options { seed: 42, orders: 300, stop_at_first: false, ..Options::default() };
     let once = run(&options, &mut |_| {});
     let again = run(&Options { threads: 1, ..options.clone() }, &mut |_| {});
     assert_eq!(once, again);
-    let other = run(&Options { seed: 43, ..options }, &mut |_| {});
+    let other = run(&Options { seed: 43, ..options.clone() }, &mut |_| {});
     assert_ne!(once.digest, other.digest);
+    let options = Options { pair: Pair::CybersourceClarity, orders: 60, batch: 30, ..options };
+    assert_eq!(run(&options, &mut |_| {}), run(&Options { threads: 1, ..options.clone() }, &mut |_| {}));
 }
 
 #[test]

@@ -96,6 +96,7 @@ fn order(dice: &mut Dice, n: u32, pair: usize, at: Millis, people: u32, capture:
 fn story(dice: &mut Dice, plan: &mut OrderPlan, capture: &str) {
     let mut acts: Vec<(Millis, Act)> = Vec::new();
     let mut paid = true;
+    let mut reviewed = false;
     match dice.below(100) {
         0..=34 => {}
         35..=46 => {
@@ -109,7 +110,10 @@ fn story(dice: &mut Dice, plan: &mut OrderPlan, capture: &str) {
                 acts.push((minutes(dice, 2, 120), Act::Pay(GOOD)));
             }
         }
-        47..=64 => paid = review(dice, plan, &mut acts),
+        47..=64 => {
+            paid = review(dice, plan, &mut acts);
+            reviewed = paid;
+        }
         65..=68 => {
             // The bank approves and the risk check refuses; another address or card may do.
             plan.word = Some("reject");
@@ -157,6 +161,12 @@ fn story(dice: &mut Dice, plan: &mut OrderPlan, capture: &str) {
     }
     if paid {
         afterwards(dice, &mut acts, capture);
+    }
+    let ships = acts.iter().filter(|(_, a)| matches!(a, Act::Ship { .. })).map(|(at, _)| *at).min();
+    if let Some(at) = ships.filter(|_| reviewed && capture == "shipment" && dice.chance(6000)) {
+        // Who decided the case takes the money by hand, shortly before it is due.
+        let before = minutes(dice, 12, 40);
+        acts.push((Millis((at.0 - before.0).max(60_000)), Act::DashboardCapture(100)));
     }
     if dice.chance(800) {
         // An impatient shopper: though it may be paid already, it must not be charged again.
