@@ -342,7 +342,9 @@ impl Engine {
                 note(&mut held.record, now, &why);
                 self.not_done(held, connection, None, NotDone::Unavailable).await
             }
-            Outcome::Unknown { .. } if self.planted.has(Bug::FailOverFromUnknown) => {
+            Outcome::Unknown { .. }
+                if self.planted.has(Bug::FailOverFromUnknown) && crate::planted::takes_a_card(action) =>
+            {
                 let facts = vec![crate::planted::failed_attempt(&held.record.id)];
                 let end = CommandEnd::Refused { code: "no_answer".to_owned() };
                 let observation = Observation { facts, ..Observation::default() };

@@ -1,5 +1,6 @@
 //! What the planted bugs do (see [`crate::bugs`]). Without the feature nothing here is ever called.
 
+use tillway_connectors::port::Action;
 use tillway_core::decide::{Decision, step_of};
 use tillway_core::doc::Json;
 use tillway_core::facts::{Fact, RefundStatus, StepState};
@@ -55,6 +56,11 @@ pub(crate) fn new_identity(id: &CommandId, connection: &ConnectionName, attempts
         0 | 1 => id.clone(),
         n => CommandId::derive(connection, id.as_str(), "again", &n.to_string()),
     }
+}
+
+/// Whether an action makes an attempt with a card.
+pub(crate) fn takes_a_card(action: &Action) -> bool {
+    action.spec.params.field("token").is_some()
 }
 
 /// What nobody knows the outcome of, told as an attempt that failed.
