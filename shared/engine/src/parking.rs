@@ -361,10 +361,9 @@ impl Engine {
             event.redacted.clear();
             events.push(event);
         }
-        if let Some(command) = record.item.id.strip_prefix("command:") {
-            if let Some(order) = &record.order {
-                self.look_again(order, command, Unless::Never).await?;
-            }
+        let command = record.item.id.strip_prefix("command:");
+        if let (Some(command), Some(order)) = (command, &record.order) {
+            self.look_again(order, command, Unless::Never).await?;
         }
         self.unpark(&record, Unparked::Replayed { by: by.to_owned() }, &mut events);
         self.finish_unpark(&record, &item, events).await

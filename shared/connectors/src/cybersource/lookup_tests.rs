@@ -278,7 +278,8 @@ async fn a_risk_refusal_is_none_of_the_banks_whatever_the_code_says() {
 #[tokio::test]
 async fn a_void_that_is_refused_after_it_was_lost_does_not_lead_to_a_refund() {
     let action = "cybersource.void";
-    let run = Run::new(action, void_params(), [error(400, "NOT_VOIDABLE"), search(&[])]);
+    let answers = [error(400, "NOT_VOIDABLE"), search(&[]), search(&[])];
+    let run = Run::new(action, void_params(), answers);
     assert_eq!(how(&run.call().await), "refused NOT_VOIDABLE", "settled: a refund may follow");
     // It must know of what went back already.
     let back = transaction("8", &["ics_credit"], "10.00", Some("ea711e"));
