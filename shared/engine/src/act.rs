@@ -261,13 +261,16 @@ impl Engine {
             false => (deadline.since(now), Some(deadline)),
         };
         let out = self.outbound(connection, connector, until);
+        let again = self.planted.has(Bug::ResendBlind).then(|| {
+            crate::planted::new_identity(&held.record.id, &held.record.connection, held.record.attempts)
+        });
         let call = Call {
             connection,
             secrets,
             token,
             http: &out,
             action: &held.record.action,
-            command: &held.record.id,
+            command: again.as_ref().unwrap_or(&held.record.id),
             generation: held.record.generation,
             prepared,
             now,
@@ -339,6 +342,18 @@ impl Engine {
                 held.record.generation = held.record.generation.saturating_add(1);
                 note(&mut held.record, now, &why);
                 self.not_done(held, connection, None, NotDone::Unavailable).await
+            }
+            Outcome::Unknown { why, .. } if self.planted.has(Bug::ResendBlind) => {
+                note(&mut held.record, now, &why);
+                self.not_done(held, connection, None, NotDone::Unavailable).await
+            }
+            Outcome::Unknown { .. }
+                if self.planted.has(Bug::FailOverFromUnknown) && crate::planted::takes_a_card(action) =>
+            {
+                let facts = vec![crate::planted::failed_attempt(&held.record.id)];
+                let end = CommandEnd::Refused { code: "no_answer".to_owned() };
+                let observation = Observation { facts, ..Observation::default() };
+                self.end(held, end, observation, "no answer".to_owned()).await
             }
             Outcome::Unknown { why, answer_is_stored } => {
                 note(&mut held.record, now, &format!("outcome unknown: {why}"));
@@ -456,6 +471,9 @@ impl Engine {
         }
         if self.planted.has(Bug::IsoExponent) {
             crate::planted::iso_exponent(&mut params);
+        }
+        if self.planted.has(Bug::CaptureWithoutLooking) {
+            crate::planted::forget_to_look(&mut params);
         }
         let prepared = match connector.prepare(connection, &held.record.action, &held.record.id, &params) {
             Ok(prepared) => prepared,

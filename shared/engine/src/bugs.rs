@@ -33,11 +33,19 @@ pub enum Bug {
     CursorFirst,
     /// A waiting event is dropped when its alias appears.
     DropWaiting,
+    /// Unknown is sent again under a new identity, at a gateway without idempotency keys: nothing is looked up, nothing undone.
+    ResendBlind,
+    /// Unknown is told as a refusal, so that the next attempt goes out.
+    FailOverFromUnknown,
+    /// A money command that another needs is not waited for: a refund goes out beside a pending void.
+    RefundBesideVoid,
+    /// A capture after a review goes out without looking for one that was made elsewhere.
+    CaptureWithoutLooking,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::SendBeforeCommit,
         Self::IdFromEvent,
         Self::ChargeAgainFromUnknown,
@@ -50,6 +58,10 @@ impl Bug {
         Self::SkipRestOfGroup,
         Self::CursorFirst,
         Self::DropWaiting,
+        Self::ResendBlind,
+        Self::FailOverFromUnknown,
+        Self::RefundBesideVoid,
+        Self::CaptureWithoutLooking,
     ];
 }
 

@@ -87,7 +87,8 @@ impl Engine {
                 }
                 Meaning::Order(about) => {
                     let About { key, observation, person, extra } = *about;
-                    return self.work_order(&event, key, observation, person, extra).await;
+                    self.work_order(&event, key, observation, person, extra).await?;
+                    return self.look_again_where_over(&event).await;
                 }
             }
         }
@@ -349,6 +350,10 @@ impl Engine {
         }
         if self.planted.has(Bug::IdFromEvent) {
             crate::planted::forget_issued(&mut Arc::make_mut(&mut record).state);
+        }
+        if self.planted.has(Bug::RefundBesideVoid) {
+            let reported = extra.report.as_ref().map(|report| report.step.as_str());
+            crate::planted::not_waited_for(&record.state, &flow, reported, &mut facts);
         }
         if duplicate && facts.iter().all(|f| matches!(f, Fact::NothingNew)) {
             facts.push(Fact::Duplicate);

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use tillway_core::facts::{CommandEnd, Fact, Parked, Unparked};
+use tillway_core::facts::{CommandEnd, Fact, Parked, StepState, Unparked};
 use tillway_core::ids::OrderKey;
 use tillway_core::time::{Millis, Timestamp};
 
@@ -25,6 +25,14 @@ use crate::vault::DataKey;
 const PART: usize = 250 * 1024;
 /// Most parts of one content: larger is no message of ours.
 const MOST_PARTS: u32 = 32;
+
+/// What keeps a command from being looked up again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unless {
+    Never,
+    /// Its end is still to be told.
+    Untold,
+}
 
 /// What a person sees of a parked item.
 #[derive(Clone)]
@@ -353,8 +361,9 @@ impl Engine {
             event.redacted.clear();
             events.push(event);
         }
-        if let Some(command) = record.item.id.strip_prefix("command:") {
-            self.look_again(&record, command).await?;
+        let command = record.item.id.strip_prefix("command:");
+        if let (Some(command), Some(order)) = (command, &record.order) {
+            self.look_again(order, command, Unless::Never).await?;
         }
         self.unpark(&record, Unparked::Replayed { by: by.to_owned() }, &mut events);
         self.finish_unpark(&record, &item, events).await
@@ -433,21 +442,41 @@ impl Engine {
         }
     }
 
-    /// A command that was given up is looked up again: the same command, never a second one.
-    async fn look_again(&self, parked: &ParkedRecord, command: &str) -> Result<(), ParkingError> {
-        let Some(order) = &parked.order else { return Ok(()) };
-        let state = self.ports.store.get(&[rec::state_key(order)]).await?.into_iter().flatten().next();
-        let person = match state {
-            Some(item) => {
-                serde_json::from_slice::<rec::OrderRecord>(&item.body).map_err(WorkError::from)?.state.person
-            }
-            None => None,
+    /// The look a person let be taken again may be over before his word is heard: then it is taken once more, or the
+    /// step would wait for an answer that came already.
+    pub(crate) async fn look_again_where_over(&self, event: &Event) -> Result<(), WorkError> {
+        let EventBody::Unpark { order, item, how: Unparked::Replayed { .. }, step: Some(step) } = &event.body
+        else {
+            return Ok(());
         };
+        let Some(command) = item.strip_prefix("command:") else { return Ok(()) };
+        let record = self.order_record(order).await?;
+        let standing = record.as_ref().and_then(|record| record.state.steps.get(step));
+        match standing {
+            Some(StepState::Issued { command: waits_for }) if waits_for.as_str() == command => {
+                self.look_again(order, command, Unless::Untold).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn order_record(&self, order: &OrderKey) -> Result<Option<rec::OrderRecord>, WorkError> {
+        let found = self.ports.store.get(&[rec::state_key(order)]).await?.into_iter().flatten().next();
+        Ok(found.map(|item| serde_json::from_slice(&item.body)).transpose()?)
+    }
+
+    /// A command that was given up is looked up again: the same command, never a second one.
+    async fn look_again(&self, order: &OrderKey, command: &str, unless: Unless) -> Result<(), WorkError> {
+        let state = self.order_record(order).await?;
+        let person = state.and_then(|record| record.state.person);
         let id = tillway_core::ids::CommandId::new(command);
         let mut keys = vec![rec::command_key(order, None, &id)];
         keys.extend(person.iter().map(|p| rec::command_key(order, Some(p), &id)));
         for item in self.ports.store.get(&keys).await?.into_iter().flatten() {
-            let mut record: CommandRecord = serde_json::from_slice(&item.body).map_err(WorkError::from)?;
+            let mut record: CommandRecord = serde_json::from_slice(&item.body)?;
+            if unless == Unless::Untold && record.listeners.iter().any(|l| !l.told) {
+                continue;
+            }
             let now = self.now();
             let sent = record.first_sent_at.is_some();
             // A read that was refused is parked by its order alone.

@@ -1,9 +1,11 @@
 //! What the planted bugs do (see [`crate::bugs`]). Without the feature nothing here is ever called.
 
-use tillway_core::decide::Decision;
+use tillway_connectors::port::Action;
+use tillway_core::decide::{Decision, step_of};
 use tillway_core::doc::Json;
 use tillway_core::facts::{Fact, RefundStatus, StepState};
-use tillway_core::ids::CommandId;
+use tillway_core::flow::Flow;
+use tillway_core::ids::{CommandId, ConnectionName};
 use tillway_core::money::{Currency, Money};
 use tillway_core::state::OrderState;
 use tillway_core::value::Value;
@@ -46,6 +48,50 @@ pub(crate) fn older_read_wins(state: &OrderState, facts: &mut [Fact]) {
 /// Forgets which steps have a command out: only the command id would tell a repetition.
 pub(crate) fn forget_issued(state: &mut OrderState) {
     state.steps.retain(|_, s| !matches!(s, StepState::Issued { .. }));
+}
+
+/// Another identity of the same intent for each sending but the first: nobody finds or undoes what bore another.
+pub(crate) fn new_identity(id: &CommandId, connection: &ConnectionName, attempts: u32) -> CommandId {
+    match attempts {
+        0 | 1 => id.clone(),
+        n => CommandId::derive(connection, id.as_str(), "again", &n.to_string()),
+    }
+}
+
+/// Whether an action makes an attempt with a card.
+pub(crate) fn takes_a_card(action: &Action) -> bool {
+    action.spec.params.field("token").is_some()
+}
+
+/// What nobody knows the outcome of, told as an attempt that failed.
+pub(crate) fn failed_attempt(id: &CommandId) -> Fact {
+    Fact::AttemptFailed {
+        payment: format!("lost:{id}"),
+        attempt: format!("lost:{id}"),
+        code: "no_answer".to_owned(),
+        shopper_reason: "processing_error".to_owned(),
+        soft: true,
+    }
+}
+
+/// Takes every money command that is out and that another waits for as refused. `reported`: the step that just ended.
+pub(crate) fn not_waited_for(state: &OrderState, flow: &Flow, reported: Option<&str>, facts: &mut Vec<Fact>) {
+    for (step, is) in &state.steps {
+        let name = step_of(step);
+        let money = flow.step(name).is_some_and(|s| s.action.money);
+        let needed = flow.steps.iter().any(|s| s.action.money && s.needs.iter().any(|n| n == name));
+        if money && needed && matches!(is, StepState::Issued { .. }) && reported != Some(step) {
+            let state = StepState::Refused { code: "not_waited_for".to_owned() };
+            facts.push(Fact::Step { step: step.clone(), state });
+        }
+    }
+}
+
+/// Drops the wish to look first.
+pub(crate) fn forget_to_look(params: &mut Value) {
+    if let Value::Map(map) = params {
+        map.remove("look");
+    }
 }
 
 /// Takes command ids from the event.

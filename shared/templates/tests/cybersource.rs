@@ -480,3 +480,26 @@ fn what_is_screened_before_is_authorized_only_where_it_passed() {
     order.tell([decided(ReviewOutcome::Approved)]);
     assert!(!order.is_out("authorize-screened"));
 }
+
+#[test]
+fn money_taken_with_a_payment_that_a_review_refused_goes_to_a_person_whichever_is_known_first() {
+    let reviewed = || {
+        let mut order = paying(&[("capture", "manual")], 100);
+        order.done("authorize", reserved(100).into_iter().chain([held()]));
+        order
+    };
+    let mut order = reviewed();
+    order.tell([made("c1", 100)]);
+    order.tell([decided(ReviewOutcome::Rejected)]);
+    assert_eq!((order.parked(), order.state.status), (vec!["rejected_after_capture"], OrderStatus::Paid));
+
+    let mut order = reviewed();
+    order.tell([decided(ReviewOutcome::Rejected)]);
+    order.end("release", refused("TRANSACTION_ALREADY_SETTLED"), [made("c1", 100)]);
+    assert_eq!((order.parked(), order.state.status), (vec!["rejected_after_capture"], OrderStatus::Paid));
+
+    let mut order = reviewed();
+    order.tell([made("c1", 100)]);
+    order.tell([decided(ReviewOutcome::Approved)]);
+    assert!(order.parked().is_empty(), "{:?}", order.parked());
+}

@@ -92,6 +92,8 @@ pub struct HookFaultRule {
 pub trait Sandbox: Send {
     /// Answers one API request. `now` never goes backwards.
     fn handle(&mut self, now: Timestamp, request: &Request) -> Reply;
+    /// The next request arrived at this time already, and is carried out only now. Matters where requests age.
+    fn arrived(&mut self, _at: Timestamp) {}
     /// Lets time-driven things happen (authorizations expire, refunds fail later, retries fall due).
     fn advance(&mut self, now: Timestamp);
     /// Webhooks due now. Each is signed as of `now`. A delivery taken is in flight until

@@ -1,18 +1,22 @@
 //! The checks: what must be true when everything has come to rest.
 
+mod causes;
+mod money;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use tillway_core::facts::{Fact, OrderStatus, RefundStatus, StepState};
+use tillway_core::facts::{Fact, OrderStatus, StepState};
 use tillway_core::ids::OrderKey;
-use tillway_core::journal::{Entry, Role, TrialBalance};
+use tillway_core::journal::{Entry, TrialBalance};
 use tillway_core::state::OrderState;
 use tillway_engine::records::{CommandRecord, CommandState, LogRecord, OrderRecord, ParkedRecord};
-use tillway_sandbox::stripe::{PaymentStatus, PaymentTruth};
 
 use crate::draw::OrderPlan;
 use crate::exec::lock;
-use crate::memory::people::{CONNECTIONS, Outside};
-use crate::staff::{Deeds, payments, wire};
+use crate::memory::gateway::Gateway;
+use crate::memory::people::Outside;
+use crate::staff::Deeds;
+use crate::truth::payments;
 use crate::world::World;
 
 /// A promise of DESIGN section 1.
@@ -218,8 +222,10 @@ impl Checker<'_> {
         for parked in &all.parked {
             *self.out.parked.entry(parked.item.code.clone()).or_default() += 1;
             let faulty = world.shared.gate.faults.counts().keys().any(|k| !k.is_empty());
-            if !explained(&parked.item, faulty) {
-                let order = parked.order.as_ref().map(ToString::to_string);
+            let order = parked.order.as_ref().map(ToString::to_string);
+            let id = order.as_deref().and_then(|o| o.rsplit('/').next());
+            let plan = world.plan.orders.iter().find(|p| Some(p.id().as_str()) == id);
+            if !causes::explained(world.plan.pair, &parked.item, plan, faulty) {
                 let what = format!("parked without a cause: {} ({})", parked.item.code, parked.item.what);
                 self.say(Promise::NothingLost, order.as_deref(), what);
             }
@@ -227,14 +233,14 @@ impl Checker<'_> {
     }
 
     fn order(&mut self, all: &Everything, plan: &OrderPlan, deeds: &Deeds) {
-        let shop = CONNECTIONS.get(plan.pair).copied().unwrap_or_default();
+        let outside = &self.world.shared.outside;
+        let shop = outside.names.get(plan.pair).copied().unwrap_or_default();
         let key = OrderKey::new(format!("{shop}/{}", plan.id()));
         let name = key.to_string();
-        let outside = &self.world.shared.outside;
         let truth =
             outside.gateways.get(plan.pair).map(|g| payments(&lock(g), &plan.id())).unwrap_or_default();
         self.charges(&name, plan, deeds, &truth);
-        self.refunds(&name, outside, plan, deeds, &truth);
+        self.refunds(&name, plan, deeds, &truth);
         let Some(stored) = all.orders.get(&key) else {
             return self.say(Promise::NothingLost, Some(&name), "nothing is known of this order".to_owned());
         };
@@ -246,109 +252,9 @@ impl Checker<'_> {
         self.state(&name, plan, deeds, &record.state, &truth);
         self.worth(&name, outside, plan, deeds, &record.state, &truth);
         self.commands(&name, stored);
-        self.asked(&name, outside, deeds, &record.state, &truth);
+        self.made_by_commands(&name, stored, &truth);
+        self.asked(&name, deeds, &record.state);
         self.shown(&name, outside, plan, deeds, &record.state);
-    }
-
-    fn charges(&mut self, name: &str, plan: &OrderPlan, deeds: &Deeds, truth: &[PaymentTruth]) {
-        let alive = truth.iter().filter(|p| p.status != PaymentStatus::Canceled).count();
-        if alive > 1 {
-            self.say(Promise::NothingTwice, Some(name), format!("{alive} payments stand for one order"));
-        }
-        for p in truth {
-            let amount = p.amount / wire(plan.currency);
-            if !deeds.totals.contains(&amount) {
-                let what =
-                    format!("{}: is for {amount} {}, which the order never was", p.payment, plan.currency);
-                self.say(Promise::BooksBalance, Some(name), what);
-            }
-            if p.captured > p.authorized {
-                let what = format!("{}: captured {} of {} authorized", p.payment, p.captured, p.authorized);
-                self.say(Promise::NothingTwice, Some(name), what);
-            }
-            if p.refunded > p.captured {
-                let what = format!("{}: refunded {} of {} captured", p.payment, p.refunded, p.captured);
-                self.say(Promise::NothingTwice, Some(name), what);
-            }
-            if p.charges_succeeded > 1 {
-                self.say(Promise::NothingTwice, Some(name), format!("{}: charged twice", p.payment));
-            }
-        }
-        let held = truth.iter().filter(|p| p.captured > 0 || p.capturable > 0).count();
-        if held > 1 {
-            let all: Vec<&str> = truth.iter().map(|p| p.payment.as_str()).collect();
-            self.say(
-                Promise::NothingTwice,
-                Some(name),
-                format!("{held} payments hold money: {}", all.join(", ")),
-            );
-        }
-        let mut commands = BTreeSet::new();
-        for p in truth {
-            let made_by = p.metadata.iter().find(|(k, _)| k == "tillway_command");
-            if let Some((_, command)) = made_by
-                && !commands.insert(command.clone())
-            {
-                let what = format!("{}: a second payment was made for one command", p.payment);
-                self.say(Promise::NothingTwice, Some(name), what);
-            }
-        }
-        // Every attempt was asked for by a token of its own.
-        let attempts: usize = truth.iter().map(|p| p.attempts).sum();
-        let given = 1 + plan.acts.iter().filter(|(_, a)| matches!(a, crate::draw::Act::Pay(_))).count();
-        if attempts > given {
-            self.say(Promise::NothingTwice, Some(name), format!("{attempts} attempts for {given} card(s)"));
-        }
-    }
-
-    /// Each refund at the gateway was asked for by somebody, and once.
-    fn refunds(
-        &mut self,
-        name: &str,
-        outside: &Outside,
-        plan: &OrderPlan,
-        deeds: &Deeds,
-        truth: &[PaymentTruth],
-    ) {
-        let Some(gateway) = outside.gateways.get(plan.pair) else { return };
-        let mut found = Vec::new();
-        {
-            let stripe = lock(gateway);
-            for p in truth {
-                for (refund, amount, status) in stripe.refunds_of(&p.payment) {
-                    let object = stripe.object(&refund).unwrap_or_default();
-                    let request = object.pointer("/metadata/tillway_request").and_then(|v| v.as_str());
-                    found.push((refund, amount, status, request.map(str::to_owned)));
-                }
-            }
-        }
-        let mut requests: BTreeMap<String, i64> = BTreeMap::new();
-        for (refund, amount, _, request) in found {
-            let minor = amount / wire(plan.currency);
-            match request {
-                None if deeds.dashboard_refunds.contains(&refund) || deeds.review_refunds => {}
-                None => {
-                    self.say(Promise::NothingTwice, Some(name), format!("nobody asked for refund {refund}"))
-                }
-                Some(request) => {
-                    let asked = deeds.asked.get(&request).copied();
-                    let own = request.starts_with("cancelled:") && deeds.cancelled
-                        || request.starts_with("lowered:") && deeds.changed;
-                    if asked.is_some_and(|asked| asked != minor) {
-                        let what = format!("{request}: asked for {asked:?}, refunded {minor}");
-                        self.say(Promise::NothingTwice, Some(name), what);
-                    } else if asked.is_none() && !own {
-                        let what = format!("nobody asked for refund {refund} ({request})");
-                        self.say(Promise::NothingTwice, Some(name), what);
-                    }
-                    let times = requests.entry(request.clone()).or_default();
-                    *times += 1;
-                    if *times == 2 {
-                        self.say(Promise::NothingTwice, Some(name), format!("{request}: refunded twice"));
-                    }
-                }
-            }
-        }
     }
 
     /// State and journal come out of the recorded facts byte for byte.
@@ -377,124 +283,6 @@ impl Checker<'_> {
         }
     }
 
-    fn books(
-        &mut self,
-        name: &str,
-        plan: &OrderPlan,
-        stored: &Stored,
-        state: &OrderState,
-        truth: &[PaymentTruth],
-    ) {
-        let mut sums: BTreeMap<Role, i64> = BTreeMap::new();
-        for entry in stored.entries.values() {
-            for posting in &entry.postings {
-                *sums.entry(posting.role).or_default() += posting.amount.minor;
-            }
-        }
-        let of = |role: Role| sums.get(&role).copied().unwrap_or(0);
-        let wire = wire(plan.currency);
-        let sum = |f: &dyn Fn(&PaymentTruth) -> i64| truth.iter().map(f).sum::<i64>() / wire;
-        let taken = sum(&|p| p.captured);
-        let out = sum(&|p| p.disputed_withdrawn - p.disputed_reinstated);
-        let refunded = sum(&|p| p.refunded);
-        let cash = of(Role::GatewayClearing) + of(Role::Fees);
-        let expected = taken - refunded - out;
-        if cash != expected {
-            let what =
-                format!("clearing and fees are {cash}, the gateway holds {expected} {}", plan.currency);
-            self.say(Promise::BooksBalance, Some(name), what);
-        }
-        let lost = of(Role::Disputed) + of(Role::ChargebackLoss);
-        if lost != out {
-            let what = format!("disputed and lost are {lost}, withdrawn {out} {}", plan.currency);
-            self.say(Promise::BooksBalance, Some(name), what);
-        }
-        if state.order.is_some() && of(Role::Receivable) != 0 {
-            let what = format!("{} stay receivable", of(Role::Receivable));
-            self.say(Promise::BooksBalance, Some(name), what);
-        }
-    }
-
-    /// What is known is what is true.
-    fn state(
-        &mut self,
-        name: &str,
-        plan: &OrderPlan,
-        deeds: &Deeds,
-        state: &OrderState,
-        truth: &[PaymentTruth],
-    ) {
-        let wire = wire(plan.currency);
-        let sum = |f: &dyn Fn(&PaymentTruth) -> i64| truth.iter().map(f).sum::<i64>() / wire;
-        for (what, known, really) in [
-            ("captured", state.captured(), sum(&|p| p.captured)),
-            ("capturable", state.capturable(), sum(&|p| p.capturable)),
-            ("refunded", state.refunded(), sum(&|p| p.refunded)),
-            ("disputed", state.disputed(), sum(&|p| p.disputed_withdrawn - p.disputed_reinstated)),
-        ] {
-            if known != really {
-                let what = format!("{what}: known {known}, really {really} {}", plan.currency);
-                self.say(Promise::NothingLost, Some(name), what);
-            }
-        }
-        if state.captured() > state.authorized() || state.refunded() > state.captured() {
-            self.say(
-                Promise::NothingTwice,
-                Some(name),
-                "more was taken or returned than there was".to_owned(),
-            );
-        }
-        let outside = &self.world.shared.outside;
-        let shown = outside
-            .shops
-            .get(plan.pair)
-            .and_then(|s| lock(s).order(&plan.id()).map(|o| (o.version, o.total.minor)));
-        let known = state.order.as_ref().map(|o| (u64::try_from(o.version).unwrap_or(0), o.total.minor));
-        if shown != known {
-            let what = format!("the shop's order is {shown:?}, known is {known:?} (version, total)");
-            self.say(Promise::NothingLost, Some(name), what);
-        }
-        let missing: Vec<&String> =
-            deeds.asked.keys().filter(|id| !state.refund_requests.contains_key(*id)).collect();
-        if let Some(id) = missing.first() {
-            // The shop has no list of requests: a webhook that never came cannot be found by a sweep.
-            if self.world.shared.outside.shops.get(plan.pair).is_some_and(|_| lock(&outside.post).lost == 0) {
-                self.say(Promise::NothingLost, Some(name), format!("refund request {id} is unknown"));
-            }
-        }
-    }
-
-    /// Nobody's money is kept in silence: what is held is what the order is worth, or a person was told.
-    fn worth(
-        &mut self,
-        name: &str,
-        outside: &Outside,
-        plan: &OrderPlan,
-        deeds: &Deeds,
-        state: &OrderState,
-        truth: &[PaymentTruth],
-    ) {
-        let order =
-            outside.shops.get(plan.pair).and_then(|s| lock(s).order(&plan.id()).map(|o| o.total.minor));
-        let Some(total) = order else { return };
-        let worth = if deeds.cancelled { 0 } else { total };
-        let gone = |p: &PaymentTruth| p.refunded + p.disputed_withdrawn - p.disputed_reinstated;
-        let held = truth.iter().map(|p| p.captured - gone(p)).sum::<i64>() / wire(plan.currency);
-        let prefix = format!("{name}|");
-        let told = lock(&self.world.shared.store.data)
-            .parked_ever
-            .range(prefix.clone()..)
-            .next()
-            .is_some_and(|id| id.starts_with(&prefix));
-        // Of a refund that failed afterwards the staff are told by a notice.
-        let failed = state.refunds.values().any(|r| r.returned || r.status == RefundStatus::Failed);
-        if held > worth && !told && !failed {
-            let what =
-                format!("{held} {} are held, the order is worth {worth}, and nobody was told", plan.currency);
-            self.say(Promise::BooksBalance, Some(name), what);
-        }
-    }
-
     fn commands(&mut self, name: &str, stored: &Stored) {
         for command in &stored.commands {
             let told = command.listeners.iter().all(|l| l.told);
@@ -509,24 +297,21 @@ impl Checker<'_> {
     }
 
     /// A refund asked for was made, or a person knows why not.
-    fn asked(
-        &mut self,
-        name: &str,
-        outside: &Outside,
-        deeds: &Deeds,
-        state: &OrderState,
-        _truth: &[PaymentTruth],
-    ) {
-        let _ = outside;
+    fn asked(&mut self, name: &str, deeds: &Deeds, state: &OrderState) {
         for (id, amount) in &deeds.asked {
             if !state.refund_requests.contains_key(id) {
                 continue;
             }
             let made = state.refunds.values().any(|r| r.request.as_deref() == Some(id));
-            let step = state.steps.get(&format!("refund-requested/{id}"));
+            let of = |step: &str| state.steps.get(&format!("{step}/{id}"));
+            // A refund may wait for what is tried before it.
+            let before = of("void-requested").filter(|s| !matches!(s, StepState::Refused { .. }));
+            let step = of("refund-requested").or(before);
             let open = match step {
                 Some(StepState::Done) => !made,
                 Some(StepState::Issued { .. }) => true,
+                // A void may have served it.
+                Some(StepState::Skipped { why }) => why.contains("served") && !made,
                 None => state.money_blocked().is_none(),
                 _ => false,
             };
@@ -535,8 +320,6 @@ impl Checker<'_> {
                 self.say(Promise::NothingLost, Some(name), what);
             }
         }
-        let failed = state.refunds.values().filter(|r| r.status == RefundStatus::Failed).count();
-        let _ = failed;
         for (step, is) in &state.steps {
             if matches!(is, StepState::Issued { .. }) {
                 self.say(Promise::NothingLost, Some(name), format!("{step} still waits for its command"));
@@ -564,7 +347,7 @@ impl Checker<'_> {
                 "Pending Payment"
             }
             OrderStatus::OnHold => "On Hold",
-            OrderStatus::Paid => "Paid",
+            OrderStatus::Paid => self.world.plan.pair.paid(),
             OrderStatus::PaymentFailed => "Payment Failed",
             OrderStatus::PartiallyRefunded => "Partially Refunded",
             OrderStatus::Refunded | OrderStatus::ChargedBack => "Refunded",
@@ -574,7 +357,8 @@ impl Checker<'_> {
         };
         let fulfilment = matches!(text.as_str(), "Processing" | "Shipped" | "Completed");
         // The shop's own cancellation stands until what is known changes.
-        let own = by_shop && deeds.cancelled && text == "Cancelled";
+        // And so it does where a review refused the payment and money is found afterwards: that is parked (see `worth`).
+        let own = (by_shop && deeds.cancelled || deeds.rejected) && text == "Cancelled";
         let parked =
             state.parked.values().any(|p| p.step.as_deref().is_some_and(|s| s.starts_with("status")))
                 || state.steps.iter().any(|(s, is)| {
@@ -595,8 +379,16 @@ impl Checker<'_> {
         }
         let Some(gateway) = world.shared.outside.gateways.first() else { return };
         let mut found: BTreeMap<String, usize> = BTreeMap::new();
-        for (_, email) in lock(gateway).all_customers() {
-            *found.entry(email.unwrap_or_default()).or_default() += 1;
+        match &*lock(gateway) {
+            Gateway::Stripe(stripe) => {
+                for (_, email) in stripe.all_customers() {
+                    *found.entry(email.unwrap_or_default()).or_default() += 1;
+                }
+            }
+            // No flow asks for any.
+            Gateway::Cybersource(cyber) => {
+                found.extend(cyber.all_customers().map(|(id, _)| (id.to_owned(), usize::MAX)));
+            }
         }
         for (email, count) in found {
             let most = wanted.get(&email).map_or(0, BTreeSet::len);
@@ -613,35 +405,6 @@ fn note_event(known: &mut BTreeSet<(String, String)>, text: &str, separator: cha
     if let Some((connection, event)) = text.split_once(separator) {
         known.insert((connection.to_owned(), event.to_owned()));
     }
-}
-
-/// Whether a behaviour explains a parked item, or a fault.
-fn explained(item: &tillway_core::facts::Parked, faulty: bool) -> bool {
-    let code = item.code.as_str();
-    // A failure kept under the key, or days without an answer, leave nothing but a person to ask. A capture
-    // that could not be settled while the hold lasted is found to differ when it has ended.
-    let of_capture = item.step.as_deref().is_some_and(|s| s.starts_with("capture-"));
-    let by_fault = matches!(code, "outcome_unknown" | "unavailable" | "dead_letter")
-        || code == "answer_disagrees" && of_capture;
-    faulty && by_fault
-        || matches!(
-            code,
-            "total_raised_after_payment"
-                | "captured_less_than_total"
-                | "captured_above_total"
-                | "must_not_run"
-                | "authorized_less_than_total"
-                | "total_lowered_after_capture"
-                | "cancelled_after_capture"
-                | "card_number_removed"
-                | "await_timed_out"
-                | "charge_disputed"
-                | "charge_already_refunded"
-                | "payment_intent_unexpected_state"
-                | "amount_too_large"
-                | "invalid_request_error"
-                | "amount_forbidden"
-        )
 }
 
 /// A fact in a few words, for a trace.

@@ -1,8 +1,11 @@
 //! What is drawn from a seed before a run: orders, and what customers, staff and banks will do.
 
+mod cybersource;
+
 use tillway_core::time::Millis;
 
 use crate::dice::Dice;
+use crate::pair::Pair;
 
 /// How a review ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,10 @@ pub(crate) enum Act {
     DashboardCancel,
     /// The hold ends before its time.
     Expire,
+    /// The gateway's day ends: what was taken can no longer be voided.
+    CutOff,
+    /// Somebody takes the newest capture back in the dashboard, before it is settled.
+    DashboardVoid,
 }
 
 /// A card by what it does.
@@ -60,6 +67,8 @@ pub(crate) enum Card {
     RefundFails,
     RefundPends,
     Disputes,
+    /// By the token of a gateway whose tokens say themselves what they do.
+    Token(&'static str),
 }
 
 impl Card {
@@ -73,6 +82,7 @@ impl Card {
             Self::RefundFails => "pm_card_refundFail",
             Self::RefundPends => "pm_card_pendingRefund",
             Self::Disputes => "pm_card_createDispute",
+            Self::Token(token) => token,
         };
         let order: String = order.chars().filter(char::is_ascii_alphanumeric).collect();
         format!("{base}_x{order}n{n}")
@@ -100,6 +110,8 @@ pub(crate) struct OrderPlan {
     pub(crate) short_key: bool,
     /// Somebody typed a card number into the note.
     pub(crate) card_in_note: bool,
+    /// A word in the address that a risk check looks for.
+    pub(crate) word: Option<&'static str>,
     /// Since the order was placed.
     pub(crate) acts: Vec<(Millis, Act)>,
 }
@@ -108,14 +120,42 @@ impl OrderPlan {
     pub(crate) fn id(&self) -> String {
         format!("A-{}", 1000 + self.n)
     }
+    /// Whether somebody does this.
+    pub(crate) fn does(&self, act: Act) -> bool {
+        self.acts.iter().any(|(_, a)| *a == act)
+    }
+    /// Whether somebody gives money back in the dashboard.
+    pub(crate) fn gives_back_by_hand(&self) -> bool {
+        self.acts.iter().any(|(_, a)| matches!(a, Act::DashboardRefund(_) | Act::DashboardVoid))
+    }
+    /// Whether a review is decided against it.
+    pub(crate) fn rejects(&self) -> bool {
+        self.does(Act::Review(Verdict::Refunded)) || self.does(Act::Review(Verdict::Fraud))
+    }
+    /// All cards the shopper gives.
+    pub(crate) fn cards(&self) -> impl Iterator<Item = Card> {
+        let later = self.acts.iter().filter_map(|(_, act)| match act {
+            Act::Pay(card) => Some(*card),
+            _ => None,
+        });
+        std::iter::once(self.card).chain(later)
+    }
+    /// Whether the shop hands the card's token to Tillway; else it makes the payment itself.
+    pub(crate) fn by_token(&self, pair: Pair) -> bool {
+        pair == Pair::CybersourceClarity || self.pair == 0
+    }
 }
 
 /// Everything drawn before a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
+    /// What the pairs are made of.
+    pub(crate) pair: Pair,
     /// Options of the two pairs beside their defaults.
     pub(crate) options: [Vec<(&'static str, &'static str)>; 2],
+    /// Settings of the two gateways beside those of the file.
+    pub(crate) settings: [Vec<(&'static str, &'static str)>; 2],
     pub(crate) orders: Vec<OrderPlan>,
     /// When the flow changes.
     pub(crate) swap_at: Option<Millis>,
@@ -132,7 +172,14 @@ const DECLINES: [&str; 6] = [
 
 impl Plan {
     /// Draws `count` orders, numbered from `first`.
-    pub(crate) fn draw(seed: u64, first: u32, count: u32) -> Self {
+    pub(crate) fn draw(pair: Pair, seed: u64, first: u32, count: u32) -> Self {
+        match pair {
+            Pair::StripeClarity => Self::stripe(seed, first, count),
+            Pair::CybersourceClarity => cybersource::draw(seed, first, count),
+        }
+    }
+
+    fn stripe(seed: u64, first: u32, count: u32) -> Self {
         let mut dice = Dice::new(seed, 1);
         let pair_options = |initiates: &'static str, dice: &mut Dice| {
             let capture = dice.pick(&["authorization", "authorization", "shipment", "manual"]);
@@ -156,15 +203,14 @@ impl Plan {
             })
             .collect();
         let swap_at = dice.chance(6000).then(|| Millis(dice.between(0, spread.saturating_mul(2))));
-        Self { seed, options, orders, swap_at }
+        let pair = Pair::StripeClarity;
+        Self { seed, pair, options, settings: Default::default(), orders, swap_at }
     }
 }
 
-fn order(dice: &mut Dice, n: u32, pair: usize, at: Millis, people: u32, capture: &str) -> OrderPlan {
-    let currency =
-        dice.pick(&["USD", "USD", "USD", "EUR", "EUR", "JPY", "KWD", "ISK", "ISK"]).unwrap_or("USD");
-    let step = if currency == "KWD" { 10 } else { 1 };
-    let lines = (0..=dice.below(2))
+/// Lines of an order.
+fn lines(dice: &mut Dice, step: i64) -> Vec<LinePlan> {
+    (0..=dice.below(2))
         .map(|_| {
             let pieces = i64::try_from(dice.below(3) + 1).unwrap_or(1);
             let price = dice.between(80, 1500) * 10;
@@ -173,7 +219,14 @@ fn order(dice: &mut Dice, n: u32, pair: usize, at: Millis, people: u32, capture:
             let tax = dice.between(0, 12) * step * pieces * 3;
             (u8::try_from(pieces).unwrap_or(1), price, discount * pieces, tax)
         })
-        .collect();
+        .collect()
+}
+
+fn order(dice: &mut Dice, n: u32, pair: usize, at: Millis, people: u32, capture: &str) -> OrderPlan {
+    let currency =
+        dice.pick(&["USD", "USD", "USD", "EUR", "EUR", "JPY", "KWD", "ISK", "ISK"]).unwrap_or("USD");
+    let step = if currency == "KWD" { 10 } else { 1 };
+    let lines = lines(dice, step);
     let shipping = if dice.chance(6000) { dice.between(1, 90) * 10 } else { 0 };
     let person = u32::try_from(dice.below(u64::from(people))).unwrap_or(0);
     let mut plan = OrderPlan {
@@ -189,6 +242,7 @@ fn order(dice: &mut Dice, n: u32, pair: usize, at: Millis, people: u32, capture:
         payment_first: dice.chance(5000),
         short_key: dice.chance(3000),
         card_in_note: dice.chance(60),
+        word: None,
         acts: Vec::new(),
     };
     if dice.chance(300) {

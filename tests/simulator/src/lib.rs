@@ -16,15 +16,18 @@ mod draw;
 mod exec;
 mod faults;
 mod memory;
+mod pair;
 mod report;
 mod shrink;
 mod staff;
+mod truth;
 mod world;
 
 use tillway_engine::bugs::Planted;
 
 pub use check::{Promise, Violation};
 pub use faults::{FaultLevel, Op};
+pub use pair::Pair;
 pub use report::{Outcome, Progress};
 pub use shrink::{history, shrink};
 
@@ -37,6 +40,8 @@ use world::{Setup, World};
 pub struct Options {
     /// Everything is drawn from it.
     pub seed: u64,
+    /// What gateway and shop are.
+    pub pair: Pair,
     /// How many orders.
     pub orders: u32,
     /// How hard it is.
@@ -58,6 +63,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             seed: 1,
+            pair: Pair::default(),
             orders: 1000,
             faults: FaultLevel::Heavy,
             batch: 100,
@@ -82,7 +88,7 @@ impl Options {
         let batch = self.batch.max(1);
         let first = world.saturating_mul(batch);
         let mut dice = dice::Dice::new(self.seed, 1000 + u64::from(world));
-        Plan::draw(dice.seed(), first, batch.min(self.orders.saturating_sub(first)))
+        Plan::draw(self.pair, dice.seed(), first, batch.min(self.orders.saturating_sub(first)))
     }
     fn is_over(&self, so_far: &Outcome) -> bool {
         let fits = |v: &Violation| self.sought.is_none_or(|promise| promise == v.promise);

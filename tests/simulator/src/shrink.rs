@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::check::Violation;
 use crate::draw::Plan;
 use crate::faults::Mask;
+use crate::pair::Pair;
 use crate::report::Outcome;
 use crate::world::Setup;
 use crate::{Options, run_world};
@@ -139,16 +140,23 @@ pub fn history(options: &Options, violation: &Violation) -> String {
     let order = violation.order.as_deref().and_then(|o| o.rsplit('/').next()).unwrap_or("-").to_owned();
     let mine = plan.orders.iter().find(|o| o.id() == order).map(|o| format!("{o:?}")).unwrap_or_default();
     let (_, lines) = run_world(plan, &setup);
-    let payment = |line: &str| {
-        let mut found =
-            line.match_indices("pi_").filter(|(at, _)| !line.get(..*at).is_some_and(|l| l.ends_with('a')));
-        let (at, _) = found.next()?;
-        line.get(at..at + 27).map(str::to_owned)
+    let payments_in = |line: &str| match options.pair {
+        Pair::StripeClarity => {
+            let mut found = line
+                .match_indices("pi_")
+                .filter(|(at, _)| !line.get(..*at).is_some_and(|l| l.ends_with('a')));
+            found.next().and_then(|(at, _)| line.get(at..at + 27)).map(str::to_owned).into_iter().collect()
+        }
+        // Ids of transactions are 22 digits.
+        Pair::CybersourceClarity => {
+            let words = line.split(|c: char| !c.is_ascii_digit()).filter(|w| w.len() == 22);
+            words.map(str::to_owned).collect::<Vec<_>>()
+        }
     };
     let name = |line: &String, end: &str| line.contains(&format!("{order}{end}"));
     let of_order =
         |line: &&String| ["\"", " ", "|", "/", "#", "?", ",", "&", "\n"].iter().any(|end| name(line, end));
-    let payments: BTreeSet<String> = lines.iter().filter(of_order).filter_map(|l| payment(l)).collect();
+    let payments: BTreeSet<String> = lines.iter().filter(of_order).flat_map(|l| payments_in(l)).collect();
     if violation.order.is_none() {
         return lines.join("\n");
     }

@@ -1,5 +1,7 @@
 //! Customers, the shop's staff and the banks: they do what was drawn for them, as far as it can be done.
 
+mod cybersource;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use tillway_connectors::Secret;
@@ -7,14 +9,16 @@ use tillway_core::http::{Method, Request};
 use tillway_core::money::Currency;
 use tillway_core::time::Timestamp;
 use tillway_sandbox::Sandbox;
-use tillway_sandbox::clarity::{Address, Customer, NewLine, NewOrder};
+use tillway_sandbox::clarity::{Address, ClaritySandbox, Customer, NewLine, NewOrder};
 use tillway_sandbox::stripe::{
     API_VERSION, PaymentStatus, PaymentTruth, ReviewVerdict, ShopPayment, StripeSandbox,
 };
 
 use crate::draw::{Act, Card, OrderPlan, Verdict};
+use crate::memory::gateway::Gateway;
 use crate::memory::people::Outside;
 use crate::memory::small::STRIPE_KEY;
+use crate::truth::of_order;
 
 /// Whether an act could be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub(crate) struct Deeds {
     pub(crate) review_refunds: bool,
     pub(crate) tokens: usize,
     pub(crate) cancelled: bool,
+    /// A review was decided against it.
+    pub(crate) rejected: bool,
     pub(crate) changed: bool,
     pub(crate) disputes: Vec<String>,
     /// Every total the order had, minor units.
@@ -53,13 +59,6 @@ pub(crate) struct People {
 /// What the gateway's wire counts for one of our minor units.
 pub(crate) fn wire(currency: &str) -> i64 {
     if currency.eq_ignore_ascii_case("isk") { 100 } else { 1 }
-}
-
-/// The payments of an order, in the order they were made.
-pub(crate) fn payments(stripe: &StripeSandbox, order: &str) -> Vec<PaymentTruth> {
-    let mut all = stripe.payments_by_metadata("clarity_order_id", order);
-    all.extend(stripe.payments_by_metadata("clarityorderid", order));
-    all
 }
 
 fn share(amount: i64, percent: u8, currency: &str) -> i64 {
@@ -101,7 +100,10 @@ impl People {
                     .unwrap_or(Done::Never)
             }
             _ => outside
-                .gateway(order.pair, |stripe| at_gateway(stripe, now, &id, act, deeds))
+                .gateway(order.pair, |gateway| match gateway {
+                    Gateway::Stripe(stripe) => at_gateway(stripe, now, &id, act, deeds),
+                    Gateway::Cybersource(cyber) => cybersource::at_gateway(cyber, now, &id, act, deeds),
+                })
                 .unwrap_or(Done::Never),
         }
     }
@@ -119,7 +121,10 @@ fn new_order(order: &OrderPlan, token: Option<String>, payment: Option<String>) 
     let address = Address {
         first_name: Some(format!("Canary{person}")),
         last_name: Some("canaryson".into()),
-        street1: Some(format!("{person} canary street")),
+        street1: Some(match order.word {
+            Some(word) => format!("{person} canary street, {word}"),
+            None => format!("{person} canary street"),
+        }),
         city: Some("Springfield".into()),
         region: Some("IL".into()),
         postal_code: Some("62701".into()),
@@ -167,9 +172,9 @@ fn place_order(outside: &Outside, now: Timestamp, order: &OrderPlan, deeds: &mut
     deeds.totals.insert(total(order));
     let id = order.id();
     let token = order.card.token(&id, 0);
-    if order.pair == 0 {
+    if order.by_token(outside.pair) {
         let Some(new) = new_order(order, Some(token), None) else { return Done::Never };
-        return outside.shop(0, |shop| done(shop.place_order(now, new))).unwrap_or(Done::Never);
+        return outside.shop(order.pair, |shop| done(shop.place_order(now, new))).unwrap_or(Done::Never);
     }
     let make = |outside: &Outside| {
         let currency = order.currency.to_lowercase();
@@ -182,7 +187,7 @@ fn place_order(outside: &Outside, now: Timestamp, order: &OrderPlan, deeds: &mut
             payment_method: &token,
             customer: None,
         };
-        outside.gateway(1, |stripe| stripe.create_payment_as_shop(now, &payment).ok()).flatten()
+        outside.stripe(1, |stripe| stripe.create_payment_as_shop(now, &payment).ok()).flatten()
     };
     if order.payment_first {
         deeds.payment = make(outside);
@@ -214,23 +219,25 @@ fn pay(
     let id = order.id();
     let token = card.token(&id, n);
     deeds.tokens += 1;
-    if order.pair == 0 {
-        return outside.shop(0, |shop| done(shop.set_payment_token(now, &id, &token))).unwrap_or(Done::Never);
+    if order.by_token(outside.pair) {
+        let given = |shop: &mut ClaritySandbox| done(shop.set_payment_token(now, &id, &token));
+        return outside.shop(order.pair, given).unwrap_or(Done::Never);
     }
     let Some(payment) = deeds.payment.clone() else { return Done::Never };
-    outside.gateway(1, |stripe| done(stripe.shopper_retries(now, &payment, &token))).unwrap_or(Done::Never)
+    outside.stripe(1, |stripe| done(stripe.shopper_retries(now, &payment, &token))).unwrap_or(Done::Never)
 }
 
 fn in_shop(
-    shop: &mut tillway_sandbox::clarity::ClaritySandbox,
+    shop: &mut ClaritySandbox,
     now: Timestamp,
     order: &OrderPlan,
     id: &str,
     act: Act,
     deeds: &mut Deeds,
 ) -> Done {
-    let paid = |shop: &tillway_sandbox::clarity::ClaritySandbox| {
-        shop.order(id).is_some_and(|o| o.history.iter().any(|h| h.status.text() == "Paid"))
+    let paid = |shop: &ClaritySandbox| {
+        let paid = |status: &str| matches!(status, "Paid" | "Payment Received");
+        shop.order(id).is_some_and(|o| o.history.iter().any(|h| paid(h.status.text())))
     };
     match act {
         Act::Cancel => {
@@ -264,7 +271,7 @@ fn in_shop(
 }
 
 fn at_gateway(stripe: &mut StripeSandbox, now: Timestamp, id: &str, act: Act, deeds: &mut Deeds) -> Done {
-    let all = payments(stripe, id);
+    let all = of_order(stripe, id);
     let with = |fits: &dyn Fn(&PaymentTruth) -> bool| all.iter().rev().find(|p| fits(p)).cloned();
     let taken = || with(&|p| p.captured > 0);
     match act {

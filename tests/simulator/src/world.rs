@@ -21,10 +21,11 @@ use crate::exec::{After, Bell, Exec, Make, lock};
 use crate::faults::{FaultLevel, Faults, Mask};
 use crate::memory::Gate;
 use crate::memory::http::SimHttp;
-use crate::memory::people::{CONNECTIONS, Outside};
+use crate::memory::people::{Outside, PLACES};
 use crate::memory::queue::{MemoryQueue, dead_queue};
 use crate::memory::small::{SimAlerts, SimClock, SimEntropy, SimNotify, SimSecrets};
 use crate::memory::store::MemoryStore;
+use crate::pair::Pair;
 use crate::staff::{Done, People};
 
 const VISIBILITY: Millis = Millis::secs(90);
@@ -89,52 +90,51 @@ impl Shared {
     }
 }
 
+/// Of each kind of pair something that is made once.
+type ForEach<T> = [OnceLock<T>; Pair::ALL.len()];
+
 /// What a merchant may change without harm: a word in a notice's data, and a step of his own.
-fn changed_bundle() -> Option<Arc<Bundle>> {
-    static CHANGED: OnceLock<Option<Arc<Bundle>>> = OnceLock::new();
+fn changed_bundle(pair: Pair) -> Option<Arc<Bundle>> {
+    static CHANGED: ForEach<Option<Arc<Bundle>>> = [OnceLock::new(), OnceLock::new()];
     let load = || {
+        let name = pair.changed_mapping();
         let own = Source {
             file: "own.yaml".to_owned(),
-            text:
-                "mapping: clarity/status\nextends: clarity/status\nfields:\n  note: { text: \"own words\" }\n"
-                    .to_owned(),
+            text: format!("mapping: {name}\nextends: {name}\nfields:\n  note: {{ text: \"own words\" }}\n"),
         };
         let connectors = tillway_connectors::registry();
         let vocabulary = tillway_engine::vocabulary::vocabulary(&connectors);
         Bundle::load(&tillway_templates::sources(), &[own], &vocabulary).ok().map(Arc::new)
     };
-    CHANGED.get_or_init(load).clone()
+    let place = Pair::ALL.iter().position(|p| *p == pair)?;
+    CHANGED.get(place)?.get_or_init(load).clone()
 }
 
-/// The configuration as a file would have it; read once, for what differs between worlds is few.
-const FILE: &str = r#"
-connections:
-  shop: { system: clarity, base_url: "https://shop.sim.example/api/v1", rate_limit.per_second: 1000 }
-  shop2: { system: clarity, base_url: "https://shop2.sim.example/api/v1", rate_limit.per_second: 1000 }
-  stripe: { system: stripe, base_url: "https://stripe.sim.example", rate_limit.per_second: 1000, multicapture: if_available }
-  stripe2: { system: stripe, base_url: "https://stripe2.sim.example", rate_limit.per_second: 1000, multicapture: if_available }
-pairs:
-  main: { flow: stripe-clarity, shop: shop, gateway: stripe, return_url: "https://shop.example.com/return" }
-  second: { flow: stripe-clarity, shop: shop2, gateway: stripe2, return_url: "https://shop.example.com/return" }
-"#;
-
+/// The configuration as its file would have it; read once, for what differs between worlds is few.
 fn config(plan: &Plan, changed: bool) -> Result<Config, String> {
-    static BASE: OnceLock<Result<Config, String>> = OnceLock::new();
+    static BASE: ForEach<Result<Config, String>> = [OnceLock::new(), OnceLock::new()];
     let read = || {
         let (flows, notices) = (tillway_templates::sources(), tillway_templates::notices());
-        let read = settings::load("simulator.yaml", FILE, &flows, &[], notices);
+        let read = settings::load("simulator.yaml", plan.pair.file(), &flows, &[], notices);
         read.map(|(config, _)| config).map_err(|p| p.first().map(ToString::to_string).unwrap_or_default())
     };
-    let base = BASE.get_or_init(read).as_ref().map_err(Clone::clone)?;
+    let place = Pair::ALL.iter().position(|p| *p == plan.pair).and_then(|place| BASE.get(place));
+    let base = place.ok_or("no such pair")?.get_or_init(read).as_ref().map_err(Clone::clone)?;
     let mut pairs = base.pairs.clone();
-    for (pair, options) in pairs.iter_mut().zip(&plan.options) {
-        pair.options.extend(options.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())));
+    let mut connections = base.connections.clone();
+    let own = |(n, v): &(&'static str, &'static str)| ((*n).to_owned(), (*v).to_owned());
+    for (n, pair) in pairs.iter_mut().enumerate() {
+        pair.options.extend(plan.options.get(n).into_iter().flatten().map(own));
+        let gateway = connections.get_mut(&pair.gateway);
+        if let Some((connection, _)) = gateway {
+            connection.settings.extend(plan.settings.get(n).into_iter().flatten().map(own));
+        }
     }
     Ok(Config {
-        connections: base.connections.clone(),
+        connections,
         pairs,
         bundle: match changed {
-            true => changed_bundle().ok_or("the merchant's change does not load")?,
+            true => changed_bundle(plan.pair).ok_or("the merchant's change does not load")?,
             false => base.bundle.clone(),
         },
         notices: base.notices.clone(),
@@ -158,7 +158,7 @@ impl World {
         let gate = Gate { core: core.clone(), faults };
         let store = MemoryStore::new(gate.clone(), true);
         let queue = MemoryQueue::new(gate.clone(), MAX_RECEIVES);
-        let outside = Arc::new(Outside::new(core.clone(), plan.seed, setup.trace));
+        let outside = Arc::new(Outside::new(core.clone(), plan.pair, plan.seed, setup.trace));
         let notices = Arc::new(Mutex::default());
         let alerts: Arc<Mutex<BTreeMap<String, u64>>> = Arc::default();
         let counted: Arc<Mutex<BTreeMap<(&'static str, String), u64>>> = Arc::default();
@@ -237,7 +237,7 @@ impl World {
             worker("decide", Arc::new(move || Box::pin(decide(shared.clone()))));
         }
         let mut dead = vec![EVENTS.to_owned()];
-        for system in ["stripe", "clarity", "notify"] {
+        for system in self.plan.pair.systems() {
             let name = command_queue(system);
             dead.push(name.clone());
             for _ in 0..2 {
@@ -253,7 +253,7 @@ impl World {
             let shared = shared.clone();
             worker("tick", Arc::new(move || Box::pin(tick(shared.clone()))));
         }
-        for place in 0..CONNECTIONS.len() {
+        for place in 0..PLACES {
             let sweeper = shared.clone();
             worker("sweep", Arc::new(move || Box::pin(sweep(sweeper.clone(), place))));
             core.spawn("post", Box::pin(post(shared.clone(), place)), After::Immune);
@@ -291,7 +291,7 @@ impl World {
             && shared.queue.left() == 0
             && self.exec.stalled() == 0
             && self.exec.count("late request") == 0
-            && (0..CONNECTIONS.len()).all(|place| shared.outside.next_due(place).is_none())
+            && (0..PLACES).all(|place| shared.outside.next_due(place).is_none())
             && shared.outside.unswept.iter().all(|n| n.load(Ordering::Relaxed) == 0)
             && lock(&shared.store.data).earliest().is_none_or(|at| at > now + Millis::days(4))
     }
@@ -381,7 +381,7 @@ async fn tick(shared: Arc<Shared>) {
 
 async fn sweep(shared: Arc<Shared>, place: usize) {
     let core = shared.gate.core.clone();
-    let Some(name) = CONNECTIONS.get(place).copied() else { return };
+    let Some(name) = shared.outside.names.get(place).copied() else { return };
     let Some(unswept) = shared.outside.unswept.get(place) else { return };
     let connection = ConnectionName::new(name);
     let mut last = core.now();
@@ -422,7 +422,9 @@ async fn sweep(shared: Arc<Shared>, place: usize) {
 
 async fn post(shared: Arc<Shared>, place: usize) {
     let core = shared.gate.core.clone();
-    let (Some(name), Some(bell)) = (CONNECTIONS.get(place).copied(), shared.outside.bells.get(place)) else {
+    let (Some(name), Some(bell)) =
+        (shared.outside.names.get(place).copied(), shared.outside.bells.get(place))
+    else {
         return;
     };
     loop {

@@ -44,11 +44,13 @@ pub(super) async fn seek(call: &Call<'_>, plan: &Plan) -> Finding {
     let client = Client::new(call, 8);
     match call.action {
         // Doing these again does no harm, and tells.
-        actions::READ_NAME | actions::CUSTOMER_NAME | actions::SCREEN_NAME => match operations::act(call, plan).await {
-            Outcome::NotDone { .. } => still("could not be done again yet"),
-            Outcome::Unknown { why, .. } => still(why),
-            outcome => Finding::Evidence(outcome),
-        },
+        actions::READ_NAME | actions::CUSTOMER_NAME | actions::SCREEN_NAME => {
+            match operations::act(call, plan).await {
+                Outcome::NotDone { .. } => still("could not be done again yet"),
+                Outcome::Unknown { why, .. } => still(why),
+                outcome => Finding::Evidence(outcome),
+            }
+        }
         actions::DECIDE_NAME => decided(&client, plan).await,
         _ => match look(&client, plan).await {
             Ok(Seen::Ours(outcome)) => Finding::Evidence(outcome),
@@ -306,7 +308,16 @@ fn judged(call: &Call<'_>, plan: &Plan, found: &Transaction<'_>) -> Result<Outco
             let amount = found.amount()?;
             (capture_facts(plan, payment, found.id, amount), Some(amount))
         }
-        actions::REFUND_NAME => (found.facts(None)?, Some(found.amount()?)),
+        actions::REFUND_NAME => {
+            let mut told = found.facts(None)?;
+            for fact in &mut told {
+                // An account may not show the field that carries it; the command knows.
+                if let Fact::Refund { request, .. } = fact {
+                    request.clone_from(&plan.request);
+                }
+            }
+            (told, Some(found.amount()?))
+        }
         actions::VOID_NAME => (void_facts(plan, found.id), None),
         _ => (reversed(payment, "reversed"), None),
     };
@@ -366,13 +377,31 @@ async fn captures(client: &Client<'_>, plan: &Plan) -> Result<(Vec<Fact>, i64), 
     Ok((told, sum))
 }
 
-/// Facts of the captures that are there, for a capture that was turned away; none where they cannot be read.
-pub(super) async fn captures_of(client: &Client<'_>, plan: &Plan) -> Observation {
-    if client.call.action != actions::CAPTURE_NAME && client.call.action != actions::REVERSE_NAME {
-        return Observation::default();
+/// Facts of what stands in the way of what was turned away: the captures that are there, or of a void the refunds. None
+/// where they cannot be read.
+pub(super) async fn in_the_way(client: &Client<'_>, plan: &Plan) -> Observation {
+    let facts = match client.call.action {
+        actions::CAPTURE_NAME | actions::REVERSE_NAME => captures(client, plan).await.map(|(facts, _)| facts),
+        // A refund that follows the refused void must know of them.
+        actions::VOID_NAME => refunds(client, plan).await,
+        _ => Ok(Vec::new()),
+    };
+    Observation { facts: facts.unwrap_or_default(), ..Observation::default() }
+}
+
+/// Facts of all refunds of a payment.
+async fn refunds(client: &Client<'_>, plan: &Plan) -> Result<Vec<Fact>, ReadFault> {
+    let mut told = Vec::new();
+    let found = search(client, &plan.code).await?;
+    for summary in found.iter().filter(|s| Kind::of(s.json()) == Kind::Refund).take(MOST_DETAILS) {
+        let Some(id) = text(summary.json(), &["id"]).filter(|i| wire::is_id(i)) else { continue };
+        let detail = detail(client, id).await?;
+        let Ok(refund) = Transaction::of(client.call.connection, detail.json()) else { continue };
+        if plan.payment.as_deref().is_some_and(|p| refund.root() == Some(p)) {
+            told.extend(refund.facts(None).unwrap_or_default());
+        }
     }
-    let facts = captures(client, plan).await.map_or_else(|_| Vec::new(), |(facts, _)| facts);
-    Observation { facts, ..Observation::default() }
+    Ok(told)
 }
 
 /// A capture that somebody else made, in the Business Center or with the acceptance of a case, stands for ours.

@@ -53,7 +53,7 @@ async fn a_lost_authorization_is_found_by_its_mark_and_judged_like_an_answer() {
     let Finding::Evidence(outcome) = run.find_out().await else { panic!() };
     assert_eq!(how(&outcome), "refused INSUFFICIENT_FUND");
 
-    for (code, expected) in [(480, "settled"), (481, "refused AUTHORIZED_RISK_DECLINED")] {
+    for (code, expected) in [(201, "settled"), (480, "settled"), (481, "refused AUTHORIZED_RISK_DECLINED")] {
         let mut held = ours.clone();
         held["applicationInformation"]["reasonCode"] = code.into();
         let run = Run::new(PAY, pay_params(), [search(&[&held]), detail(&held)]);
@@ -278,8 +278,16 @@ async fn a_risk_refusal_is_none_of_the_banks_whatever_the_code_says() {
 #[tokio::test]
 async fn a_void_that_is_refused_after_it_was_lost_does_not_lead_to_a_refund() {
     let action = "cybersource.void";
-    let run = Run::new(action, void_params(), [error(400, "NOT_VOIDABLE"), search(&[])]);
+    let answers = [error(400, "NOT_VOIDABLE"), search(&[]), search(&[])];
+    let run = Run::new(action, void_params(), answers);
     assert_eq!(how(&run.call().await), "refused NOT_VOIDABLE", "settled: a refund may follow");
+    // It must know of what went back already.
+    let back = transaction("8", &["ics_credit"], "10.00", Some("ea711e"));
+    let answers = [error(400, "NOT_VOIDABLE"), search(&[&back]), search(&[&back]), detail(&back)];
+    let run = Run::new(action, void_params(), answers);
+    let outcome = run.call().await;
+    assert_eq!(how(&outcome), "refused NOT_VOIDABLE");
+    assert!(facts(&outcome).iter().any(|f| matches!(f, Fact::Refund { refund, .. } if refund == "8")));
     let run = Run::new(action, void_params(), [error(400, "NOT_VOIDABLE"), search(&[])]).again();
     assert_eq!(how(&run.call().await), "unknown", "the first sending may have voided it");
     let mut void = transaction("9", &["ics_void"], "102.21", None);
@@ -308,6 +316,16 @@ async fn lost_captures_refunds_and_reversals_are_found() {
     // An earlier command served the same request.
     let run = Run::new("cybersource.refund", refund_params(), [search(&[&refund]), detail(&refund)]);
     assert!(matches!(run.find_out().await, Finding::Evidence(Outcome::Settled { .. })));
+    // Where the account shows no such field, the command still knows what it was for.
+    let mut bare = transaction("8", &["ics_credit"], "10.00", None);
+    bare["clientReferenceInformation"]["comments"] = "tillway c0ffee".into();
+    let run = Run::new("cybersource.refund", refund_params(), [search(&[&bare]), detail(&bare)]);
+    let Finding::Evidence(outcome) = run.find_out().await else { panic!() };
+    let request = facts(&outcome).iter().find_map(|f| match f {
+        Fact::Refund { request, .. } => request.clone(),
+        _ => None,
+    });
+    assert_eq!(request.as_deref(), Some("R-1"));
     let reversal = transaction("7", &["ics_auth_reversal"], "102.21", None);
     let run = Run::new("cybersource.reverse", follow(&[]), [search(&[&reversal]), detail(&reversal)]);
     assert!(matches!(run.find_out().await, Finding::Evidence(Outcome::Settled { .. })));

@@ -122,7 +122,7 @@ async fn turned_away(client: &Client<'_>, plan: &Plan, answer: &Answer) -> Outco
         }
         // A void that is refused leads to a refund: not where an earlier sending may have voided it.
         Ok(None) if client.call.generation > 0 => unknown(answer.said()),
-        Ok(None) => refused(answer, lookup::captures_of(client, plan).await),
+        Ok(None) => refused(answer, lookup::in_the_way(client, plan).await),
         Err(fault) => unknown(format!("{}, and {}", answer.said(), fault.why())),
     }
 }

@@ -181,9 +181,11 @@ impl<'a> Transaction<'a> {
         }
         let reason = errors::reason(self.detail).unwrap_or_default();
         let says = |code: &str, word: &str| self.reason_code() == code || reason == word;
-        // The bank approved and the platform's own check of address or security code held it: the code reads like a
-        // decline, the money is reserved (200 and 230 from memory).
-        if says("200", "AVS_FAILED") || says("230", "CV_FAILED") || says("480", "DECISION_PROFILE_REVIEW") {
+        // Held by a check of address or security code, or because the bank wants to be asked: the code reads like a decline,
+        // the money is reserved (200, 201 and 230 from memory).
+        let checked =
+            says("200", "AVS_FAILED") || says("201", "CONTACT_PROCESSOR") || says("230", "CV_FAILED");
+        if checked || says("480", "DECISION_PROFILE_REVIEW") {
             return Ok(Went::Held);
         }
         // Asked before the codes: they may read like a decline where the bank reserved and the risk check refused.

@@ -95,6 +95,9 @@ pub struct CybersourceConfig {
     pub shows_defined: bool,
     /// And comments.
     pub shows_comments: bool,
+    /// Takes what the sources say is refused, or leave open: a capture of more than is held, a refund of more than is
+    /// left, also of a capture that was voided. Nobody may lean on such a refusal.
+    pub lenient: bool,
     /// Whether a time-out reversal or void of an unknown transaction id is a 404; else 400 `INVALID_DATA`.
     pub unknown_is_404: bool,
 }
@@ -126,6 +129,7 @@ impl CybersourceConfig {
             clock_skew: Millis(0),
             shows_defined: true,
             shows_comments: true,
+            lenient: false,
             unknown_is_404: false,
         }
     }

@@ -81,6 +81,17 @@ impl CybersourceSandbox {
         Ok(self.ids.tx(made))
     }
 
+    /// A capture or refund withdrawn in the Business Center before the cut-off. Answers the void's id.
+    ///
+    /// # Errors
+    /// As the API.
+    pub fn void_by_hand(&mut self, now: Timestamp, of: &str) -> Result<String, ApiError> {
+        self.tick(now);
+        let row = self.find(Kind::Capture, of).or_else(|_| self.find(Kind::Refund, of))?;
+        let made = self.by_hand(row, |this, r| this.void_row(row, r, true))?;
+        Ok(self.ids.tx(made))
+    }
+
     /// A hold let go in the Business Center. Answers the reversal's id.
     ///
     /// # Errors

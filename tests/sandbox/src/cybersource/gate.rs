@@ -20,6 +20,8 @@ pub(super) struct Doc(pub(super) u16, pub(super) Value);
 pub(super) struct Gate {
     pub(super) faults: ApiFaults,
     pub(super) down_until: Timestamp,
+    /// When the request at hand arrived, where that was before it is carried out.
+    pub(super) arrived: Option<Timestamp>,
     /// Ids of tokens used, and when they end: each is good for one request.
     jtis: HashMap<String, Timestamp>,
     pruned: Timestamp,
@@ -61,7 +63,7 @@ impl CybersourceSandbox {
     }
 
     fn authentic(&mut self, request: &Request) -> Result<(), ApiError> {
-        let now = self.now + self.config.clock_skew;
+        let now = self.gate.arrived.take().unwrap_or(self.now) + self.config.clock_skew;
         let first = auth::check(&self.config.credentials, request, now);
         let further = |first| {
             let all = (1_usize..).zip(&self.config.merchants);
@@ -84,6 +86,7 @@ impl CybersourceSandbox {
 
     fn pass(&mut self, request: &Request) -> Result<Option<Doc>, ApiError> {
         if self.now < self.gate.down_until {
+            self.gate.arrived = None;
             return Err(ApiError::unavailable(503));
         }
         self.authentic(request)?;

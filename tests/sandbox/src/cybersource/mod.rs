@@ -234,6 +234,9 @@ impl Sandbox for CybersourceSandbox {
         self.tick(now);
         self.answer(request)
     }
+    fn arrived(&mut self, at: Timestamp) {
+        self.gate.arrived = Some(at);
+    }
     fn advance(&mut self, now: Timestamp) {
         self.tick(now);
     }

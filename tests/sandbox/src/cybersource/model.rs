@@ -125,6 +125,10 @@ pub(super) struct Payment {
     pub(super) refunded: i64,
     /// Nothing can be captured any more, for another reason than the amount.
     pub(super) closed: Option<Closed>,
+    /// When that was.
+    pub(super) closed_at: Option<Timestamp>,
+    /// Held when the authorization ran out.
+    pub(super) lapsed: i64,
     pub(super) case: Case,
     pub(super) verdict: Option<Verdict>,
     pub(super) card: Card,
@@ -142,8 +146,9 @@ pub(super) enum Closed {
 
 impl Payment {
     /// Held and neither captured nor released.
-    pub(super) const fn held(&self) -> i64 {
-        if self.closed.is_some() { 0 } else { self.authorized - self.captured - self.reversed }
+    pub(super) fn held(&self) -> i64 {
+        let open = self.authorized - self.captured - self.reversed;
+        if self.closed.is_some() { 0 } else { open.max(0) }
     }
 }
 

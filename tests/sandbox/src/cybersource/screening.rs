@@ -36,6 +36,8 @@ impl CybersourceSandbox {
             reversed: 0,
             refunded: 0,
             closed: None,
+            closed_at: None,
+            lapsed: 0,
             case,
             verdict,
             refund_fate: magic::refunds_of(None),

@@ -20,8 +20,13 @@ impl CybersourceSandbox {
     }
 
     pub(super) fn expire(&mut self, row: Row) {
-        if let Some(payment) = self.txs.get_mut(row).and_then(|t| t.payment.as_deref_mut()) {
+        let now = self.now;
+        if let Some(payment) = self.txs.get_mut(row).and_then(|t| t.payment.as_deref_mut())
+            && payment.closed.is_none()
+        {
+            payment.lapsed = payment.held();
             payment.closed = Some(Closed::Expired);
+            payment.closed_at = Some(now);
         }
     }
 

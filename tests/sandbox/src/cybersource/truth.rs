@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use tillway_core::time::Timestamp;
 
 use super::CybersourceSandbox;
 use super::ids::Row;
-use super::model::{Case, Chargeback, Kind, Tx};
+use super::model::{Case, Chargeback, Kind, Tx, Way};
 
 /// One transaction; the amount in minor units.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,10 @@ pub struct TransactionTruth {
     pub request: Option<String>,
     /// Whether it stands: approved, and neither voided, reversed nor turned away.
     pub stands: bool,
+    /// Whether it was withdrawn before the cut-off.
+    pub voided: bool,
+    /// What it acts on.
+    pub target: Option<String>,
 }
 
 /// The end state of one payment; amounts in minor units.
@@ -38,6 +43,8 @@ pub struct PaymentTruth {
     pub status: &'static str,
     /// Three letters.
     pub currency: &'static str,
+    /// Asked for.
+    pub asked: i64,
     /// Reserved by the issuer.
     pub authorized: i64,
     /// Held and neither captured nor released.
@@ -52,6 +59,12 @@ pub struct PaymentTruth {
     pub withdrawn: i64,
     /// Returned after chargebacks.
     pub reinstated: i64,
+    /// Held when the authorization ran out, of which nobody is told.
+    pub lapsed: i64,
+    /// When it was made.
+    pub at: Timestamp,
+    /// When the authorization was let go or ran out.
+    pub closed_at: Option<Timestamp>,
     /// Its case waits for a person.
     pub case_open: bool,
     /// All that happened to it, itself first.
@@ -101,6 +114,8 @@ impl CybersourceSandbox {
                 .map(|m| m.split_once('.').map_or(m.clone(), |(command, _)| command.to_owned())),
             request: defined(tx, "21"),
             stands,
+            voided: tx.way == Way::Voided,
+            target: tx.target.map(|row| self.ids.tx(row)),
         }
     }
 
@@ -119,6 +134,7 @@ impl CybersourceSandbox {
             merchant: self.config.credentials_of(tx.merchant).merchant_id.clone(),
             status: payment.status,
             currency: tx.currency.code(),
+            asked: tx.amount,
             authorized: payment.authorized,
             held: payment.held(),
             captured: payment.captured,
@@ -126,6 +142,9 @@ impl CybersourceSandbox {
             reversed: payment.reversed,
             withdrawn: charged_back(false),
             reinstated: charged_back(true),
+            lapsed: payment.lapsed,
+            at: tx.at,
+            closed_at: payment.closed_at,
             case_open: payment.case == Case::Open,
             transactions: chain.map(|t| self.transaction(t)).collect(),
         })

@@ -93,10 +93,12 @@ impl CybersourceSandbox {
         if amount > held {
             return Err(ApiError::refuse("INVALID_AMOUNT", "more than is held").at(AMOUNT));
         }
+        let now = self.now;
         let payment = self.paid_mut(row)?;
         payment.reversed += amount;
         if amount == held {
             payment.closed = Some(Closed::Reversed);
+            payment.closed_at = Some(now);
         }
         let reversal = self.add(New {
             kind: Kind::Reversal,

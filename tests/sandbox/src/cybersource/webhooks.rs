@@ -101,7 +101,6 @@ pub(super) struct Hooks {
     queue: BinaryHeap<Reverse<(i64, u64)>>,
     live: HashMap<u64, Hook>,
     serial: u64,
-    events: u64,
 }
 
 impl Hooks {
@@ -110,10 +109,6 @@ impl Hooks {
     }
     pub(super) fn next_due(&self) -> Option<i64> {
         self.queue.peek().map(|Reverse((due, _))| *due)
-    }
-    pub(super) const fn next_event(&mut self) -> u64 {
-        self.events += 1;
-        self.events
     }
 }
 
@@ -167,7 +162,7 @@ impl CybersourceSandbox {
     #[must_use]
     pub fn webhook(&self, kind: &str, transaction: &str) -> Option<Request> {
         let data = self.data(self.ids.tx_row(transaction)?).ok()?;
-        let event = Arc::new(Event { serial: 0, at: self.now, kind: kind.to_owned(), data });
+        let event = Arc::new(Event { at: self.now, kind: kind.to_owned(), data });
         // Beyond the numbers of deliveries, so that its trace id is its own.
         let serial = u64::from(u32::MAX).saturating_add(self.counters.deliveries);
         self.request(&Hook { event, topic: self.topic(kind)?, attempt: 0 }, serial)
@@ -192,7 +187,7 @@ impl CybersourceSandbox {
             due.push(Delivery {
                 id,
                 topic: hook.topic.clone(),
-                event_id: format!("event-{}", hook.event.serial),
+                event_id: hook.event.name(),
                 event_type: hook.event.kind.clone(),
                 request,
             });

@@ -201,14 +201,7 @@ impl System for Cybersource {
         Kind {
             name: "cybersource.screen",
             listed: None,
-            words: &[
-                "ACCEPTED",
-                "PENDING_REVIEW",
-                "REJECTED",
-                "DECLINED",
-                "INVALID_REQUEST",
-                "SERVER_ERROR",
-            ],
+            words: &["ACCEPTED", "PENDING_REVIEW", "REJECTED", "DECLINED", "INVALID_REQUEST", "SERVER_ERROR"],
             to_a_person: &[],
             free: false,
             open: false,

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tillway_connectors::http::{Http, HttpError};
 use tillway_core::http::{Method, Request, Response};
-use tillway_core::time::Millis;
+use tillway_core::time::{Millis, Timestamp};
 use tillway_engine::ports::Key;
 use tillway_sandbox::{ApiFault, ApiFaultRule, Reply, Sandbox};
 
 use super::Gate;
+use super::gateway::Gateway;
 use super::people::Outside;
 use super::store::MemoryStore;
 use crate::exec::{After, lock};
@@ -22,16 +23,31 @@ pub(crate) struct SimHttp {
     pub(crate) store: MemoryStore,
 }
 
-/// The command a write names in its idempotency key: `tillway:<connection>:<command>…`.
-fn command_of(request: &Request) -> Option<&str> {
-    let command = request.header("idempotency-key")?.split(':').nth(2)?;
+/// The command a write names: in its idempotency key, `tillway:<connection>:<command>…`, or where there are no keys as
+/// the transaction id, `<command>` or `<command>.<sending>`.
+fn command_of(request: &Request) -> Option<String> {
+    let by_key = || request.header("idempotency-key")?.split(':').nth(2).map(str::to_owned);
+    let by_id = || {
+        let body: serde_json::Value = serde_json::from_slice(&request.body).ok()?;
+        let id = body.pointer("/clientReferenceInformation/transactionId")?.as_str()?;
+        id.split('.').next().map(str::to_owned)
+    };
+    let command = by_key().or_else(by_id)?;
     (command.len() == 40 && command.bytes().all(|b| b.is_ascii_hexdigit())).then_some(command)
 }
 
 impl SimHttp {
-    fn execute(outside: &Outside, request: &Request, fault: Option<ApiFault>) -> Option<Response> {
+    /// `arrived`: when it came in, where it is carried out later.
+    fn execute(
+        outside: &Outside,
+        request: &Request,
+        fault: Option<ApiFault>,
+        arrived: Option<Timestamp>,
+    ) -> Option<Response> {
         let now = outside.core.now();
-        let changes = request.method != Method::Get && !request.url.ends_with("/oauth/token");
+        let changes = request.method != Method::Get
+            && !request.url.ends_with("/oauth/token")
+            && Gateway::changes(&request.url);
         // A failure kept under a key strikes with the first use of the key; later it would not be used up.
         let used =
             request.header("idempotency-key").is_some_and(|key| !lock(&outside.keys).insert(key.to_owned()));
@@ -41,6 +57,9 @@ impl SimHttp {
             if let Some(fault) = fault {
                 let path_contains = request.path().to_owned();
                 sandbox.inject(ApiFaultRule { method: Some(request.method), path_contains, fault, times: 1 });
+            }
+            if let Some(at) = arrived {
+                sandbox.arrived(at);
             }
             sandbox.handle(now, request)
         });
@@ -73,7 +92,7 @@ impl Http for SimHttp {
         }
         if let Some(command) = command_of(&request) {
             let mut data = lock(&self.store.data);
-            if !data.decided.contains(command) {
+            if !data.decided.contains(&command) {
                 let key = Key::new("http", command);
                 data.wrong.push((key, "was sent before its decision was committed".to_owned()));
             }
@@ -86,7 +105,7 @@ impl Http for SimHttp {
                 let (at, sleeper) = (core.now() + wait, core.clone());
                 let work = Box::pin(async move {
                     sleeper.sleep_until(at).await;
-                    Self::execute(&outside, &late, None);
+                    Self::execute(&outside, &late, None, Some(began));
                 });
                 core.spawn("late request", work, After::Immune);
                 core.sleep_until(began + limit).await;
@@ -101,7 +120,7 @@ impl Http for SimHttp {
         };
         let (there, back) = (self.gate.faults.latency(), self.gate.faults.latency());
         core.sleep_until(core.now() + there).await;
-        let answer = Self::execute(&self.outside, &request, fault);
+        let answer = Self::execute(&self.outside, &request, fault, None);
         if port == Fate::CrashAfter || matches!(port, Fate::StallAfter(_)) {
             let left = self.gate.leave(port).await;
             left.map_err(|_| HttpError::NoAnswer)?;

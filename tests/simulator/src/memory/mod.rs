@@ -1,5 +1,6 @@
 //! The ports in memory, under virtual time. Each call yields at least once, and each may meet a fault.
 
+pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod people;
 pub(crate) mod queue;

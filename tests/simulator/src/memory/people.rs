@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex};
 
 use tillway_core::time::Timestamp;
 use tillway_sandbox::clarity::{Auth, ClarityConfig, ClaritySandbox, WebhookScheme};
-use tillway_sandbox::stripe::{StripeConfig, StripeSandbox};
+use tillway_sandbox::stripe::StripeSandbox;
 use tillway_sandbox::{Delivery, Sandbox};
 
-use super::small::{CLARITY_HOOKS, CLARITY_SECRET, STRIPE_HOOKS, STRIPE_KEY};
+use super::gateway::Gateway;
+use super::small::{CLARITY_HOOKS, CLARITY_SECRET};
 use crate::exec::{Bell, Core, lock};
+use crate::pair::Pair;
 
-/// Names of the connections, in the order of [`Outside`]'s places.
-pub(crate) const CONNECTIONS: [&str; 4] = ["shop", "shop2", "stripe", "stripe2"];
+/// Connections of a world: two shops and two gateways.
+pub(crate) const PLACES: usize = 4;
 
 /// Lines of what happened, where they are wanted.
 pub(crate) struct Trace {
@@ -51,12 +53,15 @@ pub(crate) struct Post {
 /// The sandboxes.
 pub(crate) struct Outside {
     pub(crate) core: Arc<Core>,
+    pub(crate) pair: Pair,
+    /// Names of the connections, by their place.
+    pub(crate) names: [&'static str; PLACES],
     pub(crate) shops: [Mutex<ClaritySandbox>; 2],
-    pub(crate) gateways: [Mutex<StripeSandbox>; 2],
+    pub(crate) gateways: [Mutex<Gateway>; 2],
     /// One for each connection: rings when there may be webhooks.
-    pub(crate) bells: [Bell; 4],
+    pub(crate) bells: [Bell; PLACES],
     /// One for each connection: how many sweeps are still wanted.
-    pub(crate) unswept: [AtomicU8; 4],
+    pub(crate) unswept: [AtomicU8; PLACES],
     pub(crate) sweep_bell: Bell,
     pub(crate) post: Mutex<Post>,
     /// Idempotency keys that were used.
@@ -65,7 +70,7 @@ pub(crate) struct Outside {
 }
 
 impl Outside {
-    pub(crate) fn new(core: Arc<Core>, seed: u64, trace: bool) -> Self {
+    pub(crate) fn new(core: Arc<Core>, pair: Pair, seed: u64, trace: bool) -> Self {
         let shop = |n: u64| {
             Mutex::new(ClaritySandbox::new(ClarityConfig {
                 auth: Auth::OAuth { client_id: "tillway".into(), client_secret: CLARITY_SECRET.into() },
@@ -74,12 +79,11 @@ impl Outside {
                 ..ClarityConfig::default()
             }))
         };
-        let gateway = |n: u64| {
-            let config = StripeConfig::new(STRIPE_KEY, STRIPE_HOOKS, seed.wrapping_add(n));
-            Mutex::new(StripeSandbox::new(config))
-        };
+        let gateway = |n: u64| Mutex::new(Gateway::new(pair, seed.wrapping_add(n), seed));
         Self {
             core,
+            pair,
+            names: pair.connections(),
             shops: [shop(1), shop(2)],
             gateways: [gateway(3), gateway(4)],
             bells: Default::default(),
@@ -106,7 +110,7 @@ impl Outside {
     pub(crate) fn at<T>(&self, place: usize, work: impl FnOnce(&mut dyn Sandbox) -> T) -> Option<T> {
         match place {
             0 | 1 => self.shops.get(place).map(|s| work(&mut *lock(s))),
-            _ => self.gateways.get(place.checked_sub(2)?).map(|s| work(&mut *lock(s))),
+            _ => self.gateways.get(place.checked_sub(2)?).map(|g| work(lock(g).sandbox())),
         }
     }
 
@@ -118,7 +122,7 @@ impl Outside {
         work: impl FnOnce(&mut dyn Sandbox) -> T,
     ) -> Option<T> {
         let host = url.strip_prefix("https://")?.split('.').next()?;
-        let place = CONNECTIONS.iter().position(|name| *name == host)?;
+        let place = self.names.iter().position(|name| *name == host)?;
         let done = self.at(place, work);
         self.stir(place, changes);
         done
@@ -132,10 +136,19 @@ impl Outside {
     }
 
     /// Works on a gateway.
-    pub(crate) fn gateway<T>(&self, pair: usize, work: impl FnOnce(&mut StripeSandbox) -> T) -> Option<T> {
-        let done = self.gateways.get(pair).map(|s| work(&mut lock(s)));
+    pub(crate) fn gateway<T>(&self, pair: usize, work: impl FnOnce(&mut Gateway) -> T) -> Option<T> {
+        let done = self.gateways.get(pair).map(|g| work(&mut lock(g)));
         self.stir(pair + 2, true);
         done
+    }
+
+    /// Works on a gateway that is Stripe.
+    pub(crate) fn stripe<T>(&self, pair: usize, work: impl FnOnce(&mut StripeSandbox) -> T) -> Option<T> {
+        let work = |gateway: &mut Gateway| match gateway {
+            Gateway::Stripe(stripe) => Some(work(stripe)),
+            Gateway::Cybersource(_) => None,
+        };
+        self.gateway(pair, work).flatten()
     }
 
     pub(crate) fn next_due(&self, place: usize) -> Option<Timestamp> {

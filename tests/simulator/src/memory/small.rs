@@ -11,6 +11,7 @@ use tillway_engine::ports::{
 };
 
 use super::Gate;
+use super::gateway::mle;
 use crate::dice::Dice;
 use crate::exec::{Core, lock};
 use crate::faults::Op;
@@ -41,6 +42,10 @@ impl Entropy for SimEntropy {
 pub(crate) const STRIPE_KEY: &str = "sk_test_canarycanary";
 /// Secret of Stripe's webhooks.
 pub(crate) const STRIPE_HOOKS: &str = "whsec_canary_stripe";
+/// Shared secret of every Cybersource sandbox, base64.
+pub(crate) const CYBERSOURCE_KEY: &str = "canarycanarycanarycanarycanarycanarycanarycanary";
+/// Key of Cybersource's webhooks, base64.
+pub(crate) const CYBERSOURCE_HOOKS: &str = "canaryhookscanaryhooks//";
 /// Secret of Clarity's webhooks.
 pub(crate) const CLARITY_HOOKS: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// Client secret of Clarity's API.
@@ -58,6 +63,11 @@ impl SecretSource for SimSecrets {
             "tillway" => {
                 &[("master_key", "6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d6d")]
             }
+            c if c.starts_with("cyber") => &[
+                ("shared_secret", CYBERSOURCE_KEY),
+                ("webhook_secret", CYBERSOURCE_HOOKS),
+                ("mle_private_key", mle().map_or("", |(_, pem)| pem.as_str())),
+            ],
             c if c.starts_with("stripe") => &[("api_key", STRIPE_KEY), ("webhook_secret", STRIPE_HOOKS)],
             _ => &[
                 ("client_id", "tillway"),

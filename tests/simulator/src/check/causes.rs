@@ -1,0 +1,65 @@
+//! What explains an item in the parking lot.
+
+use tillway_core::facts::Parked;
+
+use crate::draw::{Act, Card, OrderPlan};
+use crate::pair::Pair;
+
+/// Whether a behaviour explains a parked item, or a fault.
+pub(super) fn explained(pair: Pair, item: &Parked, order: Option<&OrderPlan>, faulty: bool) -> bool {
+    let code = item.code.as_str();
+    // A failure kept under the key, or days without an answer, leave nothing but a person to ask. A capture
+    // that could not be settled while the hold lasted is found to differ when it has ended.
+    let of_capture = item.step.as_deref().is_some_and(|s| s.starts_with("capture-"));
+    let by_fault = matches!(code, "outcome_unknown" | "unavailable" | "dead_letter")
+        || code == "answer_disagrees" && of_capture;
+    let of_gateway = match pair {
+        Pair::StripeClarity => false,
+        Pair::CybersourceClarity => of_cybersource(item, order),
+    };
+    faulty && by_fault
+        || of_gateway
+        || matches!(
+            code,
+            "total_raised_after_payment"
+                | "captured_less_than_total"
+                | "captured_above_total"
+                | "must_not_run"
+                | "authorized_less_than_total"
+                | "total_lowered_after_capture"
+                | "cancelled_after_capture"
+                | "card_number_removed"
+                | "await_timed_out"
+                | "charge_disputed"
+                | "charge_already_refunded"
+                | "payment_intent_unexpected_state"
+                | "amount_too_large"
+                | "invalid_request_error"
+                | "amount_forbidden"
+        )
+}
+
+/// What this gateway answers to the cards and the people drawn.
+fn of_cybersource(item: &Parked, order: Option<&OrderPlan>) -> bool {
+    let step = |begins: &str| item.step.as_deref().is_some_and(|s| s.starts_with(begins));
+    let card = |token: &'static str| order.is_some_and(|o| o.cards().any(|c| c == Card::Token(token)));
+    match item.code.as_str() {
+        "answer_disagrees" if step("authorize/") => card("tok_partial") || card("tok_unheard"),
+        "status_unknown" => card("tok_unheard"),
+        "partial_authorization" => card("tok_partial"),
+        // A person took it back and took it again, or refused what was taken.
+        "captured_above_authorized" => order.is_some_and(|o| o.does(Act::DashboardVoid)),
+        "rejected_after_capture" => order.is_some_and(|o| o.rejects()),
+        "action_without_link" => card("tok_challenge"),
+        "INVALID_CARD" => step("authorize/") && card("tok_badcard"),
+        "INVALID_DATA" => step("authorize/") && card("tok_invalid"),
+        // Somebody gave it back by hand, and nobody heard of it in time.
+        "INVALID_AMOUNT" | "CAPTURE_ALREADY_VOIDED" | "MISSING_AUTH" if step("refund-") => {
+            order.is_some_and(OrderPlan::gives_back_by_hand)
+        }
+        "PROCESSOR_DECLINED" => step("refund-") && card("tok_refunddeclined"),
+        // The hold ran out or was let go by somebody, of which nobody was told in time.
+        "MISSING_AUTH" | "AUTH_ALREADY_REVERSED" => step("capture-"),
+        _ => false,
+    }
+}
