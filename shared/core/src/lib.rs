@@ -23,6 +23,7 @@ mod mapping_types;
 mod merge;
 pub mod money;
 pub mod pan;
+pub mod profile;
 pub mod scope;
 pub mod state;
 pub mod time;

@@ -22,6 +22,8 @@ use crate::records::{self as rec, Event, EventBody, Origin, RawJson};
 
 #[path = "keyless_tests.rs"]
 mod keyless_tests;
+#[path = "profile_tests.rs"]
+mod profile_tests;
 
 type Answer = dyn Fn(&Request) -> Response + Send + Sync;
 
@@ -188,7 +190,8 @@ impl Http for Memory {
             self.now.fetch_add(limit.0, Ordering::SeqCst);
             return Err(HttpError::NoAnswer);
         }
-        Ok((self.answer)(&request))
+        // No status is no answer.
+        Some((self.answer)(&request)).filter(|r| r.status > 0).ok_or(HttpError::NoAnswer)
     }
 }
 

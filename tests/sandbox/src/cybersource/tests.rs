@@ -3,6 +3,7 @@
 mod connector;
 mod hooks;
 mod lost;
+mod vault;
 mod wire;
 
 use std::sync::Mutex;
