@@ -125,7 +125,13 @@ pub enum Owner {
         /// The gateway's ids.
         ids: Vec<String>,
     },
-    /// Nobody's order: customers, products, payouts.
+    /// A customer of the shop, by the shop's customer id; empty where an event does not tell it. Unhandled where no pair of
+    /// the shop has a flow for customers.
+    Customer {
+        /// Customer id.
+        id: String,
+    },
+    /// Nobody's order: products, payouts.
     Nobody,
 }
 
@@ -191,7 +197,8 @@ pub struct Rejected {
 pub struct Action {
     /// Name, parameters, whether it moves money.
     pub spec: &'static ActionSpec,
-    /// Keyed by the person and not by the order: one command serves every order of that person.
+    /// Keyed by the person and not by the order: one command serves every order of that person. Where it has a parameter
+    /// `earlier`, it is told the customer that the person had at the gateway before, by whatever order or profile.
     pub per_person: bool,
     /// Doing it twice does no harm (reads, read-compare-write, upserts guarded by the connector): a lost
     /// answer is simply followed by doing it again.
@@ -507,6 +514,16 @@ pub trait Connector: Send + Sync {
         since: Timestamp,
         cursor: Option<&str>,
     ) -> Result<SweepPage, NotDone>;
+
+    /// Lists customers changed from `since` on; asked only where a pair of the connection has a flow for them.
+    async fn sweep_customers(
+        &self,
+        _call: Call<'_>,
+        _since: Timestamp,
+        _cursor: Option<&str>,
+    ) -> Result<SweepPage, NotDone> {
+        Ok(SweepPage { events: Vec::new(), next: None })
+    }
 
     /// Reads one object of the gateway again by its id and tells what it means, for events whose owner is
     /// unknown. `None`: the object does not exist or says nothing about an owner.

@@ -403,7 +403,9 @@ impl Run<'_> {
         }
         let order_key = self.out.state.key.clone();
         let retry = self.out.state.retries.get(instance).copied().unwrap_or(0);
-        let mut cause = if per_person { "" } else { key.unwrap_or("") }.to_owned();
+        // What a person has many of is wanted once for the person and each of them.
+        let of_one = !per_person || step.for_each.as_deref() == Some("instrument");
+        let mut cause = key.filter(|_| of_one).unwrap_or("").to_owned();
         if retry > 0 {
             // A person ran a refused step again: the first intent is dead for certain, this is a new one.
             cause = format!("{cause}~{retry}");

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{CommandId, FlowHash, PersonId};
 use crate::money::Money;
+use crate::profile::CustomerSnapshot;
 use crate::routing::Choice;
 use crate::time::Timestamp;
 
@@ -365,6 +366,18 @@ pub enum Fact {
     },
     /// The gateway's customer for this order.
     Customer {
+        /// The gateway's id.
+        id: String,
+    },
+    /// The gateway's customer is deleted there, or belongs to somebody else.
+    CustomerLost {
+        /// The gateway's id.
+        id: String,
+    },
+    /// The shop's customer, as of a version.
+    Profile(Box<CustomerSnapshot>),
+    /// A reusable token of the person's: an identifier at the gateway's vault, never a card number.
+    Instrument {
         /// The gateway's id.
         id: String,
     },

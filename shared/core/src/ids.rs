@@ -46,7 +46,8 @@ name_type!(
     ConnectionName
 );
 name_type!(
-    /// The business key everything about one order is kept under: `<shop connection>/<order id>`.
+    /// The business key everything about one order is kept under: `<shop connection>/<order id>`. A profile's is
+    /// `customer@<shop connection>/<customer id>`: no connection's name holds an `@`, so that no order can be meant.
     OrderKey
 );
 name_type!(
@@ -63,6 +64,9 @@ name_type!(
     FlowHash
 );
 
+/// Begins the keys of customers.
+const CUSTOMER: &str = "customer@";
+
 impl OrderKey {
     /// Builds the key of an order of a shop connection.
     #[must_use]
@@ -74,10 +78,21 @@ impl OrderKey {
     pub fn order_id(&self) -> &str {
         self.0.split_once('/').map_or(self.0.as_str(), |(_, id)| id)
     }
+    /// Builds the key of a customer of a shop connection.
+    #[must_use]
+    pub fn of_customer(shop: &ConnectionName, customer_id: &str) -> Self {
+        Self(format!("{CUSTOMER}{shop}/{customer_id}"))
+    }
+    /// Whether it is a customer's.
+    #[must_use]
+    pub fn is_customer(&self) -> bool {
+        self.0.starts_with(CUSTOMER)
+    }
     /// The shop connection's name.
     #[must_use]
     pub fn shop(&self) -> &str {
-        self.0.split_once('/').map_or("", |(shop, _)| shop)
+        let shop = self.0.split_once('/').map_or("", |(shop, _)| shop);
+        shop.strip_prefix(CUSTOMER).unwrap_or(shop)
     }
 }
 
@@ -116,5 +131,8 @@ mod tests {
     fn order_key_splits_at_the_first_slash() {
         let key = OrderKey::of(&"shop".into(), "A/1");
         assert_eq!((key.shop(), key.order_id()), ("shop", "A/1"));
+        let customer = OrderKey::of_customer(&"shop".into(), "CU/1");
+        assert_eq!((customer.shop(), customer.order_id()), ("shop", "CU/1"));
+        assert!(customer.is_customer() && !OrderKey::of(&"shop".into(), "customer@shop/CU/1").is_customer());
     }
 }

@@ -24,6 +24,7 @@ pub mod mask;
 mod merge;
 pub mod money;
 pub mod pan;
+pub mod profile;
 pub mod routing;
 pub mod scope;
 pub mod state;

@@ -303,10 +303,11 @@ fn command_person<'a>(command: &Command, record: &'a CommandRecord) -> Option<&'
 
 pub(crate) fn put_state(key: &OrderKey, record: &OrderRecord, guard: Guard) -> Result<Write, WorkError> {
     let item_key = rec::state_key(key);
+    let list = if key.is_customer() { "customers" } else { "orders" };
     let item = NewItem {
         body: serde_json::to_vec(record)?,
         due: record.wake_at.map(|at| rec::due(&item_key, at)),
-        list: Some(("orders".to_owned(), format!("{}#{key}", record.state.first_at.rfc3339()))),
+        list: Some((list.to_owned(), format!("{}#{key}", record.state.first_at.rfc3339()))),
         expires: None,
         key: item_key,
     };

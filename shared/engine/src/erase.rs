@@ -18,6 +18,7 @@ use tillway_core::value::Value;
 use crate::engine::{Engine, WorkError};
 use crate::parking::parked_item;
 use crate::ports::{Guard, Key, NewItem, Write};
+use crate::profile;
 use crate::records::{self as rec, ParkedRecord, PersonKey, UnhandledRecord, Waiting};
 
 /// What an erasure did.
@@ -84,7 +85,11 @@ impl Engine {
             list: Some(("erasures".to_owned(), format!("{}#{person}", now.rfc3339()))),
             expires: None,
         };
-        Ok(self.ports.store.transact(vec![Write::Put(item, Guard::Any)]).await?)
+        // Nor is a person who comes back one day led to the customers they had at the gateways.
+        let customers = self.ports.store.query(&item.key.pk, profile::CUSTOMER, None, 90).await?.items;
+        let mut writes = vec![Write::Put(item, Guard::Any)];
+        writes.extend(customers.into_iter().map(|known| Write::Delete(known.key, Guard::Any)));
+        Ok(self.ports.store.transact(writes).await?)
     }
 
     /// The persons under whose keys data of an identity is: the identity's own, and those that its orders began
@@ -128,6 +133,7 @@ impl Engine {
             Fact::Order(order) => {
                 order.customer_ref.as_deref().map(|id| self.vault.person(&ref_identity(id)))
             }
+            Fact::Profile(customer) => Some(self.vault.person(&ref_identity(&customer.customer_id))),
             _ => None,
         }));
         found
@@ -213,11 +219,11 @@ fn identities(text: &str) -> [String; 2] {
     [mail_identity(text), ref_identity(text)]
 }
 
-fn mail_identity(mail: &str) -> String {
+pub(crate) fn mail_identity(mail: &str) -> String {
     format!("mail:{}", mail.trim().to_lowercase())
 }
 
-fn ref_identity(id: &str) -> String {
+pub(crate) fn ref_identity(id: &str) -> String {
     format!("ref:{}", id.trim())
 }
 

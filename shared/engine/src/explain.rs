@@ -30,8 +30,10 @@ pub struct Line {
 /// Everything there is to say about an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// The order.
+    /// The order, or the profile.
     pub order: String,
+    /// Of a profile, or of an order's person: the gateway's customer.
+    pub customer: Option<String>,
     /// Its computed status.
     pub status: OrderStatus,
     /// Why.
@@ -55,7 +57,8 @@ pub struct Explanation {
 }
 
 impl Engine {
-    /// Finds an order by key (`shop/A-1001`), by the shop's id, or by a gateway's id.
+    /// Finds an order by key (`shop/A-1001`), by the shop's id, or by a gateway's id; a customer's profile by the shop's
+    /// customer id, where no order has it, or by key (`customer@shop/CU-1`).
     ///
     /// # Errors
     /// [`WorkError`].
@@ -64,6 +67,7 @@ impl Engine {
         for pair in &self.config.pairs {
             candidates.push(OrderKey::of(&pair.shop, text));
         }
+        candidates.extend(self.config.pairs.iter().map(|pair| OrderKey::of_customer(&pair.shop, text)));
         for candidate in candidates {
             if self.ports.store.get(&[rec::state_key(&candidate)]).await?.iter().any(Option::is_some) {
                 return Ok(Some(candidate));
@@ -145,6 +149,7 @@ impl Engine {
         }
         Ok(Some(Explanation {
             order: order.to_string(),
+            customer: state.customer.clone(),
             status: state.status,
             status_reason: state.status_reason.clone(),
             flow: state
@@ -258,6 +263,12 @@ pub fn sentence(fact: &Fact) -> Option<String> {
         }
         Fact::RefundRequested { id, amount, .. } => format!("the shop asks to refund {amount} ({id})"),
         Fact::Customer { id } => format!("the gateway's customer is {id}"),
+        Fact::CustomerLost { id } => format!("the gateway's customer {id} is gone, or another person's"),
+        Fact::Profile(c) => match &c.gateway_customer {
+            Some(id) => format!("customer {} points to {id} (version {})", c.customer_id, c.version),
+            None => format!("customer {} (version {})", c.customer_id, c.version),
+        },
+        Fact::Instrument { id } => format!("reusable token {id}"),
         Fact::Payment { payment, amount } => format!("payment {payment} for {amount}"),
         Fact::Routed { payment, route } => format!("payment {payment} lies with merchant id {route}"),
         Fact::RouteChosen { choice, .. } => choice.to_string(),
@@ -321,14 +332,19 @@ impl fmt::Display for Explanation {
             Ok(c) => tillway_core::money::Money::new(minor, c).to_string(),
             Err(_) => minor.to_string(),
         };
-        writeln!(f, "order {}: {} {}", self.order, self.status.name(), self.status_reason)?;
-        writeln!(
-            f,
-            "reserved {}, taken {}, returned {}",
-            exact(self.authorized),
-            exact(self.captured),
-            exact(self.refunded)
-        )?;
+        if OrderKey::new(self.order.as_str()).is_customer() {
+            let customer = self.customer.as_deref().unwrap_or("none yet");
+            writeln!(f, "profile {}: the gateway's customer is {customer}", self.order)?;
+        } else {
+            writeln!(f, "order {}: {} {}", self.order, self.status.name(), self.status_reason)?;
+            writeln!(
+                f,
+                "reserved {}, taken {}, returned {}",
+                exact(self.authorized),
+                exact(self.captured),
+                exact(self.refunded)
+            )?;
+        }
         if let Some(flow) = &self.flow {
             writeln!(f, "flow {flow}")?;
         }

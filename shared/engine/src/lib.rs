@@ -20,6 +20,7 @@ mod parsed;
 mod personal;
 mod planted;
 pub mod ports;
+pub mod profile;
 pub mod receive;
 pub mod records;
 pub mod sweep;

@@ -78,9 +78,11 @@ impl Engine {
                     step: report.step.clone(),
                     end,
                 });
-                let observation = Observation { facts, personal: report.personal.clone(), person: None };
+                let mut observation = Observation { facts, personal: report.personal.clone(), person: None };
+                self.mark_profiles(&mut observation);
                 let extra = Extra { report: Some(report.clone()), ..Extra::default() };
-                let person = report.person.clone();
+                let told = self.person_of_profile(&report.order, &observation);
+                let person = told.or_else(|| report.person.clone());
                 Ok(Meaning::Order(Box::new(About { key: report.order.clone(), observation, person, extra })))
             }
             EventBody::Provider { json } => self.mean_provider(event, json.doc()?.json()).await,
@@ -96,6 +98,7 @@ impl Engine {
             Origin::Sweep => connector.interpret_read(connection, &event.kind, json),
             _ => connector.interpret(connection, &event.kind, json),
         };
+        let interpreted = self.heard(&event.connection, interpreted);
         let mut extra = Extra::default();
         let redacted = |event: &Event| Parked {
             id: parked_id(event),
@@ -139,6 +142,7 @@ impl Engine {
         let person = person.map(|p| self.vault.person(p.expose()));
         let key = match owner {
             Owner::Order { id } => self.order_key(&event.connection, &id),
+            Owner::Customer { id } => self.customer_key(&event.connection, &id),
             Owner::Objects { ids } => match self.by_alias(&event.connection, &ids).await? {
                 Some(key) => Some(key),
                 None if extra.parked_raw.is_some() => None,

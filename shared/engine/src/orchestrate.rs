@@ -13,17 +13,17 @@ use tillway_core::bundle::Bundle;
 use tillway_core::decide::{Command, Decision, Input, Needs, Plan, Routes, decide, system_of};
 use tillway_core::facts::{CommandEnd, Fact, Parked};
 use tillway_core::ids::{CommandId, FlowHash, OrderKey, PersonId};
-use tillway_core::state::OrderState;
+use tillway_core::state::{Binding, OrderState};
 use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
 
 use crate::bugs::Bug;
 use crate::commit::{Adopted, CommitParts, Loaded, put_state};
-use crate::config::Pair;
 use crate::engine::{Engine, WorkError, guarded};
 use crate::meaning::{About, Extra, Meaning, event_parked};
 use crate::personal::Opened;
 use crate::ports::{Guard, InMessage, Item, Key, NewItem, OutMessage, Severity, StoreError, Write};
+use crate::profile;
 use crate::records::{self as rec, CommandState, Event, EventBody, LogRecord, OrderRecord, Origin};
 
 /// How long the end of a command for a person serves that person's other orders.
@@ -279,10 +279,14 @@ impl Engine {
     }
 
     /// The flow an order runs on: the version it is bound to, or the newest of its pair.
-    async fn flow_of(&self, state: &OrderState, pair: &Pair) -> Result<(Arc<Bundle>, FlowHash), WorkError> {
-        let newest = self.config.bundle.hash_of(&pair.flow).cloned();
-        let newest = newest.ok_or_else(|| WorkError::Config(format!("flow {} is not loaded", pair.flow)))?;
-        match state.binding.as_ref().filter(|b| b.hash != newest) {
+    async fn flow_of(
+        &self,
+        binding: Option<&Binding>,
+        flow: &str,
+    ) -> Result<(Arc<Bundle>, FlowHash), WorkError> {
+        let newest = self.config.bundle.hash_of(flow).cloned();
+        let newest = newest.ok_or_else(|| WorkError::Config(format!("flow {flow} is not loaded")))?;
+        match binding.filter(|b| b.hash != newest) {
             None => Ok((self.config.bundle.clone(), newest)),
             Some(binding) => Ok((self.stored_flow(&binding.hash).await?, binding.hash.clone())),
         }
@@ -329,21 +333,37 @@ impl Engine {
             // A person's word counts once: the item may have been parked anew since.
             return Ok(None);
         }
-        let (bundle, hash) = self.flow_of(&record.state, pair).await?;
-        let flow = bundle.flow(&pair.flow).cloned();
-        let flow = flow.ok_or_else(|| WorkError::Config(format!("flow {} is not loaded", pair.flow)))?;
+        let stale = profile::current(&record.state, observation);
+        let observation = stale.as_ref().unwrap_or(observation);
+        let person = person.filter(|_| stale.is_none());
+        // A profile has no end: with each change it moves on to the newest flow, and to whoever it is of now.
+        let moves = key.is_customer() && stale.is_none() && profile::snapshot(observation).is_some();
+        let mut opened = self.open_personal(&record, observation, loaded, event, moves).await?;
+        let erased = moves && opened.erased;
+        if erased && extra.report.is_none() {
+            self.note_nothing(event, key, &record, record.wake_at, loaded, duplicate).await?;
+            return Ok(None);
+        }
+        let moves = moves && !erased;
+        let name = profile::flow_name(pair, key);
+        let binding = record.state.binding.as_ref().filter(|_| !moves);
+        let (bundle, hash) = self.flow_of(binding, &name).await?;
+        let flow = bundle.flow(&name).cloned();
+        let flow = flow.ok_or_else(|| WorkError::Config(format!("flow {name} is not loaded")))?;
 
         let mut facts = Vec::new();
-        if record.state.binding.is_none() {
-            self.store_flow(&hash, &pair.flow).await?;
-            facts.push(Fact::Bound { pair: pair.name.clone(), flow: pair.flow.clone(), hash });
+        if binding.is_none() && record.state.binding.as_ref().is_none_or(|b| b.hash != hash) {
+            self.store_flow(&hash, &name).await?;
+            facts.push(Fact::Bound { pair: pair.name.clone(), flow: name, hash });
         }
-        if let Some(person) = person.filter(|_| record.state.person.is_none()) {
+        let known = record.state.person.as_ref();
+        if let Some(person) = person.filter(|told| known.is_none() || (moves && known != Some(*told))) {
             facts.push(Fact::Person { person: person.clone() });
         }
         // What was parked with this very event was seen to, or stands there still.
         let again = |f: &Fact| duplicate && matches!(f, Fact::Parked(_));
-        facts.extend(observation.facts.iter().filter(|f| !again(f)).cloned());
+        let gone = |f: &Fact| erased && matches!(f, Fact::Profile(_));
+        facts.extend(observation.facts.iter().filter(|f| !again(f) && !gone(f)).cloned());
         facts.extend(self.names_another_gateway(&record.state, pair, &observation.facts));
         if self.planted.has(Bug::OlderReadWins) {
             crate::planted::older_read_wins(&record.state, &mut facts);
@@ -363,7 +383,6 @@ impl Engine {
         let input = Input { connection: event.connection.clone(), facts, answer };
         let reported = extra.report.as_ref().map(|report| &report.command);
 
-        let mut opened = self.open_personal(&record, observation, loaded, event).await?;
         let mut counts = None;
         let mut decision = loop {
             let per_person = |action: &str| self.per_person(action);
@@ -395,6 +414,8 @@ impl Engine {
         if self.planted.has(Bug::IdFromEvent) {
             crate::planted::ids_from_event(&mut decision, &event.id);
         }
+        let customer = profile::customer_told(event, key, observation);
+        self.tell_earlier(&mut decision, &event.connection, customer).await?;
         if let Some((action, object)) = &extra.read {
             self.add_read(&mut decision, event, key, (action, object.as_deref()));
         }
@@ -410,7 +431,8 @@ impl Engine {
             }
             return Ok(None);
         }
-        let index = self.identity_index(&record.state, &decision.state, observation, person, &opened)?;
+        let mut index = self.identity_index(&record.state, &decision.state, observation, person, &opened)?;
+        index.extend(self.note_customer(event, decision.state.person.as_ref(), customer)?);
         let mut commit =
             self.build(event, key, &record, decision, opened, extra, loaded, adopted, seen_id, now)?;
         for write in index {
@@ -433,7 +455,13 @@ impl Engine {
         let news = opened.changed || before.person != after.person || customer(before) != customer(after);
         let Some(person) = after.person.as_ref().filter(|_| news) else { return Ok(Vec::new()) };
         let mut writes = Vec::new();
-        for identity in self.identities_in(observation, told) {
+        let mut leads: Vec<(PersonId, &PersonId)> =
+            self.identities_in(observation, told).into_iter().map(|identity| (identity, person)).collect();
+        if let Some(before) = &before.person {
+            // A profile that went over to another identity is erased with either.
+            leads.extend([(before.clone(), person), (person.clone(), before)]);
+        }
+        for (identity, person) in leads {
             if identity == *person {
                 continue;
             }
@@ -480,7 +508,7 @@ impl Engine {
             action: action.to_owned(),
             step,
             params: Value::map([
-                ("order_id", Value::text(key.order_id())),
+                (if key.is_customer() { "customer_id" } else { "order_id" }, Value::text(key.order_id())),
                 ("object", Value::opt_text(object)),
             ]),
             personal: false,
@@ -554,7 +582,9 @@ fn adopt_into(
             // What was found for a person a while ago may have been changed or removed at the provider since,
             // and what failed for another order need not fail for this one: it is done anew.
             let fresh = *end == CommandEnd::Done && record.ended_within(FOR_A_PERSON, now);
-            let stands = !c.per_person || fresh || reported == Some(&c.id);
+            let lost = &decision.state.lost_customers;
+            let gone = record.facts.iter().any(|f| matches!(f, Fact::Customer { id } if lost.contains(id)));
+            let stands = !c.per_person || (fresh && !gone) || reported == Some(&c.id);
             stands.then(|| (n, record.clone(), end.clone()))
         });
         let Some((n, record, end)) = ended else { return Ok(decision) };

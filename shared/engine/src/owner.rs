@@ -53,6 +53,10 @@ impl Engine {
             let lost = || format!("the order belongs to pair {}, which is not configured", binding.pair);
             return self.config.pair(&binding.pair).ok_or_else(lost);
         }
+        if key.is_customer() {
+            let none = || format!("no pair of {} keeps customers", key.shop());
+            return self.config.profile_pair(&ConnectionName::new(key.shop())).ok_or_else(none);
+        }
         let by_gateway: Vec<&'a Pair> =
             self.pairs_of_shop(key).filter(|p| p.gateway == *connection).collect();
         if let [one] = by_gateway.as_slice() {

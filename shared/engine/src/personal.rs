@@ -33,11 +33,20 @@ impl Engine {
         observation: &Observation,
         loaded: &Loaded,
         event: &Event,
+        // A profile: all of it was told, and it goes to whoever was named.
+        moves: bool,
     ) -> Result<Opened, WorkError> {
         if observation.personal == Value::Null {
             return Ok(Opened::default());
         }
-        let bound = record.state.person.clone();
+        let told = loaded.person.as_ref().map(|(person, _)| person);
+        if let Some(before) = record.state.person.as_ref().filter(|before| moves && told != Some(before))
+            && matches!(self.person_access(before).await?, PersonAccess::Erased(_))
+        {
+            // Erased under another e-mail address: a new address does not bring the person back.
+            return Ok(Opened { erased: true, ..Opened::default() });
+        }
+        let bound = record.state.person.clone().filter(|_| !moves);
         let (person, access) = match (&loaded.person, bound) {
             (Some((person, access)), None) => (person.clone(), access.clone()),
             (Some((person, access)), Some(bound)) if *person == bound => (bound, access.clone()),
@@ -73,6 +82,9 @@ impl Engine {
             None => Value::Null,
         };
         let known = value.clone();
+        if moves {
+            value = Value::Null;
+        }
         merge(&mut value, &observation.personal);
         opened.changed = value != known || opened.new_key.is_some();
         opened.value = Some(value);

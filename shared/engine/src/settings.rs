@@ -25,6 +25,7 @@ use tillway_core::time::Millis;
 use tillway_core::yaml::{self, Node};
 
 use crate::config::{Config, Pair, Times};
+use crate::profile::flow_of_profiles;
 use crate::vocabulary::vocabulary;
 
 /// What the file says beside the engine's own configuration.
@@ -63,8 +64,9 @@ pub fn load(
     root.only_keys(&TOP, &mut problems);
     let production = root.get("production").is_some_and(|n| n.flag(&mut problems));
     let masking = read_masking(&root, production, &mut problems);
-    let connections = read_connections(&root, production, &connectors, &mut problems);
+    let mut connections = read_connections(&root, production, &connectors, &mut problems);
     let pairs = read_pairs(&root, &connections, &bundle, &vocabulary.base_scope(), &mut problems);
+    name_pointers(&mut connections, &pairs, &bundle);
     let mut times = Times::default();
     read_times(&root, &mut times, &mut problems);
     let mut extras = Extras::default();
@@ -127,6 +129,24 @@ fn read_masking(root: &Node, production: bool, problems: &mut Vec<Problem>) -> b
         _ => {
             problems.push(node.problem("bad-masking", "`masking` is on or off", "write on or off"));
             !production
+        }
+    }
+}
+
+/// The setting by which a shop keeps the gateway's customer with its own.
+const POINTER: &str = "gateway_external_id";
+
+/// A shop that does not say under which name it keeps the gateway's customer keeps it under the gateway's: of several gateways
+/// the one that profiles are kept for, else the first.
+fn name_pointers(connections: &mut Connections, pairs: &[Pair], bundle: &Bundle) {
+    let keeps = |pair: &Pair| bundle.flow(&flow_of_profiles(&pair.flow)).is_some();
+    let mut ordered: Vec<&Pair> = pairs.iter().collect();
+    ordered.sort_by_key(|pair| !keeps(pair));
+    for pair in ordered {
+        let gateway = pair.options.get("gateway").cloned().unwrap_or_default();
+        let Some((shop, connector)) = connections.get_mut(&pair.shop) else { continue };
+        if connector.settings().iter().any(|(name, _, _)| *name == POINTER) && !gateway.is_empty() {
+            shop.settings.entry(POINTER.to_owned()).or_insert_with(|| format!("{gateway}_customer"));
         }
     }
 }
@@ -405,6 +425,27 @@ mod tests {
             "the gateway's own serves too"
         );
         assert!(problems("", "    initiates: shop\n").is_empty());
+    }
+
+    #[test]
+    fn a_shop_keeps_the_gateways_customer_under_the_gateways_name() {
+        let name = |gateway: &str, own: &str| {
+            let text = format!(
+                "connections:\n  shop: {{ system: clarity, base_url: \"https://a.example.com\"{own} }}\n  gate: {{ \
+                 system: {gateway}, merchant_id: m, key_id: k }}\npairs:\n  main: {{ flow: none, shop: shop, gateway: gate }}\n"
+            );
+            let root = yaml::parse("t.yaml", &text).ok().unwrap();
+            let mut problems = Vec::new();
+            let registry = tillway_connectors::registry();
+            let mut connections = read_connections(&root, false, &registry, &mut problems);
+            let scope = vocabulary(&tillway_connectors::registry()).base_scope();
+            let pairs = read_pairs(&root, &connections, &Bundle::default(), &scope, &mut problems);
+            name_pointers(&mut connections, &pairs, &Bundle::default());
+            connections[&ConnectionName::new("shop")].0.setting(POINTER, "").to_owned()
+        };
+        assert_eq!(name("cybersource", ""), "cybersource_customer");
+        assert_eq!(name("stripe", ""), "stripe_customer", "as ever");
+        assert_eq!(name("cybersource", ", gateway_external_id: token"), "token");
     }
 
     #[test]

@@ -114,6 +114,8 @@ struct Lease {
 
 /// Pages of one sweep, at most; the next one goes on.
 const MAX_PAGES: usize = 200;
+/// Begins the pages of customers; no connector's own page begins so.
+const CUSTOMERS: &str = "~customers:";
 /// How far back the first sweep of a connection looks.
 const FIRST_LOOK: Millis = Millis::hours(24);
 /// And after a restore, where the backup knows of no sweep: as far as gateways keep their events.
@@ -254,7 +256,8 @@ impl Engine {
                 return Err(WorkError::NotSent);
             }
             let (since, until, forgotten) = (report.since, report.until, report.forgotten);
-            lease.cursor.open = page.next.map(|page| Open { since, until, page, forgotten });
+            let next = self.next_page(&connection.name, page_at.as_deref(), page.next);
+            lease.cursor.open = next.map(|page| Open { since, until, page, forgotten });
             page_at = lease.cursor.open.as_ref().map(|open| open.page.clone());
             if page_at.is_none() {
                 return Ok(());
@@ -289,7 +292,30 @@ impl Engine {
             now: self.now(),
             limit: self.config.times.call_limit,
         };
-        connector.sweep(call, since, page.as_deref()).await
+        match page.as_deref().map(|page| (page, page.strip_prefix(CUSTOMERS))) {
+            Some((_, Some(page))) => {
+                connector.sweep_customers(call, since, Some(page).filter(|p| !p.is_empty())).await
+            }
+            Some((page, None)) => connector.sweep(call, since, Some(page)).await,
+            None => connector.sweep(call, since, None).await,
+        }
+    }
+
+    /// The page after this one. Where a pair of the connection keeps profiles, the customers follow the orders.
+    fn next_page(
+        &self,
+        connection: &ConnectionName,
+        page: Option<&str>,
+        next: Option<String>,
+    ) -> Option<String> {
+        let of_customers = page.is_some_and(|page| page.starts_with(CUSTOMERS));
+        match next {
+            Some(next) if of_customers => Some(format!("{CUSTOMERS}{next}")),
+            None if !of_customers && self.config.profile_pair(connection).is_some() => {
+                Some(CUSTOMERS.to_owned())
+            }
+            next => next,
+        }
     }
 
     /// Secrets and token for a sweep; both anew where they were refused.
@@ -388,7 +414,7 @@ impl Engine {
         told: Result<Interpreted, Rejected>,
         orders: &mut Known,
     ) -> Result<Peek, WorkError> {
-        let (owner, facts) = match told {
+        let (owner, facts) = match self.heard(event.connection, told) {
             Ok(Interpreted::About { owner, observation, .. }) => (owner, observation.facts),
             // Parked once; a sweep does not park it again.
             Err(rejected) => return self.known_parked(&rejected.owner, event).await,
@@ -426,6 +452,7 @@ impl Engine {
     async fn owner_of(&self, event: Seen<'_>, owner: &Owner) -> Result<Option<OrderKey>, WorkError> {
         match owner {
             Owner::Order { id } => Ok(self.order_key(event.connection, id)),
+            Owner::Customer { id } => Ok(self.customer_key(event.connection, id)),
             Owner::Objects { ids } => self.by_alias(event.connection, ids).await,
             Owner::Nobody => Ok(None),
         }

@@ -26,6 +26,8 @@ mod keyless_tests;
 mod owner_tests;
 #[path = "routes_tests.rs"]
 mod routes_tests;
+#[path = "profile_tests.rs"]
+mod profile_tests;
 
 type Answer = dyn Fn(&Request) -> Response + Send + Sync;
 
@@ -195,7 +197,8 @@ impl Http for Memory {
             self.now.fetch_add(limit.0, Ordering::SeqCst);
             return Err(HttpError::NoAnswer);
         }
-        Ok((self.answer)(&request))
+        // No status is no answer.
+        Some((self.answer)(&request)).filter(|r| r.status > 0).ok_or(HttpError::NoAnswer)
     }
 }
 

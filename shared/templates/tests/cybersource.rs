@@ -72,6 +72,26 @@ fn param(order: &Order, step: &str, name: &str) -> String {
 const LATER: Millis = Millis::mins(11);
 
 #[test]
+fn a_reusable_token_is_kept_with_the_persons_customer_and_only_where_nothing_is_held() {
+    let token = || Fact::Instrument { id: "7010".into() };
+    let mut kept = paying(&[], 100);
+    kept.done("authorize", reserved(100).into_iter().chain([token()]));
+    assert!(kept.is_out("capture-now") && kept.is_out("customer"));
+    assert_eq!(param(&kept, "customer", "email"), "a@example.com");
+    assert_eq!(kept.done("customer", []), ["keep-instrument/7010"]);
+    assert_eq!(param(&kept, "keep-instrument", "instrument"), "7010");
+    let mut looked_at = paying(&[], 100);
+    looked_at.done("authorize", reserved(100).into_iter().chain([token(), held()]));
+    assert!(!looked_at.is_out("customer"), "a person looks at it first");
+    looked_at.tell([decided(ReviewOutcome::Approved)]);
+    assert!(looked_at.is_out("customer"));
+    // Without a reusable token nothing more is sent than ever.
+    let mut plain = paying(&[], 100);
+    plain.done("authorize", reserved(100));
+    assert!(!plain.is_out("customer") && plain.is_out("capture-now"));
+}
+
+#[test]
 fn an_order_with_a_token_is_authorized_captured_and_told_as_payment_received() {
     let mut order = paying(&[], 100);
     assert_eq!((order.money("authorize"), param(&order, "authorize", "token").as_str()), (100, "t1"));

@@ -17,6 +17,8 @@ pub const READ_ORDER: &str = "clarity.read_order";
 pub const UPDATE_ORDER: &str = "clarity.update_order";
 /// Writes ids to a customer.
 pub const UPDATE_CUSTOMER: &str = "clarity.update_customer";
+/// Reads a customer again.
+pub const READ_CUSTOMER: &str = "clarity.read_customer";
 /// Tells the shop of a shipment.
 pub const ADD_SHIPMENT: &str = "clarity.add_shipment";
 
@@ -69,9 +71,15 @@ static UPDATE_CUSTOMER_PARAMS: Schema = Schema {
     name: UPDATE_CUSTOMER,
     fields: &[
         text("customer_id", "the shop's customer id").required(),
+        text(
+            "gateway_customer",
+            "the gateway's customer id, under the name that setting gateway_external_id gives",
+        ),
         field("external_ids", Type::Dict, "ids in other systems, by name"),
     ],
 };
+static READ_CUSTOMER_PARAMS: Schema =
+    Schema { name: READ_CUSTOMER, fields: &[text("customer_id", "the shop's customer id").required()] };
 static ADD_SHIPMENT_PARAMS: Schema = Schema {
     name: ADD_SHIPMENT,
     fields: &[
@@ -98,6 +106,12 @@ static UPDATE_CUSTOMER_SPEC: ActionSpec = ActionSpec {
     money: false,
     doc: "Reads the customer and writes the external ids that differ.",
 };
+static READ_CUSTOMER_SPEC: ActionSpec = ActionSpec {
+    name: READ_CUSTOMER,
+    params: &READ_CUSTOMER_PARAMS,
+    money: false,
+    doc: "Reads the customer again.",
+};
 static ADD_SHIPMENT_SPEC: ActionSpec = ActionSpec {
     name: ADD_SHIPMENT,
     params: &ADD_SHIPMENT_PARAMS,
@@ -106,10 +120,11 @@ static ADD_SHIPMENT_SPEC: ActionSpec = ActionSpec {
 };
 
 /// All of them; each may be done twice without harm.
-pub static ACTIONS: [Action; 4] = [
+pub static ACTIONS: [Action; 5] = [
     Action { spec: &UPDATE_ORDER_SPEC, per_person: false, repeatable: true, reads: false },
     Action { spec: &READ_ORDER_SPEC, per_person: false, repeatable: true, reads: true },
     Action { spec: &UPDATE_CUSTOMER_SPEC, per_person: false, repeatable: true, reads: false },
+    Action { spec: &READ_CUSTOMER_SPEC, per_person: false, repeatable: true, reads: true },
     Action { spec: &ADD_SHIPMENT_SPEC, per_person: false, repeatable: true, reads: false },
 ];
 
@@ -168,17 +183,18 @@ impl Params<'_> {
 /// [`Rejected`] where a parameter cannot go over this wire.
 pub fn prepare(connection: &Connection, action: &str, params: &Value) -> Result<Prepared, Rejected> {
     let order_id = params.at("order_id").as_text().unwrap_or_default().trim();
-    let owner = if order_id.is_empty() { Owner::Nobody } else { Owner::Order { id: order_id.to_owned() } };
+    let customer_id = params.at("customer_id").as_text().unwrap_or_default().trim();
+    let owner = match (order_id, customer_id) {
+        ("", "") => Owner::Nobody,
+        ("", id) => Owner::Customer { id: id.to_owned() },
+        (id, _) => Owner::Order { id: id.to_owned() },
+    };
     let params = Params { params, owner };
     let (intent, summary) = match action {
         READ_ORDER => (json!({"order_id": params.id("order_id")?}), "GET order".to_owned()),
         UPDATE_ORDER => update_order(connection, &params)?,
-        UPDATE_CUSTOMER => {
-            let mut patch = Map::new();
-            patch.extend(params.texts("external_ids")?.map(|ids| ("externalIds".to_owned(), ids)));
-            let summary = format!("PATCH customer: {}", names(&patch));
-            (json!({"customer_id": params.id("customer_id")?, "patch": patch}), summary)
-        }
+        READ_CUSTOMER => (json!({"customer_id": params.id("customer_id")?}), "GET customer".to_owned()),
+        UPDATE_CUSTOMER => update_customer(connection, &params)?,
         ADD_SHIPMENT => add_shipment(&params)?,
         _ => return Err(params.reject("action_unknown", "", "this connector has no such action")),
     };
@@ -217,6 +233,23 @@ fn update_order(connection: &Connection, params: &Params<'_>) -> Result<(Json, S
     patch.extend(params.texts("external_ids")?.map(|ids| ("externalIds".to_owned(), ids)));
     let summary = format!("PATCH order: {}{summary}", names(&patch));
     Ok((json!({"order_id": order_id, "patch": patch}), summary))
+}
+
+fn update_customer(connection: &Connection, params: &Params<'_>) -> Result<(Json, String), Rejected> {
+    let mut ids = match params.texts("external_ids")? {
+        Some(Json::Object(ids)) => ids,
+        _ => Map::new(),
+    };
+    if params.text("gateway_customer")?.is_some() {
+        let name = settings::get(connection, settings::GATEWAY_CUSTOMER).to_owned();
+        ids.insert(name, params.id("gateway_customer")?.into());
+    }
+    let mut patch = Map::new();
+    if !ids.is_empty() {
+        patch.insert("externalIds".to_owned(), Json::Object(ids));
+    }
+    let summary = format!("PATCH customer: {}", names(&patch));
+    Ok((json!({"customer_id": params.id("customer_id")?, "patch": patch}), summary))
 }
 
 fn payment(params: &Params<'_>) -> Result<Map<String, Json>, Rejected> {

@@ -1,4 +1,4 @@
-//! What a webhook or a swept order means.
+//! What a webhook, a swept order or a swept customer means.
 
 use tillway_core::doc::Json;
 use tillway_core::facts::Fact;
@@ -6,7 +6,7 @@ use tillway_core::money::Currency;
 
 use super::order::{self, Read};
 use super::wire::{Fault, Node};
-use super::{actions, settings};
+use super::{actions, customer, settings};
 use crate::config::Connection;
 use crate::port::{Interpreted, Observation, Owner, Rejected};
 
@@ -43,6 +43,10 @@ pub fn interpret(
     let read = match settings::event(connection, event_type) {
         Some("order.created" | "order.updated") => order_event(connection, &data, believed),
         Some("order.refund_requested") => refund_event(connection, &data),
+        Some("customer.updated") => {
+            let read = customer::event(connection, &data, believed);
+            return read.map_err(|fault| fault.about("", customer::owner(&data)));
+        }
         _ => return Ok(Interpreted::Unhandled),
     };
     read.map_err(|fault| fault.about("", owner(&data)))

@@ -10,6 +10,7 @@
 mod actions;
 mod auth;
 mod client;
+mod customer;
 mod events;
 mod operations;
 mod order;
@@ -172,6 +173,15 @@ impl Connector for Clarity {
         cursor: Option<&str>,
     ) -> Result<SweepPage, NotDone> {
         sweep::sweep(&call, since, cursor).await
+    }
+
+    async fn sweep_customers(
+        &self,
+        call: Call<'_>,
+        since: Timestamp,
+        cursor: Option<&str>,
+    ) -> Result<SweepPage, NotDone> {
+        sweep::customers(&call, since, cursor).await
     }
 
     /// A shop's events always name their order: there is nothing to resolve.

@@ -10,7 +10,7 @@ use tillway_core::money::{Currency, Money};
 use super::client::{self, Found, Written, refused, unknown};
 use super::order;
 use super::wire::Node;
-use super::{actions, settings};
+use super::{actions, customer, settings};
 use crate::config::Connection;
 use crate::port::{Call, NotDone, Observation, Outcome, key_prefix};
 
@@ -33,6 +33,7 @@ pub async fn call(call: &Call<'_>) -> Outcome {
     };
     match call.action {
         actions::READ_ORDER => read_order(call, &intent).await,
+        actions::READ_CUSTOMER => read_customer(call, &intent).await,
         actions::UPDATE_ORDER => update(call, &intent, &ORDER).await,
         actions::UPDATE_CUSTOMER => update(call, &intent, &CUSTOMER).await,
         actions::ADD_SHIPMENT => add_shipment(call, &intent).await,
@@ -121,6 +122,19 @@ async fn read_order(call: &Call<'_>, intent: &Intent) -> Outcome {
     match observe(call.connection, found.body.json()) {
         Ok(observation) => settled(observation, id, "read the order".to_owned()),
         Err((code, what)) => refused(code, what),
+    }
+}
+
+async fn read_customer(call: &Call<'_>, intent: &Intent) -> Outcome {
+    let id = intent.text("customer_id");
+    let found = match read(call, &CUSTOMER, id).await {
+        Ok(found) => found,
+        Err(ended) => return ended,
+    };
+    match customer::read(call.connection, &Node::root(found.body.json())) {
+        Ok(Some(observation)) => settled(observation, id, "read the customer".to_owned()),
+        Ok(None) => refused("version_missing", "updatedAt: the customer does not say when it changed"),
+        Err(fault) => refused(fault.code, format!("{}: {}", fault.field, fault.what)),
     }
 }
 

@@ -57,7 +57,7 @@ pub fn read(connection: &Connection, order: &Node<'_>, version: i64) -> Result<R
     let payment = order.member("payment")?;
     let customer = order.member("customer")?;
     let customer_ref = customer.member("customerId")?.id()?;
-    let pointer = settings::get(connection, "gateway_external_id");
+    let pointer = settings::get(connection, settings::GATEWAY_CUSTOMER);
     let snapshot = OrderSnapshot {
         number: order.member("orderNumber")?.id()?.unwrap_or_else(|| order_id.clone()),
         order_id,
@@ -227,12 +227,14 @@ impl Amounts {
     }
 }
 
-fn joined(first: Option<&String>, last: Option<&String>) -> Option<String> {
+/// A full name of its parts.
+pub fn joined(first: Option<&String>, last: Option<&String>) -> Option<String> {
     let parts: Vec<&str> = [first, last].into_iter().flatten().map(String::as_str).collect();
     Some(parts.join(" ")).filter(|name| !name.is_empty())
 }
 
-fn map(pairs: impl IntoIterator<Item = (&'static str, Option<String>)>) -> Option<Value> {
+/// The texts that are there, by name.
+pub fn map(pairs: impl IntoIterator<Item = (&'static str, Option<String>)>) -> Option<Value> {
     let there = pairs.into_iter().filter_map(|(name, text)| Some((name.to_owned(), Value::Text(text?))));
     let map: BTreeMap<String, Value> = there.collect();
     (!map.is_empty()).then_some(Value::Map(map))

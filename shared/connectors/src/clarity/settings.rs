@@ -6,8 +6,13 @@ use tillway_core::facts::OrderStatus;
 
 use crate::config::Connection;
 
+/// The setting that names the gateway's customer among a customer's external ids.
+pub const GATEWAY_CUSTOMER: &str = "gateway_external_id";
+/// The setting that names a reusable token there.
+pub const INSTRUMENT: &str = "gateway_instrument_id";
+
 /// Settings: name, default, meaning.
-pub static SETTINGS: [(&str, &str, &str); 34] = [
+pub static SETTINGS: [(&str, &str, &str); 35] = [
     ("base_url", "", "where the API begins, e.g. https://shop.example.com/api/v1"),
     ("paths.token", "/oauth/token", "token endpoint, below base_url"),
     ("paths.orders", "/orders", "list of orders"),
@@ -49,7 +54,18 @@ pub static SETTINGS: [(&str, &str, &str); 34] = [
     ("status_out.*", "", "canonical name = the shop's status text, in place of the one in the flows' lookup"),
     ("events.*", "", "our event name = the shop's, e.g. events.order.created = OrderCreated"),
     ("version_from", "version", "what orders a shop's snapshots: version (a counter) or updated_at"),
-    ("gateway_external_id", "stripe_customer", "name in customer.externalIds of the gateway's customer id"),
+    (
+        GATEWAY_CUSTOMER,
+        "stripe_customer",
+        "name in customer.externalIds of the gateway's customer id; where it is not set, `<system>_customer` of the \
+         gateway that the shop's pair names",
+    ),
+    (
+        INSTRUMENT,
+        "",
+        "name in customer.externalIds of a reusable token that the gateway's customer is to keep, e.g. \
+         cybersource_instrument; empty: none is read",
+    ),
     (
         "overwrite_fulfilment",
         "false",

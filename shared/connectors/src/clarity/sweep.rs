@@ -1,4 +1,4 @@
-//! Finding orders whose webhook never came: the list of what changed since an instant.
+//! Finding orders and customers whose webhook never came: the list of what changed since an instant.
 //!
 //! Pages by number shift when an order on an earlier page changes meanwhile and moves to the end: what
 //! slides back across the page's edge would be missed. So after a full page, sorted as the contract says,
@@ -10,9 +10,10 @@ use tillway_core::ids::digest;
 use tillway_core::time::Timestamp;
 
 use super::client::{self, Found};
-use super::order;
 use super::settings::{self, Paging};
-use super::wire::Node;
+use super::wire::{Fault, Node};
+use super::{customer, order};
+use crate::config::Connection;
 use crate::port::{Call, NotDone, Outcome, SweepPage, SweptEvent};
 
 /// Where the next page by number begins.
@@ -49,11 +50,57 @@ impl Place {
 /// # Errors
 /// [`NotDone`]; the page is asked for again.
 pub async fn sweep(call: &Call<'_>, since: Timestamp, cursor: Option<&str>) -> Result<SweepPage, NotDone> {
+    page(call, since, cursor, &ORDERS).await
+}
+
+/// One page of customers changed since an instant.
+///
+/// # Errors
+/// As [`sweep`].
+pub async fn customers(
+    call: &Call<'_>,
+    since: Timestamp,
+    cursor: Option<&str>,
+) -> Result<SweepPage, NotDone> {
+    page(call, since, cursor, &CUSTOMERS).await
+}
+
+/// A list of the shop's.
+struct List {
+    path: &'static str,
+    id: &'static str,
+    event: &'static str,
+    /// Stands before ids, so that no event of one list has the id of another's.
+    mark: &'static str,
+    version: fn(&Connection, &Node<'_>) -> Result<Option<i64>, Fault>,
+}
+
+const ORDERS: List = List {
+    path: "paths.orders",
+    id: "orderId",
+    event: "order.updated",
+    mark: "sweep",
+    version: order::version,
+};
+const CUSTOMERS: List = List {
+    path: "paths.customers",
+    id: "customerId",
+    event: "customer.updated",
+    mark: "sweep-customer",
+    version: |_, node| customer::version(node),
+};
+
+async fn page(
+    call: &Call<'_>,
+    since: Timestamp,
+    cursor: Option<&str>,
+    list: &List,
+) -> Result<SweepPage, NotDone> {
     let link = settings::paging(call.connection) == Paging::Link;
     let place = cursor.filter(|_| !link).and_then(Place::read).unwrap_or_else(|| Place::start(since));
     let url = match cursor.filter(|_| link) {
         Some(next) => next.to_owned(),
-        None => first_url(call, &place).ok_or(NotDone::Unavailable)?,
+        None => first_url(call, &place, list).ok_or(NotDone::Unavailable)?,
     };
     let asked = url.clone();
     let (Found { body, .. }, response) = client::get(call, url).await.map_err(|ended| match ended {
@@ -62,7 +109,7 @@ pub async fn sweep(call: &Call<'_>, since: Timestamp, cursor: Option<&str>) -> R
     })?;
     let body = body.json();
     let items = items(call, body).ok_or(NotDone::Unavailable)?;
-    let events = items.iter().map(|item| event(call, *item, since)).collect();
+    let events = items.iter().map(|item| event(call, *item, since, list)).collect();
     let next = if link {
         match link_of(&response, body) {
             Some(next) => Some(resolve(call, &asked, next).ok_or(NotDone::Unavailable)?),
@@ -74,9 +121,9 @@ pub async fn sweep(call: &Call<'_>, since: Timestamp, cursor: Option<&str>) -> R
     Ok(SweepPage { events, next })
 }
 
-fn first_url(call: &Call<'_>, place: &Place) -> Option<String> {
+fn first_url(call: &Call<'_>, place: &Place, list: &List) -> Option<String> {
     let get = |name| settings::get(call.connection, name);
-    let mut url = reqwest::Url::parse(&client::url(call.connection, "paths.orders", None)?).ok()?;
+    let mut url = reqwest::Url::parse(&client::url(call.connection, list.path, None)?).ok()?;
     url.query_pairs_mut()
         .append_pair(get("updated_since"), &place.since.rfc3339())
         .append_pair(get("paging.index"), &place.index.to_string())
@@ -121,25 +168,25 @@ fn following(call: &Call<'_>, place: &Place, items: &[Json<'_>], body: Json<'_>)
     Some(if last > place.since { Place::start(last) } else { onward })
 }
 
-/// An order as its webhook would have it. What cannot be named still becomes an event: it is parked with
+/// An order or a customer as its webhook would have it. What cannot be named still becomes an event: it is parked with
 /// its fault and not skipped. One that does not say when it changed has changed within the window.
-fn event(call: &Call<'_>, item: Json<'_>, since: Timestamp) -> SweptEvent {
+fn event(call: &Call<'_>, item: Json<'_>, since: Timestamp, list: &List) -> SweptEvent {
     let node = Node::root(item);
-    let id = node.member("orderId").and_then(|id| id.id()).ok().flatten();
-    let version = order::version(call.connection, &node).ok().flatten();
+    let id = node.member(list.id).and_then(|id| id.id()).ok().flatten();
+    let version = (list.version)(call.connection, &node).ok().flatten();
     let event_id = match (&id, version) {
-        (Some(id), Some(version)) => format!("sweep:{id}:{version}"),
-        _ => format!("sweep:{}", digest(&[&item.to_string()])),
+        (Some(id), Some(version)) => format!("{}:{id}:{version}", list.mark),
+        _ => format!("{}:{}", list.mark, digest(&[&item.to_string()])),
     };
     let created_at = changed_at(item).unwrap_or(since);
     let body = Doc::object([
-        ("type", Member::Text("order.updated")),
+        ("type", Member::Text(list.event)),
         ("timestamp", Member::Text(&created_at.rfc3339())),
         ("data", Member::Part(item)),
     ]);
     SweptEvent {
         group: id.unwrap_or_else(|| event_id.clone()),
-        event_type: "order.updated".to_owned(),
+        event_type: list.event.to_owned(),
         event_id,
         created_at,
         body,

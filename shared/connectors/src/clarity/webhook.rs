@@ -150,8 +150,8 @@ fn name(event_id: String, body: Json<'_>) -> Result<Verified, EdgeFault> {
         return Err(EdgeFault::Malformed);
     }
     let root = Node::root(body);
-    let order = root.member("data").and_then(|data| data.member("orderId")).and_then(|id| id.id());
-    let group = order.ok().flatten().unwrap_or_else(|| event_id.clone());
+    let named = |id: &'static str| root.member("data").and_then(|data| data.member(id)?.id()).ok().flatten();
+    let group = named("orderId").or_else(|| named("customerId")).unwrap_or_else(|| event_id.clone());
     // Informative: a time that cannot be read is no reason to turn the event away.
     let created_at = root.member("timestamp").and_then(|at| at.time()).ok().flatten();
     Ok(Verified { event_id, event_type, group, created_at, opened: None })

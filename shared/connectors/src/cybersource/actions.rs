@@ -137,6 +137,24 @@ const ENSURE_CUSTOMER: Schema = Schema {
         text("email", "e-mail address").personal(),
         text("reference", "the shop's customer id; needed where there is no e-mail address"),
         text("known", "the customer's id at Cybersource, where the shop has it"),
+        text("earlier", "the one this person had before; the engine's"),
+        text("offered", "one a payment made, taken where the person has none"),
+    ],
+};
+const UPDATE_CUSTOMER: Schema = Schema {
+    name: "cybersource.update_customer",
+    fields: &[
+        text("customer", "the customer's id at Cybersource").required(),
+        text("email", "e-mail address").personal(),
+        text("reference", "the shop's customer id; needed where there is no e-mail address"),
+    ],
+};
+const INSTRUMENT: Schema = Schema {
+    name: "cybersource.attach_instrument",
+    fields: &[
+        text("customer", "the customer's id at Cybersource; where it is left out, the one the person has"),
+        text("earlier", "that one; the engine's"),
+        text("instrument", "id of the instrument identifier: a token, never a card number").required(),
     ],
 };
 
@@ -167,6 +185,10 @@ pub(super) const DECIDE_NAME: &str = "cybersource.decide_case";
 pub(super) const READ_NAME: &str = "cybersource.read_order";
 /// Finds or makes a customer.
 pub(super) const CUSTOMER_NAME: &str = "cybersource.ensure_customer";
+/// Brings a customer up to date.
+pub(super) const UPDATE_CUSTOMER_NAME: &str = "cybersource.update_customer";
+/// Keeps a reusable token with a customer.
+pub(super) const INSTRUMENT_NAME: &str = "cybersource.attach_instrument";
 
 /// All actions.
 pub(super) const ACTIONS: &[Action] = &[
@@ -179,6 +201,28 @@ pub(super) const ACTIONS: &[Action] = &[
         },
         per_person: true,
         repeatable: true,
+        reads: false,
+    },
+    Action {
+        spec: &ActionSpec {
+            name: UPDATE_CUSTOMER_NAME,
+            params: &UPDATE_CUSTOMER,
+            money: false,
+            doc: "reads a customer and writes e-mail address and reference where they differ; tells where it is gone",
+        },
+        per_person: false,
+        repeatable: true,
+        reads: false,
+    },
+    Action {
+        spec: &ActionSpec {
+            name: INSTRUMENT_NAME,
+            params: &INSTRUMENT,
+            money: false,
+            doc: "lists the customer's payment instruments and adds the one that is missing",
+        },
+        per_person: true,
+        repeatable: false,
         reads: false,
     },
     action(

@@ -4,7 +4,7 @@
 //! | answer | meaning |
 //! |---|---|
 //! | 2xx | done; the status in it and its echo are judged by the caller |
-//! | 400 `PROCESSOR_UNAVAILABLE`, 409, 429 | not done |
+//! | 400 `PROCESSOR_UNAVAILABLE`, 409, 412, 429 | not done |
 //! | 400, 404, other 4xx | refused for good |
 //! | 401 | not done: credentials, or the clock |
 //! | 5xx after a write | unknown |
@@ -28,6 +28,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     /// The body, null where it was no JSON.
     pub(super) body: Doc,
+    /// What `If-Match` is to be.
+    pub(super) tag: Option<String>,
     /// Its id of the request, for support and our log.
     correlation: String,
     after: Option<Millis>,
@@ -39,6 +41,11 @@ impl Answer {
             status: response.status,
             correlation: trace_id(&response, "v-c-correlation-id"),
             after: retry_after(&response),
+            tag: response
+                .header("etag")
+                .map(str::trim)
+                .filter(|t| (1..=128).contains(&t.len()))
+                .map(str::to_owned),
             body: Doc::from_bytes(response.body).unwrap_or_else(|_| Doc::null()),
         }
     }
@@ -162,10 +169,28 @@ impl<'a> Client<'a> {
     /// Writes, once. Refusals (4xx) come back as answers for the caller to look into; `Err` is the outcome where it was
     /// neither done nor refused.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Answer, Outcome> {
+        self.change(Method::Post, path, body, None).await
+    }
+
+    /// Changes an object, where it is still as it was read.
+    pub(super) async fn patch(&self, path: &str, body: &Value, tag: Option<&str>) -> Result<Answer, Outcome> {
+        self.change(Method::Patch, path, body, tag).await
+    }
+
+    async fn change(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+        tag: Option<&str>,
+    ) -> Result<Answer, Outcome> {
         let bytes = body.to_string().into_bytes();
-        let Some(request) = self.request(Method::Post, path, Some(&bytes)) else {
+        let Some(mut request) = self.request(method, path, Some(&bytes)) else {
             return Err(Outcome::NotDone { after: None, why: NotDone::Unauthorized });
         };
+        if let Some(tag) = tag {
+            request = request.with_header("if-match", tag);
+        }
         let answer = match self.send(request, self.write).await {
             Ok(answer) => answer,
             Err(HttpError::NotSent) => {
@@ -179,7 +204,7 @@ impl<'a> Client<'a> {
             200..=299 if answer.body.json().is_object() => Ok(answer),
             200..=299 => Err(unknown(format!("{} with an unreadable body", answer.said()))),
             401 => not_done(NotDone::Unauthorized),
-            409 => not_done(NotDone::Conflict),
+            409 | 412 => not_done(NotDone::Conflict),
             429 => not_done(NotDone::Throttled),
             400 if answer.reason() == "PROCESSOR_UNAVAILABLE" => not_done(NotDone::Unavailable),
             400..=499 => Ok(answer),
@@ -191,6 +216,11 @@ impl<'a> Client<'a> {
 
     /// Reads an object.
     pub(super) async fn get(&self, target: &str) -> Result<Doc, ReadFault> {
+        self.get_tagged(target).await.map(|answer| answer.body)
+    }
+
+    /// Reads an object that is to be changed.
+    pub(super) async fn get_tagged(&self, target: &str) -> Result<Answer, ReadFault> {
         let request = self.request(Method::Get, target, None);
         self.read(request).await
     }
@@ -199,17 +229,17 @@ impl<'a> Client<'a> {
     pub(super) async fn ask(&self, path: &str, body: &Value) -> Result<Doc, ReadFault> {
         let bytes = body.to_string().into_bytes();
         let request = self.request(Method::Post, path, Some(&bytes));
-        self.read(request).await
+        self.read(request).await.map(|answer| answer.body)
     }
 
-    async fn read(&self, request: Option<Request>) -> Result<Doc, ReadFault> {
+    async fn read(&self, request: Option<Request>) -> Result<Answer, ReadFault> {
         let Some(request) = request else {
             return Err(ReadFault::NotNow(None, NotDone::Unauthorized));
         };
         let answer =
             self.send(request, self.each).await.map_err(|_| ReadFault::NotNow(None, NotDone::Unavailable))?;
         match answer.status {
-            200..=299 if answer.body.json().is_object() => Ok(answer.body),
+            200..=299 if answer.body.json().is_object() => Ok(answer),
             404 => Err(ReadFault::Missing(answer)),
             401 => Err(ReadFault::NotNow(None, NotDone::Unauthorized)),
             403 => Err(ReadFault::Forbidden(answer)),

@@ -23,6 +23,7 @@ pub(super) const PATHS: &[(&str, &str)] = &[
     ("chargeback_details", "/reporting/v3/chargeback-details"),
     ("customers", "/tms/v2/customers"),
     ("customer", "/tms/v2/customers/{id}"),
+    ("instruments", "/tms/v2/customers/{id}/payment-instruments"),
 ];
 
 /// A path with its object.

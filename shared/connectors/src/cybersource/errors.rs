@@ -79,8 +79,10 @@ fn plain(word: &str) -> bool {
 
 /// The first field an answer names as missing or wrong; a path of names.
 pub(super) fn field(body: Json<'_>) -> Option<String> {
-    let details = body.get("details").or_else(|| body.at(&["errorInformation", "details"]))?;
-    let found = details.items().find_map(|d| text(d, &["field"]))?;
+    let vault = || body.get("errors")?.items().find_map(|e| e.get("details"));
+    let details = body.get("details").or_else(|| body.at(&["errorInformation", "details"])).or_else(vault)?;
+    // The token vault says `name` for it.
+    let found = details.items().find_map(|d| text(d, &["field"]).or_else(|| text(d, &["name"])))?;
     let fine = found.len() <= 120 && found.bytes().all(|b| b.is_ascii_alphanumeric() || b"._[]".contains(&b));
     fine.then(|| found.to_owned())
 }

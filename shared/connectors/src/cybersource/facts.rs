@@ -13,12 +13,14 @@
 //! | INVALID_REQUEST | refused, as a 400 |
 //! | SERVER_ERROR | unknown |
 
+use serde_json::Value;
 use tillway_core::doc::Json;
 use tillway_core::facts::{Fact, RefundStatus};
 use tillway_core::money::{Currency, Money};
 use tillway_core::time::{Millis, Timestamp};
 
 use super::errors;
+use super::plan::Plan;
 use super::settings::{self, Partial};
 use super::wire::{self, Fault, money, text};
 use crate::config::Connection;
@@ -165,6 +167,13 @@ pub(super) fn customer(answer: Json<'_>) -> Option<Fact> {
     let id = text(answer, &["tokenInformation", "customer", "id"])
         .or_else(|| text(answer, &["paymentInformation", "customer", "id"]))?;
     wire::is_id(id).then(|| Fact::Customer { id: id.to_owned() })
+}
+
+/// The reusable token of a payment: one that the payment made (`TOKEN_CREATE`), or that it was made with.
+pub(super) fn instrument(plan: &Plan, answer: Json<'_>) -> Option<Fact> {
+    let given = || plan.body.pointer("/paymentInformation/instrumentIdentifier/id").and_then(Value::as_str);
+    let id = text(answer, &["tokenInformation", "instrumentIdentifier", "id"]).or_else(given)?;
+    wire::is_id(id).then(|| Fact::Instrument { id: id.to_owned() })
 }
 
 /// How far a refund got.

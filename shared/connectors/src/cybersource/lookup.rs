@@ -11,6 +11,7 @@ use super::actions;
 use super::client::{Client, ReadFault};
 use super::endpoints;
 use super::errors;
+use super::instruments;
 use super::operations::{self, capture_facts, check_amount, disagrees, judge_paid, void_facts};
 use super::plan::Plan;
 use super::routes;
@@ -44,13 +45,17 @@ pub(super) async fn seek(call: &Call<'_>, plan: &Plan) -> Finding {
     let client = Client::new(call, 8);
     match call.action {
         // Doing these again does no harm, and tells.
-        actions::READ_NAME | actions::CUSTOMER_NAME | actions::SCREEN_NAME => {
+        actions::READ_NAME
+        | actions::CUSTOMER_NAME
+        | actions::UPDATE_CUSTOMER_NAME
+        | actions::SCREEN_NAME => {
             match operations::act(call, plan).await {
                 Outcome::NotDone { .. } => still("could not be done again yet"),
                 Outcome::Unknown { why, .. } => still(why),
                 outcome => Finding::Evidence(outcome),
             }
         }
+        actions::INSTRUMENT_NAME => instruments::find_out(call, plan).await,
         actions::DECIDE_NAME => decided(&client, plan).await,
         _ => match look(&client, plan).await {
             Ok(Seen::Ours(outcome)) => Finding::Evidence(outcome),

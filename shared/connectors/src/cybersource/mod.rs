@@ -8,11 +8,14 @@ mod auth;
 mod chargebacks;
 mod client;
 mod customer;
+#[cfg(test)]
+mod customer_tests;
 mod endpoints;
 mod errors;
 mod events;
 mod facts;
 mod guard;
+mod instruments;
 mod jwe;
 mod lookup;
 #[cfg(test)]

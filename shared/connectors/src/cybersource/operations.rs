@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::settings::{self, Partial};
 use super::transaction::{self, COMMENT, Mark};
 use super::wire::{self, money, text};
-use super::{customer, errors, guard, lookup, read, routes, screen};
+use super::{customer, errors, guard, instruments, lookup, read, routes, screen};
 use crate::common::{self, Differs, differs, stored};
 use crate::port::{Call, Observation, Outcome};
 
@@ -35,6 +35,8 @@ pub(super) async fn act(call: &Call<'_>, plan: &Plan) -> Outcome {
     match call.action {
         actions::READ_NAME => read::order(call, plan).await,
         actions::CUSTOMER_NAME => customer::ensure(call, plan).await,
+        actions::UPDATE_CUSTOMER_NAME => customer::update(call, plan).await,
+        actions::INSTRUMENT_NAME => instruments::attach(call, plan).await,
         actions::SCREEN_NAME => screen::ask(call, plan).await,
         _ => write(call, plan).await,
     }
@@ -212,6 +214,7 @@ fn authorized(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Res
     };
     let mut told = paid.facts();
     told.extend(facts::customer(answer));
+    told.extend(facts::instrument(plan, answer).filter(|_| went.reserves()));
     if let Err(difference) = check_code(plan, answer).and_then(|()| check_payment(plan, &paid, total)) {
         return Ok(disagrees(difference, told));
     }

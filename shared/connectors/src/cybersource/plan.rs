@@ -69,7 +69,9 @@ pub(super) struct Plan {
 pub(super) struct Wanted {
     pub(super) email: Option<String>,
     pub(super) reference: Option<String>,
-    pub(super) known: Option<String>,
+    /// Customers it may be, the likeliest first.
+    #[serde(default)]
+    pub(super) known: Vec<String>,
 }
 
 /// Reads parameters.
@@ -165,12 +167,18 @@ pub(super) fn prepare(
         actions::DECIDE_NAME => decide(&p)?,
         actions::READ_NAME => read(&p)?,
         actions::CUSTOMER_NAME => customer(&p)?,
+        actions::UPDATE_CUSTOMER_NAME => update_customer(&p)?,
+        actions::INSTRUMENT_NAME => instrument(&p)?,
         _ => return Err(Fault::new("action_unknown", "do", "Cybersource's connector has no such action")),
     };
     let plan = Plan { route: super::routes::asked(&p)?, everywhere: p.flag("everywhere", false), ..plan };
     let at = plan.route.as_ref().map(|route| format!(" at {route}")).unwrap_or_default();
     let sum = plan.amount.map(|a| format!(" {a}")).unwrap_or_default();
-    let method = if action == actions::READ_NAME { "READ" } else { "POST" };
+    let method = match action {
+        actions::READ_NAME => "READ",
+        actions::UPDATE_CUSTOMER_NAME => "PATCH",
+        _ => "POST",
+    };
     let summary = format!("{method} {}{sum}{at}", plan.path);
     let bytes = serde_json::to_vec(&plan).map_err(|_| {
         Fault::new("unserializable", "", "the request could not be written down; this is a bug")
@@ -307,14 +315,57 @@ fn read(p: &Params<'_>) -> Result<Plan, Fault> {
 }
 
 fn customer(p: &Params<'_>) -> Result<Plan, Fault> {
+    // An id the shop mistyped is no reason to make no customer.
+    let mut known: Vec<String> = Vec::new();
+    for id in ["known", "earlier", "offered"].into_iter().filter_map(|name| p.text(name)) {
+        if wire::is_id(id) && !known.iter().any(|k| k == id) {
+            known.push(id.to_owned());
+        }
+    }
+    let wanted = Some(Wanted { known, ..wanted(p)? });
+    Ok(Plan { path: p.path("customers", ""), wanted, ..Plan::default() })
+}
+
+/// A person as the shop has them.
+fn wanted(p: &Params<'_>) -> Result<Wanted, Fault> {
     let own = |name| p.text(name).map(str::to_owned);
     let (email, reference) = (own("email"), own("reference"));
     if email.is_none() && reference.is_none() {
         let what = "a customer needs an e-mail address or the shop's customer id; map one of them";
         return Err(Fault::new("parameter_missing", "email", what));
     }
-    // An id the shop mistyped is no reason to make no customer.
-    let known = own("known").filter(|k| wire::is_id(k));
-    let wanted = Some(Wanted { email, reference, known });
-    Ok(Plan { path: p.path("customers", ""), wanted, ..Plan::default() })
+    Ok(Wanted { email, reference, known: Vec::new() })
+}
+
+fn update_customer(p: &Params<'_>) -> Result<Plan, Fault> {
+    let id = p.needed("customer")?;
+    let (path, known) = match wire::is_id(id) {
+        true => (p.path("customer", id), vec![id.to_owned()]),
+        // The shop names something that is no id of Cybersource's: no customer is there under it.
+        false => (p.path("customer", ""), Vec::new()),
+    };
+    let object = Some(id.to_owned());
+    Ok(Plan { path, object, wanted: Some(Wanted { known, ..wanted(p)? }), ..Plan::default() })
+}
+
+fn instrument(p: &Params<'_>) -> Result<Plan, Fault> {
+    let token = p.needed("instrument")?;
+    if !tillway_core::pan::find(token).is_empty() {
+        let what = "a card number stands where a token belongs; the shop must send Cybersource's token";
+        return Err(Fault::new("card_number", "instrument", what));
+    }
+    let token = p.id("instrument")?;
+    let customer = match p.text("customer") {
+        Some(_) => p.id("customer")?,
+        None => p.text("earlier").filter(|id| wire::is_id(id)).ok_or_else(|| {
+            let what = "no customer of Cybersource's is known for this person; map `customer`";
+            Fault::new("parameter_missing", "customer", what)
+        })?,
+    };
+    Ok(Plan {
+        path: p.path("instruments", customer),
+        body: json!({"instrumentIdentifier": {"id": token}}),
+        object: Some(token.to_owned()),
+        ..Plan::default()
+    })
 }

@@ -51,6 +51,16 @@ fn what_cannot_go_over_the_wire_is_rejected_by_field() {
         assert_eq!(reject(authorize, pay("data", data)), format!("data_malformed data.{key}"));
     }
     let yen = tillway_core::money::Money::new(1, tillway_core::money::Currency::parse("JPY").unwrap());
+    let attach = |params: &[(&str, Value)]| {
+        let given = params.iter().map(|(n, v)| ((*n).to_owned(), v.clone()));
+        reject("cybersource.attach_instrument", Value::Map(given.collect()))
+    };
+    let card = ("instrument", text("4111111111111111"));
+    assert_eq!(attach(&[("customer", text("T1")), card]), "card_number instrument");
+    assert_eq!(attach(&[("instrument", text("7010"))]), "parameter_missing customer");
+    assert_eq!(attach(&[("customer", text("a/b")), ("instrument", text("7010"))]), "id_malformed customer");
+    let nameless = Value::map([("customer", text("T1"))]);
+    assert_eq!(reject("cybersource.update_customer", nameless), "parameter_missing email");
     assert_eq!(
         reject("cybersource.capture", follow(&[("captured", Value::Money(yen))])),
         "currency_mixed captured"
@@ -306,7 +316,8 @@ fn settings_are_checked_and_actions_declare_what_they_are() {
     assert_eq!(Cybersource.check_settings(&set(&[("auth", "jwt_p12")])).len(), 1);
     for action in Cybersource.actions() {
         assert!(action.spec.name.starts_with("cybersource."));
-        assert_eq!(action.per_person, action.spec.name == "cybersource.ensure_customer");
+        let for_a_person = ["cybersource.ensure_customer", "cybersource.attach_instrument"];
+        assert_eq!(action.per_person, for_a_person.contains(&action.spec.name));
         assert_eq!(action.reads, action.spec.name == "cybersource.read_order");
         assert!(!action.spec.money || !action.repeatable);
     }

@@ -116,7 +116,10 @@ pub(super) async fn call(call: &Call<'_>, plan: &Plan) -> Outcome {
     match call.action {
         actions::READ_NAME => return read_all(call, plan).await,
         // One vault serves all, and one profile of Decision Manager.
-        actions::CUSTOMER_NAME | actions::SCREEN_NAME => return operations::act(call, plan).await,
+        actions::CUSTOMER_NAME
+        | actions::UPDATE_CUSTOMER_NAME
+        | actions::INSTRUMENT_NAME
+        | actions::SCREEN_NAME => return operations::act(call, plan).await,
         _ => {}
     }
     let route = target(call, plan);

@@ -53,10 +53,14 @@ impl OrderState {
                 }
             },
             Fact::Customer { id } => {
+                let found_again = self.lost_customers.remove(id);
                 let new = self.customer.is_none();
                 self.customer.get_or_insert_with(|| id.clone());
-                new
+                new || found_again
             }
+            Fact::CustomerLost { id } => self.join_customer_lost(id),
+            Fact::Profile(snapshot) => self.join_profile(snapshot),
+            Fact::Instrument { id } => self.instruments.insert(id.clone()),
             Fact::Payment { payment, amount } => {
                 // All amounts it was ever heard of with: which is the newest is told by authorizations alone,
                 // for a late event must not bring an old one back.

@@ -8,6 +8,7 @@ mod balance;
 mod ledger;
 #[cfg(test)]
 mod made_tests;
+mod profile;
 mod project;
 mod routes;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use crate::facts::{
 use crate::ids::{ConnectionName, FlowHash, OrderKey, PersonId};
 use crate::journal::Entry;
 use crate::money::Money;
+use crate::profile::Profile;
 use crate::time::Timestamp;
 
 pub use balance::{Imbalance, Overpaid, Short};
@@ -262,6 +264,15 @@ pub struct OrderState {
     /// The gateway's customer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer: Option<String>,
+    /// Customers at the gateway that are gone, or turned out to be another person's.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub lost_customers: BTreeSet<String>,
+    /// The shop's customer, where this is a profile and no order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Box<Profile>>,
+    /// Reusable tokens of the person's that the shop or a payment told of.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub instruments: BTreeSet<String>,
     /// Payments by the gateway's id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub payments: BTreeMap<String, Payment>,
@@ -346,6 +357,9 @@ impl OrderState {
             total_changes: Vec::new(),
             cancelled_by_shop: false,
             customer: None,
+            lost_customers: BTreeSet::new(),
+            profile: None,
+            instruments: BTreeSet::new(),
             payments: BTreeMap::new(),
             refund_requests: BTreeMap::new(),
             refunds: BTreeMap::new(),

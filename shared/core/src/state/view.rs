@@ -87,13 +87,15 @@ impl OrderState {
             ("fits", Value::Bool(self.payment_fits())),
         ]);
         let pair = pair.iter().map(|(k, v)| (k.clone(), t(v))).collect();
-        Value::map([
+        let profile = self.profile_view(personal).map(|profile| ("profile", profile));
+        let view = [
             ("order", Value::Map(order)),
             ("payment", payment),
             ("customer", Value::map([("id", Value::opt_text(self.customer.clone()))])),
             ("status", self.status_view()),
             ("pair", Value::Map(pair)),
-        ])
+        ];
+        Value::map(view.into_iter().chain(profile))
     }
 
     fn status_view(&self) -> Value {
@@ -121,6 +123,8 @@ impl OrderState {
             "dispute" | "dispute_outcome" => !self.disputes.is_empty(),
             "review" | "review_outcome" => !self.reviews.is_empty(),
             "total_change" => !self.total_changes.is_empty(),
+            "profile_change" => self.profile.is_some(),
+            "instrument" => !self.instruments.is_empty(),
             _ => true,
         }
     }
@@ -166,6 +170,7 @@ impl OrderState {
             "short" => self.short().map(|s| Cow::Owned(s.key)).into_iter().collect(),
             "overpaid" => self.overpaid().map(|o| Cow::Owned(o.key)).into_iter().collect(),
             "action" => known(payments().flat_map(|p| &p.actions)),
+            "instrument" => known(self.instruments.iter()),
             "status_change" if self.status_seq > 0 => vec![Cow::Owned(self.status_seq.to_string())],
             "status_change" => Vec::new(),
             _ => self.objects(kind, None).into_iter().map(|(key, _)| Cow::Owned(key)).collect(),
@@ -212,6 +217,8 @@ impl OrderState {
             "short" => self.short_views(),
             "overpaid" => self.overpaid_views(),
             "action" => self.action_views(personal),
+            "profile_change" => self.profile_changes(),
+            "instrument" => self.instrument_views(),
             "status_change" if self.status_seq > 0 => {
                 vec![(self.status_seq.to_string(), self.status_view())]
             }
@@ -549,6 +556,14 @@ mod tests {
                 reason: text("x"),
             },
             Fact::StatusChanged { seq: 1, status: OrderStatus::Paid, reason: String::new() },
+            Fact::Instrument { id: text("i") },
+            Fact::Profile(Box::new(crate::profile::CustomerSnapshot {
+                customer_id: text("CU"),
+                version: 1,
+                gateway_customer: None,
+                instrument: None,
+                digest: text("d"),
+            })),
         ];
         for fact in &facts {
             state.apply(fact, &gateway, Timestamp(1));

@@ -1,4 +1,4 @@
-//! An order that a shipped flow decides on, fact by fact.
+//! An order, or a profile, that a shipped flow decides on, fact by fact.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

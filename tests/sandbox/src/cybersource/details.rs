@@ -111,6 +111,10 @@ impl CybersourceSandbox {
         if let Some(customer) = &payment.customer {
             put(out, "paymentInformation", json!({"customer": {"id": customer}}));
         }
+        if let Some(identifier) = &payment.made {
+            let made = json!({"instrumentIdentifier": {"id": identifier, "state": "ACTIVE"}});
+            put(out, "tokenInformation", made);
+        }
         if let Some(verdict) = &payment.verdict {
             let risk = json!({
                 "profile": {"name": "Sandbox", "desinationQueue": "Review queue"},

@@ -71,6 +71,18 @@ impl ApiError {
     pub(super) fn not_found() -> Self {
         Self::of(404, Shape::Errors, "notFound", "resource not found")
     }
+    /// A 400 of the token vault.
+    pub(super) fn vault(kind: &'static str, message: impl Into<String>) -> Self {
+        Self::of(400, Shape::Errors, kind, message)
+    }
+    /// An object of the token vault that was deleted.
+    pub(super) fn gone() -> Self {
+        Self::of(410, Shape::Errors, "notAvailable", "the token is not available: it was deleted")
+    }
+    /// It was changed since it was read.
+    pub(super) fn changed() -> Self {
+        Self::of(412, Shape::Errors, "preconditionFailed", "the if-match header does not match the resource")
+    }
     /// An error of reporting that names a parameter.
     pub(super) fn reporting(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::of(400, Shape::Reporting, "INVALID_DATA", message).at(field)
@@ -112,7 +124,12 @@ impl ApiError {
         let mut body = match refusal.shape {
             Shape::Credentials => return json!({"response": {"rmsg": refusal.message}}),
             Shape::Errors => {
-                return json!({"errors": [{"type": refusal.reason, "message": refusal.message}]});
+                let mut error = json!({"type": refusal.reason, "message": refusal.message});
+                if let (false, Some(error)) = (details.is_empty(), error.as_object_mut()) {
+                    let names: Vec<Value> = refusal.fields.iter().map(|f| json!({"name": f})).collect();
+                    error.insert("details".into(), names.into());
+                }
+                return json!({"errors": [error]});
             }
             Shape::Reporting => {
                 json!({"submitTimeUtc": time(now), "reason": refusal.reason, "message": refusal.message})

@@ -13,8 +13,8 @@ use super::{auth, ops};
 use crate::faults::{ApiFaults, Bucket};
 use crate::{ApiFault, Reply};
 
-/// Status and body of an answer.
-pub(super) struct Doc(pub(super) u16, pub(super) Value);
+/// Status and body of an answer, and its `etag` where the object has one.
+pub(super) struct Doc(pub(super) u16, pub(super) Value, pub(super) Option<String>);
 
 #[derive(Debug, Default)]
 pub(super) struct Gate {
@@ -57,7 +57,7 @@ impl CybersourceSandbox {
                     _ => &mut self.counters.reasons,
                 };
                 *tally.entry(error.reason).or_default() += 1;
-                Reply::Answer(respond(Doc(error.status, error.body(self.now)), correlation))
+                Reply::Answer(respond(Doc(error.status, error.body(self.now), None), correlation))
             }
         }
     }
@@ -114,7 +114,7 @@ impl CybersourceSandbox {
             _ => {}
         }
         let body = self.read(request)?;
-        let result = self.dispatch(route.op, &id, &body, request.query());
+        let result = self.dispatch(route.op, &id, &body, request);
         match fault {
             Some((at, ApiFault::Fail500AfterEffect)) => {
                 self.strike(at);
@@ -163,10 +163,11 @@ impl CybersourceSandbox {
     }
 }
 
-fn respond(Doc(status, body): Doc, correlation: String) -> Response {
-    let headers = vec![
+fn respond(Doc(status, body, tag): Doc, correlation: String) -> Response {
+    let mut headers = vec![
         ("content-type".to_owned(), "application/hal+json;charset=utf-8".to_owned()),
         ("v-c-correlation-id".to_owned(), correlation),
     ];
+    headers.extend(tag.map(|tag| ("etag".to_owned(), tag)));
     Response { status, headers, body: body.to_string().into_bytes() }
 }

@@ -11,6 +11,7 @@ pub(super) type Row = usize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Customer,
+    Instrument,
     Webhook,
     Search,
     Trace,
@@ -21,6 +22,7 @@ impl Kind {
     const fn name(self) -> &'static str {
         match self {
             Self::Customer => "customer",
+            Self::Instrument => "instrument",
             Self::Webhook => "webhook",
             Self::Search => "search",
             Self::Trace => "trace",

@@ -100,6 +100,7 @@ pub use jwe::{Encryption, Seeded};
 pub use model::Kind;
 pub use risk::{RiskRule, RiskTest};
 pub use truth::{OrderTruth, PaymentTruth, TransactionTruth};
+pub use vault::CustomerTruth;
 pub use webhooks::{Envelope, RetryPolicy, SignedOver, WebhookConfig, forge, sign};
 
 use crate::{ApiFaultRule, Delivery, HookFaultRule, Reply, Sandbox};

@@ -134,6 +134,8 @@ pub(super) struct Payment {
     pub(super) card: Card,
     /// The stored customer it was made with, or that it made.
     pub(super) customer: Option<String>,
+    /// The instrument identifier that it made.
+    pub(super) made: Option<String>,
     pub(super) refund_fate: RefundFate,
 }
 

@@ -1,7 +1,7 @@
 //! The operations there are, and which handler serves each.
 
 use serde_json::Value;
-use tillway_core::http::Method;
+use tillway_core::http::{Method, Request};
 
 use super::CybersourceSandbox;
 use super::body::Body;
@@ -25,6 +25,9 @@ pub(super) enum Op {
     CaseAction,
     MakeCustomer,
     Customer,
+    ChangeCustomer,
+    Instruments,
+    MakeInstrument,
     Chargebacks,
     Conversions,
 }
@@ -41,7 +44,7 @@ const fn route(method: Method, operation: &'static str, op: Op) -> Route {
     Route { method, operation, op }
 }
 
-use Method::{Get, Post};
+use Method::{Get, Patch, Post};
 
 pub(super) const ROUTES: &[Route] = &[
     route(Post, "POST /pts/v2/payments", Op::Pay),
@@ -60,6 +63,9 @@ pub(super) const ROUTES: &[Route] = &[
     route(Post, "POST /risk/v1/decisions/{id}/actions", Op::CaseAction),
     route(Post, "POST /tms/v2/customers", Op::MakeCustomer),
     route(Get, "GET /tms/v2/customers/{customerId}", Op::Customer),
+    route(Patch, "PATCH /tms/v2/customers/{customerId}", Op::ChangeCustomer),
+    route(Get, "GET /tms/v2/customers/{customerId}/payment-instruments", Op::Instruments),
+    route(Post, "POST /tms/v2/customers/{customerId}/payment-instruments", Op::MakeInstrument),
     route(Get, "GET /reporting/v3/chargeback-details", Op::Chargebacks),
     route(Get, "GET /reporting/v3/conversion-details", Op::Conversions),
 ];
@@ -92,12 +98,13 @@ impl CybersourceSandbox {
         op: Op,
         ids: &[&str],
         body: &Value,
-        query: &str,
+        request: &Request,
     ) -> Result<Doc, ApiError> {
+        let query = request.query();
         let id = ids.first().copied().unwrap_or("");
         let body = Body(body);
-        let made = |answer: Value| Doc(201, answer);
-        let found = |answer: Value| Doc(200, answer);
+        let made = |answer: Value| Doc(201, answer, None);
+        let found = |answer: Value| Doc(200, answer, None);
         match op {
             Op::Pay => self.pay(body).map(made),
             Op::Capture => self.capture(id, body).map(made),
@@ -111,7 +118,10 @@ impl CybersourceSandbox {
             Op::Screen => self.screen(body).map(made),
             Op::CaseAction => self.case_action(id, body).map(made),
             Op::MakeCustomer => self.make_customer(body).map(made),
-            Op::Customer => self.customer(id).map(found),
+            Op::Customer => self.customer(id),
+            Op::ChangeCustomer => self.change_customer(id, body, request.header("if-match")),
+            Op::Instruments => self.instruments(id, query).map(found),
+            Op::MakeInstrument => self.make_instrument(id, body).map(made),
             Op::Chargebacks => self.chargeback_details(query).map(found),
             Op::Conversions => self.conversion_details(query).map(found),
         }

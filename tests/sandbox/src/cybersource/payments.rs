@@ -55,8 +55,10 @@ impl CybersourceSandbox {
             _ => Case::None,
         };
         let took = sale && authorized > 0 && case == Case::None;
+        let mut made = None;
         if actions.contains(&"TOKEN_CREATE") && authorized > 0 && source.customer.is_none() {
-            source.customer = Some(self.keep_card(&source, body)?);
+            let (customer, identifier) = self.keep_card(&source, body)?;
+            (source.customer, made) = (Some(customer), Some(identifier));
         }
         let payment = Payment {
             took,
@@ -73,6 +75,7 @@ impl CybersourceSandbox {
             refund_fate: magic::refunds_of(source.origin.as_deref()),
             card: source.card,
             customer: source.customer,
+            made,
         };
         let row = self.add(New {
             kind: Kind::Payment,

@@ -40,6 +40,7 @@ impl CybersourceSandbox {
             lapsed: 0,
             case,
             verdict,
+            made: None,
             refund_fate: magic::refunds_of(None),
             card: source.card,
             customer: source.customer,

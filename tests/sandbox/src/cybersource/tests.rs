@@ -4,6 +4,7 @@ mod connector;
 mod hooks;
 mod lost;
 mod merchants;
+mod vault;
 mod wire;
 
 use std::sync::Mutex;

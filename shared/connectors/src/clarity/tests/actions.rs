@@ -79,7 +79,13 @@ fn every_action_is_repeatable_and_moves_no_money() {
     let names: Vec<_> = Clarity.actions().iter().map(|a| a.spec.name).collect();
     assert_eq!(
         names,
-        ["clarity.update_order", "clarity.read_order", "clarity.update_customer", "clarity.add_shipment"]
+        [
+            "clarity.update_order",
+            "clarity.read_order",
+            "clarity.update_customer",
+            "clarity.read_customer",
+            "clarity.add_shipment"
+        ]
     );
     assert!(Clarity.actions().iter().all(|a| a.repeatable && !a.spec.money && !a.per_person));
 }

@@ -72,7 +72,10 @@ fn an_event_is_named_and_grouped_by_its_order() {
 
     let body = event("customer.updated", &json!({"customerId": "CU-1"})).to_string().into_bytes();
     let verified = standard(OLD, "msg_2", &at, &sign(OLD, "msg_2", &at, &body), &body, AT).unwrap();
-    assert_eq!(verified.group, "msg_2", "no order: a group of its own");
+    assert_eq!(verified.group, "CU-1");
+    let body = event("inventory.updated", &json!({"sku": "A"})).to_string().into_bytes();
+    let verified = standard(OLD, "msg_3", &at, &sign(OLD, "msg_3", &at, &body), &body, AT).unwrap();
+    assert_eq!(verified.group, "msg_3", "neither order nor customer: a group of its own");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The connector from outside, against a scripted shop.
 
 mod actions;
+mod customers;
 mod hooks;
 mod meaning;
 mod meaning_faults;

@@ -88,6 +88,19 @@ static PAYMENT: Schema = Schema {
 
 static CUSTOMER: Schema = Schema { name: "customer", fields: &[text("id", "the gateway's customer id")] };
 
+static PROFILE: Schema = Schema {
+    name: "profile",
+    fields: &[
+        text("id", "the shop's customer id").required(),
+        text("gateway_customer", "the gateway's customer id the shop keeps"),
+        text("known_customer", "that one, else the one known: to be asked about"),
+        text("email", "e-mail").personal(),
+        text("name", "full name").personal(),
+        text("first_name", "given name").personal(),
+        text("last_name", "family name").personal(),
+    ],
+};
+
 static STATUS: Schema = Schema {
     name: "status",
     fields: &[
@@ -137,6 +150,7 @@ pub static BASE: Schema = Schema {
         field("customer", Type::Record(&CUSTOMER), "the gateway's customer").required(),
         field("status", Type::Record(&STATUS), "the computed status").required(),
         field("pair", Type::Record(&PAIR), "the pair's options").required(),
+        field("profile", Type::Record(&PROFILE), "the shop's customer, in the flow of profiles"),
     ],
 };
 
@@ -281,6 +295,13 @@ static ACTION: Schema = Schema {
     ],
 };
 
+static PROFILE_CHANGE: Schema = Schema {
+    name: "profile_change",
+    fields: &[field("seq", Type::Int, "count of changes that matter to the gateway").required()],
+};
+static INSTRUMENT: Schema =
+    Schema { name: "instrument", fields: &[text("id", "reusable token at the gateway").required()] };
+
 /// Objects a step may be made for each of.
 pub static OBJECTS: &[(&str, &Schema)] = &[
     ("attempt", &ATTEMPT),
@@ -302,6 +323,8 @@ pub static OBJECTS: &[(&str, &Schema)] = &[
     ("status_change", &STATUS),
     ("doomed_payment", &DOOMED),
     ("doomed_capture", &CAPTURE),
+    ("profile_change", &PROFILE_CHANGE),
+    ("instrument", &INSTRUMENT),
 ];
 
 /// Facts a step may await.
