@@ -24,6 +24,7 @@ mod merge;
 pub mod money;
 pub mod pan;
 pub mod scope;
+pub mod settle;
 pub mod state;
 pub mod time;
 pub mod transforms;
