@@ -102,9 +102,10 @@ impl<'a> Brute<'a> {
                 brute.by_key(tier);
             }
         }
-        for (i, l) in lines.iter().enumerate().filter(|(i, _)| !brute.line_out[*i]) {
-            let _ = i;
-            brute.answer.open.insert(l.id.to_string());
+        for (i, l) in lines.iter().enumerate() {
+            if !brute.line_out[i] {
+                brute.answer.open.insert(l.id.to_string());
+            }
         }
         for (i, e) in expected.iter().enumerate() {
             if !brute.expected_out[i] {
@@ -171,6 +172,7 @@ impl<'a> Brute<'a> {
     fn tries(&self, tier: Tier, stage: u8) -> Vec<Try> {
         let mut out = Vec::new();
         let (n, m) = (self.lines.len(), self.expected.len());
+        let may: Vec<Vec<bool>> = (0..n).map(|l| (0..m).map(|e| self.may(tier, l, e)).collect()).collect();
         for ls in 1_u32..1 << n {
             for es in 1_u32..1 << m {
                 let (a, b) = (ls.count_ones(), es.count_ones());
@@ -180,7 +182,7 @@ impl<'a> Brute<'a> {
                 }
                 let lines: Vec<usize> = (0..n).filter(|i| ls >> i & 1 == 1).collect();
                 let expected: Vec<usize> = (0..m).filter(|i| es >> i & 1 == 1).collect();
-                if lines.iter().any(|l| expected.iter().any(|e| !self.may(tier, *l, *e))) {
+                if lines.iter().any(|l| expected.iter().any(|e| !may[*l][*e])) {
                     continue;
                 }
                 let currency = self.expected[expected[0]].currency;
@@ -246,9 +248,8 @@ impl<'a> Brute<'a> {
             let matched_here: Vec<usize> = (0..self.lines.len())
                 .filter(|l| {
                     let id = self.lines[*l].id.to_string();
-                    let held_here = self.answer.undecided.contains(&id);
                     let group = self.answer.groups.iter().any(|(t, ls, _)| *t == tier && ls.contains(&id));
-                    key_of_line(tier, &self.lines[*l]).as_ref() == Some(&key) && (group || held_here)
+                    key_of_line(tier, &self.lines[*l]).as_ref() == Some(&key) && group
                 })
                 .collect();
             let open = |out: &[bool], bound: &[bool]| -> Vec<usize> {

@@ -1,12 +1,13 @@
 //! One bucket: the open lines and expectations that share a key of a tier.
 
-use super::line::{Day, Expected, Ids, SettlementLine, Standing};
+use super::line::{Day, Expected, SettlementLine, Standing};
+use super::near::{Near, apart, components, contradict, currencies, left, note, subsets, total, why_not};
 use super::outcome::{
     Ambiguous, Class, Evidence, Exception, Group, Miss, Open, Pass, Reason, Tier, Undecided,
 };
 use super::packing::{Candidate, MAX_ITEMS, pack};
 use super::rules::{Rules, Window};
-use crate::money::{Currency, Money};
+use crate::money::Money;
 
 /// Most pairs looked at one by one in a bucket; in a larger one (a reference that stands on every line, say)
 /// nothing can be told apart, and its items go on to the next tier.
@@ -25,13 +26,12 @@ pub(super) struct Work<'a, 'r> {
     /// Matched or held: does not go on.
     line_done: Vec<bool>,
     expected_done: Vec<bool>,
+    /// In a group of this pass.
+    line_matched: Vec<bool>,
     line_miss: Vec<Option<Near>>,
     expected_miss: Vec<Option<Near>>,
     out: Pass<'a>,
 }
-
-/// A miss of this tier, by rank: the nearest is the least.
-type Near = (Reason, u64, u64, usize);
 
 /// The items of a bucket that may meet by their days.
 struct Slice {
@@ -64,6 +64,7 @@ impl<'a, 'r> Work<'a, 'r> {
             window,
             line_done: vec![false; lines.len()],
             expected_done: vec![false; expected.len()],
+            line_matched: vec![false; lines.len()],
             line_miss: vec![None; lines.len()],
             expected_miss: vec![None; expected.len()],
             lines,
@@ -278,6 +279,7 @@ impl<'a, 'r> Work<'a, 'r> {
             expected_sum,
             tolerance: tolerance.map(|(name, _)| name.into()),
         });
+        mark(&mut self.line_matched, &option.lines);
         self.done(&option.lines, &option.expected);
     }
 
@@ -320,13 +322,6 @@ impl<'a, 'r> Work<'a, 'r> {
     }
 
     fn done(&mut self, lines: &[usize], expected: &[usize]) {
-        let mark = |done: &mut Vec<bool>, list: &[usize]| {
-            for i in list {
-                if let Some(flag) = done.get_mut(*i) {
-                    *flag = true;
-                }
-            }
-        };
         mark(&mut self.line_done, lines);
         mark(&mut self.expected_done, expected);
     }
@@ -356,7 +351,7 @@ impl<'a, 'r> Work<'a, 'r> {
         let matched: Vec<&SettlementLine> = slice
             .lines
             .iter()
-            .filter(|i| self.line_done.get(**i) == Some(&true))
+            .filter(|i| self.line_matched.get(**i) == Some(&true))
             .filter_map(|i| self.line(*i))
             .collect();
         if matched.is_empty() {
@@ -437,115 +432,10 @@ impl<'a, 'r> Work<'a, 'r> {
     }
 }
 
-/// A sum that stops at the ends of 64 bits.
-fn total(amounts: impl Iterator<Item = i64>) -> i64 {
-    let sum: i128 = amounts.map(i128::from).sum();
-    i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX })
-}
-
-/// What is not done, each with the nearer of its misses.
-fn left<'a, T>(items: Vec<Open<'a, T>>, done: &[bool], misses: Vec<Option<Miss>>) -> Vec<Open<'a, T>> {
-    let open = items.into_iter().zip(done).zip(misses).filter(|((_, done), _)| !**done);
-    open.map(|((mut item, _), miss)| {
-        let before = item.nearest.take();
-        item.nearest = [before, miss].into_iter().flatten().min_by_key(rank);
-        item
-    })
-    .collect()
-}
-
-/// An item that is named is nearer than one that only looks alike; then the lesser reason; then the tier.
-const fn rank(miss: &Miss) -> (bool, u8, Tier) {
-    (!miss.tier.is_identity(), miss.reason.rank(), miss.tier)
-}
-
-fn note(misses: &mut [Option<Near>], i: usize, near: Near) {
-    let key = |n: &Near| (n.0.rank(), n.1, n.2, n.3);
-    if let Some(slot) = misses.get_mut(i)
-        && slot.as_ref().is_none_or(|old| key(&near) < key(old))
-    {
-        *slot = Some(near);
-    }
-}
-
-fn why_not(tier: Tier, window: Window, line: &SettlementLine, e: &Expected) -> Reason {
-    if line.kind != e.kind {
-        return Reason::KindDiffers;
-    }
-    if contradict(tier, line, e) {
-        return Reason::IdsDiffer;
-    }
-    let Some(amount) = line.amount_in(e.currency) else { return Reason::CurrencyDiffers };
-    let by = amount.saturating_sub(e.amount);
-    if by == 0 && window.holds(line.day, e.due) {
-        return Reason::TooMany;
-    }
-    if by == 0 {
-        return Reason::OutsideWindow { days: line.day.since(e.due) };
-    }
-    Reason::AmountDiffers { by }
-}
-
-/// Whether both name an object of their own, and neither is named by the other.
-fn apart(a: &Ids, b: &Ids) -> bool {
-    let (Some(x), Some(y)) = (&a.own, &b.own) else { return false };
-    let names =
-        |ids: &Ids, id: &Box<str>| ids.parent.as_ref() == Some(id) || ids.payment.as_ref() == Some(id);
-    x != y && !names(a, y) && !names(b, x)
-}
-
-/// Whether what they say of themselves speaks against a match by this tier.
-fn contradict(tier: Tier, line: &SettlementLine, e: &Expected) -> bool {
-    let differ = |a: Option<&Box<str>>, b: Option<&Box<str>>| a.is_some() && b.is_some() && a != b;
-    if tier == Tier::OwnId {
-        return false;
-    }
-    apart(&line.ids, &e.ids)
-        || !tier.is_identity()
-            && (differ(line.reference.as_ref(), e.reference.as_ref())
-                || differ(line.ids.payment.as_ref(), e.ids.payment.as_ref())
-                || line.card.is_some() && e.card.is_some() && line.card != e.card)
-}
-
-/// Currencies a line's amount is known in.
-fn currencies(line: &SettlementLine) -> impl Iterator<Item = Currency> {
-    let shown = line.presentment.map(|m| m.currency).filter(|c| *c != line.currency);
-    std::iter::once(line.currency).chain(shown)
-}
-
-/// Sets of two or more of `parts` (amount, cost, rank) that sum to `target`: their ranks, and the cost of the
-/// dearest. At most [`MAX_ITEMS`] parts.
-fn subsets(parts: &[(i64, u64, usize)], target: i64) -> Vec<(Vec<usize>, u64)> {
-    let mut out = Vec::new();
-    for mask in 1_u32..1_u32.checked_shl(u32::try_from(parts.len()).unwrap_or(31)).unwrap_or(1) {
-        if mask.count_ones() < 2 {
-            continue;
-        }
-        let chosen = || parts.iter().enumerate().filter(|(i, _)| mask & 1 << i != 0).map(|(_, p)| p);
-        if chosen().map(|p| i128::from(p.0)).sum::<i128>() == i128::from(target) {
-            out.push((chosen().map(|p| p.2).collect(), chosen().map(|p| p.1).max().unwrap_or(0)));
+fn mark(done: &mut [bool], list: &[usize]) {
+    for i in list {
+        if let Some(flag) = done.get_mut(*i) {
+            *flag = true;
         }
     }
-    out
-}
-
-/// For each of `count` places the least place it is joined with, by sets of places that are joined.
-fn components<'p>(count: usize, joined: impl Iterator<Item = &'p Vec<usize>>) -> Vec<usize> {
-    let mut root: Vec<usize> = (0..count).collect();
-    let find = |root: &[usize], mut i: usize| {
-        while let Some(up) = root.get(i).copied().filter(|up| *up != i) {
-            i = up;
-        }
-        i
-    };
-    for places in joined {
-        let Some(first) = places.first() else { continue };
-        for place in places {
-            let (a, b) = (find(&root, *first), find(&root, *place));
-            if let Some(slot) = root.get_mut(a.max(b)) {
-                *slot = a.min(b);
-            }
-        }
-    }
-    (0..count).map(|i| find(&root, i)).collect()
 }

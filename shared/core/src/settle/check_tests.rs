@@ -130,7 +130,7 @@ fn every_batch_of_a_market_passes_and_clearing_holds_only_what_is_open() {
 
 /// A closed batch with a tolerated, a converted and a split group, and one that is open.
 fn closed() -> Case {
-    let m = market(12, 3_000, 0);
+    let m = market(12, 9_000, 0);
     let outcome = settle(&m.lines, &m.expected, &m.rules, m.today);
     let cases = m.batches.iter().map(|b| Case::of(&m, &outcome, b, |_| false));
     let rich = |case: &Case| {
@@ -177,7 +177,7 @@ const TAMPERED: &[Tamper] = &[
     (
         "a line is left out",
         |c| {
-            c.lines.pop();
+            c.lines.remove(0);
         },
         "come to",
     ),
@@ -264,7 +264,7 @@ const TAMPERED: &[Tamper] = &[
         },
         "may not be matched so",
     ),
-    ("days beyond the window", |c| c.rules.by_content.late = 0, "further apart"),
+    ("days beyond the window", |c| c.rules.by_content.late = -1, "further apart"),
     (
         "an entry is left out",
         |c| {
@@ -315,8 +315,9 @@ fn what_was_in_suspense_leaves_it_when_it_is_explained() {
     let mut m = market(14, 800, 0);
     let batch = m.batches[9].clone();
     let full = m.expected.clone();
-    let line =
-        m.lines.iter().find(|l| l.batch == batch.id && l.kind == Kind::Charge && l.fee != 0).unwrap().clone();
+    let named = |l: &SettlementLine| m.expected.iter().any(|e| l.ids.own.is_some() && e.ids.own == l.ids.own);
+    let fits = |l: &&SettlementLine| l.batch == batch.id && l.kind == Kind::Charge && l.fee != 0 && named(l);
+    let line = m.lines.iter().find(fits).unwrap().clone();
     m.expected.retain(|e| e.ids.own != line.ids.own);
     let before = settle(&m.lines, &m.expected, &m.rules, m.today);
     let first = Case::of(&m, &before, &batch, |_| false);

@@ -317,7 +317,14 @@ fn a_fee_on_a_line_of_its_own_is_expected_and_matched() {
     let text = "settlement: s\nfees:\n  f: {kinds: [charge], basis-points: 200, own-line: true}\n";
     let rules = Rules::load("s", text).unwrap();
     let m = market(8, 40, 0);
-    let capture = Expected { amount: 1_000, ..m.expected[0].clone() };
+    let ids = Ids { own: Some("c".into()), parent: None, payment: Some("p".into()) };
+    let capture = Expected {
+        amount: 1_000,
+        kind: Kind::Charge,
+        standing: Standing::Booked,
+        ids,
+        ..m.expected[0].clone()
+    };
     let fee = rules.fee_line_of(&capture).unwrap();
     assert_eq!((fee.amount, fee.kind, fee.standing), (-20, Kind::Fee, Standing::Ruled));
     let mut line = SettlementLine {
