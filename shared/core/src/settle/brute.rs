@@ -69,6 +69,15 @@ fn key_of_expected(tier: Tier, e: &Expected) -> Option<String> {
     }
 }
 
+fn takes_part(tier: Tier, e: &Expected) -> bool {
+    match (tier, e.standing) {
+        (_, Standing::Explained) => false,
+        (Tier::ParentId | Tier::PaymentId, Standing::Unknown) => e.kind == super::line::Kind::Charge,
+        (Tier::Card | Tier::Amount, Standing::Unknown) => false,
+        _ => true,
+    }
+}
+
 fn ids_conflict(a: &super::line::Ids, b: &super::line::Ids) -> bool {
     match (&a.own, &b.own) {
         (Some(x), Some(y)) => {
@@ -125,7 +134,7 @@ impl<'a> Brute<'a> {
         if (weak || tier == Tier::Reference) && (self.line_bound[l] || self.expected_bound[e]) {
             return false;
         }
-        if weak && exp.standing == Standing::Unknown {
+        if !takes_part(tier, exp) {
             return false;
         }
         let (a, b) = (key_of_line(tier, line), key_of_expected(tier, exp));
@@ -256,7 +265,10 @@ impl<'a> Brute<'a> {
                 (0..out.len()).filter(|i| !out[*i] && !(tier == Tier::Reference && bound[*i])).collect()
             };
             let of_line = |l: &usize| key_of_line(tier, &self.lines[*l]).as_ref() == Some(&key);
-            let of_exp = |e: &usize| key_of_expected(tier, &self.expected[*e]).as_ref() == Some(&key);
+            let of_exp = |e: &usize| {
+                let e = &self.expected[*e];
+                takes_part(tier, e) && key_of_expected(tier, e).as_ref() == Some(&key)
+            };
             let lines: Vec<usize> =
                 open(&self.line_out, &self.line_bound).into_iter().filter(of_line).collect();
             let expected: Vec<usize> =

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::certificate::{Certificate, hash};
 use super::line::{Batch, Expected, Funding, Kind, SettlementLine, Standing};
-use super::outcome::{Explained, Group, Tier};
+use super::outcome::{Explained, Group, Outcome, Tier};
 use super::rules::Rules;
 use crate::journal::{Entry, Role};
 use crate::money::Currency;
@@ -95,7 +95,10 @@ pub fn check(statement: &Statement<'_>) -> Result<Verdict, Vec<Rejection>> {
     let mut bad = Vec::new();
     lines_add_up(statement, &mut bad);
     certificates_hold(statement, &mut bad);
-    all_accounted_for(statement, &mut bad);
+    let Statement { lines, expected, certificates, explained, open_lines, open_expected, rules, .. } =
+        statement;
+    let open = Sides { lines: open_lines, expected: open_expected };
+    all_accounted_for(lines, expected, certificates, explained, &open, rules, &mut bad);
     clearing_returns(statement, &mut bad);
     bad.sort();
     bad.dedup();
@@ -105,6 +108,32 @@ pub fn check(statement: &Statement<'_>) -> Result<Verdict, Vec<Rejection>> {
         Funding::Funded { .. } if statement.open_lines.is_empty() => Ok(Verdict::Closed),
         Funding::Funded { .. } => Ok(Verdict::Open),
     }
+}
+
+/// Checks that a whole run accounts for every line and every expectation once: matched under a certificate,
+/// explained, or open.
+///
+/// # Errors
+/// Every rejection, sorted.
+pub fn check_run(
+    outcome: &Outcome,
+    certificates: &[Certificate],
+    lines: &[SettlementLine],
+    expected: &[Expected],
+    rules: &Rules,
+) -> Result<(), Vec<Rejection>> {
+    let mut bad = Vec::new();
+    let open = Sides { lines: &outcome.open_lines, expected: &outcome.open_expected };
+    all_accounted_for(lines, expected, certificates, &outcome.explained, &open, rules, &mut bad);
+    bad.sort();
+    bad.dedup();
+    if bad.is_empty() { Ok(()) } else { Err(bad) }
+}
+
+/// Ids of what stays open.
+struct Sides<'a> {
+    lines: &'a [Box<str>],
+    expected: &'a [Box<str>],
 }
 
 fn wide(minor: i64) -> i128 {
@@ -219,7 +248,15 @@ fn wrong_with(
         if (pair || !named) && line.kind != e.kind {
             return Some("the kinds differ");
         }
-        if e.standing == Standing::Explained || e.standing == Standing::Unknown && !named {
+        let may = match e.standing {
+            Standing::Booked | Standing::Ruled => true,
+            Standing::Explained => false,
+            Standing::Unknown => {
+                let of_effect = matches!(group.tier, Tier::OwnId | Tier::Reference);
+                of_effect || named && e.kind == Kind::Charge
+            }
+        };
+        if !may {
             return Some("an expectation that may not be matched so");
         }
         let window = match group.tier {
@@ -250,36 +287,41 @@ fn claim_holds(tier: Tier, line: &SettlementLine, e: &Expected) -> bool {
     }
 }
 
-fn all_accounted_for(s: &Statement<'_>, bad: &mut Vec<Rejection>) {
-    let groups = || s.certificates.iter().map(|c| &c.group);
-    let mut uses: BTreeMap<&str, u32> = BTreeMap::new();
-    let explained = s.explained.iter().map(|x| &x.line);
-    for id in groups().flat_map(|g| &g.lines).chain(explained).chain(s.open_lines) {
-        let count = uses.entry(id).or_default();
-        *count = count.saturating_add(1);
-    }
-    let own: BTreeMap<&str, &SettlementLine> = s.lines.iter().map(|l| (l.id.as_ref(), l)).collect();
-    let twice = |uses: &BTreeMap<&str, u32>| {
-        let often = uses.iter().filter(|(_, n)| **n > 1);
-        often.map(|(id, _)| Rejection::Twice((*id).into())).collect::<Vec<_>>()
-    };
-    bad.extend(twice(&uses));
-    bad.extend(own.keys().filter(|id| !uses.contains_key(*id)).map(|id| Rejection::Lost((*id).into())));
-    for x in s.explained {
-        let holds = own.get(x.line.as_ref()).and_then(|line| s.rules.explains(line));
+fn all_accounted_for(
+    lines: &[SettlementLine],
+    expected: &[Expected],
+    certificates: &[Certificate],
+    explained: &[Explained],
+    open: &Sides<'_>,
+    rules: &Rules,
+    bad: &mut Vec<Rejection>,
+) {
+    let groups = || certificates.iter().map(|c| &c.group);
+    let explained_lines = explained.iter().map(|x| &x.line);
+    let uses = count(groups().flat_map(|g| &g.lines).chain(explained_lines).chain(open.lines), bad);
+    let own: BTreeMap<&str, &SettlementLine> = lines.iter().map(|l| (l.id.as_ref(), l)).collect();
+    bad.extend(own.keys().filter(|id| !uses.contains(*id)).map(|id| Rejection::Lost((*id).into())));
+    for x in explained {
+        let holds = own.get(x.line.as_ref()).and_then(|line| rules.explains(line));
         if holds != Some((x.rule.as_ref(), x.account)) {
             bad.push(Rejection::Explained(x.line.clone()));
         }
     }
-    let mut uses: BTreeMap<&str, u32> = BTreeMap::new();
-    for id in groups().flat_map(|g| &g.expected).chain(s.open_expected) {
-        let count = uses.entry(id).or_default();
-        *count = count.saturating_add(1);
-    }
-    bad.extend(twice(&uses));
-    let lost = s.expected.iter().filter(|e| e.standing != Standing::Explained);
-    let lost = lost.filter(|e| !uses.contains_key(e.id.as_ref()));
+    let uses = count(groups().flat_map(|g| &g.expected).chain(open.expected), bad);
+    let due = expected.iter().filter(|e| e.standing != Standing::Explained);
+    let lost = due.filter(|e| !uses.contains(e.id.as_ref()));
     bad.extend(lost.map(|e| Rejection::Lost(e.id.clone())));
+}
+
+/// The ids, and a rejection for each that comes twice.
+fn count<'a>(ids: impl Iterator<Item = &'a Box<str>>, bad: &mut Vec<Rejection>) -> BTreeSet<&'a str> {
+    let mut seen = BTreeSet::new();
+    for id in ids {
+        if !seen.insert(id.as_ref()) {
+            bad.push(Rejection::Twice(id.clone()));
+        }
+    }
+    seen
 }
 
 /// What the books held of the batch's matched lines before it, with the batch's own entries, is zero in every

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::certificate::{Certificate, certify, hash};
-use super::check::{Rejection, Statement, Verdict, check};
+use super::check::{Rejection, Statement, Verdict, check, check_run};
 use super::matching_tests::{Market, market};
 use super::*;
 use crate::journal::{Entry, Role, TrialBalance};
@@ -95,6 +95,15 @@ fn booked(e: &Expected) -> Entry {
 fn every_batch_of_a_market_passes_and_clearing_holds_only_what_is_open() {
     let m = market(11, 4_000, 12);
     let outcome = settle(&m.lines, &m.expected, &m.rules, m.today);
+    let certificates = certify(&outcome.groups, &m.lines, &m.expected);
+    let run = |outcome: &Outcome, certificates: &[Certificate]| {
+        check_run(outcome, certificates, &m.lines, &m.expected, &m.rules)
+    };
+    assert_eq!(run(&outcome, &certificates), Ok(()));
+    assert!(run(&outcome, &certificates[1..]).is_err());
+    let mut forgetful = outcome.clone();
+    let forgotten = forgetful.open_expected.pop().unwrap();
+    assert_eq!(run(&forgetful, &certificates), Err(vec![Rejection::Lost(forgotten)]));
     let mut books = TrialBalance::default();
     let mut verdicts = [0, 0];
     let mut ids = BTreeSet::new();

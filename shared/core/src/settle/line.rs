@@ -199,7 +199,9 @@ pub enum Standing {
     /// A fee rule says it will come ([`super::Rules::fee_line_of`]); it is booked when it does.
     Ruled,
     /// An effect whose outcome nobody knows yet. A line that names it is evidence that it happened; that no
-    /// line comes is evidence of nothing. Amount, day and card alone never match it.
+    /// line comes is evidence of nothing. A charge is named by any gateway id or our reference, anything else
+    /// only by its own id or our reference, which must then be that of the effect and not of the order.
+    /// Amount, day and card alone never match it.
     Unknown,
     /// A person, or a later fact, said why no line will come. It is neither matched nor missing.
     Explained,

@@ -61,6 +61,8 @@ fn expected_key<'a>(tier: Tier, open: &Open<'a, Expected>) -> Option<Key<'a>> {
     let name = |id: Option<&'a Box<str>>| id.map(|text| Key::Name(text.as_ref()));
     match tier {
         _ if e.standing == Standing::Explained => None,
+        // A payment may be refunded by others too: only its own id or our reference names a refund.
+        Tier::ParentId | Tier::PaymentId if e.standing == Standing::Unknown && e.kind != Kind::Charge => None,
         Tier::OwnId => name(ids.own.as_ref()),
         Tier::ParentId => name(ids.parent.as_ref().or(ids.own.as_ref())),
         Tier::PaymentId => name(ids.payment.as_ref().or(ids.parent.as_ref()).or(ids.own.as_ref())),

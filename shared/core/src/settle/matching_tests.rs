@@ -19,7 +19,7 @@ fn small(seed: u64) -> (Vec<SettlementLine>, Vec<Expected>, Rules) {
     let text = "settlement: s\nwindows:\n  gateway-id: {early: 3, late: 5}\n  reference: {early: 2, late: 4}\n  \
                 content: {early: 1, late: 2}\ntolerances:\n  r: {kinds: [charge], up-to: 1, account: fx, reason: x}\n";
     let rules = Rules::load("s", text).unwrap();
-    let names = 2 + draw.below(3);
+    let names = 1 + draw.below(3);
     fn some(draw: &mut Draw, prefix: &str, n: u64) -> Option<Box<str>> {
         (draw.below(3) > 0).then(|| format!("{prefix}{}", draw.below(n)).into())
     }
@@ -32,12 +32,14 @@ fn small(seed: u64) -> (Vec<SettlementLine>, Vec<Expected>, Rules) {
     let card = |draw: &mut Draw| {
         (draw.below(3) > 0).then(|| Card { brand: "visa".into(), last4: format!("{}", draw.below(2)).into() })
     };
-    let currency = |draw: &mut Draw| if draw.below(6) == 0 { cur("EUR") } else { cur("USD") };
-    let amount =
-        |draw: &mut Draw| i64::try_from(1 + draw.below(9)).unwrap() * if draw.below(8) == 0 { -1 } else { 1 };
-    let day = |draw: &mut Draw| Day(i32::try_from(draw.below(7)).unwrap());
-    let total = 2 + draw.below(9);
-    let count = 1 + draw.below(total - 1);
+    let currency = |draw: &mut Draw| if draw.below(9) == 0 { cur("EUR") } else { cur("USD") };
+    let (range, span) = (2 + draw.below(8), 1 + draw.below(7));
+    let amount = |draw: &mut Draw| {
+        i64::try_from(1 + draw.below(range)).unwrap() * if draw.below(8) == 0 { -1 } else { 1 }
+    };
+    let day = |draw: &mut Draw| Day(i32::try_from(draw.below(span)).unwrap());
+    let total = 3 + draw.below(10);
+    let count = total / 2 + draw.below(3) - 1;
     let lines = (0..count)
         .map(|n| {
             let gross = amount(&mut draw);
@@ -130,7 +132,7 @@ fn engine(
 #[test]
 fn the_engine_agrees_with_the_oracle_on_small_batches() {
     let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
-    for seed in 0..12_000 {
+    for seed in 0..6_000 {
         let (lines, expected, rules) = small(seed);
         assert!(lines.len() + expected.len() <= 12);
         let (found, kinds) = engine(&lines, &expected, &rules);
@@ -156,7 +158,7 @@ fn the_engine_agrees_with_the_oracle_on_small_batches() {
         "many to many",
         "duplicate",
     ] {
-        assert!(seen.get(kind).copied().unwrap_or(0) >= 10, "{kind}: {seen:?}");
+        assert!(seen.get(kind).copied().unwrap_or(0) >= 50, "{kind}: {seen:?}");
     }
 }
 

@@ -15,7 +15,7 @@
 //! day ([`Rules::due`]); a fee that the gateway writes on a line of its own is one by rule
 //! ([`Rules::fee_line_of`]). An effect of unknown outcome is one too ([`Standing::Unknown`]): a line that
 //! names it by gateway id or by our reference proves that it happened ([`Outcome::evidence`]); looks alone
-//! never match it, and it is never missing.
+//! never match it, and it is never missing. A refund is not named by its payment, for others refund too.
 //!
 //! # Tiers
 //! A line looks for its expectation tier by tier ([`Tier`]): by the gateway's id of the object itself, of what
@@ -57,8 +57,9 @@
 //! - *Checked by another.* [`check::check`] shares no matching code. It verifies each certificate's hash over all
 //!   fields of its items, its shape, sums, tolerance, window and what it claims to be matched by; that every
 //!   line is matched, explained or open; that the lines' net is the payout; that what the books held in clearing
-//!   for these lines, with the batch's entries, is zero in every currency. What it cannot see is whether a
-//!   better match existed: that is what the oracle is for.
+//!   for these lines, with the batch's entries, is zero in every currency. [`check::check_run`] says the same of
+//!   every line and expectation of a run. What they cannot see is whether a better match existed: that is what
+//!   the oracle is for.
 //! - *Posted once.* [`entries()`] books only what the journal lacks, under ids made of the provider's ids. An open
 //!   line goes to suspense, so that a funded batch always leaves clearing at zero, and comes back out once a
 //!   later run explains it. A batch that was only submitted posts nothing and is closed as submitted until a

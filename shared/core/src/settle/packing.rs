@@ -29,11 +29,11 @@ fn better(a: Score, b: Score) -> bool {
 
 /// Solves for `count` items, at most [`MAX_ITEMS`]; more give nothing.
 pub(super) fn pack(count: usize, candidates: &[Candidate]) -> Packed {
-    if let [only] = candidates {
-        return if only.items == 0 { Packed::default() } else { Packed { agreed: vec![0], tied: 0 } };
-    }
     if count > MAX_ITEMS || candidates.is_empty() {
         return Packed::default();
+    }
+    if candidates.iter().fold(u32::MAX, |common, c| common & c.items) != 0 {
+        return one_of(candidates);
     }
     let full = (1_u32 << count).saturating_sub(1);
     let mut by_lowest: Vec<Vec<Candidate>> = vec![Vec::new(); count];
@@ -84,6 +84,16 @@ pub(super) fn pack(count: usize, candidates: &[Candidate]) -> Packed {
     out
 }
 
+/// Candidates that all share an item: one of them at most, the cheapest.
+fn one_of(candidates: &[Candidate]) -> Packed {
+    let least = candidates.iter().map(|c| c.cost).min();
+    let cheapest = || candidates.iter().enumerate().filter(|(_, c)| Some(c.cost) == least);
+    match cheapest().count() {
+        1 => Packed { agreed: cheapest().map(|(i, _)| i).collect(), tied: 0 },
+        _ => Packed { agreed: Vec::new(), tied: cheapest().fold(0, |items, (_, c)| items | c.items) },
+    }
+}
+
 const fn plus(score: Score, cost: u64) -> Score {
     (score.0.saturating_add(1), score.1.saturating_add(cost))
 }
@@ -116,5 +126,6 @@ mod tests {
     #[test]
     fn a_dearer_group_is_no_tie() {
         assert_eq!(solve(3, &[(0b011, 1), (0b101, 2)]), Packed { agreed: vec![0], tied: 0 });
+        assert_eq!(solve(4, &[(0b0011, 1), (0b0101, 2), (0b1001, 1)]).tied, 0b1011);
     }
 }
