@@ -132,7 +132,7 @@ fn engine(
 #[test]
 fn the_engine_agrees_with_the_oracle_on_small_batches() {
     let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
-    for seed in 0..6_000 {
+    for seed in 0..10_000 {
         let (lines, expected, rules) = small(seed);
         assert!(lines.len() + expected.len() <= 12);
         let (found, kinds) = engine(&lines, &expected, &rules);
@@ -158,7 +158,7 @@ fn the_engine_agrees_with_the_oracle_on_small_batches() {
         "many to many",
         "duplicate",
     ] {
-        assert!(seen.get(kind).copied().unwrap_or(0) >= 50, "{kind}: {seen:?}");
+        assert!(seen.get(kind).copied().unwrap_or(0) >= 15, "{kind}: {seen:?}");
     }
 }
 
