@@ -236,7 +236,8 @@ impl<'a> Brute<'a> {
                 let mut l: Vec<String> = group.lines.iter().map(|l| self.lines[*l].id.to_string()).collect();
                 let mut e: Vec<String> =
                     group.expected.iter().map(|e| self.expected[*e].id.to_string()).collect();
-                (l.sort(), e.sort());
+                l.sort();
+                e.sort();
                 self.answer.groups.insert((tier, l, e));
             } else {
                 name(&mut self.answer.undecided);
@@ -262,7 +263,7 @@ impl<'a> Brute<'a> {
                 })
                 .collect();
             let open = |out: &[bool], bound: &[bool]| -> Vec<usize> {
-                (0..out.len()).filter(|i| !out[*i] && !(tier == Tier::Reference && bound[*i])).collect()
+                (0..out.len()).filter(|i| !(out[*i] || tier == Tier::Reference && bound[*i])).collect()
             };
             let of_line = |l: &usize| key_of_line(tier, &self.lines[*l]).as_ref() == Some(&key);
             let of_exp = |e: &usize| {

@@ -415,7 +415,7 @@ impl<'a, 'r> Work<'a, 'r> {
     pub(super) fn finish(mut self) -> Pass<'a> {
         let tier = self.tier;
         let found =
-            |(reason, _, _, _): &Near, other: &Box<str>| Miss { tier, reason: *reason, other: other.clone() };
+            |(reason, _, _, _): &Near, other: &str| Miss { tier, reason: *reason, other: other.into() };
         let line_misses: Vec<Option<Miss>> = self
             .line_miss
             .iter()

@@ -178,8 +178,9 @@ impl SettlementLine {
     #[must_use]
     pub fn canonical(&self) -> String {
         let mut out = String::from("line");
-        for part in [Some(&self.id), Some(&self.batch)].into_iter().chain(parts(&self.ids, &self.reference)) {
-            put(&mut out, part.map(AsRef::as_ref));
+        let head = [Some(self.id.as_ref()), Some(self.batch.as_ref())].into_iter();
+        for part in head.chain(parts(&self.ids, &self.reference)) {
+            put(&mut out, part);
         }
         let shown = self.presentment.map(|m| (m.minor, m.currency.code()));
         let _ =
@@ -240,9 +241,9 @@ impl Expected {
     #[must_use]
     pub fn canonical(&self) -> String {
         let mut out = String::from("expected");
-        let head = [Some(&self.id), self.order.as_ref()].into_iter();
+        let head = [Some(self.id.as_ref()), self.order.as_deref()].into_iter();
         for part in head.chain(parts(&self.ids, &self.reference)) {
-            put(&mut out, part.map(AsRef::as_ref));
+            put(&mut out, part);
         }
         let _ = write!(out, "|{}|{:?}|{}", self.kind.name(), self.standing, self.amount);
         let _ = write!(out, "|{}|{}|{}", self.booked_fee, self.currency.code(), self.due.0);
@@ -251,8 +252,8 @@ impl Expected {
     }
 }
 
-fn parts<'a>(ids: &'a Ids, reference: &'a Option<Box<str>>) -> [Option<&'a Box<str>>; 4] {
-    [ids.own.as_ref(), ids.parent.as_ref(), ids.payment.as_ref(), reference.as_ref()]
+fn parts<'a>(ids: &'a Ids, reference: &'a Option<Box<str>>) -> [Option<&'a str>; 4] {
+    [ids.own.as_deref(), ids.parent.as_deref(), ids.payment.as_deref(), reference.as_deref()]
 }
 
 /// Length before text, so that no two lists of parts read the same.

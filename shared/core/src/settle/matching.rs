@@ -135,11 +135,7 @@ pub fn settle(lines: &[SettlementLine], expected: &[Expected], rules: &Rules, to
 }
 
 /// Every id once, the least by content; and what is left over.
-fn once<'a, T>(
-    items: &'a [T],
-    id: impl Fn(&T) -> &Box<str>,
-    text: impl Fn(&T) -> String,
-) -> (Vec<&'a T>, Vec<&'a T>) {
+fn once<T>(items: &[T], id: impl Fn(&T) -> &str, text: impl Fn(&T) -> String) -> (Vec<&T>, Vec<&T>) {
     let mut sorted: Vec<&T> = items.iter().collect();
     sorted.sort_unstable_by(|a, b| id(a).cmp(id(b)).then_with(|| text(a).cmp(&text(b))));
     let mut copies = Vec::new();

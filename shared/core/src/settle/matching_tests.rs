@@ -259,7 +259,7 @@ fn tiers_run_over_partitions_give_what_one_run_gives() {
 
 fn shuffled<T: Clone>(items: &[T], seed: u64) -> Vec<T> {
     let mut draw = Draw(seed);
-    let mut keyed: Vec<(u64, T)> = items.iter().map(|x| (draw.next(), x.clone())).collect();
+    let mut keyed: Vec<(u64, T)> = items.iter().map(|x| (draw.number(), x.clone())).collect();
     keyed.sort_by_key(|(k, _)| *k);
     keyed.into_iter().map(|(_, x)| x).collect()
 }
@@ -365,6 +365,90 @@ fn a_fee_on_a_line_of_its_own_is_expected_and_matched() {
         other.exceptions.iter().map(|e| (e.class, e.amount.minor)).collect::<Vec<_>>(),
         [(Class::UnexpectedFee, -5)]
     );
+}
+
+/// A capture and the line that settles it, without a name.
+fn bare(n: i64, minor: i64) -> (SettlementLine, Expected) {
+    let e = Expected {
+        id: format!("e{n}").into(),
+        kind: Kind::Charge,
+        standing: Standing::Booked,
+        ids: Ids::default(),
+        reference: None,
+        amount: minor,
+        booked_fee: 0,
+        currency: cur("USD"),
+        due: Day(1),
+        card: None,
+        order: None,
+    };
+    let line = SettlementLine {
+        id: format!("l{n}").into(),
+        batch: "b".into(),
+        kind: e.kind,
+        ids: Ids::default(),
+        reference: None,
+        gross: minor,
+        fee: 0,
+        fee_tax: 0,
+        net: minor,
+        currency: e.currency,
+        presentment: None,
+        day: Day(1),
+        card: None,
+    };
+    (line, e)
+}
+
+#[test]
+fn a_refund_someone_else_made_proves_nothing_of_ours() {
+    let (line, e) = bare(1, -500);
+    let payment = Ids { payment: Some("p".into()), ..Ids::default() };
+    let ours = Expected {
+        kind: Kind::Refund,
+        standing: Standing::Unknown,
+        ids: payment.clone(),
+        reference: Some("our-7".into()),
+        ..e
+    };
+    let mut line =
+        SettlementLine { kind: Kind::Refund, ids: Ids { own: Some("re_1".into()), ..payment }, ..line };
+    let theirs = settle(&[line.clone()], &[ours.clone()], &Rules::default(), Day(9));
+    assert!(theirs.evidence.is_empty() && theirs.groups.is_empty());
+    assert_eq!(theirs.exceptions.iter().map(|e| e.class).collect::<Vec<_>>(), [Class::UnknownRefund]);
+    line.reference = Some("our-7".into());
+    let proven = settle(&[line], &[ours], &Rules::default(), Day(9));
+    assert_eq!((proven.evidence.len(), proven.exceptions.len()), (1, 0));
+    assert_eq!(proven.evidence[0].tier, Tier::Reference);
+}
+
+#[test]
+fn a_reference_that_stands_on_every_line_is_no_name() {
+    let (mut lines, mut expected): (Vec<_>, Vec<_>) = (0..200).map(|n| bare(n, 1_000 + n * 5)).unzip();
+    lines.iter_mut().for_each(|l| l.reference = Some("WEB".into()));
+    expected.iter_mut().for_each(|e| e.reference = Some("WEB".into()));
+    let told_apart = settle(&lines, &expected, &Rules::default(), Day(9));
+    assert_eq!((told_apart.groups.len(), told_apart.exceptions.len()), (200, 0));
+    lines.iter_mut().for_each(|l| (l.gross, l.net) = (1_000, 1_000));
+    expected.iter_mut().for_each(|e| e.amount = 1_000);
+    let alike = settle(&lines, &expected, &Rules::default(), Day(9));
+    assert_eq!((alike.groups.len(), alike.exceptions.len()), (0, 400));
+    assert!(alike.exceptions.iter().all(|e| e.class == Class::Ambiguous));
+    assert!(alike.exceptions.iter().all(|e| e.nearest.as_ref().unwrap().reason == Reason::TooMany));
+}
+
+#[test]
+fn the_largest_amounts_do_not_overflow() {
+    let ends = [i64::MAX, i64::MIN, i64::MAX - 1, 1];
+    let (mut lines, mut expected): (Vec<_>, Vec<_>) =
+        ends.into_iter().zip(0..).map(|(minor, n)| bare(n, minor)).unzip();
+    lines.iter_mut().for_each(|l| l.reference = Some("r".into()));
+    expected.iter_mut().for_each(|e| e.reference = Some("r".into()));
+    assert_eq!(settle(&lines, &expected, &Rules::default(), Day(2)).groups.len(), 4);
+    expected.iter_mut().for_each(|e| e.kind = Kind::Adjustment);
+    let mixed = settle(&lines, &expected, &Rules::default(), Day(2));
+    let matched: usize = mixed.groups.iter().map(|g| g.expected.len()).sum();
+    assert_eq!(matched + mixed.open_expected.len(), 4);
 }
 
 #[test]

@@ -64,8 +64,7 @@ pub(super) fn why_not(tier: Tier, window: Window, line: &SettlementLine, e: &Exp
 /// Whether both name an object of their own, and neither is named by the other.
 pub(super) fn apart(a: &Ids, b: &Ids) -> bool {
     let (Some(x), Some(y)) = (&a.own, &b.own) else { return false };
-    let names =
-        |ids: &Ids, id: &Box<str>| ids.parent.as_ref() == Some(id) || ids.payment.as_ref() == Some(id);
+    let names = |ids: &Ids, id: &str| ids.parent.as_deref() == Some(id) || ids.payment.as_deref() == Some(id);
     x != y && !names(a, y) && !names(b, x)
 }
 

@@ -57,7 +57,7 @@ impl<S: FnMut(Item)> Teller<'_, S> {
                 line.fee = line.fee.saturating_add(100);
                 self.plant(Class::UnexpectedFee, &[&line], &[]);
             }
-            9 | 10 | 11 => {
+            9..=11 => {
                 let mut other = self.line_of(n, 1, &e);
                 let (kind, class, name) = match which {
                     9 => (Kind::Fee, Class::UnexpectedFee, "fx"),
