@@ -413,7 +413,7 @@ fn a_refund_someone_else_made_proves_nothing_of_ours() {
     };
     let mut line =
         SettlementLine { kind: Kind::Refund, ids: Ids { own: Some("re_1".into()), ..payment }, ..line };
-    let theirs = settle(&[line.clone()], &[ours.clone()], &Rules::default(), Day(9));
+    let theirs = settle(std::slice::from_ref(&line), std::slice::from_ref(&ours), &Rules::default(), Day(9));
     assert!(theirs.evidence.is_empty() && theirs.groups.is_empty());
     assert_eq!(theirs.exceptions.iter().map(|e| e.class).collect::<Vec<_>>(), [Class::UnknownRefund]);
     line.reference = Some("our-7".into());
