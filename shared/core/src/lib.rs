@@ -27,6 +27,7 @@ pub mod pan;
 pub mod profile;
 pub mod routing;
 pub mod scope;
+pub mod settle;
 pub mod state;
 pub mod time;
 pub mod transforms;

@@ -1,0 +1,382 @@
+//! The checker: looks at certificates, entries and a batch again, and shares no code with the matching.
+//!
+//! It knows only what a match claims and what a batch must add up to, so it is short enough to be read whole.
+//! A batch it rejects is not posted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::certificate::{Certificate, hash};
+use super::line::{Batch, Expected, Funding, Kind, SettlementLine, Standing};
+use super::outcome::{Explained, Group, Outcome, Tier};
+use super::rules::Rules;
+use crate::journal::{Entry, Role};
+use crate::money::Currency;
+
+/// What is to be posted for one batch, and what it rests on.
+#[derive(Debug, Clone, Copy)]
+pub struct Statement<'a> {
+    /// The batch.
+    pub batch: &'a Batch,
+    /// All its lines.
+    pub lines: &'a [SettlementLine],
+    /// Lines of other batches that share a group with them.
+    pub other_lines: &'a [SettlementLine],
+    /// The expectations: at least those that the certificates name.
+    pub expected: &'a [Expected],
+    /// A certificate for each group with a line of this batch.
+    pub certificates: &'a [Certificate],
+    /// Lines of this batch that need no expectation.
+    pub explained: &'a [Explained],
+    /// Lines of this batch that stay open.
+    pub open_lines: &'a [Box<str>],
+    /// Those of `expected` that stay open.
+    pub open_expected: &'a [Box<str>],
+    /// Every entry of this batch.
+    pub entries: &'a [Entry],
+    /// The rules.
+    pub rules: &'a Rules,
+}
+
+/// How a batch that adds up stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Funded, every line matched or explained.
+    Closed,
+    /// Funded and in balance, with lines in suspense.
+    Open,
+    /// Submitted; the clearing account stays open until funding is known.
+    Submitted,
+}
+
+/// Why a batch may not be posted. The text names ids and amounts, nothing personal.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Rejection {
+    /// A line that is not of this batch, or does not add up in itself.
+    #[error("line {0}: {1}")]
+    Line(Box<str>, &'static str),
+    /// The lines and the payout differ.
+    #[error("the lines come to {lines} and the payout to {payout} minor units: list the batch again")]
+    Sum {
+        /// Sum of the lines' net amounts.
+        lines: i128,
+        /// The payout.
+        payout: i128,
+    },
+    /// A certificate that does not hold.
+    #[error("certificate of {0}: {1}")]
+    Certificate(Box<str>, &'static str),
+    /// An item that is used twice.
+    #[error("{0} is used twice")]
+    Twice(Box<str>),
+    /// An item that is neither matched, nor open, nor explained.
+    #[error("{0} is neither matched nor open nor explained")]
+    Lost(Box<str>),
+    /// An explanation that no rule gives.
+    #[error("line {0} is explained by a rule that does not cover it")]
+    Explained(Box<str>),
+    /// An entry that may not be posted for this batch.
+    #[error("entry {0}: {1}")]
+    Entry(String, &'static str),
+    /// The clearing account does not return to zero.
+    #[error("clearing is left with {left} minor units of {currency}")]
+    Clearing {
+        /// In this currency.
+        currency: Currency,
+        /// Debit less credit.
+        left: i128,
+    },
+}
+
+/// Checks a batch.
+///
+/// # Errors
+/// Every rejection, sorted.
+pub fn check(statement: &Statement<'_>) -> Result<Verdict, Vec<Rejection>> {
+    let mut bad = Vec::new();
+    lines_add_up(statement, &mut bad);
+    certificates_hold(statement, &mut bad);
+    let Statement { lines, expected, certificates, explained, open_lines, open_expected, rules, .. } =
+        statement;
+    let open = Sides { lines: open_lines, expected: open_expected };
+    all_accounted_for(lines, expected, certificates, explained, &open, rules, &mut bad);
+    clearing_returns(statement, &mut bad);
+    bad.sort();
+    bad.dedup();
+    match statement.batch.funding {
+        _ if !bad.is_empty() => Err(bad),
+        Funding::Submitted => Ok(Verdict::Submitted),
+        Funding::Funded { .. } if statement.open_lines.is_empty() => Ok(Verdict::Closed),
+        Funding::Funded { .. } => Ok(Verdict::Open),
+    }
+}
+
+/// Checks that a whole run accounts for every line and every expectation once: matched under a certificate,
+/// explained, or open.
+///
+/// # Errors
+/// Every rejection, sorted.
+pub fn check_run(
+    outcome: &Outcome,
+    certificates: &[Certificate],
+    lines: &[SettlementLine],
+    expected: &[Expected],
+    rules: &Rules,
+) -> Result<(), Vec<Rejection>> {
+    let mut bad = Vec::new();
+    let open = Sides { lines: &outcome.open_lines, expected: &outcome.open_expected };
+    all_accounted_for(lines, expected, certificates, &outcome.explained, &open, rules, &mut bad);
+    bad.sort();
+    bad.dedup();
+    if bad.is_empty() { Ok(()) } else { Err(bad) }
+}
+
+/// Ids of what stays open.
+struct Sides<'a> {
+    lines: &'a [Box<str>],
+    expected: &'a [Box<str>],
+}
+
+fn wide(minor: i64) -> i128 {
+    i128::from(minor)
+}
+
+fn lines_add_up(s: &Statement<'_>, bad: &mut Vec<Rejection>) {
+    let mut seen = BTreeSet::new();
+    let (mut net, mut paid, mut paid_lines) = (0_i128, 0_i128, false);
+    for line in s.lines {
+        let mut no = |why| bad.push(Rejection::Line(line.id.clone(), why));
+        if line.batch != s.batch.id {
+            no("belongs to another batch");
+        }
+        if line.currency != s.batch.currency {
+            no("is not in the currency of the batch");
+        }
+        if wide(line.net) != wide(line.gross) - wide(line.fee) {
+            no("net is not gross less fee");
+        }
+        if line.fee_tax != 0 && (line.fee_tax < 0) != (line.fee < 0)
+            || line.fee_tax.unsigned_abs() > line.fee.unsigned_abs()
+        {
+            no("more tax on the fee than fee");
+        }
+        if !seen.insert(&line.id) {
+            bad.push(Rejection::Twice(line.id.clone()));
+        }
+        if line.kind == Kind::Payout {
+            (paid, paid_lines) = (paid - wide(line.gross), true);
+            net -= wide(line.fee);
+        } else {
+            net += wide(line.net);
+        }
+    }
+    if let Funding::Funded { payout, .. } = s.batch.funding {
+        let payout = wide(payout);
+        if net != payout {
+            bad.push(Rejection::Sum { lines: net, payout });
+        }
+        if paid_lines && paid != payout {
+            bad.push(Rejection::Sum { lines: paid, payout });
+        }
+    }
+}
+
+fn certificates_hold(s: &Statement<'_>, bad: &mut Vec<Rejection>) {
+    let all = s.lines.iter().chain(s.other_lines);
+    let lines: BTreeMap<&str, &SettlementLine> = all.map(|l| (l.id.as_ref(), l)).collect();
+    let expected: BTreeMap<&str, &Expected> = s.expected.iter().map(|e| (e.id.as_ref(), e)).collect();
+    for certificate in s.certificates {
+        let group = &certificate.group;
+        let name = group.lines.first().or(group.expected.first()).cloned().unwrap_or_default();
+        let l: Vec<&SettlementLine> =
+            group.lines.iter().filter_map(|i| lines.get(i.as_ref()).copied()).collect();
+        let e: Vec<&Expected> =
+            group.expected.iter().filter_map(|i| expected.get(i.as_ref()).copied()).collect();
+        let known = l.len() == group.lines.len() && e.len() == group.expected.len();
+        let wrong = if known {
+            wrong_with(certificate, &l, &e, s.rules)
+        } else {
+            Some("names an item that is not there")
+        };
+        if let Some(why) = wrong {
+            bad.push(Rejection::Certificate(name, why));
+        }
+    }
+}
+
+fn wrong_with(
+    certificate: &Certificate,
+    lines: &[&SettlementLine],
+    expected: &[&Expected],
+    rules: &Rules,
+) -> Option<&'static str> {
+    let group = &certificate.group;
+    if hash(group, lines, expected) != certificate.hash {
+        return Some("the hash is another: the group or its items were changed");
+    }
+    let pair = lines.len() == 1 && expected.len() == 1;
+    if lines.is_empty() || expected.is_empty() || lines.len() > 1 && expected.len() > 1 {
+        return Some("is not one to one, one to many or many to one");
+    }
+    let amounts: Vec<i128> = lines.iter().filter_map(|l| l.amount_in(group.currency)).map(wide).collect();
+    if amounts.len() != lines.len() || expected.iter().any(|e| e.currency != group.currency) {
+        return Some("an item is in another currency");
+    }
+    let due: i128 = expected.iter().map(|e| wide(e.amount)).sum();
+    let came: i128 = amounts.iter().sum();
+    if came != wide(group.lines_sum) || due != wide(group.expected_sum) {
+        return Some("the sums are others");
+    }
+    let rule = group.tolerance.as_ref().map(|name| rules.tolerances.get(name.as_ref()));
+    let kind = expected.first().map(|e| e.kind)?;
+    match (came - due, rule) {
+        (0, None) => {}
+        (0, Some(_)) => return Some("a tolerance where nothing differs"),
+        (_, None) => return Some("the sums differ without a tolerance"),
+        (_, Some(None)) => return Some("a tolerance that no rule gives"),
+        (by, Some(Some(rule))) => {
+            let within = by.unsigned_abs() <= u128::from(rule.up_to.unsigned_abs());
+            if !pair || !within || !rule.covers(kind, group.currency) {
+                return Some("the tolerance does not cover the difference");
+            }
+        }
+    }
+    let named = matches!(group.tier, Tier::OwnId | Tier::ParentId | Tier::PaymentId | Tier::Reference);
+    for (line, e) in lines.iter().flat_map(|l| expected.iter().map(move |e| (l, e))) {
+        if !claim_holds(group.tier, line, e) {
+            return Some("an item does not share what it is said to be matched by");
+        }
+        if (pair || !named) && line.kind != e.kind {
+            return Some("the kinds differ");
+        }
+        let may = match e.standing {
+            Standing::Booked | Standing::Ruled => true,
+            Standing::Explained => false,
+            Standing::Unknown => {
+                let of_effect = matches!(group.tier, Tier::OwnId | Tier::Reference);
+                of_effect || named && e.kind == Kind::Charge
+            }
+        };
+        if !may {
+            return Some("an expectation that may not be matched so");
+        }
+        let window = match group.tier {
+            Tier::OwnId | Tier::ParentId | Tier::PaymentId => rules.by_gateway_id,
+            Tier::Reference => rules.by_reference,
+            Tier::Card | Tier::Amount => rules.by_content,
+        };
+        if !window.holds(line.day, e.due) {
+            return Some("the days are further apart than the rules allow");
+        }
+    }
+    None
+}
+
+/// Whether the two share what the tier says they do.
+fn claim_holds(tier: Tier, line: &SettlementLine, e: &Expected) -> bool {
+    let (l, x) = (&line.ids, &e.ids);
+    let any = |list: [&Option<Box<str>>; 3]| list.into_iter().flatten().next().cloned();
+    let parent = |own: &Option<Box<str>>, parent: &Option<Box<str>>| any([parent, own, &None]);
+    let same = |a: Option<Box<str>>, b: Option<Box<str>>| a.is_some() && a == b;
+    match tier {
+        Tier::OwnId => same(l.own.clone(), x.own.clone()),
+        Tier::ParentId => same(parent(&l.own, &l.parent), parent(&x.own, &x.parent)),
+        Tier::PaymentId => same(any([&l.payment, &l.parent, &l.own]), any([&x.payment, &x.parent, &x.own])),
+        Tier::Reference => same(line.reference.clone(), e.reference.clone()),
+        Tier::Card => line.card.is_some() && line.card == e.card,
+        Tier::Amount => line.card.is_none() || e.card.is_none() || line.card == e.card,
+    }
+}
+
+fn all_accounted_for(
+    lines: &[SettlementLine],
+    expected: &[Expected],
+    certificates: &[Certificate],
+    explained: &[Explained],
+    open: &Sides<'_>,
+    rules: &Rules,
+    bad: &mut Vec<Rejection>,
+) {
+    let groups = || certificates.iter().map(|c| &c.group);
+    let explained_lines = explained.iter().map(|x| &x.line);
+    let uses = count(groups().flat_map(|g| &g.lines).chain(explained_lines).chain(open.lines), bad);
+    let own: BTreeMap<&str, &SettlementLine> = lines.iter().map(|l| (l.id.as_ref(), l)).collect();
+    bad.extend(own.keys().filter(|id| !uses.contains(*id)).map(|id| Rejection::Lost((*id).into())));
+    for x in explained {
+        let holds = own.get(x.line.as_ref()).and_then(|line| rules.explains(line));
+        if holds != Some((x.rule.as_ref(), x.account)) {
+            bad.push(Rejection::Explained(x.line.clone()));
+        }
+    }
+    let uses = count(groups().flat_map(|g| &g.expected).chain(open.expected), bad);
+    let due = expected.iter().filter(|e| e.standing != Standing::Explained);
+    let lost = due.filter(|e| !uses.contains(e.id.as_ref()));
+    bad.extend(lost.map(|e| Rejection::Lost(e.id.clone())));
+}
+
+/// The ids, and a rejection for each that comes twice.
+fn count<'a>(ids: impl Iterator<Item = &'a Box<str>>, bad: &mut Vec<Rejection>) -> BTreeSet<&'a str> {
+    let mut seen = BTreeSet::new();
+    for id in ids {
+        if !seen.insert(id.as_ref()) {
+            bad.push(Rejection::Twice(id.clone()));
+        }
+    }
+    seen
+}
+
+/// What the books held of the batch's matched lines before it, with the batch's own entries, is zero in every
+/// currency once the money has reached the bank.
+fn clearing_returns(s: &Statement<'_>, bad: &mut Vec<Rejection>) {
+    let mut ids = BTreeSet::new();
+    let mut left: BTreeMap<Currency, i128> = BTreeMap::new();
+    let mut paid = 0_i128;
+    for entry in s.entries {
+        let mut no = |why| bad.push(Rejection::Entry(entry.id.clone(), why));
+        if entry.check().is_err() {
+            no("does not balance");
+        }
+        if entry.connection != s.batch.connection {
+            no("is of another connection");
+        }
+        if !ids.insert(&entry.id) {
+            no("is there twice");
+        }
+        for posting in &entry.postings {
+            let minor = wide(posting.amount.minor);
+            if posting.role == Role::GatewayClearing {
+                *left.entry(posting.amount.currency).or_default() += minor;
+            }
+            if posting.role == Role::Bank && entry.id.starts_with("payout:") {
+                paid += minor;
+            }
+        }
+    }
+    let Funding::Funded { payout, .. } = s.batch.funding else {
+        // Nothing says that money moved.
+        let entries = s.entries.iter();
+        bad.extend(entries.map(|e| Rejection::Entry(e.id.clone(), "the batch was only submitted")));
+        return;
+    };
+    if paid != wide(payout) {
+        bad.push(Rejection::Sum { lines: paid, payout: wide(payout) });
+    }
+    let own: BTreeMap<&str, &SettlementLine> = s.lines.iter().map(|l| (l.id.as_ref(), l)).collect();
+    let expected: BTreeMap<&str, &Expected> = s.expected.iter().map(|e| (e.id.as_ref(), e)).collect();
+    for Group { lines, expected: names, currency, lines_sum, expected_sum, .. } in
+        s.certificates.iter().map(|c| &c.group)
+    {
+        let held = left.entry(*currency).or_default();
+        for line in lines.iter().filter_map(|id| own.get(id.as_ref())) {
+            *held += line.amount_in(*currency).map_or(0, wide);
+        }
+        // The difference, and what a group's expectations do not hold in clearing, fall to its first line.
+        if lines.first().is_some_and(|id| own.contains_key(id.as_ref())) {
+            *held -= wide(*lines_sum) - wide(*expected_sum);
+            for e in names.iter().filter_map(|id| expected.get(id.as_ref())) {
+                *held -= wide(if e.standing == Standing::Ruled { e.amount } else { e.booked_fee });
+            }
+        }
+    }
+    let left = left.into_iter().filter(|(_, left)| *left != 0);
+    bad.extend(left.map(|(currency, left)| Rejection::Clearing { currency, left }));
+}

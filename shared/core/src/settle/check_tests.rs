@@ -1,0 +1,382 @@
+//! Batches through entries and checker: what is sound passes, what was tampered with does not.
+
+use std::collections::BTreeSet;
+
+use super::certificate::{Certificate, certify, hash};
+use super::check::{Rejection, Statement, Verdict, check, check_run};
+use super::matching_tests::{Market, market};
+use super::*;
+use crate::journal::{Entry, Role, TrialBalance};
+use crate::money::{Currency, Money};
+use crate::time::Timestamp;
+
+fn cur(code: &str) -> Currency {
+    Currency::parse(code).unwrap()
+}
+
+/// Everything the checker is shown for one batch, owned.
+#[derive(Clone)]
+struct Case {
+    batch: Batch,
+    lines: Vec<SettlementLine>,
+    other_lines: Vec<SettlementLine>,
+    expected: Vec<Expected>,
+    certificates: Vec<Certificate>,
+    explained: Vec<Explained>,
+    open_lines: Vec<Box<str>>,
+    open_expected: Vec<Box<str>>,
+    entries: Vec<Entry>,
+    rules: Rules,
+}
+
+impl Case {
+    fn check(&self) -> Result<Verdict, Vec<Rejection>> {
+        check(&Statement {
+            batch: &self.batch,
+            lines: &self.lines,
+            other_lines: &self.other_lines,
+            expected: &self.expected,
+            certificates: &self.certificates,
+            explained: &self.explained,
+            open_lines: &self.open_lines,
+            open_expected: &self.open_expected,
+            entries: &self.entries,
+            rules: &self.rules,
+        })
+    }
+
+    /// A batch of a market as the nightly job would post it.
+    fn of(m: &Market, outcome: &Outcome, batch: &Batch, posted: impl Fn(&str) -> bool) -> Self {
+        let mut seen = BTreeSet::new();
+        let all: Vec<SettlementLine> = m.lines.iter().filter(|l| seen.insert(&l.id)).cloned().collect();
+        let lines: Vec<SettlementLine> = all.iter().filter(|l| l.batch == batch.id).cloned().collect();
+        let own: BTreeSet<&Box<str>> = lines.iter().map(|l| &l.id).collect();
+        let groups: Vec<Group> =
+            outcome.groups.iter().filter(|g| g.lines.iter().any(|id| own.contains(id))).cloned().collect();
+        let named: BTreeSet<&Box<str>> = groups.iter().flat_map(|g| &g.expected).collect();
+        let shared: BTreeSet<&Box<str>> = groups.iter().flat_map(|g| &g.lines).collect();
+        let other_lines = all
+            .iter()
+            .filter(|l| shared.contains(&l.id) && !own.contains(&l.id))
+            .cloned()
+            .collect::<Vec<_>>();
+        let expected: Vec<Expected> = m.expected.iter().filter(|e| named.contains(&e.id)).cloned().collect();
+        let explained: Vec<Explained> =
+            outcome.explained.iter().filter(|x| own.contains(&x.line)).cloned().collect();
+        let open_lines = outcome.open_lines.iter().filter(|id| own.contains(id)).cloned().collect();
+        let entries = entries(batch, &lines, &groups, &expected, &explained, &m.rules, posted).unwrap();
+        Self {
+            batch: batch.clone(),
+            certificates: certify(&groups, &all, &expected),
+            lines,
+            other_lines,
+            expected,
+            explained,
+            open_lines,
+            open_expected: Vec::new(),
+            entries,
+            rules: m.rules.clone(),
+        }
+    }
+}
+
+/// The entry the books made when the money moved.
+fn booked(e: &Expected) -> Entry {
+    let money = |minor| Money::new(minor, e.currency);
+    let lines = [
+        (Role::GatewayClearing, money(e.amount - e.booked_fee)),
+        (Role::Fees, money(e.booked_fee)),
+        (Role::Receivable, money(-e.amount)),
+    ];
+    Entry::new(e.id.to_string(), &"gateway".into(), Timestamp(0), "", &lines).unwrap()
+}
+
+#[test]
+fn every_batch_of_a_market_passes_and_clearing_holds_only_what_is_open() {
+    let m = market(11, 4_000, 12);
+    let outcome = settle(&m.lines, &m.expected, &m.rules, m.today);
+    let certificates = certify(&outcome.groups, &m.lines, &m.expected);
+    let run = |outcome: &Outcome, certificates: &[Certificate]| {
+        check_run(outcome, certificates, &m.lines, &m.expected, &m.rules)
+    };
+    assert_eq!(run(&outcome, &certificates), Ok(()));
+    assert!(run(&outcome, &certificates[1..]).is_err());
+    let mut forgetful = outcome.clone();
+    let forgotten = forgetful.open_expected.pop().unwrap();
+    assert_eq!(run(&forgetful, &certificates), Err(vec![Rejection::Lost(forgotten)]));
+    let mut books = TrialBalance::default();
+    let mut verdicts = [0, 0];
+    let mut ids = BTreeSet::new();
+    for batch in &m.batches {
+        let case = Case::of(&m, &outcome, batch, |_| false);
+        match case.check() {
+            Ok(Verdict::Closed) => verdicts[0] += 1,
+            Ok(Verdict::Open) => verdicts[1] += 1,
+            other => panic!("{}: {other:?}", batch.id),
+        }
+        for entry in &case.entries {
+            assert!(ids.insert(entry.id.clone()), "{} in two batches", entry.id);
+            books.add(entry);
+        }
+    }
+    assert!(verdicts[0] > 20 && verdicts[1] > 20, "{verdicts:?}");
+    // What evidence proves is booked by then, what is unproven is not.
+    let proven: BTreeSet<_> = outcome.evidence.iter().map(|e| &e.expected).collect();
+    let open: BTreeSet<_> = outcome.open_expected.iter().collect();
+    let real = m.expected.iter().filter(|e| e.standing == Standing::Booked || proven.contains(&e.id));
+    real.clone().for_each(|e| books.add(&booked(e)));
+    assert!(books.unbalanced().is_empty());
+    for currency in ["USD", "EUR", "JPY", "GBP"].map(cur) {
+        let left: i64 =
+            real.clone().filter(|e| open.contains(&e.id) && e.currency == currency).map(|e| e.amount).sum();
+        assert_eq!(books.of(Role::GatewayClearing, currency), i128::from(left), "{currency}");
+    }
+    for role in [Role::Fees, Role::Tax, Role::Fx, Role::Bank, Role::Suspense] {
+        assert_ne!(books.of(role, cur("EUR")).abs() + books.of(role, cur("USD")).abs(), 0, "{role:?}");
+    }
+    assert_ne!(books.of(Role::Fx, cur("GBP")), 0);
+}
+
+/// A closed batch with a tolerated, a converted and a split group, and one that is open.
+fn closed() -> Case {
+    let m = market(12, 9_000, 0);
+    let outcome = settle(&m.lines, &m.expected, &m.rules, m.today);
+    let cases = m.batches.iter().map(|b| Case::of(&m, &outcome, b, |_| false));
+    let rich = |case: &Case| {
+        let groups = || case.certificates.iter().map(|c| &c.group);
+        groups().any(|g| g.tolerance.is_some())
+            && groups().any(|g| g.currency != case.batch.currency)
+            && groups().any(|g| g.lines.len() == 1 && g.expected.len() == 2)
+            && groups().any(|g| g.tier == Tier::Card)
+            && case.lines.iter().any(|l| l.kind == Kind::Dispute)
+    };
+    let case = cases.into_iter().find(rich).unwrap();
+    assert_eq!(case.check(), Ok(Verdict::Closed));
+    case
+}
+
+fn find(case: &Case, fits: impl Fn(&Group) -> bool) -> usize {
+    case.certificates.iter().position(|c| fits(&c.group)).unwrap()
+}
+
+/// Seals a changed group again, as someone would who can compute the hash.
+fn reseal(case: &mut Case, i: usize, change: impl Fn(&mut Group)) {
+    let mut group = case.certificates[i].group.clone();
+    change(&mut group);
+    let all: Vec<&SettlementLine> = case.lines.iter().chain(&case.other_lines).collect();
+    let l: Vec<&SettlementLine> =
+        group.lines.iter().map(|id| *all.iter().find(|l| l.id == *id).unwrap()).collect();
+    let e: Vec<&Expected> =
+        group.expected.iter().map(|id| case.expected.iter().find(|e| e.id == *id).unwrap()).collect();
+    let hash = hash(&group, &l, &e);
+    case.certificates[i] = Certificate { group, hash };
+}
+
+type Tamper = (&'static str, fn(&mut Case), &'static str);
+
+const TAMPERED: &[Tamper] = &[
+    (
+        "the payout is a cent more",
+        |c| {
+            let Funding::Funded { payout, .. } = &mut c.batch.funding else { panic!() };
+            *payout += 1;
+        },
+        "come to",
+    ),
+    (
+        "a line is left out",
+        |c| {
+            c.lines.remove(0);
+        },
+        "come to",
+    ),
+    ("a line is there twice", |c| c.lines.push(c.lines[0].clone()), "used twice"),
+    ("a line is of another batch", |c| c.lines[0].batch = "other".into(), "another batch"),
+    ("a line is in another currency", |c| c.lines[0].currency = cur("CHF"), "currency of the batch"),
+    ("a fee does not fit the net", |c| c.lines[0].fee += 1, "net is not gross less fee"),
+    ("more tax than fee", |c| c.lines[0].fee_tax = 1_000_000, "more tax"),
+    ("an expectation was changed after matching", |c| c.expected[0].due.0 += 1, "the hash is another"),
+    ("a sum is forged", |c| reseal(c, 0, |g| g.lines_sum += 1), "the sums are others"),
+    (
+        "a difference without a tolerance",
+        |c| {
+            let i = find(c, |g| g.tolerance.is_some());
+            reseal(c, i, |g| g.tolerance = None);
+        },
+        "differ without a tolerance",
+    ),
+    (
+        "a tolerance nobody wrote",
+        |c| {
+            let i = find(c, |g| g.tolerance.is_some());
+            reseal(c, i, |g| g.tolerance = Some("generous".into()));
+        },
+        "that no rule gives",
+    ),
+    (
+        "a tolerance beyond its rule",
+        |c| {
+            c.rules.tolerances.get_mut("rounding").unwrap().up_to = 0;
+        },
+        "does not cover",
+    ),
+    (
+        "a stronger tier is claimed",
+        |c| {
+            let i = find(c, |g| g.tier == Tier::Card);
+            reseal(c, i, |g| g.tier = Tier::OwnId);
+        },
+        "does not share",
+    ),
+    (
+        "two groups are melted into one",
+        |c| {
+            let i = find(c, |g| g.expected.len() == 2);
+            let j = find(c, |g| g.lines.len() == 1 && g.expected.len() == 1 && g.tolerance.is_none());
+            let (lines, sum) = (c.certificates[j].group.lines.clone(), c.certificates[j].group.lines_sum);
+            reseal(c, i, |g| {
+                g.lines.extend(lines.clone());
+                g.lines_sum += sum;
+            });
+        },
+        "one to many or many to one",
+    ),
+    (
+        "a certificate is lost",
+        |c| {
+            c.certificates.pop();
+        },
+        "neither matched",
+    ),
+    ("a certificate is there twice", |c| c.certificates.push(c.certificates[0].clone()), "used twice"),
+    (
+        "a matched line is called open as well",
+        |c| c.open_lines.push(c.certificates[0].group.lines[0].clone()),
+        "used twice",
+    ),
+    (
+        "a refund is explained away",
+        |c| {
+            let i = find(c, |g| g.lines.len() == 1 && g.expected.len() == 1);
+            let line = c.certificates.remove(i).group.lines.remove(0);
+            c.explained.push(Explained { line, rule: "monthly".into(), account: Role::Fees });
+        },
+        "does not cover it",
+    ),
+    (
+        "an unknown effect is taken for matched by looks",
+        |c| {
+            let i = find(c, |g| g.tier == Tier::Card);
+            let id = c.certificates[i].group.expected[0].clone();
+            c.expected.iter_mut().find(|e| e.id == id).unwrap().standing = Standing::Unknown;
+            reseal(c, i, |_| {});
+        },
+        "may not be matched so",
+    ),
+    ("days beyond the window", |c| c.rules.by_content.late = -1, "further apart"),
+    (
+        "an entry is left out",
+        |c| {
+            c.entries.remove(0);
+        },
+        "clearing is left",
+    ),
+    ("an entry is there twice", |c| c.entries.push(c.entries[0].clone()), "is there twice"),
+    ("an entry does not balance", |c| c.entries[0].postings[0].amount.minor += 1, "does not balance"),
+    ("an entry of another connection", |c| c.entries[0].connection = "other".into(), "another connection"),
+    (
+        "the payout is booked short",
+        |c| {
+            let payout = c.entries.last_mut().unwrap();
+            payout.postings[0].amount.minor -= 1;
+            payout.postings[1].amount.minor += 1;
+        },
+        "come to",
+    ),
+    ("the batch was only submitted", |c| c.batch.funding = Funding::Submitted, "only submitted"),
+];
+
+#[test]
+fn the_checker_rejects_what_was_tampered_with() {
+    let sound = closed();
+    for (what, tamper, why) in TAMPERED {
+        let mut case = sound.clone();
+        tamper(&mut case);
+        let rejections = case.check().expect_err(what);
+        assert!(rejections.iter().any(|r| r.to_string().contains(why)), "{what}: {rejections:?}");
+    }
+}
+
+#[test]
+fn a_submitted_batch_posts_nothing_until_its_funding_is_known() {
+    let m = market(13, 800, 0);
+    let outcome = settle(&m.lines, &m.expected, &m.rules, m.today);
+    let submitted = Batch { funding: Funding::Submitted, ..m.batches[5].clone() };
+    let case = Case::of(&m, &outcome, &submitted, |_| false);
+    assert_eq!((case.check(), case.entries.len()), (Ok(Verdict::Submitted), 0));
+    let funded = Case::of(&m, &outcome, &m.batches[5], |_| false);
+    assert_eq!(funded.check(), Ok(Verdict::Closed));
+    assert!(funded.entries.iter().any(|e| e.id == format!("payout:{}", m.batches[5].id)));
+}
+
+#[test]
+fn what_was_in_suspense_leaves_it_when_it_is_explained() {
+    let mut m = market(14, 800, 0);
+    let batch = m.batches[9].clone();
+    let full = m.expected.clone();
+    let named = |l: &SettlementLine| m.expected.iter().any(|e| l.ids.own.is_some() && e.ids.own == l.ids.own);
+    let fits = |l: &&SettlementLine| l.batch == batch.id && l.kind == Kind::Charge && l.fee != 0 && named(l);
+    let line = m.lines.iter().find(fits).unwrap().clone();
+    m.expected.retain(|e| e.ids.own != line.ids.own);
+    let before = settle(&m.lines, &m.expected, &m.rules, m.today);
+    let first = Case::of(&m, &before, &batch, |_| false);
+    assert_eq!(first.check(), Ok(Verdict::Open));
+    let posted: BTreeSet<String> = first.entries.iter().map(|e| e.id.clone()).collect();
+    assert!(posted.contains(&format!("unexplained:{}", line.id)));
+    m.expected = full;
+    let after = settle(&m.lines, &m.expected, &m.rules, m.today);
+    let second = Case::of(&m, &after, &batch, |id| posted.contains(id));
+    assert_eq!(second.check(), Ok(Verdict::Closed));
+    // Posting is by id: what is there stays, what is new is added; nothing is left in suspense.
+    let mut books = TrialBalance::default();
+    let fresh = second.entries.iter().filter(|e| !posted.contains(&e.id));
+    first.entries.iter().chain(fresh).for_each(|e| books.add(e));
+    let rounding: i64 = after
+        .groups
+        .iter()
+        .filter(|g| second.lines.iter().any(|l| l.id == g.lines[0]))
+        .map(|g| g.lines_sum - g.expected_sum)
+        .sum();
+    assert_eq!(books.of(Role::Suspense, batch.currency), -i128::from(rounding));
+    let implied: BTreeSet<&str> = second.entries.iter().map(|e| e.id.as_str()).collect();
+    assert!(posted.iter().all(|id| implied.contains(id.as_str())), "what was posted is still implied");
+}
+
+#[test]
+fn presentment_and_settlement_currency_are_both_kept() {
+    let case = closed();
+    let group = case.certificates.iter().map(|c| &c.group).find(|g| g.currency == cur("GBP")).unwrap();
+    let line = case.lines.iter().find(|l| l.id == group.lines[0]).unwrap();
+    let entry = case.entries.iter().find(|e| e.id == format!("fx:{}", line.id)).unwrap();
+    let of = |role, code| {
+        let fits = entry.postings.iter().filter(|p| p.role == role && p.amount.currency == cur(code));
+        fits.map(|p| p.amount.minor).sum::<i64>()
+    };
+    assert_eq!(of(Role::GatewayClearing, "GBP"), -group.expected_sum);
+    assert_eq!(of(Role::Fx, "GBP"), group.expected_sum);
+    assert_eq!(of(Role::GatewayClearing, "USD"), line.gross);
+    assert_eq!(of(Role::Fx, "USD"), -line.gross);
+}
+
+#[test]
+fn a_payout_that_came_back_returns_to_clearing() {
+    let m = market(15, 3_000, 5);
+    let outcome = settle(&m.lines, &m.expected, &m.rules, m.today);
+    let line = m.lines.iter().find(|l| l.kind == Kind::PayoutReversal).unwrap();
+    let batch = m.batches.iter().find(|b| b.id == line.batch).unwrap();
+    let case = Case::of(&m, &outcome, batch, |_| false);
+    let id = format!("payout_reversal:{}", line.ids.own.as_ref().unwrap());
+    let entry = case.entries.iter().find(|e| e.id == id).unwrap();
+    let sides: Vec<_> = entry.postings.iter().map(|p| (p.role, p.amount.minor)).collect();
+    assert_eq!(sides, [(Role::GatewayClearing, line.gross), (Role::Bank, -line.gross)]);
+}
