@@ -74,6 +74,7 @@ pub struct Capabilities {
     /// Actions of which a lost answer may leave a second object behind that nobody uses; never one of money.
     pub leaves_another: &'static [&'static str],
     pub customer: Support,
+    pub instruments: Support,
     pub create: Support,
     pub change: Support,
     pub screening: Support,
@@ -104,6 +105,7 @@ impl Capabilities {
         amounts: Amounts { form: Form::Decimals, own_exponents: &[], refused: &[] },
         leaves_another: &[],
         customer: Support::No,
+        instruments: Support::No,
         create: Support::No,
         change: Support::No,
         screening: Support::No,
@@ -127,9 +129,10 @@ impl Capabilities {
 
     /// What is done or told, by its name in the table.
     #[must_use]
-    pub const fn rows(&self) -> [(&'static str, Support); 20] {
+    pub const fn rows(&self) -> [(&'static str, Support); 21] {
         [
             ("customers", self.customer),
+            ("cards kept for them", self.instruments),
             ("payment made before it is charged", self.create),
             ("its amount changed", self.change),
             ("fraud screening alone", self.screening),

@@ -24,10 +24,10 @@ use crate::records::{self as rec, Event, EventBody, Origin, RawJson};
 mod keyless_tests;
 #[path = "owner_tests.rs"]
 mod owner_tests;
-#[path = "routes_tests.rs"]
-mod routes_tests;
 #[path = "profile_tests.rs"]
 mod profile_tests;
+#[path = "routes_tests.rs"]
+mod routes_tests;
 
 type Answer = dyn Fn(&Request) -> Response + Send + Sync;
 

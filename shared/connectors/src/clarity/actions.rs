@@ -305,6 +305,7 @@ pub static CAPABILITIES: Capabilities = Capabilities {
     signature: "Standard Webhooks; or a header secret, then read again",
     sweep: "orders changed",
     amounts: Amounts { form: Form::Decimals, own_exponents: &[], refused: &[] },
+    customer: Support::With(READ_CUSTOMER, "read again"),
     read: Support::By(READ_ORDER),
     status: Support::By(UPDATE_ORDER),
     shipment: Support::By(ADD_SHIPMENT),

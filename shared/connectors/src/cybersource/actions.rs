@@ -271,6 +271,8 @@ pub(super) const CAPABILITIES: Capabilities = Capabilities {
     amounts: Amounts { form: Form::Decimals, own_exponents: &[], refused: UNCONFIRMED },
     leaves_another: &[CUSTOMER_NAME, SCREEN_NAME],
     customer: Support::With(CUSTOMER_NAME, "a lost answer may leave one behind"),
+    references: Support::By(UPDATE_CUSTOMER_NAME),
+    instruments: Support::By(INSTRUMENT_NAME),
     authorize: Support::With(AUTHORIZE_NAME, "with Decision Manager"),
     screening: Support::With(SCREEN_NAME, "without the bank"),
     sale: Support::With(AUTHORIZE_NAME, "`capture: true`"),

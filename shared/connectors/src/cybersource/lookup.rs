@@ -48,13 +48,11 @@ pub(super) async fn seek(call: &Call<'_>, plan: &Plan) -> Finding {
         actions::READ_NAME
         | actions::CUSTOMER_NAME
         | actions::UPDATE_CUSTOMER_NAME
-        | actions::SCREEN_NAME => {
-            match operations::act(call, plan).await {
-                Outcome::NotDone { .. } => still("could not be done again yet"),
-                Outcome::Unknown { why, .. } => still(why),
-                outcome => Finding::Evidence(outcome),
-            }
-        }
+        | actions::SCREEN_NAME => match operations::act(call, plan).await {
+            Outcome::NotDone { .. } => still("could not be done again yet"),
+            Outcome::Unknown { why, .. } => still(why),
+            outcome => Finding::Evidence(outcome),
+        },
         actions::INSTRUMENT_NAME => instruments::find_out(call, plan).await,
         actions::DECIDE_NAME => decided(&client, plan).await,
         _ => match look(&client, plan).await {

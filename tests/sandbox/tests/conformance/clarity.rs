@@ -56,7 +56,7 @@ impl System for Clarity {
         Write { action: "clarity.update_customer", method: Method::Patch, path: "/customers/" },
         Write { action: "clarity.add_shipment", method: Method::Post, path: "/shipments" },
     ];
-    const READS: &'static [&'static str] = &["clarity.read_order"];
+    const READS: &'static [&'static str] = &["clarity.read_order", "clarity.read_customer"];
     const LIES: &'static [Lie] = &[
         lie("clarity.update_order", |a| a["orderId"] = "A-2".into(), "orderId"),
         lie("clarity.update_order", |a| a["status"] = "Cancelled".into(), "status"),
@@ -169,6 +169,7 @@ impl System for Clarity {
                 ("customer_id", Value::text("K-1")),
                 ("external_ids", Value::map([("stripe", Value::text("cus_1"))])),
             ]),
+            "clarity.read_customer" => Value::map([("customer_id", Value::text("K-1"))]),
             "clarity.add_shipment" => Value::map([
                 order,
                 ("shipment_id", Value::text("S-1")),

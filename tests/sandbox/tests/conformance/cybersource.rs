@@ -11,7 +11,8 @@ use tillway_core::money::Money;
 use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
 use tillway_sandbox::cybersource::{
-    Credentials, CybersourceConfig, CybersourceSandbox, Decision, Encryption, Seeded, WebhookConfig, sign,
+    Credentials, CustomerTruth, CybersourceConfig, CybersourceSandbox, Decision, Encryption, Seeded,
+    WebhookConfig, sign,
 };
 use tillway_sandbox::{Delivery, Sandbox};
 
@@ -66,6 +67,10 @@ fn of(payment: &str, minor: i64, more: &[(&'static str, Value)]) -> Value {
     Value::map(own.into_iter().chain(more.iter().cloned()))
 }
 
+fn customers(s: &CybersourceSandbox) -> impl Iterator<Item = CustomerTruth> {
+    s.all_customers().filter_map(|(id, _)| s.customer_truth(id))
+}
+
 /// A payment with its capture.
 async fn captured(world: &World<Cybersource>) -> (String, Vec<(&'static str, Value)>) {
     let payment = world.done("cybersource.authorize", &authorize(1000)).await;
@@ -77,6 +82,8 @@ impl System for Cybersource {
     type Sandbox = CybersourceSandbox;
     const WRITES: &'static [Write] = &[
         post("cybersource.ensure_customer", "/customers"),
+        Write { action: "cybersource.update_customer", method: Method::Patch, path: "/customers/" },
+        post("cybersource.attach_instrument", "/payment-instruments"),
         post("cybersource.screen", "/risk/v1/decisions"),
         post("cybersource.authorize", "/pts/v2/payments"),
         post("cybersource.capture", "/captures"),
@@ -275,6 +282,18 @@ impl System for Cybersource {
             "cybersource.ensure_customer" => {
                 Value::map([("email", Value::text(EMAIL)), ("reference", Value::text("K-1"))])
             }
+            "cybersource.update_customer" => {
+                let id = world.sandbox(|s, _| s.add_customer(Some("K-1"), Some("old@example.com")));
+                Value::map([
+                    ("customer", Value::text(id)),
+                    ("email", Value::text(EMAIL)),
+                    ("reference", Value::text("K-1")),
+                ])
+            }
+            "cybersource.attach_instrument" => {
+                let id = world.sandbox(|s, _| s.add_customer(Some("K-1"), Some(EMAIL)));
+                Value::map([("customer", Value::text(id)), ("instrument", Value::text("tok_visa_kit"))])
+            }
             "cybersource.authorize" | "cybersource.screen" => authorize(1000),
             "cybersource.capture" | "cybersource.reverse" => {
                 of(&world.done("cybersource.authorize", &authorize(1000)).await, 1000, &[])
@@ -311,6 +330,8 @@ impl System for Cybersource {
         let times = |minor: i64, of: i64| usize::try_from(minor / of).unwrap();
         match action {
             "cybersource.ensure_customer" => s.all_customers().count(),
+            "cybersource.update_customer" => customers(s).filter(|c| c.changes > 0).count(),
+            "cybersource.attach_instrument" => customers(s).map(|c| c.instruments.len()).sum(),
             "cybersource.authorize" => truth.charges,
             "cybersource.screen" => truth.payments.len(),
             "cybersource.capture" => times(truth.captured, 1000),
