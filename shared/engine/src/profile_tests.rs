@@ -24,7 +24,7 @@ const CANARIES: [&str; 3] = ["kanarie", "Kanarie", "vogel@"];
 const POINTER: &str = "cybersource_customer";
 const TOKEN: &str = "7010000000016241111";
 
-const CONFIG: &str = "connections:\n  shop: { system: clarity, base_url: \"https://shop.example/api/v1\", auth: api_key, \
+const CONFIG: &str = "masking: off\nconnections:\n  shop: { system: clarity, base_url: \"https://shop.example/api/v1\", auth: api_key, \
                       gateway_instrument_id: card, paging.style: page-index-plain }\n  signed: { system: cybersource, \
                       merchant_id: acme, key_id: k1 }\npairs:\n  main: { flow: cybersource-clarity, shop: shop, gateway: \
                       signed }\n";

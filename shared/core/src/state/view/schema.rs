@@ -94,10 +94,10 @@ static PROFILE: Schema = Schema {
         text("id", "the shop's customer id").required(),
         text("gateway_customer", "the gateway's customer id the shop keeps"),
         text("known_customer", "that one, else the one known: to be asked about"),
-        text("email", "e-mail").personal(),
-        text("name", "full name").personal(),
-        text("first_name", "given name").personal(),
-        text("last_name", "family name").personal(),
+        text("email", "e-mail").masked(Class::Email),
+        text("name", "full name").masked(Class::Name),
+        text("first_name", "given name").masked(Class::Name),
+        text("last_name", "family name").masked(Class::Name),
     ],
 };
 
