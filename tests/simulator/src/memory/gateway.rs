@@ -16,7 +16,7 @@ use crate::pair::Pair;
 
 /// A gateway.
 pub(crate) enum Gateway {
-    Stripe(StripeSandbox),
+    Stripe(Box<StripeSandbox>),
     Cybersource(Box<CybersourceSandbox>),
 }
 
@@ -24,7 +24,8 @@ impl Gateway {
     pub(crate) fn new(pair: Pair, seed: u64, world: u64) -> Self {
         match pair {
             Pair::StripeClarity => {
-                Self::Stripe(StripeSandbox::new(StripeConfig::new(STRIPE_KEY, STRIPE_HOOKS, seed)))
+                let config = StripeConfig::new(STRIPE_KEY, STRIPE_HOOKS, seed);
+                Self::Stripe(Box::new(StripeSandbox::new(config)))
             }
             Pair::CybersourceClarity => {
                 Self::Cybersource(Box::new(CybersourceSandbox::new(account(seed, world))))
@@ -34,7 +35,7 @@ impl Gateway {
 
     pub(crate) fn sandbox(&mut self) -> &mut dyn Sandbox {
         match self {
-            Self::Stripe(stripe) => stripe,
+            Self::Stripe(stripe) => stripe.as_mut(),
             Self::Cybersource(cyber) => cyber.as_mut(),
         }
     }
