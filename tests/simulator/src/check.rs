@@ -385,9 +385,24 @@ impl Checker<'_> {
                     *found.entry(email.unwrap_or_default()).or_default() += 1;
                 }
             }
-            // No flow asks for any.
+            // A lost answer may leave a token behind that nobody uses, so the shop's pointers count: each leads to a token of
+            // that very person.
             Gateway::Cybersource(cyber) => {
-                found.extend(cyber.all_customers().map(|(id, _)| (id.to_owned(), usize::MAX)));
+                let Some(shop) = world.shared.outside.shops.first() else { return };
+                let mut foreign = Vec::new();
+                for customer in lock(shop).customers() {
+                    let Some(token) = customer.external_ids.get("cybersource_customer") else { continue };
+                    let truth = cyber.customer_truth(token);
+                    let lower = |email: &Option<String>| email.as_deref().unwrap_or_default().to_lowercase();
+                    if truth.is_none_or(|t| lower(&t.email) != lower(&customer.email)) {
+                        foreign.push(customer.customer_id.clone().unwrap_or_default());
+                    }
+                }
+                for customer in foreign {
+                    let what = format!("customer {customer} points to a token that is not theirs");
+                    self.say(Promise::NothingTwice, None, what);
+                }
+                return;
             }
         }
         for (email, count) in found {

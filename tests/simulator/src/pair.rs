@@ -65,6 +65,7 @@ impl Pair {
 }
 
 const STRIPE: &str = r#"
+masking: off
 connections:
   shop: { system: clarity, base_url: "https://shop.sim.example/api/v1", rate_limit.per_second: 1000 }
   shop2: { system: clarity, base_url: "https://shop2.sim.example/api/v1", rate_limit.per_second: 1000 }
@@ -76,6 +77,7 @@ pairs:
 "#;
 
 const CYBERSOURCE: &str = r#"
+masking: off
 connections:
   shop: { system: clarity, base_url: "https://shop.sim.example/api/v1", rate_limit.per_second: 1000 }
   shop2: { system: clarity, base_url: "https://shop2.sim.example/api/v1", rate_limit.per_second: 1000 }

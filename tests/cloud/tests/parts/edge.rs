@@ -86,7 +86,10 @@ pub(crate) async fn answers_are_those_of_one_machine(cloud: &mut Cloud) {
     for kind in ["payout.odd", "invoice.paid", "refund.odd", "inventory.updated"] {
         assert!(kinds.contains(&kind), "{kind} is not listed: {kinds:?}");
     }
-    let items = cloud.stack.engine().parked().await.unwrap();
+    // A pair of this shop keeps profiles: a customer that the shop then does not know is shown to a person.
+    let (unknown, items): (Vec<_>, Vec<_>) =
+        cloud.stack.engine().parked().await.unwrap().into_iter().partition(|p| p.item.code == "not_found");
+    assert!(!unknown.is_empty(), "a webhook about a customer ends in a flow");
     assert_eq!(items.iter().map(|p| p.item.code.as_str()).collect::<Vec<_>>(), parked);
     drop_parked(cloud).await;
 }

@@ -23,9 +23,11 @@ pub async fn well_before_the_cut_off(run: &mut Run<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Everything was taken and voided; what the bank reserved for it stays reserved.
+/// Everything was taken and voided, and what the bank still held for it was let go.
 pub fn voided(run: &Run<'_>, total: i64) -> End {
-    run.paid(total).voided(total).holding(total).status("Refunded", OrderStatus::Refunded)
+    let mut end = run.paid(total).voided(total).status("Refunded", OrderStatus::Refunded);
+    end.let_go = total;
+    end
 }
 
 /// The shop asks for everything back.
