@@ -66,6 +66,12 @@ const CONFIRM_PAYMENT: Schema = Schema {
             Type::Text,
             "where the shopper comes back to; else the connection's `return_url`",
         ),
+        field(
+            "failure_before",
+            Type::Text,
+            "charge of the newest attempt that failed before, or `none`: by it a decline whose answer was lost is told \
+             from an earlier one",
+        ),
     ],
 };
 const CAPTURE: Schema = Schema {

@@ -119,8 +119,10 @@ fn weigh(call: &Call<'_>, plan: &Plan, pi: Json<'_>) -> Finding {
     match call.action {
         "stripe.confirm_payment" => match status {
             "succeeded" | "requires_capture" | "processing" | "requires_action" => evidence(),
-            // The error may be of an attempt before ours, and the same card may have been tried twice:
-            // the answer stored under the key is the only witness.
+            // A charge that was not there before is that of ours: attempts of a payment follow one another.
+            "requires_payment_method" if failed_since(plan, pi) => evidence(),
+            // Else the error may be of an attempt before ours, and the same card may have been tried twice: the answer
+            // stored under the key is the only witness.
             "requires_payment_method" if wire::expanded(pi, "last_payment_error").is_some() => {
                 Finding::Replay
             }
@@ -155,6 +157,19 @@ fn weigh(call: &Call<'_>, plan: &Plan, pi: Json<'_>) -> Finding {
             Err(_) => evidence(),
         },
     }
+}
+
+/// Whether the payment's error is of a charge made since our attempt was decided on, with the card that it named.
+fn failed_since(plan: &Plan, pi: Json<'_>) -> bool {
+    let Some(error) = wire::expanded(pi, "last_payment_error") else { return false };
+    let (Some(before), Some(charge)) = (plan.failure_before.as_deref(), wire::id(error, "charge")) else {
+        return false;
+    };
+    // Test tokens and tokens for one use come back under another id.
+    let method = wire::id(error, "payment_method");
+    let named = plan.token.as_deref().filter(|t| t.starts_with("pm_") && !t.starts_with("pm_card_"));
+    let other_card = named.is_some_and(|token| method.is_some_and(|m| m != token));
+    charge != before && !other_card
 }
 
 fn captured_as_asked(call: &Call<'_>, plan: &Plan, pi: Json<'_>) -> bool {

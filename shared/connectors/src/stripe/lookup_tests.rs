@@ -48,6 +48,28 @@ async fn a_lost_confirmation_is_read_from_the_payment() {
     assert_eq!(find(pi("requires_payment_method", json!(null))).await, Finding::NotThere);
     // The error may be of an earlier attempt: only the stored answer knows.
     assert_eq!(find(pi("requires_payment_method", json!({"code": "card_declined"}))).await, Finding::Replay);
+    // Nor does it tell where it is of a charge that was known, or of another card; of a new charge it is ours.
+    let failed = |charge: &str, method: &str| {
+        json!({"code": "card_declined", "decline_code": "insufficient_funds", "charge": charge,
+            "payment_method": {"id": method}})
+    };
+    for (token, before, charge, method, ours) in [
+        ("pm_live1", "none", "ch_2", "pm_live1", true),
+        ("pm_live1", "ch_1", "ch_2", "pm_live1", true),
+        ("pm_live1", "ch_2", "ch_2", "pm_live1", false),
+        ("pm_live1", "none", "ch_2", "pm_live2", false),
+        ("pm_card_visa", "none", "ch_2", "pm_1Visa", true),
+        ("tok_1", "none", "ch_2", "pm_1Visa", true),
+        ("pm_live1", "", "ch_2", "pm_live1", false),
+    ] {
+        let params = [("payment", "pi_1"), ("token", token), ("failure_before", before)];
+        let params = Value::map(params.map(|(name, value)| (name, Value::text(value))));
+        let answer = pi("requires_payment_method", failed(charge, method));
+        let found = Run::new("stripe.confirm_payment", params, [answer]).find_out().await;
+        let declined = matches!(&found, Finding::Evidence(Outcome::Refused { code, .. }) if code == "card_declined");
+        assert_eq!(declined, ours, "{token} {before} {charge} {method}: {found:?}");
+        assert!(ours || found == Finding::Replay, "{found:?}");
+    }
     assert!(matches!(find(pi("canceled", json!(null))).await, Finding::Evidence(Outcome::Refused { .. })));
     assert!(matches!(find(error(404, "resource_missing")).await, Finding::Evidence(Outcome::Refused { .. })));
     assert!(matches!(find(error(500, "x")).await, Finding::StillUnknown { .. }));

@@ -35,6 +35,9 @@ pub(super) struct Plan {
     pub(super) customer: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) token: Option<String>,
+    /// The newest failed charge known when the attempt was decided on, or `none`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) failure_before: Option<String>,
     /// Nothing will be captured after it.
     #[serde(default)]
     pub(super) last: bool,
@@ -251,7 +254,8 @@ fn confirm_payment(connection: &Connection, params: &Value) -> Result<Plan, Faul
     form.insert("return_url".into(), json!(text(params, "return_url").or(default)));
     form.insert("expand".into(), json!(["latest_charge"]));
     let plan = post(format!("/v1/payment_intents/{payment}/confirm"), &Json::Object(form));
-    Ok(Plan { payment: Some(payment), token: Some(token), ..plan })
+    let failure_before = text(params, "failure_before").map(str::to_owned);
+    Ok(Plan { payment: Some(payment), token: Some(token), failure_before, ..plan })
 }
 
 fn capture(connection: &Connection, command: &CommandId, params: &Value) -> Result<Plan, Fault> {

@@ -227,9 +227,14 @@ impl OrderState {
     }
 
     fn attempts(&self) -> Vec<(String, Value)> {
+        let before = self.payment().and_then(|(_, p)| p.failures.last()).map(|f| f.attempt.clone());
         let one = |(n, token): (usize, &String)| {
             let n = i64::try_from(n).unwrap_or(i64::MAX).saturating_add(1);
-            let view = Value::map([("token", Value::text(token.clone())), ("n", Value::Int(n))]);
+            let view = Value::map([
+                ("token", Value::text(token.clone())),
+                ("n", Value::Int(n)),
+                ("failure_before", Value::opt_text(before.clone())),
+            ]);
             (token.clone(), view)
         };
         let mut out: Vec<(String, Value)> = self.tokens.iter().enumerate().map(one).collect();

@@ -128,3 +128,25 @@ async fn gauges_tell_how_old_the_unknown_and_the_due_are_and_how_much_is_parked(
     let told = w.gauges();
     assert_eq!((told["parked_open"], told["unknown_oldest_seconds"]), (1, 0));
 }
+
+#[tokio::test]
+async fn a_decline_whose_answer_was_lost_does_not_hold_up_the_next_card() {
+    for fault in [ApiFault::Fail500AfterEffect, ApiFault::SilenceAfter] {
+        for second in [None, Some(ApiFault::SilenceAfter), Some(ApiFault::Fail500AfterEffect)] {
+            let w = World::start().await;
+            w.gateway_fault(Method::Post, "/confirm", fault.clone(), 1);
+            w.place("A-1", Some("pm_card_visa_chargeDeclinedInsufficientFunds"));
+            w.until_status("A-1", "Payment Failed").await;
+            let begun = w.now();
+            if let Some(second) = second.clone() {
+                w.gateway_fault(Method::Post, "/confirm", second, 1);
+            }
+            w.shop().set_payment_token(begun, "A-1", "pm_card_mastercard").unwrap();
+            w.until_status("A-1", "Paid").await;
+            let waited = w.now().since(begun);
+            assert!(waited < Millis::mins(5), "{waited} after {fault:?}, then {second:?}");
+            w.charged_once("A-1", 4712);
+            assert_eq!(w.payment("A-1").attempts, 2, "each card was asked once");
+        }
+    }
+}

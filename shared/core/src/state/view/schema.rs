@@ -156,7 +156,11 @@ pub static BASE: Schema = Schema {
 
 static ATTEMPT: Schema = Schema {
     name: "attempt",
-    fields: &[text("token", "payment token").required(), field("n", Type::Int, "from 1").required()],
+    fields: &[
+        text("token", "payment token").required(),
+        field("n", Type::Int, "from 1").required(),
+        text("failure_before", "the gateway's id of the newest attempt of the payment that failed so far"),
+    ],
 };
 static AUTHORIZATION: Schema = Schema {
     name: "authorization",
