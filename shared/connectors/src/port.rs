@@ -408,6 +408,11 @@ pub trait Connector: Send + Sync {
     /// `(name, default, meaning)`. A name ending in `.*` stands for a table.
     fn settings(&self) -> &'static [(&'static str, &'static str, &'static str)];
 
+    /// Settings that follow from the gateway of its pair, where a shop does not say them: name and value.
+    fn settings_beside(&self, _gateway: &str) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
     /// Names of the secrets it needs.
     fn secrets(&self) -> &'static [(&'static str, &'static str)];
 

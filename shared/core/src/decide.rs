@@ -403,8 +403,9 @@ impl Run<'_> {
         }
         let order_key = self.out.state.key.clone();
         let retry = self.out.state.retries.get(instance).copied().unwrap_or(0);
-        // What a person has many of is wanted once for the person and each of them.
-        let of_one = !per_person || step.for_each.as_deref() == Some("instrument");
+        // What a person has many of is wanted once for the person and each of them: such an action names it.
+        let named = |kind: &str| step.action.params.field(kind).is_some();
+        let of_one = !per_person || step.for_each.as_deref().is_some_and(named);
         let mut cause = key.filter(|_| of_one).unwrap_or("").to_owned();
         if retry > 0 {
             // A person ran a refused step again: the first intent is dead for certain, this is a new one.

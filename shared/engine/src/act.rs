@@ -311,9 +311,10 @@ impl Engine {
         let now = self.now();
         let reachable =
             !matches!(outcome, Outcome::Unknown { .. } | Outcome::NotDone { why: NotDone::Unavailable, .. });
-        // One merchant id that fails is no reason to hold back the others: its health tells, and leaves it out.
+        // One merchant id that fails is no reason to hold back the others: its health tells, and leaves it out. Nor does it say
+        // that the connection works.
         let routed = held.record.taken.as_ref().is_some_and(|taken| taken.others);
-        if self.limits.tell(&connection.name, reachable || routed, now) {
+        if (reachable || !routed) && self.limits.tell(&connection.name, reachable, now) {
             let text = format!("{} does not answer; calls are held back", connection.name);
             self.alert("breaker_open", Severity::Warning, None, text).await;
         }

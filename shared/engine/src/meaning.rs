@@ -4,11 +4,11 @@ use tillway_connectors::{Interpreted, Observation, Owner, Rejected};
 use tillway_core::doc::Json;
 use tillway_core::facts::{CommandEnd, Fact, Parked};
 use tillway_core::ids::{ConnectionName, OrderKey, PersonId};
+use tillway_core::state::READ_STEP;
 use tillway_core::value::Value;
 
 use crate::bugs::Bug;
 use crate::engine::{Engine, WorkError};
-use crate::orchestrate::READ_STEP;
 use crate::ports::{Guard, Key, NewItem, StoreError, Write};
 use crate::records::{self as rec, Event, EventBody, Origin, Report, Waiting};
 

@@ -13,7 +13,7 @@ use tillway_core::bundle::Bundle;
 use tillway_core::decide::{Command, Decision, Input, Needs, Plan, Routes, decide, system_of};
 use tillway_core::facts::{CommandEnd, Fact, Parked};
 use tillway_core::ids::{CommandId, FlowHash, OrderKey, PersonId};
-use tillway_core::state::{Binding, OrderState};
+use tillway_core::state::{Binding, OrderState, READ_STEP};
 use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
 
@@ -28,8 +28,6 @@ use crate::records::{self as rec, CommandState, Event, EventBody, LogRecord, Ord
 
 /// How long the end of a command for a person serves that person's other orders.
 const FOR_A_PERSON: Millis = Millis::hours(1);
-/// Begins the names of steps that read again what an event told.
-pub(crate) const READ_STEP: &str = "~read/";
 /// How often a commit is tried against other writers before the message goes back.
 const MAX_TRIES: u32 = 8;
 
@@ -362,7 +360,13 @@ impl Engine {
         }
         // What was parked with this very event was seen to, or stands there still.
         let again = |f: &Fact| duplicate && matches!(f, Fact::Parked(_));
-        let gone = |f: &Fact| erased && matches!(f, Fact::Profile(_));
+        let routed = pair.routing.is_some();
+        let gone = |f: &Fact| match f {
+            Fact::Profile(_) => erased,
+            // Told for routing alone.
+            Fact::CardBrand { .. } => !routed,
+            _ => false,
+        };
         facts.extend(observation.facts.iter().filter(|f| !again(f) && !gone(f)).cloned());
         facts.extend(self.names_another_gateway(&record.state, pair, &observation.facts));
         if self.planted.has(Bug::OlderReadWins) {

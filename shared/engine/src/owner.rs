@@ -114,7 +114,12 @@ impl Engine {
         pair: &Pair,
         facts: &[Fact],
     ) -> Option<Fact> {
-        let named_now = snapshot(facts).and_then(named)?;
+        let newest = snapshot(facts)?;
+        // A late or repeated one replaces nothing.
+        if state.order.as_ref().is_some_and(|known| newest.version <= known.version) {
+            return None;
+        }
+        let named_now = named(newest)?;
         let own = pair.options.get("gateway")?;
         // Told once; dropped by a person, it comes again only when the shop changes its word.
         let known = state.order.as_deref().and_then(named).as_ref() == Some(&named_now);

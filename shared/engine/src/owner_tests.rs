@@ -114,3 +114,12 @@ async fn what_another_gateway_tells_of_an_order_is_parked_whole_and_money_waits(
     assert_eq!(w.engine.parked().await.unwrap().len(), 1);
     assert_eq!(w.record().state.parked.len(), 1);
 }
+
+#[tokio::test]
+async fn an_older_version_of_the_order_that_comes_late_moves_it_nowhere() {
+    let w = two().await;
+    w.engine.work_event(event("e-2", &at(Some("cybersource"), 2))).await.unwrap();
+    w.engine.work_event(event("e-1", &at(Some("stripe"), 1))).await.unwrap();
+    assert_eq!(w.bound().as_deref(), Some("bank"));
+    assert!(w.engine.parked().await.unwrap().is_empty() && w.record().state.parked.is_empty());
+}

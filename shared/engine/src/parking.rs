@@ -467,11 +467,12 @@ impl Engine {
 
     /// A command that was given up is looked up again: the same command, never a second one.
     async fn look_again(&self, order: &OrderKey, command: &str, unless: Unless) -> Result<(), WorkError> {
-        let state = self.order_record(order).await?;
-        let person = state.and_then(|record| record.state.person);
+        let state = self.order_record(order).await?.map(|record| record.state);
         let id = tillway_core::ids::CommandId::new(command);
         let mut keys = vec![rec::command_key(order, None, &id)];
-        keys.extend(person.iter().map(|p| rec::command_key(order, Some(p), &id)));
+        // A customer may have become another person since.
+        let persons = state.iter().flat_map(|s| s.person.iter().chain(&s.former_persons));
+        keys.extend(persons.map(|p| rec::command_key(order, Some(p), &id)));
         for item in self.ports.store.get(&keys).await?.into_iter().flatten() {
             let mut record: CommandRecord = serde_json::from_slice(&item.body)?;
             if unless == Unless::Untold && record.listeners.iter().any(|l| !l.told) {

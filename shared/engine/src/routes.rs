@@ -127,14 +127,19 @@ impl Engine {
         report: &mut TickReport,
     ) -> Result<(), WorkError> {
         let key = rec::routes_key(gateway);
+        // From page to page: an index may go on to name for a while what was counted and removed.
+        let mut after: Option<String> = None;
         for _ in 0..ROUNDS {
-            let mut page =
-                self.ports.store.list(&rec::route_list(gateway), None, false, MOST_NOTES).await?.items;
-            page.truncate(MOST_NOTES);
+            let list = rec::route_list(gateway);
+            let found = self.ports.store.list(&list, after.as_deref(), false, MOST_NOTES).await?;
+            let (page, next) = (found.items, found.next);
             if page.is_empty() {
-                return Ok(());
+                if next.is_none() {
+                    return Ok(());
+                }
+                after = next;
+                continue;
             }
-            let more = page.len() == MOST_NOTES;
             let item = self.ports.store.get(std::slice::from_ref(&key)).await?.into_iter().flatten().next();
             let (mut table, guard): (Table, Guard) = match &item {
                 Some(item) => (serde_json::from_slice(&item.body)?, Guard::Rev(item.rev)),
@@ -154,9 +159,10 @@ impl Engine {
                     let count = u64::try_from(notes.len()).unwrap_or(u64::MAX);
                     report.counted = report.counted.saturating_add(count);
                     self.routes.keep(gateway, self.now(), Arc::new(table));
-                    if !more {
+                    if next.is_none() {
                         return Ok(());
                     }
+                    after = next;
                 }
                 // Another tick counted some of them: looked at again.
                 Err(StoreError::Conflict(_)) => {}

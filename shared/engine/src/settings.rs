@@ -133,11 +133,7 @@ fn read_masking(root: &Node, production: bool, problems: &mut Vec<Problem>) -> b
     }
 }
 
-/// The setting by which a shop keeps the gateway's customer with its own.
-const POINTER: &str = "gateway_external_id";
-
-/// A shop that does not say under which name it keeps the gateway's customer keeps it under the gateway's: of several gateways
-/// the one that profiles are kept for, else the first.
+/// What a shop leaves out and its gateway decides: of several gateways the one that profiles are kept for, else the first.
 fn name_pointers(connections: &mut Connections, pairs: &[Pair], bundle: &Bundle) {
     let keeps = |pair: &Pair| bundle.flow(&flow_of_profiles(&pair.flow)).is_some();
     let mut ordered: Vec<&Pair> = pairs.iter().collect();
@@ -145,8 +141,8 @@ fn name_pointers(connections: &mut Connections, pairs: &[Pair], bundle: &Bundle)
     for pair in ordered {
         let gateway = pair.options.get("gateway").cloned().unwrap_or_default();
         let Some((shop, connector)) = connections.get_mut(&pair.shop) else { continue };
-        if connector.settings().iter().any(|(name, _, _)| *name == POINTER) && !gateway.is_empty() {
-            shop.settings.entry(POINTER.to_owned()).or_insert_with(|| format!("{gateway}_customer"));
+        for (name, value) in connector.settings_beside(&gateway) {
+            shop.settings.entry(name.to_owned()).or_insert(value);
         }
     }
 }
@@ -441,7 +437,7 @@ mod tests {
             let scope = vocabulary(&tillway_connectors::registry()).base_scope();
             let pairs = read_pairs(&root, &connections, &Bundle::default(), &scope, &mut problems);
             name_pointers(&mut connections, &pairs, &Bundle::default());
-            connections[&ConnectionName::new("shop")].0.setting(POINTER, "").to_owned()
+            connections[&ConnectionName::new("shop")].0.setting("gateway_external_id", "").to_owned()
         };
         assert_eq!(name("cybersource", ""), "cybersource_customer");
         assert_eq!(name("stripe", ""), "stripe_customer", "as ever");

@@ -4,7 +4,7 @@ mod harness;
 
 use harness::{Order, cancelled, plain, refused, snapshot, usd};
 use tillway_core::facts::{
-    AuthorizationEnd, CommandEnd, Fact, OrderStatus, RefundStatus, ReviewOutcome, Shipment,
+    AuthorizationEnd, CommandEnd, Fact, OrderStatus, RefundStatus, ReviewOutcome, Shipment, Unparked,
 };
 use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
@@ -522,4 +522,60 @@ fn money_taken_with_a_payment_that_a_review_refused_goes_to_a_person_whichever_i
     order.tell([made("c1", 100)]);
     order.tell([decided(ReviewOutcome::Approved)]);
     assert!(order.parked().is_empty(), "{:?}", order.parked());
+}
+
+/// Nothing is authorized unscreened: not where a person drops a screening, nor where one was not asked for.
+#[test]
+fn a_screening_that_was_dropped_or_left_out_is_followed_by_nothing() {
+    let mut order = order(&[("screening", "before")]);
+    order.tell([snapshot(1, usd(100), |o| o.token = Some("t1".into()))]);
+    order.end("screen", CommandEnd::Parked { code: "answer_disagrees".into() }, []);
+    let item = order.state.parked.keys().next().unwrap().clone();
+    order.tell([Fact::Unparked {
+        id: item,
+        how: Unparked::Dropped { by: "ann".into(), reason: "seen".into() },
+    }]);
+    order.pass(LATER);
+    assert!(!order.is_out("authorize-screened"));
+    // The next token is screened anew.
+    order.tell([snapshot(2, usd(100), |o| o.token = Some("t2".into()))]);
+    assert!(order.is_out("screen") && !order.is_out("authorize-screened"));
+}
+
+#[test]
+fn what_is_reserved_for_parcels_to_come_is_not_let_go_with_a_voided_one() {
+    let mut order = paying(&[("capture", "shipment")], 100);
+    order.done("authorize", reserved(100));
+    let one = |n: i64| Shipment { id: format!("s{n}"), lines: vec![("1".into(), 2.into())] };
+    order.tell([snapshot(2, usd(100), |o| o.shipments = vec![one(0)])]);
+    assert_eq!(order.money("capture-shipment"), 50);
+    order.done("capture-shipment", [made("c1", 50)]);
+    order.tell([Fact::RefundRequested { id: "R1".into(), amount: usd(50), reason: "other".into() }]);
+    order.done("void-requested", [back("v", 50, "R1")]);
+    order.pass(LATER);
+    assert!(!order.is_out("release-requested"), "half of it is still to be taken");
+}
+
+#[test]
+fn a_hold_is_let_go_in_its_own_amount_whatever_other_attempts_reserved() {
+    let of = |payment: &str| {
+        let (payment, expires_at) = (payment.to_owned(), Some(Timestamp(0) + Millis::days(7)));
+        let charge = payment.clone();
+        [
+            Fact::Payment { payment: payment.clone(), amount: usd(100) },
+            Fact::Authorized { payment, charge, amount: usd(100), expires_at },
+        ]
+    };
+    let mut order = paying(&[], 100);
+    let told = of("x").into_iter().chain([failed("x", "AUTHORIZED_RISK_DECLINED")]);
+    order.end("authorize", refused("DECISION_PROFILE_REJECT"), told.collect::<Vec<_>>());
+    let how = AuthorizationEnd::Voided;
+    let gone = Fact::AuthorizationEnded { payment: "x".into(), charge: "x".into(), how };
+    order.done("release", [gone, Fact::PaymentCancelled { payment: "x".into(), reason: "reversed".into() }]);
+    order.tell([snapshot(2, usd(100), |o| o.token = Some("t2".into()))]);
+    order.done("authorize", reserved(100));
+    order.done("capture-now", [made("c1", 100)]);
+    order.tell([cancelled(3, 100)]);
+    order.done("void-cancelled", [back("v", 100, "cancelled:c1")]);
+    assert_eq!(order.money("release-cancelled"), 100);
 }

@@ -303,7 +303,7 @@ fn add_shipment(params: &Params<'_>) -> Result<(Json, String), Rejected> {
 pub static CAPABILITIES: Capabilities = Capabilities {
     role: Role::Shop,
     signature: "Standard Webhooks; or a header secret, then read again",
-    sweep: "orders changed",
+    sweep: "orders and customers changed",
     amounts: Amounts { form: Form::Decimals, own_exponents: &[], refused: &[] },
     customer: Support::With(READ_CUSTOMER, "read again"),
     read: Support::By(READ_ORDER),

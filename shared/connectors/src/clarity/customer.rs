@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use tillway_core::facts::Fact;
-use tillway_core::pan;
 use tillway_core::profile::CustomerSnapshot;
 use tillway_core::value::Value;
 
 use super::actions;
-use super::order::{joined, map};
+use super::order::{joined, map, token};
 use super::settings;
 use super::wire::{Fault, Node};
 use crate::config::{Connection, Secret};
@@ -44,15 +43,14 @@ pub fn read(connection: &Connection, customer: &Node<'_>) -> Result<Option<Obser
     let customer_id = customer.member("customerId")?.needed_id()?;
     let Some(version) = version(customer)? else { return Ok(None) };
     let ids = customer.member("externalIds")?;
-    let pointer = |setting| match settings::get(connection, setting) {
-        "" => Ok(None),
-        name => ids.member(name)?.id(),
+    let gateway_customer = match settings::get(connection, settings::GATEWAY_CUSTOMER) {
+        "" => None,
+        name => ids.member(name)?.id()?,
     };
-    let instrument = pointer(settings::INSTRUMENT)?;
-    if instrument.as_deref().is_some_and(|token| !pan::find(token).is_empty()) {
-        let at = ids.member(settings::get(connection, settings::INSTRUMENT))?;
-        return Err(at.fault("card_number", "a card number stands where a gateway's token belongs"));
-    }
+    let instrument = match settings::get(connection, settings::INSTRUMENT) {
+        "" => None,
+        name => token(&ids.member(name)?)?,
+    };
     let text = |name| customer.member(name)?.text();
     let (email, first, last) = (text("email")?, text("firstName")?, text("lastName")?);
     // As with orders: the e-mail, for other systems know the person by it.
@@ -62,7 +60,7 @@ pub fn read(connection: &Connection, customer: &Node<'_>) -> Result<Option<Obser
     };
     let snapshot = CustomerSnapshot {
         version,
-        gateway_customer: pointer(settings::GATEWAY_CUSTOMER)?,
+        gateway_customer,
         instrument,
         // The engine's, which has the key.
         digest: String::new(),

@@ -6,7 +6,7 @@ use tillway_core::money::Currency;
 
 use super::order::{self, Read};
 use super::wire::{Fault, Node};
-use super::{actions, customer, settings};
+use super::{actions, customer, settings, sweep};
 use crate::config::Connection;
 use crate::port::{Interpreted, Observation, Owner, Rejected};
 
@@ -39,6 +39,18 @@ pub fn interpret(
     believed: bool,
 ) -> Result<Interpreted, Rejected> {
     let root = Node::root(body);
+    if event_type == sweep::UNREADABLE {
+        let said = root.member("said").and_then(|said| said.text()).ok().flatten().unwrap_or_default();
+        return Err(Rejected {
+            code: "customers_unreadable".to_owned(),
+            field: "paths.customers".to_owned(),
+            what: format!(
+                "the list of customers is refused ({said}): changes of customers that no webhook told are not found; give the \
+                 key the right to read customers, or set paths.customers, then drop the item"
+            ),
+            owner: Owner::Nobody,
+        });
+    }
     let data = root.member("data").map_err(|f| f.about("", Owner::Nobody))?;
     let read = match settings::event(connection, event_type) {
         Some("order.created" | "order.updated") => order_event(connection, &data, believed),

@@ -75,6 +75,13 @@ impl Connector for Clarity {
         &settings::SETTINGS
     }
 
+    fn settings_beside(&self, gateway: &str) -> Vec<(&'static str, String)> {
+        match gateway {
+            "" => Vec::new(),
+            gateway => vec![(settings::GATEWAY_CUSTOMER, format!("{gateway}_customer"))],
+        }
+    }
+
     fn secrets(&self) -> &'static [(&'static str, &'static str)] {
         &settings::SECRETS
     }

@@ -275,8 +275,18 @@ async fn update(call: &Call<'_>, intent: &Intent, kind: &Kind) -> Outcome {
 /// The first member of the payment that the shop shows otherwise than it was written. One it does not show tells nothing.
 fn payment_differs(there: Json<'_>, sent: &Value) -> Option<String> {
     let there = there.get("payment")?;
+    // A shop may show an id as a number, a system's name in its own case, and a token masked.
+    let agrees = |name: &str, found: Json<'_>, wanted: &Value| match (name, wanted.as_str()) {
+        ("token", _) => true,
+        ("gateway", Some(wanted)) => same_status(Some(found), wanted),
+        (_, Some(wanted)) if name.ends_with("Id") => {
+            let id = Node::root(there).member(name).and_then(|at| at.id());
+            id.is_ok_and(|id| id.as_deref() == Some(wanted))
+        }
+        _ => holds(Some(found), wanted),
+    };
     let differs = |(name, wanted): &(&String, &Value)| {
-        there.get(name).is_some_and(|found| !found.is_null() && !holds(Some(found), wanted))
+        there.get(name).is_some_and(|found| !found.is_null() && !agrees(name, found, wanted))
     };
     let (name, _) = sent.get("payment")?.as_object()?.iter().find(differs)?;
     Some(format!("payment.{name}"))

@@ -94,7 +94,7 @@ fn status(connection: &Connection, at: &Node<'_>) -> Result<OrderStatus, Fault> 
 }
 
 /// A gateway's token, which is never a card number.
-fn token(at: &Node<'_>) -> Result<Option<String>, Fault> {
+pub(super) fn token(at: &Node<'_>) -> Result<Option<String>, Fault> {
     let Some(token) = at.text()? else { return Ok(None) };
     if !pan::find(&token).is_empty() {
         return Err(at.fault("card_number", "a card number stands where a gateway's token belongs"));

@@ -50,10 +50,21 @@ impl Place {
 /// # Errors
 /// [`NotDone`]; the page is asked for again.
 pub async fn sweep(call: &Call<'_>, since: Timestamp, cursor: Option<&str>) -> Result<SweepPage, NotDone> {
-    page(call, since, cursor, &ORDERS).await
+    page(call, since, cursor, &ORDERS).await.map_err(not_done)
 }
 
-/// One page of customers changed since an instant.
+fn not_done(ended: Outcome) -> NotDone {
+    match ended {
+        Outcome::NotDone { why, .. } => why,
+        _ => NotDone::Unavailable,
+    }
+}
+
+/// Type of what is told where the shop does not show its customers.
+pub const UNREADABLE: &str = "tillway.customers_unreadable";
+
+/// One page of customers changed since an instant. Where the shop refuses the list a person is told, once a day, and the
+/// orders are swept all the same.
 ///
 /// # Errors
 /// As [`sweep`].
@@ -62,7 +73,16 @@ pub async fn customers(
     since: Timestamp,
     cursor: Option<&str>,
 ) -> Result<SweepPage, NotDone> {
-    page(call, since, cursor, &CUSTOMERS).await
+    match page(call, since, cursor, &CUSTOMERS).await {
+        Err(Outcome::Refused { summary, .. }) => {
+            let event_id = format!("{UNREADABLE}:{}", call.now.day());
+            let body = Doc::object([("type", Member::Text(UNREADABLE)), ("said", Member::Text(&summary))]);
+            let (group, event_type) = (event_id.clone(), UNREADABLE.to_owned());
+            let event = SweptEvent { group, event_type, event_id, created_at: since, body };
+            Ok(SweepPage { events: vec![event], next: None })
+        }
+        page => page.map_err(not_done),
+    }
 }
 
 /// A list of the shop's.
@@ -95,24 +115,22 @@ async fn page(
     since: Timestamp,
     cursor: Option<&str>,
     list: &List,
-) -> Result<SweepPage, NotDone> {
+) -> Result<SweepPage, Outcome> {
+    let unavailable = || Outcome::NotDone { after: None, why: NotDone::Unavailable };
     let link = settings::paging(call.connection) == Paging::Link;
     let place = cursor.filter(|_| !link).and_then(Place::read).unwrap_or_else(|| Place::start(since));
     let url = match cursor.filter(|_| link) {
         Some(next) => next.to_owned(),
-        None => first_url(call, &place, list).ok_or(NotDone::Unavailable)?,
+        None => first_url(call, &place, list).ok_or_else(unavailable)?,
     };
     let asked = url.clone();
-    let (Found { body, .. }, response) = client::get(call, url).await.map_err(|ended| match ended {
-        Outcome::NotDone { why, .. } => why,
-        _ => NotDone::Unavailable,
-    })?;
+    let (Found { body, .. }, response) = client::get(call, url).await?;
     let body = body.json();
-    let items = items(call, body).ok_or(NotDone::Unavailable)?;
+    let items = items(call, body).ok_or_else(unavailable)?;
     let events = items.iter().map(|item| event(call, *item, since, list)).collect();
     let next = if link {
         match link_of(&response, body) {
-            Some(next) => Some(resolve(call, &asked, next).ok_or(NotDone::Unavailable)?),
+            Some(next) => Some(resolve(call, &asked, next).ok_or_else(unavailable)?),
             None => None,
         }
     } else {

@@ -190,6 +190,11 @@ pub(super) const UPDATE_CUSTOMER_NAME: &str = "cybersource.update_customer";
 /// Keeps a reusable token with a customer.
 pub(super) const INSTRUMENT_NAME: &str = "cybersource.attach_instrument";
 
+/// Whether an action is carried out at one merchant id. The others read them all, or belong to the account.
+pub(super) fn at_one_id(action: &str) -> bool {
+    [AUTHORIZE_NAME, CAPTURE_NAME, REVERSE_NAME, VOID_NAME, REFUND_NAME, DECIDE_NAME].contains(&action)
+}
+
 /// All actions.
 pub(super) const ACTIONS: &[Action] = &[
     Action {

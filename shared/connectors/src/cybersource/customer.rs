@@ -2,8 +2,8 @@
 //! the shop keeps, or that another order or profile of the person ended with, finds it again. One whose making was
 //! answered to nobody stays behind empty.
 //!
-//! **Whose a customer is.** It is the person's where it bears the shop's id of this customer, or no id at all, or where it bears
-//! another and the same e-mail address (case aside): two customers of the shop with one e-mail address are one person, as is
+//! **Whose a customer is.** It is the person's where it bears the shop's id of this customer, or the same e-mail address (case
+//! aside), or neither an id nor an address: two customers of the shop with one e-mail address are one person, as is
 //! a guest. Any other is somebody else's: it is neither used nor changed, and a new one is made. Only whose id it bears changes
 //! its e-mail address, so that of two who share one neither undoes what the other wrote; one whose address
 //! changes parts from what they shared and gets one of their own.
@@ -99,14 +99,13 @@ fn folded(email: &str) -> String {
 
 /// Whether a customer is the person's; see the top of this file.
 fn belongs(customer: Json<'_>, wanted: &Wanted) -> bool {
-    let own = wanted.reference.as_deref();
-    match reference(customer) {
-        None => true,
-        found if found == own => true,
-        _ => {
-            let theirs = email(customer);
-            theirs.is_some() && theirs == wanted.email.as_deref().map(folded)
-        }
+    let found = reference(customer);
+    if found.is_some() && found == wanted.reference.as_deref() {
+        return true;
+    }
+    match email(customer) {
+        Some(theirs) => Some(theirs) == wanted.email.as_deref().map(folded),
+        None => found.is_none(),
     }
 }
 

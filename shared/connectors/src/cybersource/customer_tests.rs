@@ -63,6 +63,8 @@ async fn a_customer_is_the_persons_by_reference_or_else_by_e_mail() {
     for (reference, email, ours) in [
         ("CU-1", "other@example.com", true),
         ("", "", true),
+        ("", "canary@example.com", true),
+        ("", "other@example.com", false),
         ("CU-2", "canary@EXAMPLE.com", true),
         ("CU-2", "other@example.com", false),
         ("CU-2", "", false),

@@ -33,10 +33,19 @@ pub(super) async fn find_out(call: &Call<'_>) -> Finding {
         Ok(plan) => plan,
         Err(outcome) => return Finding::Evidence(outcome),
     };
-    if routes::all(call.connection).is_empty() {
+    if routes::is_plain(call.connection, &plan) {
         seek(call, &plan).await
     } else {
         routes::find_out(call, &plan).await
+    }
+}
+
+/// What doing it again tells.
+pub(super) fn again(outcome: Outcome) -> Finding {
+    match outcome {
+        Outcome::NotDone { .. } => still("could not be done again yet"),
+        Outcome::Unknown { why, .. } => still(why),
+        outcome => Finding::Evidence(outcome),
     }
 }
 
@@ -48,11 +57,7 @@ pub(super) async fn seek(call: &Call<'_>, plan: &Plan) -> Finding {
         actions::READ_NAME
         | actions::CUSTOMER_NAME
         | actions::UPDATE_CUSTOMER_NAME
-        | actions::SCREEN_NAME => match operations::act(call, plan).await {
-            Outcome::NotDone { .. } => still("could not be done again yet"),
-            Outcome::Unknown { why, .. } => still(why),
-            outcome => Finding::Evidence(outcome),
-        },
+        | actions::SCREEN_NAME => again(operations::act(call, plan).await),
         actions::INSTRUMENT_NAME => instruments::find_out(call, plan).await,
         actions::DECIDE_NAME => decided(&client, plan).await,
         _ => match look(&client, plan).await {

@@ -23,7 +23,7 @@ pub(super) async fn call(call: &Call<'_>) -> Outcome {
         Ok(plan) => plan,
         Err(outcome) => return outcome,
     };
-    if routes::all(call.connection).is_empty() {
+    if routes::is_plain(call.connection, &plan) {
         act(call, &plan).await
     } else {
         routes::call(call, &plan).await
@@ -91,7 +91,7 @@ async fn write(call: &Call<'_>, plan: &Plan) -> Outcome {
 }
 
 /// Adds what was learned before.
-fn with_facts(mut outcome: Outcome, before: Vec<Fact>) -> Outcome {
+pub(super) fn with_facts(mut outcome: Outcome, before: Vec<Fact>) -> Outcome {
     match &mut outcome {
         Outcome::Settled { observation, .. }
         | Outcome::Refused { observation, .. }
@@ -214,7 +214,9 @@ fn authorized(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Res
     };
     let mut told = paid.facts();
     told.extend(facts::customer(answer));
-    told.extend(facts::instrument(plan, answer).filter(|_| went.reserves()));
+    // A card that was refused for its risk is nobody's to keep.
+    let keeps = went.reserves() && went != Went::RiskDeclined;
+    told.extend(facts::instrument(plan, answer).filter(|_| keeps));
     if let Err(difference) = check_code(plan, answer).and_then(|()| check_payment(plan, &paid, total)) {
         return Ok(disagrees(difference, told));
     }

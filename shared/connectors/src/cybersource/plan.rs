@@ -171,8 +171,10 @@ pub(super) fn prepare(
         actions::INSTRUMENT_NAME => instrument(&p)?,
         _ => return Err(Fault::new("action_unknown", "do", "Cybersource's connector has no such action")),
     };
-    let plan = Plan { route: super::routes::asked(&p)?, everywhere: p.flag("everywhere", false), ..plan };
-    let at = plan.route.as_ref().map(|route| format!(" at {route}")).unwrap_or_default();
+    let plan =
+        Plan { route: super::routes::of(&p, action)?, everywhere: p.flag("everywhere", false), ..plan };
+    let several = !super::routes::all(connection).is_empty();
+    let at = plan.route.as_ref().filter(|_| several).map(|route| format!(" at {route}")).unwrap_or_default();
     let sum = plan.amount.map(|a| format!(" {a}")).unwrap_or_default();
     let method = match action {
         actions::READ_NAME => "READ",

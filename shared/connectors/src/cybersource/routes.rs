@@ -14,7 +14,6 @@ use super::client::{Client, ReadFault};
 use super::plan::{Params, Plan};
 use super::wire::{Fault, text};
 use super::{guard, lookup, operations, read, sweep};
-use crate::common::still;
 use crate::config::{Connection, Secrets};
 use crate::port::{Call, Finding, NotDone, Observation, Outcome, Owner, SweepPage};
 
@@ -58,15 +57,15 @@ pub(super) fn check(connection: &Connection, plain: impl Fn(&str) -> bool, say: 
     }
 }
 
-/// The merchant id that parameters ask for.
-pub(super) fn asked(p: &Params<'_>) -> Result<Option<String>, Fault> {
-    let Some(route) = p.text("route") else { return Ok(None) };
-    let ids = all(p.connection);
-    if ids.iter().any(|id| id == route) {
+/// The merchant id that an action goes to. It is kept with the request: whatever the settings say later, that is where it is
+/// looked for and undone.
+pub(super) fn of(p: &Params<'_>, action: &str) -> Result<Option<String>, Fault> {
+    let own = p.connection.setting("merchant_id", "");
+    let Some(route) = p.text("route") else {
+        return Ok(actions::at_one_id(action).then(|| own.to_owned()));
+    };
+    if route == own || all(p.connection).iter().any(|id| id == route) {
         return Ok(Some(route.to_owned()));
-    }
-    if ids.is_empty() && route == p.connection.setting("merchant_id", "") {
-        return Ok(None);
     }
     let what = "this merchant id is no longer in the connection's `merchant_ids`; put it back, for payments lie with it, then \
                 replay";
@@ -106,6 +105,12 @@ impl At {
     }
 }
 
+/// Whether a request is made as the connection stands: it has one merchant id, and that is the request's.
+pub(super) fn is_plain(connection: &Connection, plan: &Plan) -> bool {
+    let own = connection.setting("merchant_id", "");
+    all(connection).is_empty() && plan.route.as_deref().is_none_or(|route| route == own)
+}
+
 /// The merchant id a request goes to.
 fn target<'a>(call: &'a Call<'_>, plan: &'a Plan) -> &'a str {
     plan.route.as_deref().unwrap_or_else(|| call.connection.setting("merchant_id", ""))
@@ -113,37 +118,39 @@ fn target<'a>(call: &'a Call<'_>, plan: &'a Plan) -> &'a str {
 
 /// Does it where it belongs.
 pub(super) async fn call(call: &Call<'_>, plan: &Plan) -> Outcome {
-    match call.action {
-        actions::READ_NAME => return read_all(call, plan).await,
-        // One vault serves all, and one profile of Decision Manager.
-        actions::CUSTOMER_NAME
-        | actions::UPDATE_CUSTOMER_NAME
-        | actions::INSTRUMENT_NAME
-        | actions::SCREEN_NAME => return operations::act(call, plan).await,
-        _ => {}
+    if call.action == actions::READ_NAME {
+        return read_all(call, plan).await;
+    }
+    // One vault serves all, and one profile of Decision Manager.
+    if !actions::at_one_id(call.action) {
+        return operations::act(call, plan).await;
     }
     let route = target(call, plan);
+    let mut undone = Vec::new();
     if plan.everywhere {
         for other in all(call.connection).iter().filter(|id| *id != route) {
             let at = At::of(call, other);
             let there = at.call(call);
-            if let Err(outcome) = guard::undo_earlier(&Client::for_write(&there), plan).await {
-                return outcome;
+            match guard::undo_earlier(&Client::for_write(&there), plan).await {
+                Ok(mut facts) => {
+                    tell(&mut facts, Some(other));
+                    undone.extend(facts);
+                }
+                Err(outcome) => return outcome,
             }
         }
     }
     let at = At::of(call, route);
-    outcome_of(operations::act(&at.call(call), plan).await, route)
+    operations::with_facts(outcome_of(operations::act(&at.call(call), plan).await, route), undone)
 }
 
 /// Finds out where it went; everywhere, where that is not known.
 pub(super) async fn find_out(call: &Call<'_>, plan: &Plan) -> Finding {
-    if matches!(call.action, actions::READ_NAME | actions::CUSTOMER_NAME | actions::SCREEN_NAME) {
-        return match self::call(call, plan).await {
-            Outcome::NotDone { .. } => still("could not be done again yet"),
-            Outcome::Unknown { why, .. } => still(why),
-            outcome => Finding::Evidence(outcome),
-        };
+    if call.action == actions::READ_NAME {
+        return lookup::again(read_all(call, plan).await);
+    }
+    if !actions::at_one_id(call.action) {
+        return lookup::seek(call, plan).await;
     }
     let route = target(call, plan);
     let others = all(call.connection).into_iter().filter(|id| plan.everywhere && id != route);
@@ -237,7 +244,8 @@ async fn read_all(call: &Call<'_>, plan: &Plan) -> Outcome {
         }
     }
     if !named {
-        return Outcome::NotDone { after: None, why: NotDone::Unavailable };
+        // It is not indexed yet anywhere: nothing else is held back for it.
+        return Outcome::NotDone { after: None, why: NotDone::Conflict };
     }
     read::told(count, observation, fault)
 }

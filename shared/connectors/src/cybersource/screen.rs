@@ -17,8 +17,8 @@ use tillway_core::doc::Json;
 
 use super::client::{Client, refused, unknown};
 use super::errors;
-use super::facts::{Paid, Went};
-use super::operations::{body, check_code, disagrees, settled, status};
+use super::facts::{CURRENCY, Paid, TOTAL, Went};
+use super::operations::{body, check_amount, check_code, disagrees, settled, status};
 use super::plan::{Params, Plan};
 use super::plan_pay::{bought, is_transient, token};
 use super::wire::{self, Fault};
@@ -95,6 +95,11 @@ fn judge(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Result<O
         _ => return Err(wire::status_unknown("decision", raw).into()),
     };
     check_code(plan, answer)?;
+    if answer.at(&TOTAL).is_some() {
+        let amount =
+            wire::money(call.connection, answer, &TOTAL, &CURRENCY, plan.amount.map(|a| a.currency))?;
+        check_amount(plan, amount, &TOTAL.join("."))?;
+    }
     let decision = wire::id(answer)?;
     let Some(went) = went else { return Ok(settled(plan, Some(decision), Vec::new(), said)) };
     let at = wire::submitted(answer);

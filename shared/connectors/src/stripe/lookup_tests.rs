@@ -66,7 +66,8 @@ async fn a_lost_confirmation_is_read_from_the_payment() {
         let params = Value::map(params.map(|(name, value)| (name, Value::text(value))));
         let answer = pi("requires_payment_method", failed(charge, method));
         let found = Run::new("stripe.confirm_payment", params, [answer]).find_out().await;
-        let declined = matches!(&found, Finding::Evidence(Outcome::Refused { code, .. }) if code == "card_declined");
+        let declined =
+            matches!(&found, Finding::Evidence(Outcome::Refused { code, .. }) if code == "card_declined");
         assert_eq!(declined, ours, "{token} {before} {charge} {method}: {found:?}");
         assert!(ours || found == Finding::Replay, "{found:?}");
     }

@@ -31,7 +31,7 @@ pub struct Taken {
     pub route: String,
     /// The order's segment.
     pub segment: Segment,
-    /// There is another candidate: what certainly was not executed here may go there.
+    /// What certainly was not executed here may be given up: there is another candidate, or a decline that stands.
     pub others: bool,
 }
 
@@ -76,10 +76,14 @@ impl Run<'_> {
         if let Value::Map(fields) = params {
             fields.insert(PARAM.to_owned(), Value::text(choice.route.clone()));
         }
+        // A second attempt after a decline waits for nobody: the order has failed already.
+        let state = &self.out.state;
+        let failed = key.and_then(|key| state.choice_before(key)).map(|(_, first)| first.end);
+        let declined = choice.after.is_some() && failed != Some(Some(RouteEnd::Failed));
         let taken = Taken {
             route: choice.route.clone(),
             segment: choice.segment.clone(),
-            others: choice.candidates.len() > 1,
+            others: choice.candidates.len() > 1 || declined,
         };
         let (step, command) = (instance.to_owned(), id.clone());
         self.apply(Fact::RouteChosen { step, command, choice: Box::new(choice) });

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Applied, Binding, Charge, Contradiction, Dispute, Failure, MadeCapture, OrderState, Payment, Refund,
-    RefundRequest, Review, TotalChange,
+    Applied, Binding, Charge, Contradiction, Dispute, Failure, MadeCapture, OrderState, Payment, READ_STEP,
+    Refund, RefundRequest, Review, TotalChange,
 };
 use crate::facts::{AuthorizationEnd, CommandEnd, Fact, OrderSnapshot, OrderStatus, StepState, Unparked};
 use crate::ids::ConnectionName;
@@ -74,7 +74,9 @@ impl OrderState {
                 new
             }
             Fact::CardBrand { token, brand } => {
-                self.brands.insert(token.clone(), brand.clone()).as_ref() != Some(brand)
+                let new = !self.brands.contains_key(token);
+                self.brands.entry(token.clone()).or_insert_with(|| brand.clone());
+                new
             }
             Fact::Routed { payment, route } => {
                 let entry = self.payment_mut(payment, connection);
@@ -176,8 +178,11 @@ impl OrderState {
                 new
             }
             Fact::Person { person } => {
-                let new = self.person.as_ref() != Some(person);
-                self.person = Some(person.clone());
+                let known = self.person.is_some();
+                let before = self.person.replace(person.clone()).filter(|before| before != person);
+                let new = before.is_some() || !known;
+                self.former_persons.retain(|former| former != person);
+                self.former_persons.extend(before);
                 new
             }
             Fact::Step { step, state } => {
@@ -440,11 +445,17 @@ impl OrderState {
             Some(StepState::Parked { item }) => *item == format!("command:{command}"),
             _ => false,
         };
-        if ours && self.steps.get(step) != Some(&state) {
-            self.steps.insert(step.to_owned(), state);
-            return true;
+        if !ours || self.steps.get(step) == Some(&state) {
+            return false;
         }
-        false
+        // A read that was asked for is over with its answer, and a customer may be read again for years.
+        let read = self.key.is_customer() && step.starts_with(READ_STEP);
+        if state == StepState::Done && read {
+            self.steps.remove(step);
+        } else {
+            self.steps.insert(step.to_owned(), state);
+        }
+        true
     }
 
     fn payment_mut(&mut self, payment: &str, connection: &ConnectionName) -> &mut Payment {

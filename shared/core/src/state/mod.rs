@@ -33,6 +33,9 @@ pub use balance::{Imbalance, Overpaid, Short};
 pub use project::ShipmentAmount;
 pub use routes::Chosen;
 
+/// Begins the step of a read that an event asked for: no flow's.
+pub const READ_STEP: &str = "~read/";
+
 /// Which flow an order belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {
@@ -243,6 +246,9 @@ pub struct OrderState {
     /// The person behind it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub person: Option<PersonId>,
+    /// Persons it was of before: commands made for them lie there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_persons: Vec<PersonId>,
     /// The shop's order, newest version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Box<OrderSnapshot>>,
@@ -350,6 +356,7 @@ impl OrderState {
             binding: None,
             first_at: now,
             person: None,
+            former_persons: Vec::new(),
             order: None,
             tokens: Vec::new(),
             brands: BTreeMap::new(),

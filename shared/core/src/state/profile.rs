@@ -41,8 +41,18 @@ impl OrderState {
             }
         }
         told.insert(snapshot.mark());
+        self.forget_older_changes(seq);
         self.profile = Some(Box::new(Profile { snapshot: snapshot.clone(), seq, told }));
         true
+    }
+
+    /// What older changes asked for and is over is forgotten: a profile has no end, and would grow with each.
+    fn forget_older_changes(&mut self, seq: u32) {
+        self.steps.retain(|instance, state| {
+            let over = matches!(state, StepState::Done | StepState::Skipped { .. });
+            let change = instance.split_once('/').and_then(|(_, key)| key.parse::<u32>().ok());
+            !over || change.is_none_or(|change| change >= seq)
+        });
     }
 
     /// The gateway's customer is gone, or turned out to be another person's.

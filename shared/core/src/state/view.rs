@@ -74,6 +74,7 @@ impl OrderState {
             ("charge", Value::opt_text(current.and_then(|(_, p)| p.charges.keys().last().cloned()))),
             ("authorized", self.amount(self.authorized())),
             ("captured", self.amount(captured)),
+            ("reserved", self.amount(current.map_or(0, |(_, p)| p.authorized()))),
             ("taken", self.amount(current.map_or(0, |(_, p)| p.captured()))),
             ("capturable", self.amount(self.capturable())),
             ("refunded", self.amount(refunded)),

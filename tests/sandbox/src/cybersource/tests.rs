@@ -16,7 +16,7 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 use tillway_connectors::cybersource::Cybersource;
 use tillway_connectors::http::{Http, HttpError};
-use tillway_connectors::port::{Call, Connector, Finding, Inbound, Outcome, Verified};
+use tillway_connectors::port::{Call, Connector, Finding, Inbound, Outcome, Prepared, Verified};
 use tillway_connectors::{Connection, Secret, Secrets};
 use tillway_core::facts::Fact;
 use tillway_core::http::{Method, Request, Response};
@@ -109,10 +109,18 @@ impl World {
         self.sandbox(|s, _| s.order_truth(order))
     }
 
+    fn prepared(&self, step: &Step<'_>) -> Prepared {
+        let command = CommandId::new(digest(&[step.command]));
+        let action = format!("cybersource.{}", step.action);
+        Cybersource.prepare(&self.connection, &action, &command, &step.params).unwrap()
+    }
     async fn go<T>(&self, step: &Step<'_>, run: impl AsyncFn(Call<'_>) -> T) -> T {
+        self.go_with(step, &self.prepared(step), run).await
+    }
+    /// With bytes that were made ready before.
+    async fn go_with<T>(&self, step: &Step<'_>, prepared: &Prepared, run: impl AsyncFn(Call<'_>) -> T) -> T {
         let action = format!("cybersource.{}", step.action);
         let command = CommandId::new(digest(&[step.command]));
-        let prepared = Cybersource.prepare(&self.connection, &action, &command, &step.params).unwrap();
         let call = Call {
             connection: &self.connection,
             secrets: &self.secrets,

@@ -137,3 +137,21 @@ async fn customers_are_swept_by_what_changed_and_named_apart_from_orders() {
     let read = Clarity.interpret_read(&connection, &event.event_type, event.body.json()).unwrap();
     assert_eq!(read, interpret(&connection, &customer()).unwrap());
 }
+
+#[tokio::test]
+async fn a_shop_that_does_not_show_its_customers_is_told_of_once_a_day_and_swept_all_the_same() {
+    let shop_side = Shop::new([Ok(Response::json(403, &json!({"code": "scope_missing"})))]);
+    let (connection, secrets, command) = (shop(), api_secrets(), CommandId::new("sweep"));
+    let call = call(&shop_side, &connection, &secrets, None, "sweep", &command, &[]);
+    let page = Clarity.sweep_customers(call, now() - Millis::hours(1), None).await.unwrap();
+    let [event] = &page.events[..] else { panic!() };
+    assert_eq!((page.next, event.event_id.as_str()), (None, "tillway.customers_unreadable:2026-11-21"));
+    let read = Clarity.interpret_read(&connection, &event.event_type, event.body.json()).unwrap_err();
+    assert_eq!((read.code.as_str(), read.field.as_str()), ("customers_unreadable", "paths.customers"));
+    assert!(read.what.contains("403"), "{}", read.what);
+    // Out of order is something else: the window comes again.
+    let shop_side = Shop::new([Ok(Response::new(503))]);
+    let call = super::call(&shop_side, &connection, &secrets, None, "sweep", &command, &[]);
+    let failed = Clarity.sweep_customers(call, now(), None).await.err();
+    assert_eq!(failed, Some(crate::port::NotDone::Unavailable));
+}

@@ -72,6 +72,7 @@ static PAYMENT: Schema = Schema {
         text("charge", "the gateway's id of its newest authorization"),
         money("authorized", "reserved"),
         money("captured", "taken"),
+        money("reserved", "reserved by this very payment, taken and let go included"),
         money("taken", "taken of this very payment"),
         money("capturable", "reserved and not taken yet"),
         money("refunded", "returned or on its way back"),

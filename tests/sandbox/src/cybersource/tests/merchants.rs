@@ -111,6 +111,46 @@ async fn a_lost_answer_is_found_where_it_went_and_everywhere_where_that_is_not_k
     assert!(truth.payments.iter().all(|p| (p.held > 0) == (p.merchant == MERCHANT)), "{truth:?}");
 }
 
+/// What was sent is looked for where it was sent, whatever the settings say since: nothing is sent a second time elsewhere.
+#[tokio::test]
+async fn settings_that_change_move_no_authorization_to_another_id() {
+    for before in [Some(EU), None] {
+        let mut world = world(Manner::Usual, Manner::Usual);
+        if before.is_none() {
+            world.connection.settings.remove("merchant_ids");
+        }
+        let step = || match before {
+            Some(route) => at(route, authorize("c1", "tok_visa", 1000)),
+            None => authorize("c1", "tok_visa", 1000),
+        };
+        let prepared = world.prepared(&step());
+        world.fault("/pts/v2/payments", ApiFault::Fail500AfterEffect);
+        let lost = world.go_with(&step(), &prepared, async |call| Cybersource.call(call).await).await;
+        assert_eq!(how(&lost), "unknown");
+        if before.is_some() {
+            world.connection.settings.remove("merchant_ids");
+        } else {
+            // The other id becomes the connection's own.
+            let settings = &mut world.connection.settings;
+            settings.insert("merchant_id".into(), EU.into());
+            settings.insert("key_id".into(), "eu-key".into());
+            settings.insert(format!("routes.{MERCHANT}.key_id"), KEY_ID.into());
+            world.secrets.0.insert("shared_secret".into(), vec![Secret::new(EU_KEY)]);
+            world.secrets.0.insert(format!("shared_secret.{MERCHANT}"), vec![Secret::new(KEY)]);
+        }
+        world.pass(Millis::mins(20));
+        let found = world.go_with(&step(), &prepared, async |call| Cybersource.find_out(call).await).await;
+        assert!(matches!(&found, Finding::Evidence(outcome) if how(outcome) == "settled"), "{found:?}");
+        // And should it come to a second sending, the first is undone where it lies.
+        let again = step().again(1);
+        let sent = world.go_with(&again, &prepared, async |call| Cybersource.call(call).await).await;
+        assert_eq!(how(&sent), "settled");
+        let truth = world.truth("A-1");
+        assert_eq!((truth.charges, truth.held, truth.payments.len()), (1, 1000, 2), "{truth:?}");
+        assert!(truth.payments.windows(2).all(|w| w[0].merchant == w[1].merchant), "{truth:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_order_is_read_and_swept_at_every_id() {
     let world = world(Manner::Usual, Manner::Usual);
@@ -127,7 +167,7 @@ async fn an_order_is_read_and_swept_at_every_id() {
     let read = world.call(&step("read_order", "r", &named)).await;
     assert_eq!((how(&read).as_str(), &lies_with(&read)[..]), ("settled", &expected[..]));
     let nowhere = [("order_id", Value::text("A-1")), ("object", Value::text("7600000000000000000001"))];
-    assert_eq!(how(&world.call(&step("read_order", "r", &nowhere)).await), "not done Unavailable");
+    assert_eq!(how(&world.call(&step("read_order", "r", &nowhere)).await), "not done Conflict");
 
     let (mut cursor, mut told) = (None::<String>, Vec::new());
     for _ in 0..20 {
