@@ -220,6 +220,8 @@ class Gates:
                 continue
             connections = yaml.safe_load(file.read_text(encoding="utf-8"))["connections"]
             # A gateway that the configuration does not use lies idle; one it uses has the name the template gives it.
+            if not any(c["system"] in ("stripe", "cybersource") for c in connections.values()):
+                problems.append(f"{file.name}: no gateway is in it")
             for system in ("stripe", "cybersource", "clarity"):
                 name = parameters[f"{system.capitalize()}Connection"]["Default"]
                 used = [n for n, c in connections.items() if c["system"] == system]

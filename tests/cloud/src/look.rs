@@ -62,6 +62,15 @@ pub async fn log(engine: &Engine, order: &str) -> Vec<LogRecord> {
     items(engine, order, "log#").await.iter().map(|i| serde_json::from_slice(&i.body).unwrap()).collect()
 }
 
+/// Each entry of an order's journal stands in its log, once.
+pub async fn booked_once(engine: &Engine, order: &str) {
+    let (log, entries) = (log(engine, order).await, journal(engine, order).await);
+    let mut booked: Vec<&String> = log.iter().flat_map(|l| &l.entries).collect();
+    booked.sort();
+    booked.dedup();
+    assert_eq!(booked.len(), entries.len(), "each entry of {order} stands in its log, once");
+}
+
 /// Commands of an order that have not ended, or whose end the order has not been told.
 pub async fn open_commands(engine: &Engine, order: &str) -> Vec<String> {
     let all = items(engine, order, "cmd#").await;

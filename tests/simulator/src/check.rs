@@ -90,6 +90,8 @@ pub(crate) struct Seen {
     pub(crate) events: u64,
     pub(crate) commands: u64,
     pub(crate) entries: u64,
+    /// Customers of the shop whose token at the gateway was compared.
+    pub(crate) customers: u64,
 }
 
 struct Checker<'a> {
@@ -304,8 +306,9 @@ impl Checker<'_> {
             }
             let made = state.refunds.values().any(|r| r.request.as_deref() == Some(id));
             let of = |step: &str| state.steps.get(&format!("{step}/{id}"));
-            // A refund may wait for what is tried before it.
-            let before = of("void-requested").filter(|s| !matches!(s, StepState::Refused { .. }));
+            // A refund may wait for the void that is tried before it, or be served by it.
+            let over = |s: &&StepState| matches!(s, StepState::Refused { .. } | StepState::Skipped { .. });
+            let before = of("void-requested").filter(|s| !over(s));
             let step = of("refund-requested").or(before);
             let open = match step {
                 Some(StepState::Done) => !made,
@@ -389,15 +392,17 @@ impl Checker<'_> {
             // that very person.
             Gateway::Cybersource(cyber) => {
                 let Some(shop) = world.shared.outside.shops.first() else { return };
-                let mut foreign = Vec::new();
+                let (mut foreign, mut looked) = (Vec::new(), 0);
                 for customer in lock(shop).customers() {
                     let Some(token) = customer.external_ids.get("cybersource_customer") else { continue };
+                    looked += 1;
                     let truth = cyber.customer_truth(token);
                     let lower = |email: &Option<String>| email.as_deref().unwrap_or_default().to_lowercase();
                     if truth.is_none_or(|t| lower(&t.email) != lower(&customer.email)) {
                         foreign.push(customer.customer_id.clone().unwrap_or_default());
                     }
                 }
+                self.out.customers += looked;
                 for customer in foreign {
                     let what = format!("customer {customer} points to a token that is not theirs");
                     self.say(Promise::NothingTwice, None, what);

@@ -174,6 +174,9 @@ pub(crate) fn collect(outcome: &mut Outcome, world: &World, seen: Seen) -> Vec<S
     for (code, n) in lock(&shared.alerts).iter() {
         *outcome.counted.entry(format!("alert {code}")).or_default() += n;
     }
+    if seen.customers > 0 {
+        *outcome.counted.entry("customers with a token".to_owned()).or_default() += seen.customers;
+    }
     outcome.dead_letters = shared.queue.lost().0;
     outcome.events = seen.events;
     outcome.commands = seen.commands;

@@ -77,7 +77,7 @@ pub(crate) async fn a_dead_letter_is_parked_and_replayed(cloud: &mut Cloud) {
         if let Some(item) = parked.into_iter().find(|p| p.item.code == "dead_letter") {
             break item;
         }
-        assert!(begun.elapsed() < Duration::from_secs(120), "nothing was parked");
+        assert!(begun.elapsed() < tillway_cloud_tests::PATIENCE, "nothing was parked");
         tokio::time::sleep(Duration::from_millis(200)).await;
     };
     assert!(cloud.payments("E-1").is_empty());

@@ -122,12 +122,7 @@ pub(crate) async fn ways_of_an_order(cloud: &Cloud) {
             + look::balance(engine, order, "fees").await;
         assert_eq!(cash, kept, "clearing and fees of {order}");
         assert_eq!(look::balance(engine, order, "receivable").await, 0, "receivable of {order}");
-        let log = look::log(engine, order).await;
-        let entries = look::journal(engine, order).await;
-        let mut booked: Vec<&String> = log.iter().flat_map(|l| &l.entries).collect();
-        booked.sort();
-        booked.dedup();
-        assert_eq!(booked.len(), entries.len(), "each entry of {order} stands in its log, once");
+        look::booked_once(engine, order).await;
     }
     let parked = engine.parked().await.unwrap();
     assert!(parked.is_empty(), "{:?}", parked.iter().map(|p| &p.item.what).collect::<Vec<_>>());

@@ -45,6 +45,15 @@ async fn refunded(cloud: &Cloud) {
     assert_eq!((truth.captured, truth.refunded), (0, 0), "voided");
 }
 
+/// A part cannot be voided: it is refunded, and the refund's own webhook comes.
+async fn refunded_in_part(cloud: &Cloud) {
+    paid(cloud, "CR-2").await;
+    let now = cloud.now();
+    cloud.shop().request_refund(now, "CR-2", Some("CRQ-2"), 712, "goods_returned").unwrap();
+    cloud.until_status("CR-2", "Partially Refunded").await;
+    assert_eq!(truth(cloud, "CR-2").refunded, 712);
+}
+
 /// The answer to an authorization is lost: it is looked for, and not sent twice.
 async fn answer_lost(cloud: &Cloud) {
     let fault = ApiFault::SilenceAfter;
@@ -83,6 +92,7 @@ pub(crate) async fn ways_of_an_order(cloud: &mut Cloud) {
         review(cloud, "CV-2", Decision::AcceptAndCapture, "Payment Received"),
         review(cloud, "CV-3", Decision::Reject, "Cancelled"),
         refunded(cloud),
+        refunded_in_part(cloud),
     );
     charged_back(cloud).await;
     cloud.rest().await;
@@ -95,6 +105,7 @@ pub(crate) async fn ways_of_an_order(cloud: &mut Cloud) {
         ("CV-2", "paid", 0, TOTAL),
         ("CV-3", "cancelled", 0, 0),
         ("CR-1", "refunded", 0, 0),
+        ("CR-2", "partially_refunded", 0, TOTAL),
         ("CB-1", "disputed", 0, TOTAL),
     ] {
         cloud.until_known(order, status).await;
@@ -104,9 +115,13 @@ pub(crate) async fn ways_of_an_order(cloud: &mut Cloud) {
         assert!(truth.charges <= 1 && truth.by_mark.values().all(|n| *n == 1), "{order}: {truth:?}");
         let withdrawn = if status == "disputed" { TOTAL } else { 0 };
         let cash = look::balance(engine, order, "gateway_clearing").await;
-        assert_eq!(cash, taken - withdrawn, "clearing of {order}");
+        assert_eq!(cash, taken - truth.refunded - withdrawn, "clearing of {order}");
         assert_eq!(look::balance(engine, order, "receivable").await, 0, "receivable of {order}");
+        look::booked_once(engine, order).await;
     }
+    let counters = cloud.cybersource().counters().clone();
+    assert_eq!(counters.events_emitted.get("payments.refund.status.accepted"), Some(&1));
+    assert_eq!((counters.deliveries_given_up, counters.undeliverable), (0, 0));
     let parked = engine.parked().await.unwrap();
     assert!(parked.is_empty(), "{:?}", parked.iter().map(|p| &p.item.what).collect::<Vec<_>>());
     // One conditional claim: the other gateway's flow never touched these orders.
