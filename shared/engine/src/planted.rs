@@ -32,6 +32,8 @@ pub(crate) fn refund_from_total(kind: &str, json: Json<'_>, facts: &mut Vec<Fact
         moved: true,
         returned: false,
         request: None,
+        undoes: None,
+        resent: false,
     });
 }
 

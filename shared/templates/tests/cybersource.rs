@@ -63,6 +63,8 @@ fn back(id: &str, minor: i64, request: &str) -> Fact {
         moved: true,
         returned: false,
         request: Some(request.into()),
+        undoes: None,
+        resent: false,
     }
 }
 fn param(order: &Order, step: &str, name: &str) -> String {

@@ -205,5 +205,29 @@ pub(super) fn refund(
         moved: true,
         returned,
         request: request.map(str::to_owned),
+        undoes: None,
+        resent: false,
+    }
+}
+
+/// The fact of a void of a capture: money that was not settled yet went back. `resent`: the capture's answer was lost, and it
+/// was undone so that it could be sent again.
+pub(super) fn void(
+    id: &str,
+    payment: &str,
+    capture: (&str, Money),
+    request: Option<&str>,
+    resent: bool,
+) -> Fact {
+    Fact::Refund {
+        refund: id.to_owned(),
+        payment: payment.to_owned(),
+        amount: capture.1,
+        status: RefundStatus::Succeeded,
+        moved: true,
+        returned: false,
+        request: request.map(str::to_owned),
+        undoes: Some(capture.0.to_owned()),
+        resent,
     }
 }

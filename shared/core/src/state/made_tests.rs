@@ -59,6 +59,8 @@ fn returned(refund: &str, minor: i64) -> Fact {
         moved: true,
         returned: false,
         request: None,
+        undoes: None,
+        resent: false,
     }
 }
 
@@ -105,6 +107,57 @@ fn a_capture_that_changes_or_exceeds_what_was_reserved_goes_to_a_person() {
     assert_eq!((state.captured(), codes), (120, vec!["captured_above_authorized"]));
 }
 
+fn undone(capture: &str, minor: i64, resent: bool) -> Fact {
+    Fact::Refund {
+        refund: format!("v-{capture}"),
+        payment: "p".into(),
+        amount: usd(minor),
+        status: RefundStatus::Succeeded,
+        moved: true,
+        returned: false,
+        request: None,
+        undoes: Some(capture.into()),
+        resent,
+    }
+}
+
+proptest! {
+    /// A capture whose answer was lost, undone and sent again: the order is paid, whatever is heard of first.
+    #[test]
+    fn a_capture_that_was_undone_to_be_sent_again_counts_for_nothing(
+        shuffled in Just(vec![undone("c1", 100, true), made("c1", 100), authorized(100),
+            order(100, OrderStatus::PendingPayment)]).prop_shuffle(),
+    ) {
+        let again: Vec<Fact> = shuffled.into_iter().chain([made("c2", 100)]).collect();
+        let (state, balance, codes) = run(&again);
+        prop_assert!(codes.is_empty(), "{codes:?}");
+        prop_assert_eq!((state.captured(), state.refunded(), state.capturable()), (100, 0, 0));
+        prop_assert_eq!((state.project().0, state.overpaid(), state.short()), (OrderStatus::Paid, None, None));
+        let dollars = Currency::parse("USD").unwrap();
+        prop_assert_eq!((balance.of(Role::GatewayClearing, dollars), balance.of(Role::Receivable, dollars)), (100, 0));
+        prop_assert_eq!(state.object_keys("capture"), ["c2"]);
+        prop_assert_eq!((state.object_keys("refund").len(), state.objects("capture", None).len()), (0, 1));
+    }
+}
+
+#[test]
+fn what_was_undone_may_be_taken_again_and_of_a_part_the_rest_may_still_be_taken() {
+    let (state, _, codes) = run(&[authorized(100), made("c1", 40), undone("c1", 40, true), made("c2", 40)]);
+    assert_eq!((state.captured(), state.capturable(), codes.len()), (40, 60, 0));
+    // Where the gateway does not show why it was undone, it reads as a refund, and the order is paid all the same.
+    let known = order(100, OrderStatus::PendingPayment);
+    let facts = [known, authorized(100), made("c1", 100), undone("c1", 100, false), made("c2", 100)];
+    let (state, _, codes) = run(&facts);
+    assert_eq!((state.captured(), state.refunded(), codes.len()), (200, 100, 0));
+    assert_eq!(state.project().0, OrderStatus::Paid);
+    let (state, _, _) = run(&facts[..4]);
+    assert_eq!(state.project().0, OrderStatus::Refunded);
+    // A third one is too many.
+    let (_, _, codes) =
+        run(&[authorized(100), made("c1", 100), undone("c1", 100, true), made("c2", 100), made("c3", 1)]);
+    assert_eq!(codes, ["captured_above_authorized"]);
+}
+
 #[test]
 fn a_refund_finds_the_capture_that_can_give_it_and_takes_a_whole_one_first() {
     let ask = |minor| Fact::RefundRequested { id: "R".into(), amount: usd(minor), reason: "x".into() };
@@ -127,7 +180,17 @@ fn a_refund_finds_the_capture_that_can_give_it_and_takes_a_whole_one_first() {
             panic!()
         };
         let request = Some("R".to_owned());
-        let back = Fact::Refund { refund, payment, amount, status, moved, returned, request };
+        let back = Fact::Refund {
+            refund,
+            payment,
+            amount,
+            status,
+            moved,
+            returned,
+            request,
+            undoes: None,
+            resent: false,
+        };
         let (state, _, _) = run(&[authorized(100), made("c2", 40), back, ask(40)]);
         state.objects("refund_request", None).remove(0).1.at("served") == &Value::Bool(true)
     };
