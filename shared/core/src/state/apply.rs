@@ -376,10 +376,20 @@ impl OrderState {
         else {
             return false;
         };
+        if let Some(known) = self.refunds.get(refund).filter(|known| known.amount != *amount) {
+            out.contradictions.push(Contradiction {
+                code: "refund_amount_changed",
+                object: refund.clone(),
+                what: format!("refund {refund} was {} and is now {amount}", known.amount),
+            });
+            return false;
+        }
         let resent = *resent && undoes.is_some();
+        let mut news = false;
         if let Some(capture) = undoes {
-            let undone = UndoneCapture { amount: amount.minor, resent };
-            self.payment_mut(payment, connection).undone.entry(capture.clone()).or_insert(undone);
+            let undone = &mut self.payment_mut(payment, connection).undone;
+            news = !undone.contains_key(capture);
+            undone.entry(capture.clone()).or_insert(UndoneCapture { amount: amount.minor, resent });
         }
         let Some(known) = self.refunds.get_mut(refund) else {
             self.refunds.insert(
@@ -398,20 +408,15 @@ impl OrderState {
             );
             return true;
         };
-        if known.amount != *amount {
-            out.contradictions.push(Contradiction {
-                code: "refund_amount_changed",
-                object: refund.clone(),
-                what: format!("refund {refund} was {} and is now {amount}", known.amount),
-            });
-            return false;
-        }
         let before = known.clone();
         known.status = known.status.max(*status);
         known.moved |= *moved;
         known.returned |= *returned;
         known.request = known.request.take().or_else(|| request.clone());
-        *known != before
+        // What is undone is told by the transaction itself: our own void's answer does not name it.
+        known.resent |= resent && known.undoes.is_none();
+        known.undoes = known.undoes.take().or_else(|| undoes.clone());
+        news || *known != before
     }
 
     /// A replayed step runs again: from the start where it was refused or never sent, and where its command's

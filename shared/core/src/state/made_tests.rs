@@ -141,6 +141,15 @@ proptest! {
 }
 
 #[test]
+fn what_a_void_undid_is_news_once_though_the_void_was_known() {
+    let (mut state, _, _) = run(&[authorized(100), made("c1", 100), returned("v-c1", 100)]);
+    let mut tell = |fact: &Fact| state.apply(fact, &ConnectionName::new("gateway"), Timestamp(2)).changed;
+    assert!(tell(&undone("c1", 100, false)) && !tell(&undone("c1", 100, false)));
+    // Of another amount it is a contradiction, and nothing else.
+    assert!(!tell(&undone("c1", 90, false)));
+}
+
+#[test]
 fn what_was_undone_may_be_taken_again_and_of_a_part_the_rest_may_still_be_taken() {
     let (state, _, codes) = run(&[authorized(100), made("c1", 40), undone("c1", 40, true), made("c2", 40)]);
     assert_eq!((state.captured(), state.capturable(), codes.len()), (40, 60, 0));
