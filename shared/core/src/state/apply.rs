@@ -155,7 +155,7 @@ impl OrderState {
                     .or_insert_with(|| Review { payment: payment.clone(), outcome: None });
                 raise(&mut entry.outcome, *outcome)
             }
-            Fact::Refund { .. } => self.join_refund(fact, connection, out),
+            Fact::Refund { .. } => self.join_refund(fact, connection, at, out),
             Fact::Dispute { dispute, payment, amount, status, reason } => {
                 let entry = self.dispute_mut(dispute, payment, *amount);
                 let mut new = entry.reason.is_empty() && !reason.is_empty();
@@ -371,7 +371,13 @@ impl OrderState {
         true
     }
 
-    fn join_refund(&mut self, fact: &Fact, connection: &ConnectionName, out: &mut Applied) -> bool {
+    fn join_refund(
+        &mut self,
+        fact: &Fact,
+        connection: &ConnectionName,
+        at: Timestamp,
+        out: &mut Applied,
+    ) -> bool {
         let Fact::Refund { refund, payment, amount, status, moved, returned, request, undoes, resent } = fact
         else {
             return false;
@@ -401,6 +407,7 @@ impl OrderState {
                     moved: *moved,
                     returned: *returned,
                     request: request.clone(),
+                    since: Some(at),
                     undoes: undoes.clone(),
                     resent,
                     booked: super::RefundBooked::default(),

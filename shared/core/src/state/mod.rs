@@ -199,6 +199,9 @@ pub struct Refund {
     /// The request of ours it serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// When it was first heard of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
     /// The capture it undid before settlement, where it is a void.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undoes: Option<String>,

@@ -354,6 +354,8 @@ impl OrderState {
                 ("payment", Value::text(r.payment.clone())),
                 ("amount", Value::Money(r.amount)),
                 ("request", Value::opt_text(r.request.clone())),
+                ("since", r.since.map_or(Value::Null, Value::Time)),
+                ("open", Value::Bool(r.status == RefundStatus::Pending)),
             ]);
             (id.clone(), view)
         };
