@@ -3,136 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::amount::{Amount, share_of};
+use super::input::{About, Fate, Input};
+use super::sheet::{Known, Sheet};
 use super::text::{sentence, shown};
 use super::{
-    Aging, BatchRow, Held, Item, MOST_BATCHES, MOST_ITEMS, Matching, Notice, Report, State, Step, StepSum,
-    Totals, words,
+    Aging, BatchRow, Held, Item, MOST_BATCHES, MOST_ITEMS, Matching, Notice, Report, State, Totals, words,
 };
 use crate::ids::ConnectionName;
 use crate::journal::{Role, TrialBalance};
 use crate::money::Currency;
-use crate::settle::certificate::Certificate;
 use crate::settle::check::{Rejection, Verdict};
 use crate::settle::line::{Batch, Day, Expected, Funding, Kind, SettlementLine, Standing};
-use crate::settle::outcome::{Class, Exception, Explained, Outcome};
+use crate::settle::outcome::{Class, Exception};
 
 /// Ids of an item, and refusals of a batch, that are named.
 const FEW: usize = 5;
-
-/// What became of a line.
-#[derive(Debug, Clone, Copy)]
-pub enum Fate<'a> {
-    /// Matched under this certificate.
-    Matched(&'a Certificate),
-    /// Needs no expectation.
-    Explained(&'a Explained),
-    /// Open.
-    Open,
-}
-
-/// Finds the fate of a line: of a whole run, or of the groups that a batch or a partition needs.
-#[derive(Debug, Default)]
-pub struct Index<'a> {
-    fates: BTreeMap<&'a str, Fate<'a>>,
-    classes: BTreeMap<&'a str, Class>,
-}
-
-impl<'a> Index<'a> {
-    /// Over these.
-    #[must_use]
-    pub fn new(
-        certificates: &'a [Certificate],
-        explained: &'a [Explained],
-        exceptions: &'a [Exception],
-    ) -> Self {
-        let matched =
-            certificates.iter().flat_map(|c| c.group.lines.iter().map(move |id| (id, Fate::Matched(c))));
-        let explained = explained.iter().map(|x| (&x.line, Fate::Explained(x)));
-        let ids = |e: &'a Exception| e.lines.iter().chain(&e.expected).map(move |id| (id.as_ref(), e.class));
-        Self {
-            fates: matched.chain(explained).map(|(id, fate)| (id.as_ref(), fate)).collect(),
-            classes: exceptions.iter().flat_map(ids).collect(),
-        }
-    }
-    /// What became of the line.
-    #[must_use]
-    pub fn fate(&self, line: &str) -> Fate<'a> {
-        self.fates.get(line).copied().unwrap_or(Fate::Open)
-    }
-    /// What is wrong with a line or an expectation, where anything is.
-    #[must_use]
-    pub fn class(&self, id: &str) -> Option<Class> {
-        self.classes.get(id).copied()
-    }
-}
-
-/// Where an exception belongs, for people.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct About<'a> {
-    /// The batch.
-    pub batch: Option<&'a str>,
-    /// The order.
-    pub order: Option<&'a str>,
-    /// An id of the gateway by which `explain` finds it, where no order is known.
-    pub gateway: Option<&'a str>,
-}
-
-impl<'a> About<'a> {
-    /// From the items that the exception names.
-    #[must_use]
-    pub fn of(lines: &[&'a SettlementLine], expected: &[&'a Expected]) -> Self {
-        let ids = expected.iter().map(|e| &e.ids).chain(lines.iter().map(|l| &l.ids));
-        let named = |ids: &'a crate::settle::Ids| {
-            ids.payment.as_deref().or(ids.own.as_deref()).or(ids.parent.as_deref())
-        };
-        Self {
-            batch: lines.first().map(|l| l.batch.as_ref()),
-            order: expected.iter().find_map(|e| e.order.as_deref()),
-            gateway: ids.into_iter().find_map(named),
-        }
-    }
-}
-
-/// Everything of a day in memory.
-#[derive(Debug, Clone, Copy)]
-pub struct Input<'a> {
-    /// The account at the gateway.
-    pub connection: &'a ConnectionName,
-    /// The day that was settled.
-    pub day: Day,
-    /// The day it is looked at.
-    pub today: Day,
-    /// The batches and what the check said of each.
-    pub batches: &'a [(Batch, Result<Verdict, Vec<Rejection>>)],
-    /// Their lines; lines of other batches are left out.
-    pub lines: &'a [SettlementLine],
-    /// The expectations.
-    pub expected: &'a [Expected],
-    /// What matching said.
-    pub outcome: &'a Outcome,
-    /// A certificate for each group.
-    pub certificates: &'a [Certificate],
-    /// The journal of the connection, the batches posted.
-    pub balance: &'a TrialBalance,
-    /// What was noticed about the reports.
-    pub notices: &'a [Notice],
-}
-
-impl<'a> Input<'a> {
-    /// The lines of the batches, each id once, in order of id: of copies the one that matching took.
-    pub(super) fn own_lines(&self) -> Vec<&'a SettlementLine> {
-        let batches: BTreeSet<&str> = self.batches.iter().map(|(b, _)| b.id.as_ref()).collect();
-        let mut lines: Vec<_> = self.lines.iter().filter(|l| batches.contains(l.batch.as_ref())).collect();
-        lines.sort_by_cached_key(|l| (l.id.clone(), l.canonical()));
-        lines.dedup_by(|a, b| a.id == b.id);
-        lines
-    }
-    /// The fates of the lines.
-    #[must_use]
-    pub fn index(&self) -> Index<'a> {
-        Index::new(self.certificates, &self.outcome.explained, &self.outcome.exceptions)
-    }
-}
 
 impl Report {
     /// The report of what is in memory.
@@ -183,21 +68,6 @@ pub struct Builder {
     aging: BTreeMap<(Class, Currency), Aging>,
     holds: BTreeMap<Currency, Held>,
     notices: Vec<Notice>,
-}
-
-#[derive(Debug, Default)]
-struct Sheet {
-    known: Option<Known>,
-    totals: BTreeMap<Currency, Totals>,
-    counts: [u64; 3],
-}
-
-#[derive(Debug)]
-struct Known {
-    state: State,
-    payout: Option<Amount>,
-    funded_on: Option<Day>,
-    refusals: Vec<String>,
 }
 
 impl Builder {
@@ -383,10 +253,12 @@ impl Builder {
     pub fn finish(mut self) -> Report {
         self.keep_first();
         let mut currencies: BTreeMap<Currency, Totals> = BTreeMap::new();
-        let batches: Vec<BatchRow> = std::mem::take(&mut self.batches)
+        let mut batches: Vec<BatchRow> = std::mem::take(&mut self.batches)
             .into_iter()
             .map(|(id, sheet)| sheet.row(&id, &mut currencies))
             .collect();
+        // What is not closed comes first; in order of id the rows are already.
+        batches.sort_by_key(|row| std::cmp::Reverse(row.state));
         let of_items = self.aging.values().map(|row| row.count).sum();
         let state = match batches.iter().map(|b| b.state).max() {
             None if !self.notices.is_empty() => State::Waiting,
@@ -415,75 +287,5 @@ impl Builder {
             holds: self.holds.into_values().collect(),
             notices: self.notices,
         }
-    }
-}
-
-impl Sheet {
-    fn row(self, id: &str, currencies: &mut BTreeMap<Currency, Totals>) -> BatchRow {
-        let known = self.known.unwrap_or_else(|| Known {
-            state: State::Refused,
-            payout: None,
-            funded_on: None,
-            refusals: vec!["lines came without their batch: list the batch again".to_owned()],
-        });
-        let mut totals: Vec<Totals> = self.totals.into_values().collect();
-        for part in &mut totals {
-            if let Some(payout) = known.payout.filter(|p| p.currency == part.currency) {
-                part.paid_out = payout;
-            }
-            currencies.entry(part.currency).or_insert_with(|| Totals::new(part.currency)).add(part);
-        }
-        let [matched, explained, open] = self.counts;
-        BatchRow {
-            id: shown(id),
-            state: known.state,
-            totals,
-            payout: known.payout,
-            funded_on: known.funded_on.map(|d| d.to_string()),
-            matched,
-            explained,
-            open,
-            refusals: known.refusals,
-        }
-    }
-}
-
-impl Totals {
-    fn new(currency: Currency) -> Self {
-        let none = Amount::new(0, currency);
-        let steps = Step::ALL.into_iter().map(|step| StepSum { step, sum: none }).collect();
-        Self { currency, lines: 0, payments: 0, refunds: 0, disputes: 0, steps, paid_out: none }
-    }
-
-    fn move_by(&mut self, step: Step, minor: i128) {
-        if let Some(found) = self.steps.iter_mut().find(|s| s.step == step) {
-            found.sum.minor += minor;
-        }
-    }
-
-    fn take(&mut self, line: &SettlementLine) {
-        let (fee, tax) = (i128::from(line.fee), i128::from(line.fee_tax));
-        self.move_by(Step::Fees, tax - fee);
-        self.move_by(Step::FeeTax, -tax);
-        let Some(step) = Step::of(line.kind) else { return };
-        self.move_by(step, i128::from(line.gross));
-        self.lines += 1;
-        match line.kind {
-            Kind::Charge => self.payments += 1,
-            Kind::Refund => self.refunds += 1,
-            Kind::Dispute => self.disputes += 1,
-            _ => {}
-        }
-    }
-
-    fn add(&mut self, other: &Self) {
-        for part in &other.steps {
-            self.move_by(part.step, part.sum.minor);
-        }
-        self.lines += other.lines;
-        self.payments += other.payments;
-        self.refunds += other.refunds;
-        self.disputes += other.disputes;
-        self.paid_out.minor += other.paid_out.minor;
     }
 }

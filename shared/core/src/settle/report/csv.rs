@@ -4,7 +4,7 @@
 //! The file is opened in a spreadsheet, and its texts come from outside: a text that a spreadsheet would take for a
 //! formula gets an apostrophe before it. Amounts are ours and decimal with a point, in major units.
 
-use super::build::{Fate, Index, Input};
+use super::input::{Fate, Index, Input};
 use super::text::shown;
 use crate::ids::ConnectionName;
 use crate::money::Money;

@@ -26,7 +26,9 @@
 mod amount;
 mod build;
 pub mod csv;
+mod input;
 pub mod page;
+mod sheet;
 mod text;
 mod waterfall;
 mod words;
@@ -37,8 +39,9 @@ mod tests;
 use serde::Serialize;
 
 pub use amount::{Amount, counted, grouped, percent};
-pub use build::{About, Builder, Fate, Index, Input};
-pub use words::{age, by, explain_command, title};
+pub use build::Builder;
+pub use input::{About, Fate, Index, Input};
+pub use words::{age, by, title};
 
 use super::line::{Day, Kind};
 use super::outcome::Class;
@@ -69,7 +72,7 @@ pub struct Report {
     pub currencies: Vec<Totals>,
     /// How many lines were matched, and by what.
     pub matching: Matching,
-    /// The batches, at most [`MOST_BATCHES`] of them.
+    /// The batches, those that are not closed first; at most [`MOST_BATCHES`].
     pub batches: Vec<BatchRow>,
     /// How many there are.
     pub batch_count: u64,
@@ -283,7 +286,7 @@ pub struct Item {
     pub batch: Option<String>,
     /// The order.
     pub order: Option<String>,
-    /// What `tillway explain` is asked by: the order, else an id of the gateway.
+    /// What `tillway explain` is asked by: the order, else the gateway's id of the payment or the object.
     pub explain: Option<String>,
     /// Ids of its lines, the first few.
     pub lines: Vec<String>,

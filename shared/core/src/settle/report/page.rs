@@ -10,6 +10,8 @@ use crate::settle::outcome::Tier;
 
 /// Items the page shows one by one.
 pub const MOST_ITEMS: usize = 200;
+/// Batches it shows.
+pub const MOST_BATCHES: usize = 100;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -26,34 +28,38 @@ pub struct Links {
 /// The page.
 #[must_use]
 pub fn html(report: &Report, links: &Links) -> String {
-    let title = format!("Settlement of {}, {}", super::text::shown(report.connection.as_str()), report.day);
+    let title = format!("Settlement of {}", super::text::shown(report.connection.as_str()));
     let mut out = String::from("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
     out.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
     // Nothing may be loaded and nothing run, whatever a text might hold.
     out.push_str("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">\n");
     out.push_str("<meta name=\"referrer\" content=\"no-referrer\">\n");
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<title>{}: {}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n",
+        "<title>{}, {}: {}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>",
         escaped(&title),
+        report.day,
         report.state.title().to_lowercase()
     );
     let (name, word) = state(report.state);
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<header>\n<div class=\"head\"><h1>{}</h1><span class=\"state {name}\">{word}</span></div>\n\
-         <p class=\"headline\">{}</p>\n</header>\n",
+        "<header>\n<div class=\"head\"><h1>{}, <span>{}</span></h1><span class=\"state {name}\">{word}</span></div>\n\
+         <p class=\"headline\">{}</p>\n</header>",
         escaped(&title),
+        report.day,
         escaped(&report.headline())
     );
     for notice in &report.notices {
         let _ = writeln!(out, "<p class=\"notice\" role=\"alert\">{}</p>", escaped(&notice.text));
     }
     cards(report, &mut out);
-    items(report, links, &mut out);
+    out.push_str("<div class=\"falls\">\n");
     for totals in &report.currencies {
         fall(totals, &mut out);
     }
+    out.push_str("</div>\n");
+    items(report, links, &mut out);
     aging(report, &mut out);
     batches(report, &mut out);
     matching(report, &mut out);
@@ -89,23 +95,11 @@ fn address(text: &str) -> Option<&str> {
 
 fn cards(report: &Report, out: &mut String) {
     out.push_str("<section class=\"cards\" aria-label=\"Figures\">\n");
-    for totals in report.currencies.iter().take(4) {
-        let charges = totals.step(super::Step::Charges);
-        card(
-            &format!("Net {}", totals.currency),
-            &totals.net().grouped(),
-            &format!("of {} charged", charges.grouped()),
-            out,
-        );
-        if let Some(rate) = totals.fee_rate() {
-            let payments = counted(totals.payments, "payment");
-            card(
-                &format!("Fees {}", totals.currency),
-                &percent(rate),
-                &format!("{payments}, tax on fees included"),
-                out,
-            );
-        }
+    for totals in &report.currencies {
+        let charged = totals.step(super::Step::Charges).grouped();
+        let fees = totals.fee_rate().map_or(String::new(), |rate| format!(", fees {}", percent(rate)));
+        let note = format!("of {charged} charged{fees}");
+        card(&format!("Net {}", totals.currency), &escaped(&totals.net().grouped()), &note, out);
     }
     let m = &report.matching;
     if let Some(rate) = m.match_rate_basis_points {
@@ -114,11 +108,11 @@ fn cards(report: &Report, out: &mut String) {
             grouped(m.matched),
             counted(m.matched.saturating_add(m.open), "line")
         );
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<div class=\"card\"><span>Match rate</span><b>{}</b><span>{note}</span><svg viewBox=\"0 0 10000 6\" \
              preserveAspectRatio=\"none\" aria-hidden=\"true\"><rect class=\"all\" width=\"10000\" height=\"6\"/>\
-             <rect class=\"part\" width=\"{rate}\" height=\"6\"/></svg></div>\n",
+             <rect class=\"part\" width=\"{rate}\" height=\"6\"/></svg></div>",
             percent(rate)
         );
     }
@@ -128,16 +122,19 @@ fn cards(report: &Report, out: &mut String) {
     } else {
         format!("{} at stake", stakes.join(", "))
     };
-    card("Open items", &grouped(report.open_item_count), &note, out);
+    let count = grouped(report.open_item_count);
+    let figure = if report.items.is_empty() { count } else { format!("<a href=\"#items\">{count}</a>") };
+    card("Open items", &figure, &note, out);
     out.push_str("</section>\n");
 }
 
+/// `figure` is HTML already.
 fn card(title: &str, figure: &str, note: &str, out: &mut String) {
     let _ = writeln!(
         out,
         "<div class=\"card\"><span>{}</span><b>{}</b><span>{}</span></div>",
         escaped(title),
-        escaped(figure),
+        figure,
         escaped(note)
     );
 }
@@ -146,7 +143,7 @@ fn items(report: &Report, links: &Links, out: &mut String) {
     if report.items.is_empty() {
         return;
     }
-    out.push_str("<section>\n<h2>What to look at</h2>\n");
+    out.push_str("<section id=\"items\">\n<h2>What to look at</h2>\n");
     for item in report.items.iter().take(MOST_ITEMS) {
         one(item, links, out);
     }
@@ -163,10 +160,10 @@ fn items(report: &Report, links: &Links, out: &mut String) {
 fn one(item: &Item, links: &Links, out: &mut String) {
     let settled = if item.matched { " settled" } else { "" };
     let kept = if item.matched { ", matched all the same" } else { "" };
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<article class=\"item{settled}\"><div class=\"top\"><b>{}</b><span class=\"dim\">{}{kept}, since {}</span>\
-         <span class=\"n\">{}</span></div>\n",
+         <span class=\"n\">{}</span></div>",
         words::title(item.class),
         words::age(item.age),
         item.since,
@@ -182,17 +179,15 @@ fn one(item: &Item, links: &Links, out: &mut String) {
         let _ = writeln!(out, "<div class=\"ids\">{}</div>", escaped(nearest));
     }
     let _ = write!(out, "<p class=\"do\">{}", escaped(item.action));
-    if let Some(key) = &item.explain {
-        let link = links.explain.as_deref().and_then(address).map(|t| t.replace("{key}", &in_url(key)));
-        let command = escaped(&words::explain_command(key));
-        match link {
-            Some(link) => {
-                let _ = write!(out, " <a href=\"{}\"><code>{command}</code></a>", escaped(&link));
-            }
-            None => {
-                let _ = write!(out, " <code>{command}</code>");
-            }
-        }
+    if let Some(command) = item.command() {
+        let key = item.explain.as_deref();
+        let link =
+            links.explain.as_deref().and_then(address).zip(key).map(|(t, k)| t.replace("{key}", &in_url(k)));
+        let command = format!("<code>{}</code>", escaped(&command));
+        let _ = match link {
+            Some(link) => write!(out, " <a href=\"{}\">{command}</a>", escaped(&link)),
+            None => write!(out, " {command}"),
+        };
     }
     out.push_str("</p></article>\n");
 }
@@ -242,11 +237,11 @@ fn batches(report: &Report, out: &mut String) {
     }
     let heads = ["batch", "", "#payments", "#matched", "#explained", "#open", "#net", "#payout", "funded on"];
     table("Batches", &heads, out);
-    for row in &report.batches {
+    for row in report.batches.iter().take(MOST_BATCHES) {
         batch(row, out);
     }
     out.push_str("</tbody></table></div>\n");
-    let shown = u64::try_from(report.batches.len()).unwrap_or(u64::MAX);
+    let shown = u64::try_from(report.batches.len().min(MOST_BATCHES)).unwrap_or(u64::MAX);
     let more = report.batch_count.saturating_sub(shown);
     if more > 0 {
         let _ = writeln!(out, "<p>And {} more.</p>", grouped(more));

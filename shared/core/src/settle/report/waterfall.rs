@@ -26,11 +26,11 @@ pub(super) fn rows(totals: &Totals) -> String {
         let Bar { title, amount, kind, from, to, end } = bar;
         let wide = (to - from).max(2);
         let from = from.min(WIDE - wide);
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<tr class=\"{kind}\"><th scope=\"row\">{title}</th><td class=\"bar\"><svg viewBox=\"0 0 {WIDE} 24\" \
              preserveAspectRatio=\"none\" aria-hidden=\"true\"><rect x=\"{from}\" y=\"4\" width=\"{wide}\" height=\"16\"/>\
-             <line x1=\"{end}\" x2=\"{end}\" y1=\"4\" y2=\"24\"/></svg></td><td class=\"n\">{}</td></tr>\n",
+             <line x1=\"{end}\" x2=\"{end}\" y1=\"4\" y2=\"24\"/></svg></td><td class=\"n\">{}</td></tr>",
             amount.grouped()
         );
     }

@@ -74,12 +74,6 @@ pub fn age(days: i32) -> String {
     }
 }
 
-/// The command that explains what it was.
-#[must_use]
-pub fn explain_command(key: &str) -> String {
-    format!("tillway explain {}", argument(key))
-}
-
 impl Item {
     /// `missing at the gateway: 25.00 USD, 4 days old, order shop/A-1, capture:ch_1`.
     #[must_use]
@@ -92,6 +86,13 @@ impl Item {
             let _ = write!(out, ", {id}");
         }
         out
+    }
+
+    /// The command that shows more of it.
+    #[must_use]
+    pub fn command(&self) -> Option<String> {
+        let explain = self.explain.as_ref().map(|key| format!("tillway explain {}", argument(key)));
+        explain.or_else(|| Some(format!("tillway settle show {}", argument(self.batch.as_ref()?))))
     }
 }
 
@@ -109,8 +110,8 @@ impl Report {
         }
         for (n, item) in self.items.iter().take(NAMED).enumerate() {
             let _ = write!(out, "\n{}. {}: {}", n.saturating_add(1), item.sentence(), item.class.action());
-            if let Some(key) = &item.explain {
-                let _ = write!(out, " ({})", explain_command(key));
+            if let Some(command) = item.command() {
+                let _ = write!(out, " ({command})");
             }
         }
         let named = u64::try_from(self.items.len().min(NAMED)).unwrap_or(u64::MAX);
