@@ -184,16 +184,19 @@ async fn a_day_is_closed_and_clearing_returns_to_zero() {
     assert_eq!((s.matched, s.explained, s.net), (6, 1, t.payout_amount(&payout)));
     assert_eq!(t.account(Role::GatewayClearing), 0);
     assert_eq!(t.account(Role::Bank), t.payout_amount(&payout));
-    assert!(
-        report.headline.contains("closed: 4 payments, 1 refunds, 1 disputes, fees"),
-        "{}",
-        report.headline
-    );
+    assert!(report.headline.contains("closed: 4 payments, 1 refund, 1 dispute, fees"), "{}", report.headline);
     assert!(report.headline.contains("all matched"), "{}", report.headline);
     assert_eq!(t.w.alerted("settlement"), 1);
     let view = t.batch(&payout).await;
     let checked = t.w.engine.check_batch(&view).await.unwrap();
     assert_eq!((checked.standing, checked.certificates), (Some(Standing::Closed), 6), "{checked:?}");
+    // The report says the same whenever it is asked for, and the books hold nothing at the gateway.
+    let told = t.w.engine.settlement_report(&gate(), t.today()).await.unwrap();
+    assert_eq!(format!("gate {}: {}", t.today(), told.morning()), report.headline);
+    assert_eq!((told.holds[0].clearing.minor, told.holds[0].suspense.minor), (0, 0));
+    assert_eq!(told.holds[0].disputed.minor, 5_000);
+    let csv = t.w.engine.settlement_csv(&gate(), t.today()).await.unwrap();
+    assert_eq!(csv.lines().filter(|l| l.contains(",matched,")).count(), 6, "a row for each: {csv}");
     // Settled again, nothing is posted twice.
     let before = t.journal();
     let again = t.settle().await;
@@ -296,7 +299,7 @@ async fn what_only_the_gateway_knows_is_asked_for_and_closes_the_batch_later() {
     assert_eq!(t.open().await, [Class::UnknownRefund]);
     assert_eq!(report.batches[0].standing, Standing::Open);
     assert_eq!((t.account(Role::Suspense), t.account(Role::GatewayClearing)), (1_000, 0));
-    assert!(report.headline.contains("unknown_refund: -10.00 USD for 0 day(s)"), "{}", report.headline);
+    assert!(report.headline.contains("1. unknown refund: -10.00 USD, new today"), "{}", report.headline);
     // The order was told meanwhile; the next run explains the line.
     t.w.work().await;
     assert_eq!(t.account(Role::GatewayClearing), -1_000);
@@ -327,7 +330,7 @@ async fn what_never_comes_is_missed_and_what_comes_late_is_found() {
     assert_eq!(t.open().await, [Class::MissingAtGateway]);
     assert_eq!(&*report.open[0].orders[0], "shop/A-9");
     assert!(
-        report.headline.contains("no batch; missing_at_gateway: 42.00 USD for 7 day(s)"),
+        report.headline.contains("missing at the gateway: 42.00 USD, 7 days old, order shop/A-9"),
         "{}",
         report.headline
     );
@@ -348,7 +351,7 @@ async fn a_batch_that_does_not_add_up_is_not_posted_and_the_others_are() {
     assert_eq!((report.refused.len(), &*report.refused[0].batch), (1, bad.as_str()));
     assert!(report.refused[0].why[0].contains("the payout to"), "{report:?}");
     assert_eq!(t.w.alerted("settlement_refused"), 1);
-    assert!(report.headline.contains(&format!("NOT POSTED: {bad}")), "{}", report.headline);
+    assert!(report.headline.contains(&format!("! batch {bad} is not posted")), "{}", report.headline);
     assert_eq!(t.account(Role::GatewayClearing), 3_000, "its payment is as open as before");
     *t.bent.lock().unwrap() = None;
     let report = t.settle().await;
@@ -402,4 +405,69 @@ async fn a_payout_that_came_back_is_in_clearing_again() {
     assert_eq!(t.account(Role::Bank), t.payout_amount(&next));
     assert_eq!((t.account(Role::GatewayClearing), t.account(Role::Suspense)), (0, 0));
     assert!(t.payout_amount(&next) > paid);
+}
+
+/// A refund of ours whose answer was lost: it happened, and act knows nothing of it.
+fn unknown_refund(t: &Trade, order: &str, payment: &str) -> Key {
+    use tillway_core::http::Method;
+    use tillway_core::money::Money;
+    use tillway_core::value::Value;
+    let key = OrderKey::new(format!("shop/{order}"));
+    let id = tillway_core::ids::CommandId::derive(&gate(), key.as_str(), "refund", "r-1");
+    let body = format!(
+        "payment_intent={payment}&amount=300&metadata[tillway_command]={id}&metadata[sync_origin]=tillway"
+    );
+    let request = Request::new(Method::Post, "https://api.stripe.com/v1/refunds")
+        .with_header("Authorization", "Bearer key")
+        .with_header("Stripe-Version", tillway_sandbox::stripe::API_VERSION)
+        .with_header("idempotency-key", "refund-1")
+        .with_body("application/x-www-form-urlencoded", body);
+    let reply = t.stripe(|s, now| s.handle(now, &request));
+    assert!(matches!(reply, Reply::Answer(response) if response.status == 200));
+    t.lose();
+    let (now, usd) = (t.now(), Currency::parse("USD").unwrap());
+    let params = Value::map([
+        ("payment", Value::text(payment)),
+        ("amount", Value::Money(Money::new(300, usd))),
+        ("request", Value::text("r-1")),
+    ]);
+    let record: rec::CommandRecord = serde_json::from_value(json!({
+        "id": id, "connection": "gate", "action": "stripe.refund", "money": true,
+        "listeners": [{"order": key, "step": "refund/r-1", "told": false}],
+        "params": params, "summary": "", "created_at": now, "fence": 3,
+        "state": {"is": "unknown", "since": now, "settled_by": now, "lookups": 2, "stored": false, "replays": 0},
+    }))
+    .unwrap();
+    let at = rec::command_key(&key, None, &id);
+    let write =
+        crate::commit::put_command(at.clone(), &record, now + Millis::days(9), Guard::Absent).unwrap();
+    let Write::Put(NewItem { key, body, due, list, expires }, _) = write else { panic!("no put") };
+    let item = Item { key: key.clone(), rev: 1, body, due, list, expires };
+    t.w.memory.items.lock().unwrap().insert(key, item);
+    at
+}
+
+#[tokio::test]
+async fn a_line_that_names_a_call_of_unknown_outcome_proves_it() {
+    let t = Trade::new().await;
+    let first = t.busy_day().await;
+    let at = unknown_refund(&t, "A-1", &first);
+    let payout = t.pay_out();
+    let report = t.settle().await;
+    assert!(report.is_clean(), "{report:?}");
+    let record: rec::CommandRecord = serde_json::from_slice(&t.w.item(&at).unwrap().body).unwrap();
+    assert_eq!(record.state, rec::CommandState::Ended { end: tillway_core::facts::CommandEnd::Done });
+    assert_eq!(record.fence, 4, "who looked it up meanwhile can write nothing");
+    assert!(record.answer.contains("proven by settlement line txn_"), "{}", record.answer);
+    assert!(record.provider_id.as_deref().unwrap().starts_with("re_"));
+    // The order is told the usual way, and the books follow.
+    assert_eq!(t.account(Role::GatewayClearing), 300, "the line is settled, and not booked yet");
+    t.w.work().await;
+    assert_eq!(t.account(Role::GatewayClearing), 0);
+    // What the line proved is not expected once more.
+    t.w.pass(Millis::days(10));
+    let report = t.settle().await;
+    assert!(report.is_clean(), "{report:?}");
+    let checked = t.w.engine.check_batch(&t.batch(&payout).await).await.unwrap();
+    assert_eq!(checked.standing, Some(Standing::Closed));
 }
