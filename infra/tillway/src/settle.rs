@@ -42,8 +42,10 @@ struct Of {
 #[derive(clap::Subcommand)]
 enum Command {
     /// Settles a day: reads the batches, matches them, checks and posts them. May be repeated; nothing is posted twice.
-    #[command(after_help = "Exit code 0: everything that is there is settled; open items may be left. 1: something waits or \
-was refused.\n\nExample:\n  tillway settle run --connection stripe-main --date 2026-11-28 --config shop/tillway.yaml --data /var/lib/tillway")]
+    #[command(
+        after_help = "Exit code 0: everything that is there is settled; open items may be left. 1: something waits or \
+was refused.\n\nExample:\n  tillway settle run --connection stripe-main --date 2026-11-28 --config shop/tillway.yaml --data /var/lib/tillway"
+    )]
     Run {
         #[command(flatten)]
         of: Of,
@@ -105,7 +107,9 @@ was refused.\n\nExample:\n  tillway settle run --connection stripe-main --date 2
         place: Place,
     },
     /// Looks at a posted batch again with the checker: certificates, sums, and the journal's entries.
-    #[command(after_help = "Exit code 1: it does not hold.\n\nExample:\n  tillway settle check po_1Abc --config … --data …")]
+    #[command(
+        after_help = "Exit code 1: it does not hold.\n\nExample:\n  tillway settle check po_1Abc --config … --data …"
+    )]
     Check {
         /// The gateway's id of the batch.
         batch: String,
@@ -243,7 +247,9 @@ impl<'a> Ran<'a> {
 
 fn told(report: &RunReport) {
     if report.busy {
-        say("another process settles it now, or after a restore its gateway is swept first; run it again later");
+        say(
+            "another process settles it now, or after a restore its gateway is swept first; run it again later",
+        );
         return;
     }
     for record in &report.batches {
@@ -306,8 +312,21 @@ fn show(view: &BatchView) {
     let BatchView { record, doc } = view;
     let s = &record.sums;
     let money = |minor| tillway_core::money::Money::new(minor, record.batch.currency);
-    say(format!("batch {} of {}, {}: {}", record.batch.id, record.batch.connection, record.day, record.standing.name()));
-    say(format!("  {} charges {}, {} refunds {}, {} disputes", s.payments, money(s.gross), s.refunds, money(s.refunded), s.disputes));
+    say(format!(
+        "batch {} of {}, {}: {}",
+        record.batch.id,
+        record.batch.connection,
+        record.day,
+        record.standing.name()
+    ));
+    say(format!(
+        "  {} charges {}, {} refunds {}, {} disputes",
+        s.payments,
+        money(s.gross),
+        s.refunds,
+        money(s.refunded),
+        s.disputes
+    ));
     say(format!("  fees {}, net {}", money(s.fees), money(s.net)));
     say(format!(
         "  {} lines: {} matched under {} certificates, {} explained, {} open",
@@ -349,7 +368,14 @@ async fn open(connection: Option<&str>, json: bool, csv: bool, engine: &Engine) 
     } else {
         for o in &all {
             let x = &o.record.exception;
-            say(format!("{:<18} {:>14}  {:<12} {} {}", x.class.code(), x.amount.to_string(), age(o.age), o.connection, named(o)));
+            say(format!(
+                "{:<18} {:>14}  {:<12} {} {}",
+                x.class.code(),
+                x.amount.to_string(),
+                age(o.age),
+                o.connection,
+                named(o)
+            ));
             say(format!("  {}", x.class.action()));
             for order in &o.record.orders {
                 say(format!("  tillway explain {order}"));
