@@ -18,10 +18,9 @@ impl Engine {
             self.keep_book(run).await?;
         }
         for object in &plan.unknown {
-            match self.ask(run, object).await {
-                Ok(Some((order, told))) => self.tell_order(run, object, order, told).await?,
-                // Nobody's, or not to be had now: it stays open, and the next run asks again.
-                Ok(None) | Err(_) => {}
+            // Nobody's, or not to be had now: it stays open, and the next run asks again.
+            if let Ok(Some((order, told))) = self.ask(run, object).await {
+                self.tell_order(run, object, order, told).await?;
             }
             self.keep_book(run).await?;
         }

@@ -294,7 +294,7 @@ fn page_json_and_csv_say_what_the_lines_say() {
 
         // Counted anew from what came in.
         let mut once: BTreeMap<&str, &SettlementLine> = BTreeMap::new();
-        month.lines.iter().for_each(|l| drop(once.insert(&l.id, l)));
+        once.extend(month.lines.iter().map(|l| (l.id.as_ref(), l)));
         let of = |kind: Kind, code: &str| {
             once.values().filter(|l| l.kind == kind && l.currency.code() == code).count()
         };
