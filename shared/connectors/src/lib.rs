@@ -12,6 +12,7 @@ pub mod cybersource;
 pub mod http;
 pub mod port;
 pub mod registrar;
+pub mod settlement;
 pub mod stripe;
 #[cfg(test)]
 mod testing;
@@ -22,6 +23,7 @@ pub use port::{
     Action, Call, Connector, EdgeFault, Finding, Inbound, Interpreted, Observation, Outcome, Owner, Prepared,
     Rejected, Subscription, SweepPage, SweptEvent, Verified,
 };
+pub use settlement::{BatchPage, BatchStanding, Effect, LinePage, ListedBatch, SettleFault, Settlement};
 
 /// All connectors, by system name. Adding a system touches its folder and one line here.
 #[must_use]
