@@ -31,6 +31,11 @@ mod read_tests;
 mod routes;
 mod screen;
 mod settings;
+pub mod settlement_detail;
+mod settlement_settings;
+#[cfg(test)]
+mod settlement_tests;
+pub mod settlement_xml;
 mod subscriptions;
 mod sweep;
 #[cfg(test)]

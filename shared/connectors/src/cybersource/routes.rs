@@ -32,6 +32,12 @@ pub(super) fn all(connection: &Connection) -> Vec<String> {
     own.chain(further.split(',').map(str::trim)).map(str::to_owned).collect()
 }
 
+/// Every merchant id of a connection, its own first.
+pub(super) fn merchants(connection: &Connection) -> Vec<String> {
+    let all = all(connection);
+    if all.is_empty() { vec![connection.setting("merchant_id", "").to_owned()] } else { all }
+}
+
 /// Checks the settings about them.
 pub(super) fn check(connection: &Connection, plain: impl Fn(&str) -> bool, say: &mut impl FnMut(&str, &str)) {
     let ids = all(connection);

@@ -22,6 +22,9 @@ mod registrar;
 #[cfg(test)]
 mod registrar_tests;
 mod settings;
+pub mod settlement_report;
+#[cfg(test)]
+mod settlement_report_tests;
 mod subscriptions;
 mod sweep;
 #[cfg(test)]
