@@ -43,6 +43,10 @@ pub(crate) struct Source<R> {
     at: usize,
     begun: bool,
     ended: bool,
+    /// Line breaks are given as `\n` alone: the CSV parser miscounts lines that end in two bytes.
+    plain_breaks: bool,
+    /// A `\r` whose neighbour has not come yet.
+    held: bool,
     sentinel: bool,
     left: usize,
     trouble: Option<Trouble>,
@@ -60,14 +64,16 @@ impl<R: Read> Source<R> {
             at: 0,
             begun: false,
             ended: false,
+            plain_breaks: false,
+            held: false,
             sentinel: false,
             left: MAX_RECORD,
             trouble: None,
         }
     }
-    /// With the sentinel after its end.
+    /// With plain line breaks, and the sentinel after its end.
     pub(crate) fn for_csv(inner: R) -> Self {
-        Self { sentinel: true, ..Self::new(inner) }
+        Self { plain_breaks: true, sentinel: true, ..Self::new(inner) }
     }
     /// A record is done: the next one may have as many bytes.
     pub(crate) fn allow(&mut self) {
@@ -126,7 +132,30 @@ impl<R: Read> Source<R> {
                 self.at = 3;
             }
         }
+        if self.plain_breaks {
+            self.plain();
+        }
         Ok(())
+    }
+
+    /// Takes `\r` out before `\n`.
+    fn plain(&mut self) {
+        if std::mem::take(&mut self.held) && self.buffer.first() != Some(&b'\n') {
+            self.buffer.insert(0, b'\r');
+        }
+        if self.buffer.last() == Some(&b'\r') && !self.ended {
+            self.held = self.buffer.pop().is_some();
+        }
+        if self.buffer.contains(&b'\r') {
+            let mut bytes = std::mem::take(&mut self.buffer).into_iter().peekable();
+            let mut out = Vec::with_capacity(AHEAD.saturating_add(1));
+            while let Some(byte) = bytes.next() {
+                if byte != b'\r' || bytes.peek() != Some(&b'\n') {
+                    out.push(byte);
+                }
+            }
+            self.buffer = out;
+        }
     }
 }
 
@@ -135,7 +164,8 @@ impl<R: Read> BufRead for Source<R> {
         if self.trouble.is_some() {
             return Err(io::Error::other("unreadable"));
         }
-        if self.at >= self.buffer.len() && !self.ended {
+        // What was read may be a held byte alone.
+        while self.at >= self.buffer.len() && !self.ended {
             self.refill()?;
         }
         if self.at >= self.buffer.len() && self.ended && self.sentinel {

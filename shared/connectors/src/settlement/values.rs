@@ -53,7 +53,7 @@ pub(crate) fn day(text: &str) -> Option<Day> {
 /// The same, as an instant; a day alone is its beginning.
 pub(crate) fn instant(text: &str) -> Option<Timestamp> {
     let text = text.trim();
-    let (date, rest) = text.split_at_checked(10).unwrap_or((text, ""));
+    let (date, rest) = text.split_at_checked(10)?;
     let time = rest.strip_prefix(['T', ' ']);
     match time {
         None if rest.is_empty() => Timestamp::parse_rfc3339(&format!("{date}T00:00:00Z")),
