@@ -24,7 +24,7 @@ pub use port::{
     Action, Call, Connector, EdgeFault, Finding, Inbound, Interpreted, Observation, Outcome, Owner, Prepared,
     Rejected, Subscription, SweepPage, SweptEvent, Verified,
 };
-pub use settlement::{BatchPage, BatchStanding, LinePage, ListedBatch, SettleFault, Settlement};
+pub use settlement::{BatchPage, BatchStanding, Effect, LinePage, ListedBatch, SettleFault, Settlement};
 
 /// All connectors, by system name. Adding a system touches its folder and one line here.
 #[must_use]

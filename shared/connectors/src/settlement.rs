@@ -12,8 +12,10 @@ pub(crate) mod values;
 pub(crate) mod xml;
 
 use async_trait::async_trait;
-use tillway_core::settle::{Batch, Day, SettlementLine};
+use tillway_core::money::Money;
+use tillway_core::settle::{Batch, Day, Kind, SettlementLine};
 use tillway_core::time::Millis;
+use tillway_core::value::Value;
 
 use crate::config::Connection;
 use crate::port::{Call, NotDone};
@@ -120,6 +122,19 @@ impl SettleFault {
     }
 }
 
+/// What a command of unknown outcome would have moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect {
+    /// What a line of it would be.
+    pub kind: Kind,
+    /// How much, unsigned; `None`: the command does not say.
+    pub amount: Option<Money>,
+    /// The gateway's id of the payment it is about.
+    pub payment: Option<Box<str>>,
+    /// Of the authorization or charge.
+    pub parent: Option<Box<str>>,
+}
+
 /// A gateway's settlement.
 #[async_trait]
 pub trait Settlement: Send + Sync {
@@ -155,4 +170,9 @@ pub trait Settlement: Send + Sync {
         batch: &Batch,
         cursor: Option<&str>,
     ) -> Result<LinePage, SettleFault>;
+
+    /// What a command moves, by its action and parameters: the line that would prove it. `None`: no line would.
+    fn effect(&self, _connection: &Connection, _action: &str, _params: &Value) -> Option<Effect> {
+        None
+    }
 }

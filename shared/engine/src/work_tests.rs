@@ -28,6 +28,8 @@ mod owner_tests;
 mod profile_tests;
 #[path = "routes_tests.rs"]
 mod routes_tests;
+#[path = "settle_tests.rs"]
+mod settle_tests;
 
 type Answer = dyn Fn(&Request) -> Response + Send + Sync;
 

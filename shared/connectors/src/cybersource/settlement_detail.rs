@@ -125,8 +125,8 @@ pub(super) struct Detail<'a> {
     pub(super) link: &'a str,
     pub(super) status: &'a str,
     pub(super) day: Day,
-    /// Names of request, reference, currency, amount, application, as the file has them.
-    pub(super) names: [&'a str; 5],
+    /// Names of request, currency, amount, application, as the file has them.
+    pub(super) names: [&'a str; 4],
 }
 
 /// Whether a file's refunds have a sign.
@@ -157,7 +157,7 @@ pub(super) fn line(
     signs: &mut Signs,
     row: &Detail<'_>,
 ) -> Result<(SettlementLine, Option<String>), FileFault> {
-    let [request, code, currency_name, amount, application] = row.names;
+    let [request, currency_name, amount, application] = row.names;
     let currency = values::currency(currency_name, row.currency)?;
     if super::wire::currency(connection, currency.code(), currency_name).is_err() {
         let what = format!("how Cybersource writes {currency} is not confirmed; see `allow_three_decimals`");
@@ -183,13 +183,12 @@ pub(super) fn line(
     let settled = row.status.is_empty()
         || ["BATCHED", "TRANSMITTED"].iter().any(|s| row.status.eq_ignore_ascii_case(s));
     let parent = Some(row.link).filter(|l| wire::is_id(l) && *l != row.request);
-    if !row.code.is_empty() && row.code.len() > values::MAX_ID {
-        return Err(FileFault::new("bad_id", code, "is longer than any reference; have the report made anew"));
-    }
     if !wire::is_id(row.request) {
         return Err(FileFault::new("bad_id", request, "is no id of a request; have the report made anew"));
     }
-    let reference = wire::order_of(connection, row.code).filter(|_| kind == Kind::Charge);
+    // Our reference is the order's: it names captures, and no refund.
+    let ours = kind == Kind::Charge && values::is_reference(row.code);
+    let reference = wire::order_of(connection, row.code).filter(|_| ours);
     let batch: Box<str> = if asked.split_currencies {
         format!("{}-{currency}", row.batch).into()
     } else {
@@ -298,7 +297,7 @@ fn of_row(
         link: &link,
         status: &status,
         day,
-        names: [row.name(REQUEST), row.name(CODE), row.name(CURRENCY), row.name(AMOUNT), row.name(APPLICATION)],
+        names: [row.name(REQUEST), row.name(CURRENCY), row.name(AMOUNT), row.name(APPLICATION)],
     };
     line(connection, asked, signs, &detail)
 }

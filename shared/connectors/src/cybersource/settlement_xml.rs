@@ -150,7 +150,7 @@ impl<R: Read> BatchDetailXml<R> {
                     link: "",
                     status: "",
                     day: batch.day,
-                    names: ["RequestID", "MerchantReferenceNumber", "CurrencyCode", "Amount", "Application"],
+                    names: ["RequestID", "CurrencyCode", "Amount", "Application"],
                 };
                 let (line, _) = detail::line(&self.connection, &self.asked, &mut self.signs, &row)
                     .map_err(|f| f.at(request.line))?;

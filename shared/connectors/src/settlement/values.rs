@@ -25,6 +25,11 @@ pub(crate) fn id(field: &str, text: &str) -> Result<(), FileFault> {
     Err(FileFault::new("bad_id", field, what))
 }
 
+/// Whether a text is fit to be kept as a reference: whoever wrote it may have written anything there.
+pub(crate) fn is_reference(text: &str) -> bool {
+    (1..=MAX_ID).contains(&text.len()) && tillway_core::pan::find(text).is_empty()
+}
+
 /// A currency.
 ///
 /// # Errors

@@ -22,9 +22,12 @@ mod registrar;
 #[cfg(test)]
 mod registrar_tests;
 mod settings;
+mod settlement;
 pub mod settlement_report;
 #[cfg(test)]
 mod settlement_report_tests;
+#[cfg(test)]
+mod settlement_tests;
 mod subscriptions;
 mod sweep;
 #[cfg(test)]
@@ -48,6 +51,7 @@ use crate::port::{
     Prepared, Rejected, Subscription, SweepPage, Verified,
 };
 use crate::registrar::Registrar;
+use crate::settlement::Settlement;
 
 /// Where Stripe lives.
 const DEFAULT_BASE: &str = "https://api.stripe.com";
@@ -78,6 +82,10 @@ impl Connector for Stripe {
 
     fn registrar(&self, _connection: &Connection) -> Option<&'static dyn Registrar> {
         Some(&registrar::Endpoints)
+    }
+
+    fn settlement(&self, _connection: &Connection) -> Option<&'static dyn Settlement> {
+        Some(&settlement::Payouts)
     }
 
     fn actions(&self) -> &'static [Action] {

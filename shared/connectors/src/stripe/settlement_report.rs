@@ -11,7 +11,6 @@ use tillway_core::money::{Currency, Money};
 use tillway_core::settle::{Day, Ids, Kind, SettlementLine};
 
 use super::wire;
-use crate::config::Connection;
 use crate::settlement::source::Seen;
 use crate::settlement::table::{Column, Dialect, Row, Table, column};
 use crate::settlement::{Aside, Ending, FileFault, Lines, Reader, Whole, values};
@@ -19,7 +18,7 @@ use crate::settlement::{Aside, Ending, FileFault, Lines, Reader, Whole, values};
 /// Type of the report everything here was written against.
 pub const REPORT_TYPE: &str = "payout_reconciliation.itemized.5";
 
-/// Columns a report run has to ask for, in this order; `payment_metadata[<order key>]` besides.
+/// Columns a report run has to ask for.
 pub const COLUMNS: [&str; 19] = [
     "automatic_payout_id",
     "automatic_payout_effective_at_utc",
@@ -37,9 +36,9 @@ pub const COLUMNS: [&str; 19] = [
     "charge_id",
     "payment_intent_id",
     "payment_method_type",
-    "card_brand",
-    "dispute_reason",
     "connected_account_id",
+    "payment_metadata[tillway_command]",
+    "refund_metadata[tillway_command]",
 ];
 
 // Numbers of the columns in `columns()`.
@@ -59,15 +58,10 @@ const INTENT: usize = 12;
 const SHOWN: usize = 13;
 const SHOWN_CURRENCY: usize = 14;
 const ACCOUNT: usize = 15;
-const ORDER: usize = 16;
+const COMMAND: usize = 16;
+const REFUND_COMMAND: usize = 17;
 
-fn columns(connection: &Connection) -> Vec<Column> {
-    let key = connection.setting("order_metadata_key", wire::ORDER_KEY);
-    let order = [key, wire::ORDER_KEY, "clarityorderid"];
-    let order = order.map(|key| Cow::Owned(format!("payment_metadata[{key}]")));
-    // The key that is set may be one of those read besides.
-    let first = order.iter().take(if key == wire::ORDER_KEY { 0 } else { 1 });
-    let names: Vec<Cow<'static, str>> = first.chain(order.iter().skip(1)).cloned().collect();
+fn columns() -> Vec<Column> {
     vec![
         column(true, &["balance_transaction_id"]),
         column(true, &["automatic_payout_id"]),
@@ -85,8 +79,13 @@ fn columns(connection: &Connection) -> Vec<Column> {
         column(false, &["customer_facing_amount"]),
         column(false, &["customer_facing_currency"]),
         column(false, &["connected_account_id"]),
-        Column { names, needed: false },
+        named(&format!("payment_metadata[{}]", wire::COMMAND_KEY)),
+        named(&format!("refund_metadata[{}]", wire::COMMAND_KEY)),
     ]
+}
+
+fn named(name: &str) -> Column {
+    Column { names: vec![Cow::Owned(name.to_owned())], needed: false }
 }
 
 /// What a category is, and the sign its gross has: 1, -1, or 0 where it may have either. `None`: nobody here knows it.
@@ -135,12 +134,8 @@ pub struct PayoutReport<R> {
 ///
 /// # Errors
 /// The first fault up to the header.
-pub fn read<R: Read>(
-    connection: &Connection,
-    asked: Asked<'_>,
-    bytes: R,
-) -> Result<Reader<PayoutReport<R>>, FileFault> {
-    let table = Table::open(bytes, columns(connection), Dialect { before: 0, ..Dialect::default() })?;
+pub fn read<R: Read>(asked: Asked<'_>, bytes: R) -> Result<Reader<PayoutReport<R>>, FileFault> {
+    let table = Table::open(bytes, columns(), Dialect { before: 0, ..Dialect::default() })?;
     let account = asked.account.map(str::to_owned);
     Ok(Reader::new(PayoutReport { table, days: asked.days, account, aside: Aside::default(), at: 1 }))
 }
@@ -248,20 +243,23 @@ fn day_of_payout(row: &Row<'_>, text: &str) -> Result<Day, FileFault> {
 fn ids(row: &Row<'_>, kind: Kind, id: &str) -> Result<Ids, FileFault> {
     let get = |column| row.some(column).map(|t| t.map(|t| Box::<str>::from(t.as_ref())));
     let (source, charge, payment) = (get(SOURCE)?, get(CHARGE)?, get(INTENT)?);
-    let own = match kind {
-        Kind::Dispute | Kind::DisputeReversal => Some(id.into()),
-        _ => source,
+    let (own, parent) = match kind {
+        Kind::Dispute | Kind::DisputeReversal => (Some(id.into()), source),
+        Kind::CaptureReversal => (charge.or(source), None),
+        _ => (source, charge),
     };
-    let parent = charge.filter(|c| own.as_ref() != Some(c));
+    let parent = parent.filter(|p| own.as_ref() != Some(p));
     Ok(Ids { own, parent, payment })
 }
 
-/// Our reference is that of the payment, so it names charges alone: a refund is not named by its payment.
+/// The command that caused it. The payment's names charges alone: a refund is another command's.
 fn reference(row: &Row<'_>, kind: Kind) -> Result<Option<Box<str>>, FileFault> {
-    if !matches!(kind, Kind::Charge | Kind::CaptureReversal) {
-        return Ok(None);
-    }
-    Ok(row.some(ORDER)?.filter(|t| t.len() <= values::MAX_ID).map(|t| t.as_ref().into()))
+    let column = match kind {
+        Kind::Charge | Kind::CaptureReversal => COMMAND,
+        Kind::Refund | Kind::RefundFailure => REFUND_COMMAND,
+        _ => return Ok(None),
+    };
+    Ok(row.some(column)?.filter(|t| values::is_reference(t)).map(|t| t.as_ref().into()))
 }
 
 /// What the customer saw, where it was another currency; signed as the gross is.

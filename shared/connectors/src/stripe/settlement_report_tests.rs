@@ -2,12 +2,11 @@ use tillway_core::money::Money;
 use tillway_core::settle::{Day, Funding, Kind, SettlementLine};
 
 use super::settlement_report::{Asked, read};
-use super::testing::connection;
 use crate::settlement::{Ending, Evidence, FileFault, Statement};
 
 const HEADER: &str = "automatic_payout_id,automatic_payout_effective_at_utc,balance_transaction_id,created_utc,\
     available_on_utc,currency,gross,fee,net,reporting_category,source_id,charge_id,payment_intent_id,\
-    customer_facing_amount,customer_facing_currency,something_new,payment_metadata[clarity_order_id]";
+    customer_facing_amount,customer_facing_currency,something_new,payment_metadata[tillway_command]";
 const ROWS: [&str; 5] = [
     "po_1,2026-11-20 00:00:00,txn_1,2026-11-17 09:00:00,2026-11-19 00:00:00,usd,108.00,3.43,104.57,charge,ch_1,ch_1,pi_1,108.00,usd,\"a \"\"b\"\"\r\nc\",A-1001",
     "po_1,2026-11-20 00:00:00,txn_2,2026-11-18 09:00:00,2026-11-19 00:00:00,usd,-10.00,0.00,-10.00,refund,re_1,ch_1,pi_1,-10.00,usd,,A-1001",
@@ -20,8 +19,7 @@ fn file() -> String {
     format!("{HEADER}\r\n{}\r\n", ROWS.join("\r\n"))
 }
 fn lines_of(text: &str, asked: Asked<'_>) -> Result<(Vec<SettlementLine>, Statement), FileFault> {
-    let connection = connection();
-    let mut reader = read(&connection, asked, text.as_bytes())?;
+    let mut reader = read(asked, text.as_bytes())?;
     let lines = reader.by_ref().collect::<Result<Vec<_>, _>>()?;
     Ok((lines, reader.finish()?))
 }
@@ -115,7 +113,7 @@ fn what_is_wrong_is_named_with_its_line_and_column() {
     }
     let utf16: Vec<u8> = file().encode_utf16().flat_map(u16::to_le_bytes).collect();
     let bytes = [&[0xff, 0xfe][..], &utf16].concat();
-    assert_eq!(read(&connection(), Asked::default(), &bytes[..]).err().unwrap().code, "bad_encoding");
+    assert_eq!(read(Asked::default(), &bytes[..]).err().unwrap().code, "bad_encoding");
 }
 
 #[test]
@@ -134,9 +132,8 @@ fn a_cut_anywhere_is_noticed_or_the_rest_is_not_proven() {
     let whole = file();
     let (good, _) = lines_of(&whole, Asked::default()).unwrap();
     for cut in 0..whole.len() {
-        let connection = connection();
         let part = &whole.as_bytes()[..cut];
-        let Ok(mut reader) = read(&connection, Asked::default(), part) else { continue };
+        let Ok(mut reader) = read(Asked::default(), part) else { continue };
         let mut lines = Vec::new();
         let broken = reader.by_ref().find_map(|l| l.map(|l| lines.push(l)).err());
         let told = reader.finish();

@@ -78,6 +78,7 @@
 //!
 //! [`market`] invents months of trade from a seed with every class of exception planted, for tests and benches.
 
+mod books;
 mod bucket;
 pub mod certificate;
 pub mod check;
@@ -97,6 +98,7 @@ mod check_tests;
 #[cfg(test)]
 mod matching_tests;
 
+pub use books::expected_of;
 pub use entries::entries;
 pub use line::{Batch, Card, Day, Expected, Funding, Ids, Kind, SettlementLine, Standing};
 pub use matching::{Conclusion, expected_partition, line_partition, pass, settle};
