@@ -61,7 +61,8 @@ pub(super) fn read(layout: &Layout, bytes: impl Read) -> Result<BankStatement, F
                     _ => {}
                 }
                 // The amount's currency stands in its tag.
-                if name == "Amt" && own(&xml, &["Bal", "Ntry"], 2)
+                if name == "Amt"
+                    && own(&xml, &["Bal", "Ntry"], 2)
                     && let Some(item) = &mut item
                 {
                     item.amount = Some((tag.attribute("Ccy").to_owned(), String::new()));
@@ -159,7 +160,9 @@ fn fill(item: &mut Item, path: &[&str], name: &str, text: &str) -> Result<(), Fi
         ([], "AcctSvcrRef") => text.clone_into(&mut item.reference),
         ([], "NtryRef") if item.reference.is_empty() => text.clone_into(&mut item.reference),
         ([], "AddtlNtryInf") => say(text),
-        (["NtryDtls", ..], "Ustrd" | "Ref" | "EndToEndId" | "AddtlTxInf" | "Nm" | "MsgId" | "PmtInfId") => say(text),
+        (["NtryDtls", ..], "Ustrd" | "Ref" | "EndToEndId" | "AddtlTxInf" | "Nm" | "MsgId" | "PmtInfId") => {
+            say(text)
+        }
         _ => {}
     }
     Ok(())
@@ -183,7 +186,8 @@ fn signed(layout: &Layout, item: &Item, field: &str) -> Result<Money, FileFault>
     };
     let currency: Currency = values::currency("Ccy", code)?;
     if currency != layout.currency {
-        let what = format!("{currency} on an account in {}; is it another account's statement?", layout.currency);
+        let what =
+            format!("{currency} on an account in {}; is it another account's statement?", layout.currency);
         return Err(FileFault::new("mixed_currencies", "Ccy", what));
     }
     let amount = values::amount("Amt", text, currency)?;
@@ -224,7 +228,11 @@ fn entry(layout: &Layout, stmt: &mut Stmt, item: Item, found: &mut Collected<'_>
     let amount = signed(layout, &item, "Ntry")?;
     stmt.sum = stmt.sum.saturating_add(amount.minor.into());
     let Some(day) = item.valued.or(item.booked) else {
-        return Err(FileFault::new("wrong_date", "ValDt", "an entry without a day; have the statement made anew"));
+        return Err(FileFault::new(
+            "wrong_date",
+            "ValDt",
+            "an entry without a day; have the statement made anew",
+        ));
     };
     let id = match item.reference.as_str() {
         "" => format!("{}:{}", stmt.id, stmt.entries),
@@ -244,7 +252,8 @@ fn check(stmt: &Stmt) -> Result<(), FileFault> {
         return Err(FileFault::new("truncated", "StmtPgntn", what));
     }
     if stmt.announced.is_some_and(|n| n != stmt.entries) {
-        let what = format!("{} entries, and the summary says otherwise; fetch the statement again", stmt.entries);
+        let what =
+            format!("{} entries, and the summary says otherwise; fetch the statement again", stmt.entries);
         return Err(FileFault::new("truncated", "NbOfNtries", what));
     }
     if let (Some(opening), Some(closing)) = (stmt.opening, stmt.closing)

@@ -78,7 +78,11 @@ fn booking(layout: &Layout, row: &Row<'_>, chain: &mut Chain) -> Result<BankLine
             let credit = if credit.is_some() { number(layout, row, CREDIT, currency)? } else { 0 };
             let debit = if debit.is_some() { number(layout, row, DEBIT, currency)? } else { 0 };
             if credit < 0 || (credit != 0 && debit != 0) {
-                return Err(row.fault("wrong_sign", CREDIT, "a booking is a credit or a debit, each without a sign"));
+                return Err(row.fault(
+                    "wrong_sign",
+                    CREDIT,
+                    "a booking is a credit or a debit, each without a sign",
+                ));
             }
             credit.saturating_sub(debit.saturating_abs())
         }
@@ -133,7 +137,8 @@ impl Chain {
                 }
             };
             if !fits {
-                return Err("does not follow from the balance before: a booking is missing, or stands twice".to_owned());
+                return Err("does not follow from the balance before: a booking is missing, or stands twice"
+                    .to_owned());
             }
         }
         Ok(())
@@ -231,7 +236,9 @@ mod tests {
         ] {
             assert_eq!(day(dates, text), expected, "{text}");
         }
-        for (dates, text) in [(Dates::Dots, "2026-03-04"), (Dates::DayFirst, "03/14/2026"), (Dates::Dots, "4.3.26")] {
+        for (dates, text) in
+            [(Dates::Dots, "2026-03-04"), (Dates::DayFirst, "03/14/2026"), (Dates::Dots, "4.3.26")]
+        {
             assert_eq!(day(dates, text), None, "{text}");
         }
         assert_eq!(day(Dates::Packed, "2026äö"), None);

@@ -79,9 +79,20 @@ pub struct Layout {
 }
 
 const KEYS: [&str; 11] = [
-    "bank", "format", "account", "currency", "ours", "delimiter", "encoding", "decimal", "dates", "before", "columns",
+    "bank",
+    "format",
+    "account",
+    "currency",
+    "ours",
+    "delimiter",
+    "encoding",
+    "decimal",
+    "dates",
+    "before",
+    "columns",
 ];
-const COLUMNS: [&str; 9] = ["date", "amount", "credit", "debit", "currency", "id", "account", "balance", "text"];
+const COLUMNS: [&str; 9] =
+    ["date", "amount", "credit", "debit", "currency", "id", "account", "balance", "text"];
 
 impl Layout {
     /// Reads and checks a document.
@@ -126,7 +137,11 @@ impl Layout {
                 text.bytes().next().unwrap_or(b',')
             }
             Some(_) => {
-                out.push(node.problem("bad-delimiter", "`delimiter` is no single character", "`;`, `,` or `tab`"));
+                out.push(node.problem(
+                    "bad-delimiter",
+                    "`delimiter` is no single character",
+                    "`;`, `,` or `tab`",
+                ));
                 b','
             }
             None => b',',
@@ -136,7 +151,11 @@ impl Layout {
         let dates = dates.get(choice(node, "dates", &names, out)).copied().unwrap_or(Dates::Iso);
         let before = node.get("before").and_then(|n| n.text("a number up to 30", out)).map_or(0, |text| {
             text.parse().ok().filter(|n| *n <= 30).unwrap_or_else(|| {
-                out.push(node.problem("bad-number", "`before` is no number up to 30", "records before the header"));
+                out.push(node.problem(
+                    "bad-number",
+                    "`before` is no number up to 30",
+                    "records before the header",
+                ));
                 0
             })
         });
@@ -227,7 +246,11 @@ fn texts(node: &Node, key: &str, out: &mut Vec<Problem>) -> Vec<String> {
     let Some(found) = node.get(key) else { return Vec::new() };
     let list = match found.as_text() {
         Some(text) => vec![text],
-        None => found.list("a text, or a list of texts", out).iter().filter_map(|n| n.text("a text", out)).collect(),
+        None => found
+            .list("a text, or a list of texts", out)
+            .iter()
+            .filter_map(|n| n.text("a text", out))
+            .collect(),
     };
     list.into_iter().map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect()
 }

@@ -66,10 +66,18 @@ fn a_csv_statement_gives_the_gateways_bookings() {
     rows[1..].reverse();
     let down = format!("{}\r\n", rows.join("\r\nDE"));
     assert_eq!(csv(&down).unwrap().lines.len(), 2);
-    let text = CSV.replace("delimiter", "encoding: latin-1\ndelimiter").replace("amount: Betrag", "credit: Haben, debit: Soll");
-    let other = Layout::load("bank.yaml", &text.replace("Zweck, Name", "Größe").replace(", balance: Saldo", "")).unwrap();
-    let file: Vec<u8> = "IBAN;Valuta;Soll;Haben;Größe\nDE02120300000000202051;20.11.2026;;7,50;Cybersource ü\n\
-        DE02120300000000202051;20.11.2026;2,50;;cybersource\n".chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+    let text = CSV
+        .replace("delimiter", "encoding: latin-1\ndelimiter")
+        .replace("amount: Betrag", "credit: Haben, debit: Soll");
+    let other =
+        Layout::load("bank.yaml", &text.replace("Zweck, Name", "Größe").replace(", balance: Saldo", ""))
+            .unwrap();
+    let file: Vec<u8> =
+        "IBAN;Valuta;Soll;Haben;Größe\nDE02120300000000202051;20.11.2026;;7,50;Cybersource ü\n\
+        DE02120300000000202051;20.11.2026;2,50;;cybersource\n"
+            .chars()
+            .map(|c| u8::try_from(u32::from(c)).unwrap())
+            .collect();
     assert_eq!(shape(&read(&other, &file[..]).unwrap()).iter().map(|s| s.1).collect::<Vec<_>>(), [750, -250]);
     assert_eq!(read(&layout(), &file[..]).unwrap_err().code, "bad_encoding");
 }
@@ -80,9 +88,21 @@ fn what_is_wrong_with_a_csv_statement_is_named() {
         ("empty", String::new(), "empty", "file", None),
         ("locale", FILE.replace("1.142,21", "1142.21"), "bad_number", "Betrag", Some(3)),
         ("overflow", FILE.replace("1.142,21", "99999999999999999,00"), "overflow", "Betrag", Some(3)),
-        ("account", FILE.replace("DE02120300000000202051;21", "DE99120300000000202051;21"), "wrong_merchant", "IBAN", Some(6)),
+        (
+            "account",
+            FILE.replace("DE02120300000000202051;21", "DE99120300000000202051;21"),
+            "wrong_merchant",
+            "IBAN",
+            Some(6),
+        ),
         ("date", FILE.replace("21.11.2026", "11/21/2026"), "wrong_date", "Valuta", Some(6)),
-        ("missing", FILE.replace("DE02120300000000202051;20.11.2026;-12,00;2.130,21;Miete;Haus\r\n", ""), "sum_differs", "Saldo", Some(5)),
+        (
+            "missing",
+            FILE.replace("DE02120300000000202051;20.11.2026;-12,00;2.130,21;Miete;Haus\r\n", ""),
+            "sum_differs",
+            "Saldo",
+            Some(5),
+        ),
         ("doubled", format!("{FILE}{FILE}"), "duplicate_header", "header", Some(7)),
         ("column", FILE.replace("Betrag", "Amount"), "unknown_header", "Betrag", Some(2)),
     ] {
@@ -98,24 +118,47 @@ fn camt_gives_what_is_booked_and_its_balances_are_checked() {
     assert_eq!((told.lines[0].id.as_ref(), told.others), ("REF1", 2));
     assert!(told.lines[0].text.contains("Batch 21265991580 & more"));
     told.prove(None).unwrap();
-    let prefixed = CAMT.replace("</", "</c:").replace("<c:", "<").replace('<', "<c:").replace("<c:/", "</").replace("<c:?", "<?");
+    let prefixed = CAMT
+        .replace("</", "</c:")
+        .replace("<c:", "<")
+        .replace('<', "<c:")
+        .replace("<c:/", "</")
+        .replace("<c:?", "<?");
     let prefixed = prefixed.replace("</", "</c:").replace("</c:c:", "</c:").replace("xmlns=", "xmlns:c=");
     assert_eq!(camt(&prefixed).unwrap().lines, told.lines);
     assert_eq!(camt(&format!("\u{feff}{}", CAMT.replace('\n', "\r\n"))).unwrap().lines, told.lines);
     for (name, text, code, field) in [
         ("empty", String::new(), "empty", "file"),
         ("root", "<Report/>".into(), "unknown_header", "root"),
-        ("account", CAMT.replace("2020512", "2020513").replace("0202051<", "0202052<"), "wrong_merchant", "Acct"),
+        (
+            "account",
+            CAMT.replace("2020512", "2020513").replace("0202051<", "0202052<"),
+            "wrong_merchant",
+            "Acct",
+        ),
         ("entry lost", CAMT.replace("1142.21", "1142.22"), "sum_differs", "Bal"),
         ("count", CAMT.replace("<NbOfNtries>3", "<NbOfNtries>4"), "truncated", "NbOfNtries"),
-        ("currency", CAMT.replace("<Amt Ccy=\"EUR\">12.00", "<Amt Ccy=\"USD\">12.00"), "mixed_currencies", "Ccy"),
+        (
+            "currency",
+            CAMT.replace("<Amt Ccy=\"EUR\">12.00", "<Amt Ccy=\"USD\">12.00"),
+            "mixed_currencies",
+            "Ccy",
+        ),
         ("locale", CAMT.replace("12.00", "12,00"), "bad_number", "Amt"),
         ("sign", CAMT.replace(">12.00", ">-12.00"), "wrong_sign", "Amt"),
         ("direction", CAMT.replace("DBIT", "OUT"), "wrong_sign", "CdtDbtInd"),
         ("day", CAMT.replace("<ValDt><Dt>2026-11-21", "<ValDt><Dt>21.11.2026"), "wrong_date", "ValDt"),
         ("doubled", format!("{CAMT}{}", CAMT.split_once("?>").unwrap().1), "duplicate_header", "root"),
         ("entity", CAMT.replace("&amp;", "&nbsp;"), "not_xml", "file"),
-        ("pages", CAMT.replace("<Id>S-1</Id>", "<Id>S-1</Id><StmtPgntn><PgNb>1</PgNb><LastPgInd>false</LastPgInd></StmtPgntn>"), "truncated", "StmtPgntn"),
+        (
+            "pages",
+            CAMT.replace(
+                "<Id>S-1</Id>",
+                "<Id>S-1</Id><StmtPgntn><PgNb>1</PgNb><LastPgInd>false</LastPgInd></StmtPgntn>",
+            ),
+            "truncated",
+            "StmtPgntn",
+        ),
     ] {
         let fault = camt(&text).unwrap_err();
         assert_eq!((fault.code, fault.field.as_str()), (code, field), "{name}: {fault}");
@@ -129,22 +172,52 @@ fn camt_gives_what_is_booked_and_its_balances_are_checked() {
 
 #[test]
 fn a_layout_says_what_is_wrong_with_it() {
-    let problems = Layout::load("bank.yaml", "format: xls\naccount: 1\ncurrency: EURO\ncolumns: {amount: A, credit: B}\n").unwrap_err();
+    let problems = Layout::load(
+        "bank.yaml",
+        "format: xls\naccount: 1\ncurrency: EURO\ncolumns: {amount: A, credit: B}\n",
+    )
+    .unwrap_err();
     let said: Vec<String> = problems.iter().map(|p| format!("{}:{}", p.line, p.code)).collect();
-    assert_eq!(said, ["1:missing-key", "1:missing-key", "1:unknown-word", "3:bad-currency", "4:missing-key", "4:missing-key", "4:missing-key"]);
+    assert_eq!(
+        said,
+        [
+            "1:missing-key",
+            "1:missing-key",
+            "1:unknown-word",
+            "3:bad-currency",
+            "4:missing-key",
+            "4:missing-key",
+            "4:missing-key"
+        ]
+    );
 }
 
 fn waiting(id: &str, net: i64, day: i32) -> Waiting {
-    let batch = Batch { id: id.into(), connection: "cyb".into(), currency: "EUR".parse().unwrap(), funding: Funding::Submitted };
+    let batch = Batch {
+        id: id.into(),
+        connection: "cyb".into(),
+        currency: "EUR".parse().unwrap(),
+        funding: Funding::Submitted,
+    };
     Waiting { batch, net, day: Day(day) }
 }
 fn booking(id: &str, minor: i64, day: i32, text: &str) -> BankLine {
-    BankLine { id: id.into(), day: Day(day), amount: Money::new(minor, "EUR".parse().unwrap()), text: text.into() }
+    BankLine {
+        id: id.into(),
+        day: Day(day),
+        amount: Money::new(minor, "EUR".parse().unwrap()),
+        text: text.into(),
+    }
 }
 
 #[test]
 fn a_booking_pays_the_batch_it_names_else_the_only_one_of_its_amount() {
-    let batches = [waiting("21265991580@2026-11-20", 14_221, 10), waiting("21265991581", 5_000, 10), waiting("21265991582", 700, 10), waiting("21265991583", 700, 11)];
+    let batches = [
+        waiting("21265991580@2026-11-20", 14_221, 10),
+        waiting("21265991581", 5_000, 10),
+        waiting("21265991582", 700, 10),
+        waiting("21265991583", 700, 11),
+    ];
     let lines = [
         booking("a", 13_900, 12, "CYB 21265991580, thanks"),
         booking("b", 5_000, 11, "CYB"),

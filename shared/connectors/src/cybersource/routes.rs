@@ -79,13 +79,13 @@ pub(super) fn of(p: &Params<'_>, action: &str) -> Result<Option<String>, Fault> 
 }
 
 /// The connection and its secrets as seen from one merchant id.
-struct At {
+pub(super) struct At {
     connection: Connection,
     secrets: Secrets,
 }
 
 impl At {
-    fn of(call: &Call<'_>, route: &str) -> Self {
+    pub(super) fn of(call: &Call<'_>, route: &str) -> Self {
         let mut connection = call.connection.clone();
         let mut secrets = call.secrets.clone();
         let own = format!("{SHARED_SECRET}.{route}");
@@ -106,7 +106,7 @@ impl At {
         Self { connection, secrets }
     }
 
-    const fn call<'a>(&'a self, of: &Call<'a>) -> Call<'a> {
+    pub(super) const fn call<'a>(&'a self, of: &Call<'a>) -> Call<'a> {
         Call { connection: &self.connection, secrets: &self.secrets, ..*of }
     }
 }

@@ -189,11 +189,8 @@ pub(super) fn line(
     // Our reference is the order's: it names captures, and no refund.
     let ours = kind == Kind::Charge && values::is_reference(row.code);
     let reference = wire::order_of(connection, row.code).filter(|_| ours);
-    let batch: Box<str> = if asked.split_currencies {
-        format!("{}-{currency}", row.batch).into()
-    } else {
-        row.batch.into()
-    };
+    let batch: Box<str> =
+        if asked.split_currencies { format!("{}-{currency}", row.batch).into() } else { row.batch.into() };
     let line = SettlementLine {
         // A request that is batched a second time is a second line.
         id: format!("{}:{}", row.batch, row.request).into(),

@@ -8,12 +8,19 @@ use crate::config::Connection;
 pub(super) const CHOICES: [(&str, &[&str]); 3] = [
     ("settlement.format", &["csv", "xml"]),
     ("settlement.mixed_currencies", &["refuse", "split"]),
-    ("settlement.funding", &["none", "net_fundings", "details"]),
+    ("settlement.funding", &["none", "net_fundings"]),
 ];
 
-/// Whole numbers with their bounds.
-pub(super) const NUMBERS: [(&str, i64, i64); 3] =
-    [("settlement.due_hours", 0, 72), ("settlement.alarm_hours", 1, 240), ("settlement.funding_days", 1, 14)];
+/// Days before a net funding in which the batches it pays were submitted.
+pub(super) const FUNDING_DAYS: (&str, i64, i64) = ("settlement.funding_days", 1, 14);
+
+/// The report's name where nothing is set: that of the vendor's daily subscription.
+pub(super) const REPORT: &str = "PaymentBatchDetailReport_Daily_Classic";
+
+/// The report's name.
+pub(super) fn report(connection: &Connection) -> &str {
+    connection.setting("settlement.report", REPORT)
+}
 
 /// Local time of the report's subscription less UTC.
 pub(super) fn offset(connection: &Connection) -> Millis {
@@ -35,8 +42,7 @@ pub(super) fn parse_offset(text: &str) -> Option<Millis> {
 
 /// A report's name, fit to stand in a query.
 pub(super) fn is_report_name(text: &str) -> bool {
-    (1..=250).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    (1..=250).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
 #[cfg(test)]

@@ -8,8 +8,7 @@ use crate::config::Connection;
 use crate::settlement::values::day;
 use crate::settlement::{Before, Ending, Evidence, FileFault, Statement};
 
-const CSV: &str =
-    "acme_test_001,PaymentBatchDetailReport_Daily_Classic,PaymentBatchDetail,1.10,2026-11-19T08:00:00Z to 2026-11-20T08:00:00Z,,,,,,,\r\n\
+const CSV: &str = "acme_test_001,PaymentBatchDetailReport_Daily_Classic,PaymentBatchDetail,1.10,2026-11-19T08:00:00Z to 2026-11-20T08:00:00Z,,,,,,,\r\n\
     batch_id, merchant_id,batch_date,request_id,merchant_ref_number,TransactionReferenceNumber,payment_type,currency,amount,ics_applications,status,transaction_date,merchant_data_1\r\n\
     21265991580,acme_test_001,2026-11-20T04:15:21Z,763895001,A-1001,78243988,Visa,USD,102.21,\"ics_bill\",BATCHED,2026-11-19T09:33:55Z,\"a\r\n\"\"b\"\"\"\r\n\
     21265991580,acme_test_001,2026-11-20T04:15:21Z,763895002,A-1002,78243989,MasterCard,USD,50.00,\"ics_bill,ics_auth\",BATCHED,2026-11-19T10:00:00Z,\r\n\
@@ -63,7 +62,8 @@ fn totals() -> Evidence {
 #[test]
 fn the_sign_comes_from_the_application_whatever_the_layout() {
     let (lines, told) = csv(CSV).unwrap();
-    let expected = [(Kind::Charge, 10_221), (Kind::Charge, 5_000), (Kind::Refund, -1_000), (Kind::Charge, 1_200)];
+    let expected =
+        [(Kind::Charge, 10_221), (Kind::Charge, 5_000), (Kind::Refund, -1_000), (Kind::Charge, 1_200)];
     assert_eq!(grosses(&lines), expected);
     assert_eq!((lines[0].id.as_ref(), lines[0].batch.as_ref()), ("21265991580:763895001", "21265991580"));
     assert_eq!(lines[0].ids.own.as_deref(), Some("763895001"));
@@ -102,16 +102,50 @@ fn what_is_wrong_with_a_csv_is_named_with_its_line_and_column() {
     let row = |from: &str, to: &str| CSV.replace(from, to);
     for (name, text, code, field, line) in [
         ("nothing", String::new(), "empty", "file", None),
-        ("first record alone", CSV.split_inclusive('\n').next().unwrap().into(), "unknown_header", "header", None),
+        (
+            "first record alone",
+            CSV.split_inclusive('\n').next().unwrap().into(),
+            "unknown_header",
+            "header",
+            None,
+        ),
         ("a page of HTML", "<html>\n<body>\n</body></html>\n".into(), "unknown_header", "header", None),
         ("missing", row("currency,", "curr,"), "unknown_header", "currency", Some(2)),
         ("column twice", row("payment_type", "amount"), "duplicate_header", "amount", Some(2)),
         ("doubled", format!("{CSV}{CSV}"), "duplicate_header", "header", Some(8)),
-        ("another merchant", row("acme_test_001,Pay", "other,Pay"), "wrong_merchant", "merchant of the first record", Some(1)),
+        (
+            "another merchant",
+            row("acme_test_001,Pay", "other,Pay"),
+            "wrong_merchant",
+            "merchant of the first record",
+            Some(1),
+        ),
         ("another's row", row("81,acme_test_001", "81,other"), "wrong_merchant", "merchant_id", Some(7)),
-        ("another day", row("2026-11-20T08:00:00Z,", "2026-11-21T08:00:00Z,"), "wrong_date", "period of the first record", Some(1)),
-        ("another batch day", row("763895002,", "763895002,").replacen("2026-11-20T04:15:21Z,763895002", "2026-10-20T04:15:21Z,763895002", 1), "wrong_date", "batch_date", Some(5)),
-        ("no day", row("2026-11-20T04:15:21Z,763895002", "20.11.2026,763895002"), "wrong_date", "batch_date", Some(5)),
+        (
+            "another day",
+            row("2026-11-20T08:00:00Z,", "2026-11-21T08:00:00Z,"),
+            "wrong_date",
+            "period of the first record",
+            Some(1),
+        ),
+        (
+            "another batch day",
+            row("763895002,", "763895002,").replacen(
+                "2026-11-20T04:15:21Z,763895002",
+                "2026-10-20T04:15:21Z,763895002",
+                1,
+            ),
+            "wrong_date",
+            "batch_date",
+            Some(5),
+        ),
+        (
+            "no day",
+            row("2026-11-20T04:15:21Z,763895002", "20.11.2026,763895002"),
+            "wrong_date",
+            "batch_date",
+            Some(5),
+        ),
         ("no id", row("763895002", ""), "no_id", "request_id", Some(5)),
         ("no batch", row("21265991581", ""), "no_id", "batch_id", Some(7)),
         ("bad id", row("763895002", "76 38/95"), "bad_id", "request_id", Some(5)),
@@ -122,7 +156,13 @@ fn what_is_wrong_with_a_csv_is_named_with_its_line_and_column() {
         ("overflow", row("50.00", "92233720368547758.08"), "overflow", "amount", Some(5)),
         ("negative capture", row("50.00", "-50.00"), "wrong_sign", "amount", Some(5)),
         ("application", row("ics_credit", "ics_auth"), "unknown_application", "ics_applications", Some(6)),
-        ("both", row("ics_credit", "\"ics_credit,ics_bill\""), "unknown_application", "ics_applications", Some(6)),
+        (
+            "both",
+            row("ics_credit", "\"ics_credit,ics_bill\""),
+            "unknown_application",
+            "ics_applications",
+            Some(6),
+        ),
         ("short row", row(",2026-11-19T10:00:00Z,\r\n", "\r\n"), "truncated", "file", Some(5)),
         ("open quote", row("ics_bill,BATCHED", "\"ics_bill,BATCHED"), "truncated", "file", Some(7)),
     ] {
@@ -141,9 +181,19 @@ fn what_is_wrong_with_an_xml_is_named() {
         ("doubled", format!("{XML}{}", &XML[XML.find("<Report").unwrap()..]), "duplicate_header", "root"),
         ("another merchant", XML.replace("acme_test_001", "other"), "wrong_merchant", "MerchantID"),
         ("another day", XML.replace("2026-11-20T08", "2026-11-22T08"), "wrong_date", "ReportEndDate"),
-        ("batch day", XML.replace("BatchDate=\"2026-11-20\"", "BatchDate=\"2026-12-20\""), "wrong_date", "BatchDate"),
+        (
+            "batch day",
+            XML.replace("BatchDate=\"2026-11-20\"", "BatchDate=\"2026-12-20\""),
+            "wrong_date",
+            "BatchDate",
+        ),
         ("no id", XML.replace("RequestID=\"763895002\"", ""), "no_id", "RequestID"),
-        ("amount twice", XML.replace("<Amount>50.00", "<Amount>5</Amount><Amount>50.00"), "duplicate_header", "Amount"),
+        (
+            "amount twice",
+            XML.replace("<Amount>50.00", "<Amount>5</Amount><Amount>50.00"),
+            "duplicate_header",
+            "Amount",
+        ),
         ("locale", XML.replace("50.00", "50,00"), "bad_number", "Amount"),
         ("no amount", XML.replace("<Amount>50.00</Amount>", ""), "bad_number", "Amount"),
         ("tags", XML.replace("</Requests></Batch></Batches>", "</Batch></Batches>"), "not_xml", "file"),
@@ -175,7 +225,8 @@ fn a_cut_anywhere_is_noticed_or_the_rest_is_not_proven() {
 #[test]
 fn days_end_at_the_midnight_of_the_settings_and_currencies_are_split_where_they_say_so() {
     let mut c = connection();
-    let pacific = CSV.replace("2026-11-19T08:00:00Z to 2026-11-20T08", "2026-11-20T08:00:00Z to 2026-11-21T08");
+    let pacific =
+        CSV.replace("2026-11-19T08:00:00Z to 2026-11-20T08", "2026-11-20T08:00:00Z to 2026-11-21T08");
     let read = |c: &Connection, text: &str| csv_with(c, Asked::of(c, day("2026-11-20")), text.as_bytes());
     assert_eq!(read(&c, &pacific).unwrap_err().code, "wrong_date");
     c.settings.insert("settlement.utc_offset".into(), "-08:00".into());
@@ -227,7 +278,17 @@ impl std::io::Read for Endless {
 #[test]
 fn an_endless_record_is_given_up_after_a_bounded_read() {
     let connection = connection();
-    for (head, byte) in [("", b'x'), (CSV, b'x'), (CSV, b'"'), (CSV, b','), (CSV, b'\n'), (XML, b' '), ("<Report a=\"", b'x'), ("<!--", b'-'), ("<!DOCTYPE r [", b'<')] {
+    for (head, byte) in [
+        ("", b'x'),
+        (CSV, b'x'),
+        (CSV, b'"'),
+        (CSV, b','),
+        (CSV, b'\n'),
+        (XML, b' '),
+        ("<Report a=\"", b'x'),
+        ("<!--", b'-'),
+        ("<!DOCTYPE r [", b'<'),
+    ] {
         let taken = std::rc::Rc::new(std::cell::Cell::new(0));
         let bytes = std::io::Read::chain(head.as_bytes(), Endless(byte, taken.clone()));
         if head.starts_with('<') {

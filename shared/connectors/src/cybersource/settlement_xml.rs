@@ -130,7 +130,11 @@ impl<R: Read> BatchDetailXml<R> {
                 return Ok(None);
             }
             if !field.is_empty() {
-                return Err(FileFault::new("duplicate_header", name, "stands twice in a request; fetch it again"));
+                return Err(FileFault::new(
+                    "duplicate_header",
+                    name,
+                    "stands twice in a request; fetch it again",
+                ));
             }
             *field = text;
             return Ok(None);
@@ -138,7 +142,9 @@ impl<R: Read> BatchDetailXml<R> {
         match name {
             "Batch" => self.batch = None,
             "Request" => {
-                let (Some(request), Some(batch)) = (self.request.take(), &self.batch) else { return Ok(None) };
+                let (Some(request), Some(batch)) = (self.request.take(), &self.batch) else {
+                    return Ok(None);
+                };
                 self.at = request.line;
                 let row = Detail {
                     batch: &batch.id,

@@ -37,7 +37,10 @@ impl FileFault {
     }
 
     pub(crate) fn cut(what: &str) -> Self {
-        Self::of_file("truncated", format!("{what}; the file was cut: fetch it again, nothing of it was used"))
+        Self::of_file(
+            "truncated",
+            format!("{what}; the file was cut: fetch it again, nothing of it was used"),
+        )
     }
     pub(crate) fn doubled(field: &str, what: &str) -> Self {
         Self::new("duplicate_header", field, format!("{what}: two files were joined; fetch the file again"))

@@ -146,7 +146,8 @@ impl Tally {
         *fee = fee.saturating_add(line.fee.into());
         if line.kind == Kind::Payout {
             let paid = line.net.checked_neg().and_then(|p| p.checked_add(sum.payout.unwrap_or(0)));
-            sum.payout = Some(paid.ok_or_else(|| FileFault::new("overflow", "payout", "does not fit 64 bits"))?);
+            sum.payout =
+                Some(paid.ok_or_else(|| FileFault::new("overflow", "payout", "does not fit 64 bits"))?);
         } else {
             sum.net = sum.net.saturating_add(line.net.into());
         }
@@ -248,15 +249,18 @@ impl Statement {
             return Err(if self.bytes < bytes {
                 FileFault::cut(&what)
             } else {
-                FileFault::of_file("sum_differs", format!("{what}: more came than was announced; fetch it again"))
+                FileFault::of_file(
+                    "sum_differs",
+                    format!("{what}: more came than was announced; fetch it again"),
+                )
             });
         }
         let mut shown = evidence.bytes.is_some() || self.ending == Ending::Closed;
         for ((currency, kind), (count, gross)) in &evidence.totals {
             let of = self.batches.values().filter(|b| b.currency == *currency);
-            let (n, sum) = of.filter_map(|b| b.kinds.get(kind)).fold((0_u64, 0_i128), |(n, sum), (m, g, _)| {
-                (n.saturating_add(*m), sum.saturating_add(*g))
-            });
+            let (n, sum) = of
+                .filter_map(|b| b.kinds.get(kind))
+                .fold((0_u64, 0_i128), |(n, sum), (m, g, _)| (n.saturating_add(*m), sum.saturating_add(*g)));
             if (n, sum) != (*count, *gross) {
                 let what = format!(
                     "has {n} lines of {} {sum} in {currency} minor units, and the gateway's summary {count} of {gross}; \

@@ -157,7 +157,11 @@ impl<R: Read> Table<R> {
         if more && self.record.len() == 1 && last == END {
             self.ended = true;
             let more = self.csv.read_byte_record(&mut self.record).unwrap_or(true);
-            return if more { Err(FileFault::of_file("bad_encoding", "holds control characters")) } else { Ok(false) };
+            return if more {
+                Err(FileFault::of_file("bad_encoding", "holds control characters"))
+            } else {
+                Ok(false)
+            };
         }
         if !more || last.ends_with(END) || last.ends_with(b"\x01end\x01\n") {
             let line = self.line();
@@ -209,7 +213,12 @@ impl<R: Read> Table<R> {
             );
             return Err(FileFault::new("row_long", "row", what).at(line));
         }
-        Ok(Some(Row { record: &self.record, table: (&self.columns, &self.at), latin1: self.dialect.latin1, line }))
+        Ok(Some(Row {
+            record: &self.record,
+            table: (&self.columns, &self.at),
+            latin1: self.dialect.latin1,
+            line,
+        }))
     }
 
     pub(crate) fn seen(&self) -> Seen {

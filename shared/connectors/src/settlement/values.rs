@@ -108,7 +108,8 @@ mod tests {
         ] {
             assert_eq!(day(text), Some(expected), "{text}");
         }
-        for text in ["", "20.11.2026", "2026-13-01", "2026-11-20T", "2026-11-20x", "20261120", "ä026-11-20"] {
+        for text in ["", "20.11.2026", "2026-13-01", "2026-11-20T", "2026-11-20x", "20261120", "ä026-11-20"]
+        {
             assert_eq!(day(text), None, "{text}");
         }
     }
@@ -123,7 +124,8 @@ mod tests {
         for text in ["1.234,56", "1,234.56", "12,5", "1.234", "", "1e3", "NaN", "12 USD", "- 1"] {
             assert_eq!(code(text), Err("bad_number"), "{text}");
         }
-        for text in ["99999999999999999999", "92233720368547758.08", "-92233720368547758.08", &"9".repeat(31)] {
+        for text in ["99999999999999999999", "92233720368547758.08", "-92233720368547758.08", &"9".repeat(31)]
+        {
             assert_eq!(code(text), Err("overflow"), "{text}");
         }
         let fault = amount("gross", "1.234,56", usd).unwrap_err().at(7);

@@ -3,8 +3,8 @@
 
 use std::io::Read;
 
-use quick_xml::{Reader as Parser, XmlVersion};
 use quick_xml::events::{BytesStart, Event};
+use quick_xml::{Reader as Parser, XmlVersion};
 
 use super::fault::FileFault;
 use super::source::{Seen, Source};
@@ -165,7 +165,8 @@ impl<R: Read> Xml<R> {
             return Err(FileFault::of_file("not_xml", "text stands outside the document").at(self.line));
         };
         if text.len().saturating_add(more.len()) > MAX_TEXT {
-            let what = format!("the text of one element has more than {MAX_TEXT} bytes: this is no such file");
+            let what =
+                format!("the text of one element has more than {MAX_TEXT} bytes: this is no such file");
             return Err(FileFault::of_file("too_long", what).at(self.line));
         }
         text.push_str(more);

@@ -104,10 +104,22 @@ pub(super) fn kind_of(category: &str, gross: i64) -> Option<(Kind, i64)> {
         "risk_reserved_funds" | "connect_reserved_funds" if gross < 0 => (Kind::ReserveHold, 0),
         "risk_reserved_funds" | "connect_reserved_funds" => (Kind::ReserveRelease, 0),
         // A charge that failed after it was made takes money back that nobody refunded: a person looks.
-        "charge_failure" | "other_adjustment" | "topup" | "topup_reversal" | "transfer" | "transfer_reversal"
-        | "advance" | "advance_funding" | "anticipation_repayment" | "contribution"
-        | "climate_order_purchase" | "climate_order_refund" | "connect_collection_transfer"
-        | "platform_earning" | "platform_earning_refund" | "unreconciled_customer_funds" => (Kind::Adjustment, 0),
+        "charge_failure"
+        | "other_adjustment"
+        | "topup"
+        | "topup_reversal"
+        | "transfer"
+        | "transfer_reversal"
+        | "advance"
+        | "advance_funding"
+        | "anticipation_repayment"
+        | "contribution"
+        | "climate_order_purchase"
+        | "climate_order_refund"
+        | "connect_collection_transfer"
+        | "platform_earning"
+        | "platform_earning_refund"
+        | "unreconciled_customer_funds" => (Kind::Adjustment, 0),
         _ => return None,
     })
 }
@@ -192,7 +204,8 @@ fn line(
     let known = kind_of(&category, gross);
     let (kind, sign) = known.unwrap_or((Kind::Adjustment, 0));
     if sign != 0 && gross.signum() == -sign {
-        let what = format!("the amount of a {} has the wrong sign; look at {id} in the dashboard", kind.name());
+        let what =
+            format!("the amount of a {} has the wrong sign; look at {id} in the dashboard", kind.name());
         return Err(row.fault("wrong_sign", GROSS, what));
     }
     let day = match row.some(AVAILABLE)? {
@@ -202,7 +215,8 @@ fn line(
     if let (Some(text), Some((first, last))) = (row.some(EFFECTIVE)?, days) {
         let paid = day_of_payout(row, &text)?;
         if !(first..=last).contains(&paid) {
-            let what = format!("the payout is of {paid} and {first} to {last} was asked for; fetch that report");
+            let what =
+                format!("the payout is of {paid} and {first} to {last} was asked for; fetch that report");
             return Err(row.fault("wrong_date", EFFECTIVE, what));
         }
     }

@@ -92,20 +92,50 @@ fn what_is_wrong_is_named_with_its_line_and_column() {
     let cases: &[(&str, String, &str, &str, Option<u64>)] = &[
         ("nothing", String::new(), "empty", "file", None),
         ("another file", "a,b\n1,2\n".into(), "unknown_header", "header", None),
-        ("missing", file().replace("reporting_category", "category"), "unknown_header", "reporting_category", Some(1)),
+        (
+            "missing",
+            file().replace("reporting_category", "category"),
+            "unknown_header",
+            "reporting_category",
+            Some(1),
+        ),
         ("column twice", file().replace("something_new", "gross"), "duplicate_header", "gross", Some(1)),
         ("joined", format!("{0}{0}", file()), "duplicate_header", "header", Some(8)),
         ("no id", file().replace("txn_2", ""), "no_id", "balance_transaction_id", Some(4)),
-        ("no payout", file().replace("po_1,2026-11-20 00:00:00,txn_2", ",,txn_2"), "no_id", "automatic_payout_id", Some(4)),
+        (
+            "no payout",
+            file().replace("po_1,2026-11-20 00:00:00,txn_2", ",,txn_2"),
+            "no_id",
+            "automatic_payout_id",
+            Some(4),
+        ),
         ("locale", file().replace("108.00,3.43", "\"1.108,00\",3.43"), "bad_number", "gross", Some(2)),
         ("no quotes", file().replace("108.00,3.43", "108,00,3.43"), "row_long", "row", Some(2)),
-        ("overflow", file().replace("-10.00,0.00,-10.00", "-92233720368547758.08,0,1"), "overflow", "gross", Some(4)),
+        (
+            "overflow",
+            file().replace("-10.00,0.00,-10.00", "-92233720368547758.08,0,1"),
+            "overflow",
+            "gross",
+            Some(4),
+        ),
         ("sign", file().replace("-10.00,0.00,-10.00", "10.00,0.00,10.00"), "wrong_sign", "gross", Some(4)),
         ("sum", file().replace("-10.00,0.00,-10.00", "-10.00,0.30,-10.00"), "sum_differs", "net", Some(4)),
         ("currencies", file().replace("usd,55.00", "eur,55.00"), "mixed_currencies", "currency", Some(6)),
         ("currency", file().replace("usd,55.00", "usx,55.00"), "bad_currency", "currency", Some(6)),
-        ("date", file().replace("2026-11-19 00:00:00,usd,55", "19.11.2026,usd,55"), "wrong_date", "available_on_utc", Some(6)),
-        ("cut row", file().replace(",0.00,55.00,charge,ch_2,ch_2,pi_2,50.00,eur,,A-1002", ""), "truncated", "file", Some(6)),
+        (
+            "date",
+            file().replace("2026-11-19 00:00:00,usd,55", "19.11.2026,usd,55"),
+            "wrong_date",
+            "available_on_utc",
+            Some(6),
+        ),
+        (
+            "cut row",
+            file().replace(",0.00,55.00,charge,ch_2,ch_2,pi_2,50.00,eur,,A-1002", ""),
+            "truncated",
+            "file",
+            Some(6),
+        ),
     ];
     for (name, text, code, field, line) in cases {
         let fault = fault(text);
@@ -118,7 +148,8 @@ fn what_is_wrong_is_named_with_its_line_and_column() {
 
 #[test]
 fn another_accounts_file_and_another_days_are_refused() {
-    let other = file().replace("something_new", "connected_account_id").replace("\"a \"\"b\"\"\r\nc\"", "acct_9");
+    let other =
+        file().replace("something_new", "connected_account_id").replace("\"a \"\"b\"\"\r\nc\"", "acct_9");
     assert_eq!(fault(&other).code, "wrong_merchant");
     lines_of(&other, Asked { account: Some("acct_9"), days: None }).unwrap();
     let days = |text: &str| crate::settlement::values::day(text).map(|d: Day| (d, d));
