@@ -223,7 +223,7 @@ async fn report(
         Err(ReadFault::Missing(_)) => return missing(&client, day).await,
         Err(fault) => return Err(not_read(fault)),
     };
-    let asked = Asked::of(call.connection, Some(day));
+    let asked = Asked::of(connection, Some(day));
     let mut lines = Vec::new();
     let mut keep = |line: SettlementLine| {
         if Some(line.batch.as_ref()) == wanted {

@@ -200,3 +200,101 @@ fn a_file_that_came_before_is_known_and_what_changed_is_named() {
     assert_eq!(said(&without), "lines of refund 1 became 0; gross of refund -1000 became 0");
     assert!(said(&file().replace("A-1002", "A-1003")).contains("the sums are the same"));
 }
+
+mod by_port {
+    use serde_json::{Value, json};
+    use tillway_core::http::Response;
+    use tillway_core::ids::CommandId;
+    use tillway_core::settle::Batch;
+    use tillway_core::time::{Millis, Timestamp};
+
+    use super::*;
+    use crate::port::{Call, Connector};
+    use crate::settlement::{LinePage, SettleFault};
+    use crate::stripe::Stripe;
+    use crate::stripe::testing::{connection, secrets};
+    use crate::testing::Script;
+
+    async fn lines(
+        answers: Vec<Response>,
+        payout: i64,
+    ) -> (Result<LinePage, SettleFault>, Vec<String>, Vec<String>) {
+        let (mut connection, secrets, http) =
+            (connection(), secrets(), Script::new(answers.into_iter().map(Ok)));
+        connection.settings.insert("settlement.source".into(), "report".into());
+        let command = CommandId::new("settle");
+        let call = Call {
+            connection: &connection,
+            secrets: &secrets,
+            token: None,
+            http: &http,
+            action: "settle",
+            command: &command,
+            generation: 0,
+            prepared: &[],
+            now: Timestamp(7),
+            limit: Millis::secs(30),
+        };
+        let day = crate::settlement::values::day("2026-11-20").unwrap();
+        let funding = Funding::Funded { payout, day };
+        let batch = Batch {
+            id: "po_1".into(),
+            connection: connection.name.clone(),
+            currency: usd(0).currency,
+            funding,
+        };
+        let read = Stripe.settlement(&connection).unwrap().lines(&call, &batch, None).await;
+        (read, http.calls(), http.bodies())
+    }
+    fn run(status: &str, url: &str) -> Value {
+        json!({"id": "frr_1", "object": "reporting.report_run", "status": status, "result": {"object": "file", "url": url}})
+    }
+    fn answers(status: &str, url: &str, file: &str) -> Vec<Response> {
+        let mut csv = Response::new(200);
+        csv.body = file.as_bytes().to_vec();
+        vec![Response::json(200, &run("pending", "")), Response::json(200, &run(status, url)), csv]
+    }
+    fn url() -> String {
+        format!("{}/v1/files/file_1/contents", connection().setting("base_url", "https://api.stripe.com"))
+    }
+
+    #[tokio::test]
+    async fn the_report_of_a_day_gives_the_payouts_lines() {
+        let other = "po_2,2026-11-20 00:00:00,txn_9,2026-11-18 09:00:00,2026-11-19 00:00:00,eur,1.00,0.00,1.00,charge,ch_7,,,,,,\n";
+        let file = format!("{}{other}", file());
+        let (read, calls, bodies) = lines(answers("succeeded", &url(), &file), 8_357).await;
+        assert_eq!(read.unwrap().lines.len(), 5);
+        assert_eq!(
+            calls,
+            [
+                "POST /v1/reporting/report_runs",
+                "GET /v1/reporting/report_runs/frr_1",
+                "GET /v1/files/file_1/contents"
+            ]
+        );
+        assert!(bodies[0].contains("report_type=payout_reconciliation.itemized.5"), "{}", bodies[0]);
+        assert!(bodies[0].contains("interval_start%5D=1795132800"), "{}", bodies[0]);
+        let (read, ..) = lines(answers("succeeded", &url(), &file), 8_358).await;
+        assert_eq!(read.unwrap_err().code(), "sum_differs");
+        let (read, ..) = lines(answers("succeeded", &url(), &format!("{HEADER}\n{other}")), 8_357).await;
+        assert_eq!(read.unwrap_err().code(), "truncated");
+    }
+
+    #[tokio::test]
+    async fn a_report_that_is_not_there_yet_is_waited_for_and_a_strange_host_gets_no_key() {
+        let later = json!({"error": {"message": "Data for the report type payout_reconciliation.itemized.5 is only available through X"}});
+        let missing = json!({"error": {"message": "Invalid report type"}});
+        for (answers, code, sent) in [
+            (answers("pending", "", ""), "not_ready", 2),
+            (answers("failed", "", ""), "report_failed", 2),
+            (vec![Response::json(400, &later)], "not_ready", 1),
+            (vec![Response::json(400, &missing)], "refused", 1),
+            (vec![Response::json(500, &json!({}))], "not_now", 1),
+            (answers("succeeded", "https://files.example/x", ""), "refused", 2),
+            (answers("succeeded", &url().replace("/v1", ".example/v1"), ""), "refused", 2),
+        ] {
+            let (read, calls, _) = lines(answers, 1).await;
+            assert_eq!((read.unwrap_err().code(), calls.len()), (code, sent), "{calls:?}");
+        }
+    }
+}
