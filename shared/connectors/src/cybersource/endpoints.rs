@@ -48,7 +48,9 @@ pub(super) fn report(connection: &Connection, name: &str, since: Timestamp, unti
 pub(super) fn report_download(connection: &Connection, name: &str, day: Day) -> String {
     let merchant = connection.setting("merchant_id", "");
     let path = path(connection, "report_downloads", "");
-    format!("{path}?reportDate={day}&reportName={name}&organizationId={merchant}")
+    // By which date the report of a day goes is the vendor's to say, and it says so for reports of several days alone.
+    let later = i32::from(connection.setting("settlement.report_date", "same") == "next");
+    format!("{path}?reportDate={}&reportName={name}&organizationId={merchant}", day.plus(later))
 }
 
 /// The reports of a name and a time, and how each stands.

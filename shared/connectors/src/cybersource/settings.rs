@@ -77,6 +77,7 @@ pub(super) const SETTINGS: &[(&str, &str, &str)] = &[
         "+00:00",
         "the report subscription's local time less UTC, e.g. -08:00: whose midnight ends a day",
     ),
+    ("settlement.report_date", "same", "same or next: by which date the report of a day is asked for"),
     (
         "settlement.mixed_currencies",
         "refuse",

@@ -259,11 +259,11 @@ async fn missing(
         Err(ReadFault::Missing(_)) => return Err(SettleFault::NotReady { after: NOT_YET }),
         Err(fault) => return Err(not_read(fault)),
     };
-    let asked = Asked { day: Some(day), ..Asked::of(connection, None) };
+    let asked = Asked::of(connection, None);
     let results = found.json().get("reportSearchResults");
     let of_day = results.into_iter().flat_map(tillway_core::doc::Json::items).filter(|r| {
         let end = text(*r, &["reportEndTime"]).and_then(values::instant);
-        text(*r, &["reportName"]) == Some(name) && end.is_some_and(|end| asked.ends("", end).is_ok())
+        text(*r, &["reportName"]) == Some(name) && end.is_some_and(|end| asked.day_of(end) == day)
     });
     // Run again, a report is listed again: the latest counts.
     let latest = of_day.max_by_key(|r| text(*r, &["queuedTime"]).and_then(values::instant));

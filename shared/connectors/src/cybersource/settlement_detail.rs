@@ -86,17 +86,21 @@ impl Asked {
     /// `wrong_date`.
     pub(super) fn ends(&self, field: &str, end: Timestamp) -> Result<(), FileFault> {
         let Some(day) = self.day else { return Ok(()) };
-        // Midnight belongs to both days, and clocks are put forward and back.
-        let local = end + self.offset;
-        let (early, late) = (local - Millis::hours(1) - Millis::secs(1), local + Millis::hours(1));
-        if [early, local, late].into_iter().any(|at| Day::of(at) == day) {
+        let found = self.day_of(end);
+        if found == day {
             return Ok(());
         }
         let what = format!(
-            "the report ends on {} and {day} was asked for; fetch that day's, or see `settlement.utc_offset`",
-            Day::of(local)
+            "the report is of {found} and {day} was asked for; fetch that day's, or see `settlement.utc_offset` and \
+             `settlement.report_date`"
         );
         Err(FileFault::new("wrong_date", field, what))
+    }
+
+    /// The day of a report that ends then: what ends at midnight is of the day before. Clocks are put forward and back by
+    /// an hour.
+    pub(super) fn day_of(&self, end: Timestamp) -> Day {
+        Day::of(end + self.offset - Millis::hours(1) - Millis::secs(1))
     }
 
     /// Whether a batch of that day may be in the report.

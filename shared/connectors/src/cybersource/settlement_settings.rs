@@ -5,9 +5,10 @@ use tillway_core::time::Millis;
 use crate::config::Connection;
 
 /// Choices, the default first.
-pub(super) const CHOICES: [(&str, &[&str]); 3] = [
+pub(super) const CHOICES: [(&str, &[&str]); 4] = [
     ("settlement.format", &["csv", "xml"]),
     ("settlement.mixed_currencies", &["refuse", "split"]),
+    ("settlement.report_date", &["same", "next"]),
     ("settlement.funding", &["none", "net_fundings"]),
 ];
 

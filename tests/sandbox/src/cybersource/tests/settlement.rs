@@ -155,8 +155,9 @@ async fn what_cannot_be_had_is_told_apart() {
     assert!(matches!(world.batches(today()).await.unwrap_err(), SettleFault::NotNow { .. }));
     let mut other = World::with(config(None), &[("settlement.report", "Other")]);
     other.sandbox = world.sandbox;
+    other.pass(Millis::days(1));
     assert!(matches!(other.batches(today()).await.unwrap_err(), SettleFault::NotReady { .. }));
-    let fault = other.lines(&ListedBatch {
+    let strange = ListedBatch {
         batch: tillway_core::settle::Batch {
             id: "x".into(),
             connection: "cyb-test".into(),
@@ -164,6 +165,6 @@ async fn what_cannot_be_had_is_told_apart() {
             funding: Funding::Submitted,
         },
         standing: BatchStanding::Ready,
-    });
-    assert_eq!(fault.await.unwrap_err().code(), "no_id");
+    };
+    assert_eq!(other.lines(&strange).await.unwrap_err().code(), "no_id");
 }
