@@ -37,6 +37,8 @@ windows:
   gateway-id: {early: 30, late: 400}
   reference: {early: 7, late: 60}
   content: {early: 2, late: 4}
+explain:
+  kept-back: {kinds: [fee], up-to: 1000000, account: fees, reason: what the processor kept back of a funding}
 ";
 
 /// A report that is being made is asked for again after this.

@@ -1,7 +1,12 @@
 //! What the connector reads as settled, against what the sandbox did.
 
+use tillway_connectors::port::Interpreted;
 use tillway_connectors::{BatchStanding, ListedBatch, SettleFault, Settlement};
-use tillway_core::settle::{Day, Funding, Kind as Lines, SettlementLine};
+use tillway_core::settle::certificate::certify;
+use tillway_core::settle::check::{Statement, Verdict, check};
+use tillway_core::settle::{
+    Day, Expected, Funding, Ids, Kind as Lines, Rules, SettlementLine, Standing, entries, settle,
+};
 
 use super::*;
 
@@ -58,6 +63,23 @@ fn shape(lines: &[SettlementLine]) -> Vec<(Lines, i64)> {
     let mut all: Vec<_> = lines.iter().map(|l| (l.kind, l.gross)).collect();
     all.sort_unstable();
     all
+}
+
+/// What the journal would expect of an object.
+fn expect(id: String, kind: Lines, own: &str, amount: i64) -> Expected {
+    Expected {
+        id: id.into(),
+        kind,
+        standing: Standing::Booked,
+        ids: Ids { own: Some(own.into()), parent: None, payment: None },
+        reference: None,
+        amount,
+        booked_fee: 0,
+        currency: Currency::parse("USD").unwrap(),
+        due: today(),
+        card: None,
+        order: None,
+    }
 }
 
 /// The day the clock starts on.
@@ -124,6 +146,47 @@ async fn a_net_funding_closes_the_batch_whose_sums_it_has() {
         ]
     );
     assert_eq!(lines.iter().map(|l| l.net).sum::<i64>(), 907);
+    // What the books expect by the ids of those objects is matched, and the checker lets it be posted.
+    let truth = world.truth("A-1");
+    let objects = truth.payments.iter().flat_map(|p| &p.transactions);
+    let mut expected: Vec<Expected> = objects
+        .filter_map(|t| match t.kind {
+            Kind::Capture => Some(expect(format!("capture:{}", t.id), Lines::Charge, &t.id, t.amount)),
+            Kind::Refund => Some(expect(format!("refund:{}", t.id), Lines::Refund, &t.id, -t.amount)),
+            _ => None,
+        })
+        .collect();
+    // By the text under which the sweep tells the journal of it.
+    let command = CommandId::new("sweep");
+    let swept =
+        Cybersource.sweep(world.settling(&command), Timestamp::from_unix(START), Some("chargebacks"));
+    let event = swept.await.unwrap().events.remove(0);
+    let told = Cybersource.interpret(&world.connection, &event.event_type, event.body.json()).unwrap();
+    let Interpreted::About { observation, .. } = told else { panic!("no order's event") };
+    let moved = observation.facts.iter().find_map(|f| match f {
+        Fact::DisputeMoved { txn, amount, .. } => Some((txn.clone(), amount.minor)),
+        _ => None,
+    });
+    let (txn, minor) = moved.unwrap();
+    expected.push(expect(format!("dispute:{txn}"), Lines::Dispute, &txn, minor));
+    let rules = Rules::load("r", world.api().rules(&world.connection)).unwrap();
+    let outcome = settle(&lines, &expected, &rules, today().plus(9));
+    assert_eq!((outcome.groups.len(), outcome.open_lines.len(), outcome.open_expected.len()), (4, 0, 0));
+    let booked =
+        entries(&batch.batch, &lines, &outcome.groups, &expected, &outcome.explained, &rules, |_| false);
+    let verdict = check(&Statement {
+        batch: &batch.batch,
+        lines: &lines,
+        other_lines: &[],
+        expected: &expected,
+        certificates: &certify(&outcome.groups, &lines, &expected),
+        explained: &outcome.explained,
+        open_lines: &[],
+        open_expected: &[],
+        entries: &booked.unwrap(),
+        rules: &rules,
+    });
+    assert_eq!(verdict, Ok(Verdict::Closed));
     let mut other = batch.clone();
     other.batch.funding = Funding::Funded { payout: 1200, day: today().plus(2) };
     assert_eq!(world.lines(&other).await.unwrap_err().code(), "sum_differs");
