@@ -310,13 +310,11 @@ impl Statement {
     /// How each batch stands to what was read before.
     #[must_use]
     pub fn against(&self, known: &BTreeMap<Box<str>, BatchSum>) -> BTreeMap<Box<str>, Before> {
-        let stands = |(id, batch): (&Box<str>, &BatchSum)| {
-            let seen = known.get(id).map_or(Before::New, |before| {
-                batch.changed_since(before).map_or(Before::Same, Before::Changed)
-            });
-            (id.clone(), seen)
+        let stands = |batch: &BatchSum, before: Option<&BatchSum>| match before {
+            None => Before::New,
+            Some(before) => batch.changed_since(before).map_or(Before::Same, Before::Changed),
         };
-        self.batches.iter().map(stands).collect()
+        self.batches.iter().map(|(id, batch)| (id.clone(), stands(batch, known.get(id)))).collect()
     }
 }
 

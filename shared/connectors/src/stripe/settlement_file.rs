@@ -142,7 +142,8 @@ fn says_later(body: &tillway_core::doc::Doc) -> bool {
 async fn download(call: &Call<'_>, client: &Client<'_>, url: &str) -> Result<Vec<u8>, SettleFault> {
     let base = call.connection.setting("base_url", DEFAULT_BASE).trim_end_matches('/');
     let own = url.strip_prefix(base).is_some_and(|rest| rest.starts_with('/'));
-    if !own && !(base == DEFAULT_BASE && url.starts_with(FILES)) {
+    let files = base == DEFAULT_BASE && url.starts_with(FILES);
+    if !own && !files {
         let what = "lies at another host than Stripe's; nothing was sent there";
         return Err(FileFault::new("refused", "result.url", what).into());
     }

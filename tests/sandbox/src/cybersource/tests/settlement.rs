@@ -158,8 +158,7 @@ async fn a_net_funding_closes_the_batch_whose_sums_it_has() {
         .collect();
     // By the text under which the sweep tells the journal of it.
     let command = CommandId::new("sweep");
-    let swept =
-        Cybersource.sweep(world.settling(&command), Timestamp::from_unix(START), Some("chargebacks"));
+    let swept = Cybersource.sweep(world.settling(&command), Timestamp::from_unix(START), Some("chargebacks"));
     let event = swept.await.unwrap().events.remove(0);
     let told = Cybersource.interpret(&world.connection, &event.event_type, event.body.json()).unwrap();
     let Interpreted::About { observation, .. } = told else { panic!("no order's event") };
