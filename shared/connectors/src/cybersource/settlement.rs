@@ -99,8 +99,10 @@ impl Settlement for Reports {
             }
             Some(FUNDING) => {
                 let mut batches = Vec::new();
-                for funding in funding(call, day).await? {
-                    batches.extend(funded(call, day, &funding).await?);
+                for merchant in merchants {
+                    for funding in funding(call, &merchant, day).await? {
+                        batches.extend(funded(call, &merchant, day, &funding).await?);
+                    }
                 }
                 Ok(BatchPage { batches: batches.into_iter().map(ready).collect(), next: None })
             }
@@ -157,7 +159,7 @@ impl Settlement for Reports {
             line.batch.clone_from(&batch.id);
         }
         if let Funding::Funded { payout, day } = batch.funding {
-            lines.extend(kept_back(call, batch, &lines, payout, day).await?);
+            lines.extend(kept_back(call, merchant, batch, &lines, (payout, day)).await?);
         }
         Ok(LinePage { lines, next: None })
     }
@@ -297,48 +299,60 @@ async fn document(call: &Call<'_>, name: &str, day: Day) -> Result<Option<Doc>, 
     }
 }
 
-/// The chargebacks of a day, batch by currency.
+/// The chargebacks of a day, batch by merchant id and currency.
 async fn chargebacks(call: &Call<'_>, day: Day) -> Result<Vec<SettlementLine>, SettleFault> {
     let mut lines = Vec::new();
     for merchant in routes::merchants(call.connection) {
-        let at = routes::At::of(call, &merchant);
-        let there = at.call(call);
-        let batch = |c| Name::of(&format!("{CHARGEBACKS}-{c}"), day, &merchant, call.connection);
-        if let Some(found) = document(&there, "chargeback_details", day).await? {
-            lines.extend(docs::chargeback_lines(call.connection, found.json(), day, batch)?);
-        }
+        lines.extend(chargebacks_at(call, &merchant, day).await?);
     }
     Ok(lines)
 }
 
-async fn funding(call: &Call<'_>, day: Day) -> Result<Vec<NetFunding>, SettleFault> {
-    match document(call, "net_fundings", day).await? {
+async fn chargebacks_at(
+    call: &Call<'_>,
+    merchant: &str,
+    day: Day,
+) -> Result<Vec<SettlementLine>, SettleFault> {
+    let at = routes::At::of(call, merchant);
+    let there = at.call(call);
+    let batch = |c| Name::of(&format!("{CHARGEBACKS}-{c}"), day, merchant, call.connection);
+    match document(&there, "chargeback_details", day).await? {
+        Some(found) => Ok(docs::chargeback_lines(call.connection, found.json(), day, batch)?),
+        None => Ok(Vec::new()),
+    }
+}
+
+async fn funding(call: &Call<'_>, merchant: &str, day: Day) -> Result<Vec<NetFunding>, SettleFault> {
+    let at = routes::At::of(call, merchant);
+    match document(&at.call(call), "net_fundings", day).await? {
         Some(found) => Ok(docs::net_fundings(found.json())?),
         None => Ok(Vec::new()),
     }
 }
 
 /// The batches a net funding pays, each with its money.
-async fn funded(call: &Call<'_>, day: Day, funding: &NetFunding) -> Result<Vec<Batch>, SettleFault> {
+async fn funded(
+    call: &Call<'_>,
+    merchant: &str,
+    day: Day,
+    funding: &NetFunding,
+) -> Result<Vec<Batch>, SettleFault> {
     let connection = call.connection;
     let days = i32::try_from(connection.number("settlement.funding_days", 5)).unwrap_or(5);
     let mut sets: Vec<Vec<(Box<str>, BatchSum)>> = Vec::new();
     for back in 0..=days {
         let submitted = day.plus(back.saturating_neg());
-        let mut of_day = Vec::new();
-        for merchant in routes::merchants(connection) {
-            let told = match report(call, &merchant, submitted, None).await {
-                Ok(told) => told,
-                // That day's own run waits for it.
-                Err(SettleFault::NotReady { .. }) => None,
-                Err(fault) => return Err(fault),
-            };
-            for (id, sum) in told.into_iter().flat_map(|(told, _)| told.batches) {
-                if sum.currency == funding.currency {
-                    of_day.push((Name::of(&id, submitted, &merchant, connection), sum));
-                }
-            }
-        }
+        let told = match report(call, merchant, submitted, None).await {
+            Ok(told) => told,
+            // That day's own run waits for it.
+            Err(SettleFault::NotReady { .. }) => None,
+            Err(fault) => return Err(fault),
+        };
+        let batches = told.into_iter().flat_map(|(told, _)| told.batches);
+        let of_day: Vec<(Box<str>, BatchSum)> = batches
+            .filter(|(_, sum)| sum.currency == funding.currency)
+            .map(|(id, sum)| (Name::of(&id, submitted, merchant, connection), sum))
+            .collect();
         if of_day.len() > 1 {
             sets.extend(of_day.iter().map(|one| vec![one.clone()]));
         }
@@ -374,17 +388,17 @@ async fn funded(call: &Call<'_>, day: Day, funding: &NetFunding) -> Result<Vec<B
 /// What the net funding kept back from a batch: its payout less its lines.
 async fn kept_back(
     call: &Call<'_>,
+    merchant: &str,
     batch: &Batch,
     lines: &[SettlementLine],
-    payout: i64,
-    day: Day,
+    (payout, day): (i64, Day),
 ) -> Result<Vec<SettlementLine>, SettleFault> {
     let net: i128 = lines.iter().map(|l| i128::from(l.net)).sum();
     let difference = i128::from(payout).saturating_sub(net);
     if difference == 0 {
         return Ok(Vec::new());
     }
-    let all = funding(call, day).await?;
+    let all = funding(call, merchant, day).await?;
     let found = all.iter().find(|f| f.currency == batch.currency);
     let found = found.filter(|f| -i128::from(f.fees) - i128::from(f.chargebacks) == difference);
     let Some(found) = found else {
@@ -411,10 +425,14 @@ async fn kept_back(
     };
     let mut out = Vec::new();
     if found.fees != 0 {
-        out.push(line(format!("fees:{day}:{}", batch.currency), Kind::Fee, found.fees.saturating_neg()));
+        out.push(line(
+            format!("fees:{merchant}:{day}:{}", batch.currency),
+            Kind::Fee,
+            found.fees.saturating_neg(),
+        ));
     }
     if found.chargebacks != 0 {
-        let mut each = chargebacks(call, day).await?;
+        let mut each = chargebacks_at(call, merchant, day).await?;
         each.retain(|l| l.currency == batch.currency);
         let sum: i128 = each.iter().map(|l| i128::from(l.net)).sum();
         if sum == -i128::from(found.chargebacks) {
@@ -422,7 +440,7 @@ async fn kept_back(
             out.extend(each);
         } else {
             // Which ones it paid for is not known: one line, and a person looks.
-            let id = format!("chargebacks:{day}:{}", batch.currency);
+            let id = format!("chargebacks:{merchant}:{day}:{}", batch.currency);
             out.push(line(id, Kind::Adjustment, found.chargebacks.saturating_neg()));
         }
     }

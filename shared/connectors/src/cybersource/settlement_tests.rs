@@ -13,7 +13,7 @@ const CSV: &str = "acme_test_001,PaymentBatchDetailReport_Daily_Classic,PaymentB
     21265991580,acme_test_001,2026-11-20T04:15:21Z,763895001,A-1001,78243988,Visa,USD,102.21,\"ics_bill\",BATCHED,2026-11-19T09:33:55Z,\"a\r\n\"\"b\"\"\"\r\n\
     21265991580,acme_test_001,2026-11-20T04:15:21Z,763895002,A-1002,78243989,MasterCard,USD,50.00,\"ics_bill,ics_auth\",BATCHED,2026-11-19T10:00:00Z,\r\n\
     21265991580,acme_test_001,2026-11-20T04:15:21Z,763896003,A-1001,78243990,Visa,USD,10.00,ics_credit,BATCHED,2026-11-19T11:00:00Z,\r\n\
-    21265991581,acme_test_001,2026-11-20T04:15:21Z,763896004,A-1003,78243991,Visa,JPY,1200,ics_bill,BATCHED,2026-11-19T11:00:00Z,\r\n";
+    21265991581,acme_test_001,2026-11-20T04:15:21Z,763896004,A-1003,78243991,Visa,JPY,1200,ics_bill,BATCHED,2026-11-19T11:00:00Z,\"x\r\ny\"\r\n";
 const XML: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE Report SYSTEM "https://api.cybersource.com/reporting/v3/dtds/pbdr">
 <Report Name="Payment Batch Detail" Version="1.2" xmlns="https://api.cybersource.com/reporting/v3/dtds/pbdr" MerchantID="acme_test_001" ReportStartDate="2026-11-19T08:00:00Z" ReportEndDate="2026-11-20T08:00:00Z">
@@ -82,6 +82,12 @@ fn the_sign_comes_from_the_application_whatever_the_layout() {
     let (same, closed) = xml_of(XML).unwrap();
     assert_eq!(same, lines);
     assert_eq!((closed.batches, closed.ending), (told.batches, Ending::Closed));
+}
+
+#[test]
+fn a_card_number_in_a_reference_is_not_kept() {
+    let (lines, _) = csv(&CSV.replace("A-1002", "4111111111111111")).unwrap();
+    assert_eq!((lines[0].reference.as_deref(), lines[1].reference.as_deref()), (Some("A-1001"), None));
 }
 
 #[test]

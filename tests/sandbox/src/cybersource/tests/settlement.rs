@@ -230,3 +230,53 @@ async fn what_cannot_be_had_is_told_apart() {
     };
     assert_eq!(other.lines(&strange).await.unwrap_err().code(), "no_id");
 }
+
+#[tokio::test]
+async fn every_merchant_id_has_its_own_report_and_its_own_money() {
+    let key = "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=";
+    let mut config = config(None);
+    config.funded_after = Some(Millis::days(1));
+    let credentials = Credentials::new("acme_eu", "eu-key", key);
+    config.merchants = vec![Merchant { credentials, manner: Manner::Usual }];
+    let settings = [
+        ("merchant_ids", "acme_eu"),
+        ("routes.acme_eu.key_id", "eu-key"),
+        ("settlement.funding", "net_fundings"),
+    ];
+    let mut world = World::with(config, &settings);
+    world.secrets.0.insert("shared_secret.acme_eu".into(), vec![Secret::new(key)]);
+    for (route, command, minor) in [("acme_test_001", "c1", 1000), ("acme_eu", "c2", 2000)] {
+        let mut step = authorize(command, "tok_visa", minor);
+        if let Value::Map(params) = &mut step.params {
+            params.insert("capture".into(), Value::Bool(true));
+            params.insert("route".into(), Value::text(route));
+            params.insert("order_id".into(), Value::text(command));
+        }
+        assert_eq!(how(&world.call(&step).await), "settled");
+    }
+    world.pass(Millis::days(2));
+    let listed = world.batches(today()).await.unwrap();
+    let shape_of = async |listed: &[ListedBatch]| {
+        let mut all = Vec::new();
+        for batch in listed {
+            let own = !batch.batch.id.ends_with("@acme_eu");
+            all.push((own, batch.batch.funding, shape(&world.lines(batch).await.unwrap())));
+        }
+        all
+    };
+    let day = today().plus(1);
+    assert_eq!(
+        shape_of(&listed).await,
+        [
+            (true, Funding::Submitted, vec![(Lines::Charge, 1000)]),
+            (false, Funding::Submitted, vec![(Lines::Charge, 2000)]),
+        ]
+    );
+    assert_eq!(
+        shape_of(&world.batches(day).await.unwrap()).await,
+        [
+            (true, Funding::Funded { payout: 971, day }, vec![(Lines::Charge, 1000), (Lines::Fee, -29)]),
+            (false, Funding::Funded { payout: 1942, day }, vec![(Lines::Charge, 2000), (Lines::Fee, -58)]),
+        ]
+    );
+}
