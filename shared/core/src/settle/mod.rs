@@ -89,6 +89,7 @@ mod matching;
 mod near;
 mod outcome;
 mod packing;
+pub mod report;
 mod rules;
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tillway_core::ids::OrderKey;
-use tillway_core::journal::Entry;
+use tillway_core::ids::{ConnectionName, OrderKey};
+use tillway_core::journal::{Entry, TrialBalance};
 use tillway_core::settle::{Day, Expected, Ids, Kind, SettlementLine, Standing, expected_of};
 use tillway_core::time::{Millis, Timestamp};
 
@@ -19,6 +19,8 @@ const FIRST_LOOK: i32 = 60;
 const LAG: Millis = Millis::mins(15);
 /// Items of one page.
 const PAGE: usize = 500;
+/// Begins the partition of an order.
+const ORDER: &str = "order#";
 /// Orders read at a time.
 const AT_A_TIME: usize = 100;
 
@@ -31,6 +33,8 @@ pub(super) struct Expectations {
     pub(super) cursor: Timestamp,
     /// Entries that are newer than that.
     pub(super) ahead: BTreeSet<Box<str>>,
+    /// What those entries move; the book holds the others.
+    pub(super) newer: TrialBalance,
 }
 
 impl Engine {
@@ -50,6 +54,7 @@ impl Engine {
         let mut expected = std::mem::take(&mut doc.expected);
         let carried = expected.len();
         let mut ahead = BTreeSet::new();
+        let (mut balance, mut newer_balance) = (doc.trial_balance(), TrialBalance::default());
         let (mut day, last) = (Day::of(from), Day::of(now));
         while day <= last {
             let mut after: Option<String> = None;
@@ -57,8 +62,15 @@ impl Engine {
                 let page =
                     self.ports.store.list(&format!("journal#{day}"), after.as_deref(), false, PAGE).await?;
                 for item in &page.items {
-                    let Some((at, found)) = of_order(run, item)? else { continue };
+                    let Some((at, entry)) = entry_of(run.name(), item)? else { continue };
                     let newer = at > cursor;
+                    if newer {
+                        newer_balance.add(&entry);
+                    } else if at > from {
+                        balance.add(&entry);
+                    }
+                    let order = item.key.pk.strip_prefix(ORDER);
+                    let Some(found) = expected_of(&entry, order, &run.rules) else { continue };
                     if newer {
                         ahead.insert(found.id.clone());
                     }
@@ -78,7 +90,36 @@ impl Engine {
         expected.extend(fees);
         self.know_orders(run, &mut expected, lines).await?;
         let commands = self.unknown_effects(run, &mut expected).await?;
-        Ok(Expectations { expected, commands, cursor, ahead })
+        doc.keep_balance(&balance);
+        Ok(Expectations { expected, commands, cursor, ahead, newer: newer_balance })
+    }
+
+    /// What the journal moved since an instant.
+    pub(super) async fn moved_since(
+        &self,
+        name: &ConnectionName,
+        from: Timestamp,
+    ) -> Result<TrialBalance, WorkError> {
+        let mut balance = TrialBalance::default();
+        let (mut day, last) = (Day::of(from), Day::of(self.now()));
+        while day <= last {
+            let mut after: Option<String> = None;
+            loop {
+                let page =
+                    self.ports.store.list(&format!("journal#{day}"), after.as_deref(), false, PAGE).await?;
+                for item in &page.items {
+                    if let Some((_, entry)) = entry_of(name, item)?.filter(|(at, _)| *at > from) {
+                        balance.add(&entry);
+                    }
+                }
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            day = day.plus(1);
+        }
+        Ok(balance)
     }
 
     /// Adds what only the order knows, where no line names the object itself: most need no look at their order.
@@ -172,17 +213,18 @@ impl Engine {
     }
 }
 
-/// The expectation of an order's entry of this connection, and when it was booked.
-fn of_order(run: &Run<'_>, item: &Item) -> Result<Option<(Timestamp, Expected)>, WorkError> {
-    let Some(order) = item.key.pk.strip_prefix("order#") else { return Ok(None) };
+/// An order's entry of this connection, and when it was booked.
+fn entry_of(name: &ConnectionName, item: &Item) -> Result<Option<(Timestamp, Entry)>, WorkError> {
+    if !item.key.pk.starts_with(ORDER) {
+        return Ok(None);
+    }
     let entry: Entry = serde_json::from_slice(&item.body)?;
-    if entry.connection != *run.name() {
+    if entry.connection != *name {
         return Ok(None);
     }
     // The list is in the order of writing; what was written late was booked late.
     let at = item.list.as_ref().and_then(|(_, at)| Timestamp::parse_rfc3339(at.split('#').next()?));
-    let found = expected_of(&entry, Some(order), &run.rules);
-    Ok(found.map(|e| (at.unwrap_or(entry.at), e)))
+    Ok(Some((at.unwrap_or(entry.at), entry)))
 }
 
 /// Whether a line settled it before it was booked; then it is settled with that.

@@ -22,6 +22,7 @@ mod look;
 mod plan;
 mod post;
 pub mod records;
+pub mod report;
 mod shelf;
 
 use std::sync::Arc;

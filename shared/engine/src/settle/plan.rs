@@ -16,6 +16,7 @@ use super::records::{
     BATCHES, BatchDoc, BatchRecord, BookDoc, BookRecord, OpenRecord, PlanDoc, Proof, Proven, RunReport,
     Standing, Sums, batch_key, settle_pk,
 };
+use super::report::{RunRecord, Sheet, add};
 use super::{Run, Step};
 use crate::engine::{Engine, WorkError};
 
@@ -74,7 +75,7 @@ impl Engine {
         };
         let all = pool(&candidates);
         let expectations = self.expectations(run, &mut doc, &all).await?;
-        let Expectations { expected, commands, cursor, ahead } = expectations;
+        let Expectations { expected, commands, cursor, ahead, newer } = expectations;
         let today = run.book.today.map_or(run.day, |known| known.max(run.day));
         run.tell(&Step::Matching(all.len(), expected.len()))?;
         self.keep_book(run).await?;
@@ -111,16 +112,44 @@ impl Engine {
         let version = run.book.version.saturating_add(1);
         let stem = format!("{}/{version}-{}", run.name(), run.book.fence);
         let mut records = Vec::new();
+        let mut balance = doc.trial_balance();
         for (id, standing, batch) in planned {
             let Some(candidate) = candidates.get(&id) else { continue };
             let name = format!("{stem}/batch/{id}");
             let record = self.batch_record(run, candidate, standing, &batch, name.clone());
             self.shelve(&name, &batch).await?;
-            records.push(record);
+            let fresh: BTreeSet<&str> = record.fresh.iter().map(AsRef::as_ref).collect();
+            batch.entries.iter().filter(|e| fresh.contains(e.id.as_str())).for_each(|e| balance.add(e));
+            records.push((record, batch));
         }
+        doc.keep_balance(&balance);
         let lines = pool(&candidates);
         let after = carry_on(&outcome, &lines, &expected, doc, today, &carried, &candidates, &ahead);
         let open = open_records(&outcome, &lines, &expected);
+        let notices = notices(report);
+        let headline = {
+            let mut same = Vec::new();
+            for record in
+                report.batches.iter().filter(|s| records.iter().all(|(r, _)| r.batch.id != s.batch.id))
+            {
+                let doc: BatchDoc = self.shelved(&record.doc).await?;
+                same.push((record.clone(), doc));
+            }
+            add(&mut balance, &newer);
+            let of_day = records.iter().chain(&same).filter(|(r, _)| r.day == run.day).map(|(r, d)| (r, d));
+            let sheet = Sheet {
+                connection: run.name(),
+                day: run.day,
+                today,
+                batches: of_day.collect(),
+                open: &open,
+                awaited: &after.expected,
+                balance: &balance,
+                notices: &notices,
+            };
+            format!("{} {}: {}", run.name(), run.day, sheet.report().morning())
+        };
+        let records: Vec<BatchRecord> = records.into_iter().map(|(record, _)| record).collect();
         let proofs = proofs(&outcome, &lines, &commands);
         let unknown = unknown_objects(&outcome, &lines, &open);
         let book_name = format!("{stem}/book");
@@ -140,7 +169,8 @@ impl Engine {
                 held_until: None,
                 fence: 0,
             },
-            headline: headline(run, &records, &open, report),
+            headline,
+            run: RunRecord { at: self.now(), notices },
             batches: records,
             open,
             proofs,
@@ -451,7 +481,7 @@ fn carry_on(
     }
     // Entries newer than the cursor that are settled now, or were: the next run meets them again.
     let done: Vec<Box<str>> = ahead.iter().filter(|id| !kept.contains(id.as_ref())).cloned().collect();
-    BookDoc { expected: still, lines: out_lines, ahead: done, proven }
+    BookDoc { expected: still, lines: out_lines, ahead: done, proven, balance: doc.balance }
 }
 
 fn open_records(outcome: &Outcome, lines: &[SettlementLine], expected: &[Expected]) -> Vec<OpenRecord> {
@@ -518,47 +548,18 @@ fn unknown_objects(outcome: &Outcome, lines: &[SettlementLine], open: &[OpenReco
     all.into_iter().take(ASKED).collect()
 }
 
-/// The morning's line: how the day's batches stand, and what is open.
-fn headline(run: &Run<'_>, batches: &[BatchRecord], open: &[OpenRecord], report: &RunReport) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    let new = |b: &&BatchRecord| batches.iter().all(|n| n.batch.id != b.batch.id);
-    let same = report.batches.iter().filter(new);
-    for record in batches.iter().filter(|b| b.day == run.day).chain(same) {
-        let s = &record.sums;
-        let money = |minor| tillway_core::money::Money::new(minor, record.batch.currency);
-        let rate = s.fee_rate();
-        let all = if s.open == 0 { "all matched".to_owned() } else { format!("{} line(s) open", s.open) };
-        parts.push(format!(
-            "{} {}: {} payments, {} refunds, {} disputes, fees {}.{:02} %, net {}, {all}",
-            record.batch.id,
-            record.standing.name(),
-            s.payments,
-            s.refunds,
-            s.disputes,
-            rate / 100,
-            rate.rem_euclid(100),
-            money(s.net),
-        ));
-    }
-    if parts.is_empty() {
-        parts.push("no batch".to_owned());
-    }
-    let today = run.book.today.map_or(run.day, |known| known.max(run.day));
-    for item in open.iter().filter(|o| !o.is_quiet()) {
-        let x = &item.exception;
-        parts.push(format!(
-            "{}: {} for {} day(s); {}",
-            x.class.code(),
-            x.amount,
-            x.age(today),
-            x.class.action()
-        ));
-    }
-    for w in &report.waiting {
-        parts.push(format!("waits: {} {}", w.batch, w.why));
-    }
-    for r in &report.refused {
-        parts.push(format!("NOT POSTED: {} {}", r.batch, r.why.join("; ")));
-    }
-    format!("{} {}: {}", run.name(), run.day, parts.join("; "))
+/// What the run noticed, for the report.
+fn notices(report: &RunReport) -> Vec<(String, String)> {
+    let name = |batch: &str| {
+        if batch.is_empty() { "the list of the day".to_owned() } else { format!("batch {batch}") }
+    };
+    let refused = report
+        .refused
+        .iter()
+        .map(|r| ("refused".to_owned(), format!("{} is not posted: {}", name(&r.batch), r.why.join("; "))));
+    let waiting = report
+        .waiting
+        .iter()
+        .map(|w| ("waiting".to_owned(), format!("{} is waited for: {}", name(&w.batch), w.why)));
+    refused.chain(waiting).collect()
 }

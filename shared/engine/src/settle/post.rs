@@ -6,7 +6,7 @@ use tillway_core::journal::Entry;
 
 use super::records::{
     BatchDoc, BatchRecord, BookRecord, OPEN, OpenRecord, PlanDoc, batch_key, entries_key, open_key, read_key,
-    settle_pk,
+    run_key, settle_pk,
 };
 use super::{Run, Step, item};
 use crate::engine::{Engine, WorkError};
@@ -26,6 +26,8 @@ impl Engine {
             self.keep_book(run).await?;
         }
         self.write_open(run, &plan.open).await?;
+        let noticed = item(run_key(run.name(), plan.day), serde_json::to_vec(&plan.run)?, None);
+        self.ports.store.transact(vec![Write::Put(noticed, Guard::Any)]).await?;
         run.tell(&Step::At("opened"))?;
         self.take_evidence(run, &plan).await?;
         run.tell(&Step::At("proven"))?;

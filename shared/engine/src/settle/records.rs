@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 use tillway_core::ids::ConnectionName;
-use tillway_core::journal::Entry;
-use tillway_core::money::Money;
+use tillway_core::journal::{Entry, Role, TrialBalance};
+use tillway_core::money::{Currency, Money};
 use tillway_core::settle::certificate::Certificate;
 use tillway_core::settle::check::Verdict;
 use tillway_core::settle::{Batch, Class, Day, Exception, Expected, Explained, Kind, SettlementLine};
 use tillway_core::time::Timestamp;
 
+use super::report::RunRecord;
 use crate::ports::Key;
 
 /// Where the settlement of a connection stands.
@@ -47,6 +48,21 @@ pub struct BookDoc {
     pub ahead: Vec<Box<str>>,
     /// What a line proved of an unknown effect before the books had it: its entry is settled when it comes.
     pub proven: Vec<Proven>,
+    /// What the journal holds of the connection, as far as it was read for good and with all that was posted.
+    pub balance: Vec<(Currency, Role, i64)>,
+}
+
+impl BookDoc {
+    /// The same as a trial balance.
+    #[must_use]
+    pub fn trial_balance(&self) -> TrialBalance {
+        TrialBalance(self.balance.iter().map(|&(c, role, sum)| ((c, role), i128::from(sum))).collect())
+    }
+    /// Keeps a trial balance.
+    pub fn keep_balance(&mut self, balance: &TrialBalance) {
+        let narrow = |sum: &i128| i64::try_from(*sum).unwrap_or(i64::MAX);
+        self.balance = balance.0.iter().map(|((c, role), sum)| (*c, *role, narrow(sum))).collect();
+    }
 }
 
 /// A movement that a line proved.
@@ -79,6 +95,8 @@ pub struct PlanDoc {
     pub unknown: Vec<Box<str>>,
     /// Parts of what was read, to be thrown away.
     pub read: Vec<Box<str>>,
+    /// What was noticed.
+    pub run: RunRecord,
     /// The morning's line.
     pub headline: String,
 }
@@ -347,6 +365,11 @@ pub(super) const BATCHES: &str = "batch#";
 #[must_use]
 pub fn read_key(connection: &ConnectionName, batch: &str) -> Key {
     Key::new(pk(connection), format!("read#{batch}"))
+}
+/// What a run noticed of a day.
+#[must_use]
+pub fn run_key(connection: &ConnectionName, day: Day) -> Key {
+    Key::new(pk(connection), format!("run#{day}"))
 }
 /// Something open.
 #[must_use]
