@@ -118,7 +118,7 @@ fn what_is_wrong_with_a_csv_is_named_with_its_line_and_column() {
         ("a page of HTML", "<html>\n<body>\n</body></html>\n".into(), "unknown_header", "header", None),
         ("missing", row("currency,", "curr,"), "unknown_header", "currency", Some(2)),
         ("column twice", row("payment_type", "amount"), "duplicate_header", "amount", Some(2)),
-        ("doubled", format!("{CSV}{CSV}"), "duplicate_header", "header", Some(8)),
+        ("doubled", format!("{CSV}{CSV}"), "duplicate_header", "header", Some(9)),
         (
             "another merchant",
             row("acme_test_001,Pay", "other,Pay"),
