@@ -4,6 +4,7 @@
 //! turns answers into facts. It keeps nothing, retries nothing and decides nothing: that is the engine's.
 //! A gateway call ends in [`Outcome`]: there is no way to turn `Unknown` into a second charge.
 
+pub mod bank;
 pub mod capabilities;
 pub mod clarity;
 mod common;

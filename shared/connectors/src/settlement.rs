@@ -4,6 +4,13 @@
 //! change the balance at the gateway. It reads and names; it matches nothing and keeps nothing. The engine asks
 //! for whole batches and reads a page again after a crash, so a page has to say the same each time it is read.
 
+mod fault;
+pub(crate) mod source;
+mod statement;
+pub(crate) mod table;
+pub(crate) mod values;
+pub(crate) mod xml;
+
 use async_trait::async_trait;
 use tillway_core::money::Money;
 use tillway_core::settle::{Batch, Day, Kind, SettlementLine};
@@ -12,6 +19,10 @@ use tillway_core::value::Value;
 
 use crate::config::Connection;
 use crate::port::{Call, NotDone};
+
+pub use fault::FileFault;
+pub(crate) use statement::{Aside, Whole};
+pub use statement::{BatchSum, Before, Ending, Evidence, Lines, Reader, Statement, Tally};
 
 /// How a batch stands at the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,6 +23,10 @@ mod registrar;
 mod registrar_tests;
 mod settings;
 mod settlement;
+mod settlement_file;
+pub mod settlement_report;
+#[cfg(test)]
+mod settlement_report_tests;
 #[cfg(test)]
 mod settlement_tests;
 mod subscriptions;
@@ -81,8 +85,11 @@ impl Connector for Stripe {
         Some(&registrar::Endpoints)
     }
 
-    fn settlement(&self, _connection: &Connection) -> Option<&'static dyn Settlement> {
-        Some(&settlement::Payouts)
+    fn settlement(&self, connection: &Connection) -> Option<&'static dyn Settlement> {
+        match connection.setting("settlement.source", "api") {
+            "report" => Some(&settlement_file::ReportFiles),
+            _ => Some(&settlement::Payouts),
+        }
     }
 
     fn actions(&self) -> &'static [Action] {

@@ -122,7 +122,7 @@ fn next(page: Json<'_>) -> Option<String> {
     last.filter(|_| flag(page, "has_more")).and_then(|e| text(e, "id")).map(str::to_owned)
 }
 
-fn not_read(fault: ReadFault) -> SettleFault {
+pub(super) fn not_read(fault: ReadFault) -> SettleFault {
     match fault {
         ReadFault::NotNow(after, why) => SettleFault::NotNow { why, after },
         ReadFault::Refused(answer) if answer.code() == "payout_reconciliation_not_ready" => {
