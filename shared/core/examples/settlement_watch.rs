@@ -9,7 +9,7 @@ use std::io::Write as _;
 
 use tillway_core::settle::Day;
 use tillway_core::settle::watch::habits::{Anomaly, FIRST, Habits, Planting, QUIET, months};
-use tillway_core::settle::watch::{Figure, Finding, Settings, watch};
+use tillway_core::settle::watch::{Finding, Settings, watch};
 
 const DAYS: i32 = 160;
 
@@ -20,7 +20,6 @@ struct Tally {
     waited: i64,
     right: u64,
     wrong: u64,
-    figure_days: u64,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -73,7 +72,7 @@ fn shop(habits: &Habits, tally: &mut Tally, verbose: bool) -> Result<(), Box<dyn
     found.sort_by(|a, b| (&a.figure, a.day).cmp(&(&b.figure, b.day)));
     for alarm in found.chunk_by(|a, b| a.figure == b.figure && b.day.since(a.day) <= 3) {
         let Some(first) = alarm.first() else { continue };
-        if anomalies.iter().any(|a| of(a, &first.figure, first.day)) {
+        if anomalies.iter().any(|a| a.kind.moves(&first.figure) && during(a, first.day)) {
             tally.right += 1;
         } else {
             tally.wrong += 1;
@@ -92,7 +91,11 @@ fn shop(habits: &Habits, tally: &mut Tally, verbose: bool) -> Result<(), Box<dyn
     for (kind, (planted, hit)) in Planting::ALL.iter().zip(tally.planted.iter_mut().zip(&mut tally.found)) {
         for anomaly in anomalies.iter().filter(|a| a.kind == *kind) {
             *planted += 1;
-            let told = found.iter().filter(|f| of(anomaly, &f.figure, f.day)).map(|f| f.day).min();
+            let told = found
+                .iter()
+                .filter(|f| kind.shows_in(&f.figure) && during(anomaly, f.day))
+                .map(|f| f.day)
+                .min();
             if let Some(day) = told {
                 *hit += 1;
                 tally.waited += i64::from(day.since(anomaly.first));
@@ -104,6 +107,6 @@ fn shop(habits: &Habits, tally: &mut Tally, verbose: bool) -> Result<(), Box<dyn
     Ok(())
 }
 
-fn of(anomaly: &Anomaly, figure: &Figure, day: Day) -> bool {
-    anomaly.kind.shows_in(figure) && day >= anomaly.first && day <= anomaly.last.plus(7)
+fn during(anomaly: &Anomaly, day: Day) -> bool {
+    day >= anomaly.first && day <= anomaly.last.plus(7)
 }

@@ -69,6 +69,12 @@ impl Planting {
             Figure::Payments | Figure::Volume { .. } => self == Self::Fall,
         }
     }
+    /// Whether a figure is moved by it too: what is declined is no payment.
+    #[must_use]
+    pub fn moves(self, figure: &Figure) -> bool {
+        let of_day = matches!(figure, Figure::Payments | Figure::Volume { .. });
+        self.shows_in(figure) || self == Self::Declines && of_day
+    }
     /// Days it lasts.
     const fn lasts(self) -> i32 {
         match self {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{Expectation, Least, Point, Score};
+use super::model::{Expectation, Point, Score, Varies};
 use super::{DayFigures, Figure, Finding, Settings, Sum};
 use crate::settle::line::Day;
 
@@ -44,7 +44,7 @@ impl Case<'_> {
         if past.len() < settings.fewest_days {
             return None;
         }
-        let model = Expectation::of(&past, least(self.figure))?;
+        let model = Expectation::of(&past, varies(self.figure))?;
         let scored = STRETCHES.into_iter().filter_map(|days| {
             let points = self.points(self.day.plus(1 - days), self.day);
             // What is found of a stretch must reach to its last day.
@@ -102,7 +102,7 @@ impl Case<'_> {
     }
 
     fn points(&self, first: Day, last: Day) -> Vec<Point> {
-        self.sums(first, last).map(|(day, sum)| point(day, sum)).filter(|p| p.of > 0).collect()
+        self.sums(first, last).map(|(day, sum)| point(self.figure, day, sum)).filter(|p| p.of > 0).collect()
     }
 
     fn sums(&self, first: Day, last: Day) -> impl Iterator<Item = (Day, Option<&Sum>)> {
@@ -139,17 +139,23 @@ impl Case<'_> {
     }
 }
 
-fn point(day: Day, sum: Option<&Sum>) -> Point {
+fn point(figure: &Figure, day: Day, sum: Option<&Sum>) -> Point {
     let weekday = usize::try_from(day.0.rem_euclid(7)).unwrap_or(0);
     // A day without a line is a day of no volume.
-    sum.map_or(Point { part: 0, of: 1, weekday }, |s| Point { part: s.part, of: s.of, weekday })
+    let Some(sum) = sum else { return Point { part: 0, of: 1, weekday, lumps: None } };
+    let lumps = match figure {
+        Figure::FeeRate { .. } => Some((sum.of, sum.squares)),
+        Figure::Volume { .. } => Some((sum.part, sum.squares)),
+        _ => None,
+    };
+    Point { part: sum.part, of: sum.of, weekday, lumps }
 }
 
-const fn least(figure: &Figure) -> Least {
+const fn varies(figure: &Figure) -> Varies {
     match figure {
-        Figure::DeclineRate | Figure::RefundRate | Figure::DisputeRate | Figure::Payments => Least::Poisson,
-        Figure::FeeRate { .. } => Least::Thousandths(3),
-        Figure::Delay => Least::Thousandths(20),
-        Figure::Volume { .. } => Least::Thousandths(50),
+        Figure::DeclineRate | Figure::RefundRate | Figure::DisputeRate | Figure::Payments => Varies::Counts,
+        Figure::FeeRate { .. } => Varies::Measured(8),
+        Figure::Delay => Varies::Measured(20),
+        Figure::Volume { .. } => Varies::Amounts,
     }
 }

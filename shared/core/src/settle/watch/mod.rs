@@ -85,6 +85,9 @@ pub struct Sum {
     pub part: u64,
     /// What it is over.
     pub of: u64,
+    /// Of amounts the sum of their squares, in thousands: one large payment makes a day uncertain.
+    #[serde(default)]
+    pub squares: u64,
     /// How many there were of each kind: payments by fee rate, lines by delay, declines by code.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub kinds: BTreeMap<Box<str>, u64>,
@@ -139,11 +142,14 @@ impl DayFigures {
         let gross = u64::try_from(line.gross).unwrap_or(0);
         let volume = self.figure(Figure::Volume { currency: line.currency });
         (volume.part, volume.of) = (volume.part.saturating_add(gross), 1);
+        let square = u64::try_from(u128::from(gross) * u128::from(gross) / 1000).unwrap_or(u64::MAX);
+        volume.squares = volume.squares.saturating_add(square);
         let (Some(card), true) = (&line.card, gross > 0) else { return };
         let fee = u64::try_from(line.fee).unwrap_or(0);
         let sum = self.figure(Figure::FeeRate { brand: card.brand.clone(), currency: line.currency });
         sum.part = sum.part.saturating_add(fee);
         sum.of = sum.of.saturating_add(gross);
+        sum.squares = sum.squares.saturating_add(square);
         // Tenths of a percent, rounded.
         let rate = (u128::from(fee) * 2_000 + u128::from(gross)) / (u128::from(gross) * 2);
         sum.count(&format!("{}.{}", rate / 10, rate % 10));
@@ -195,7 +201,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { history: 56, fewest_days: 21, alarm: 420 }
+        Self { history: 56, fewest_days: 21, alarm: 450 }
     }
 }
 

@@ -13,7 +13,7 @@ fn history(figure: &Figure, days: i32, of: impl Fn(i32) -> (u64, u64)) -> Vec<Da
         .map(|n| {
             let mut day = DayFigures::new(Day(20_700).plus(n));
             let (part, of) = of(n);
-            day.figures.insert(figure.clone(), Sum { part, of, kinds: BTreeMap::new() });
+            day.figures.insert(figure.clone(), Sum { part, of, ..Sum::default() });
             day
         })
         .collect()
