@@ -12,7 +12,7 @@ const STRETCHES: [i32; 3] = [1, 3, 7];
 const LONGEST: i32 = 7;
 /// Furthest that a finding is traced back, in days.
 const BACK: i32 = 28;
-/// Deviations of a day, in hundredths, beyond which it counts as part of what was found.
+/// Deviations of a day, in hundredths, beyond which it may be part of what was found.
 const GOES_ON: i64 = 100;
 
 /// What is out of the ordinary on `day`. `history` holds days in any order, of each at most one; a day that is missing was
@@ -54,11 +54,9 @@ impl Case<'_> {
         let (days, score) = scored
             .filter(|(_, score)| self.matters(score, settings))
             .max_by_key(|(days, score)| (score.deviations.unsigned_abs(), -days))?;
-        // The days that go on to the judged one tell since when, where they alone are enough to say so.
-        let run = self.since(&model, score.deviations > 0);
-        let alone = model.score(&self.points(run, self.day));
-        let enough = alone.is_some_and(|of_run| self.matters(&of_run, settings));
-        let first = if enough { run } else { run.min(self.day.plus(1 - days)) };
+        // Where the days that go on to the judged one say enough by themselves, they tell since when.
+        let since = self.since(&model, settings, score.deviations > 0);
+        let first = since.unwrap_or(self.day.plus(1 - days));
         let points = self.points(first, self.day);
         let whole = model.score(&points)?;
         Some(Finding {
@@ -82,23 +80,27 @@ impl Case<'_> {
             && change >= u128::from(score.expected) * u128::from(Settings::least(self.figure))
     }
 
-    /// The first of the days that reach to the judged one and all lie on the same side.
-    fn since(&self, model: &Expectation, above: bool) -> Day {
-        let mut first = self.day;
+    /// Of the days that reach to the judged one and all lie on the same side, the first of those that together lie
+    /// furthest out.
+    fn since(&self, model: &Expectation, settings: &Settings, above: bool) -> Option<Day> {
+        let mut best: Option<(u64, Day)> = None;
         for back in 0..BACK {
             let at = self.day.plus(-back);
-            let points = self.points(at, at);
-            if points.is_empty() && !self.by_day.contains_key(&at) {
+            if !self.by_day.contains_key(&at) {
                 break;
             }
             // A day without exposure says nothing.
-            let Some(score) = model.score(&points) else { continue };
-            if (score.deviations > 0) != above || score.deviations.abs() < GOES_ON {
+            let Some(own) = model.score(&self.points(at, at)) else { continue };
+            if (own.deviations > 0) != above || own.deviations.abs() < GOES_ON {
                 break;
             }
-            first = at;
+            if let Some(all) = model.score(&self.points(at, self.day)).filter(|s| self.matters(s, settings))
+                && best.is_none_or(|(most, _)| all.deviations.unsigned_abs() >= most)
+            {
+                best = Some((all.deviations.unsigned_abs(), at));
+            }
         }
-        first
+        best.map(|(_, first)| first)
     }
 
     fn points(&self, first: Day, last: Day) -> Vec<Point> {
