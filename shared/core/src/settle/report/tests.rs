@@ -83,7 +83,7 @@ fn closed() -> Month {
     let expected = lines.iter().map(expected).collect();
     let mut month = Month {
         rules,
-        connection: "stripe-main".into(),
+        connection: "acme-main".into(),
         lines,
         expected,
         batches: Vec::new(),
@@ -191,10 +191,10 @@ fn an_open_day_names_each_item_its_age_and_what_to_do() {
 
 #[test]
 fn the_sentence_of_the_issue() {
-    let mut builder = Builder::new(&"stripe-main".into(), TODAY, TODAY);
+    let mut builder = Builder::new(&"acme-main".into(), TODAY, TODAY);
     let batch = Batch {
         id: "po_1".into(),
-        connection: "stripe-main".into(),
+        connection: "acme-main".into(),
         currency: cur("USD"),
         funding: Funding::Funded { payout: 4_822_107, day: TODAY },
     };

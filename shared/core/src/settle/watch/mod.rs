@@ -6,15 +6,18 @@
 //! # One expectation for all figures
 //! Every figure is a sum over an exposure: fees over what was charged (by brand and currency), declines over attempts,
 //! refunds and disputes over payments, days of delay over lines, payments and amounts over days. So one model serves all,
-//! a *robust quasi-Poisson rate*: a day's sum has the mean `rate × weekday × exposure`, and a variance in proportion to
-//! that mean. It is estimated over the [`Settings::history`] days before the week that is judged:
-//! - *Rate*: sum over exposure of the days that lie within three deviations, the first guess and the deviation being a
-//!   weighted median and the median of absolute deviations. A past anomaly of up to a third of the days so moves nothing.
+//! a *robust quasi-Poisson rate*: a day's sum has the mean `rate × weekday × exposure` and the variance
+//! `chance × lump × mean + (wobble × mean)²`. It is estimated over the [`Settings::history`] days before the week judged:
+//! - *Rate*: sum over exposure of the days that lie within 3.5 deviations; the first guess is a weighted median, the first
+//!   deviation the median of absolute deviations. A past anomaly of up to a third of the days so moves nothing.
 //! - *Weekday*: each weekday's own factor, shrunk towards 1 by how little the weekdays differ beyond chance (empirical
 //!   Bayes). Volume so gets its week, while a fee rate, which has none, is not made noisier by seven small samples.
+//! - *Chance*: of counts that of Poisson; of amounts that of Poisson lumps, from the sum of squares, so that one large
+//!   payment makes its day uncertain and no alarm; of fees and delays what the days showed.
+//! - *Wobble*: what days differ by beyond chance. It does not grow less with the size of the trade, which is why a large
+//!   shop is not told of every Tuesday.
 //! - *Deviation*: the signed root of the deviance, which stays nearly normal where a sum is a handful of events (disputes,
-//!   a small shop) and where a median would be zero; its size is what the days themselves showed, for counts at least that
-//!   of Poisson.
+//!   a small shop) and where a median would be zero.
 //!
 //! Why not others: median and MAD over the same weekday has four to eight values to rest on and says 0 ± 0 of rare events; a
 //! beta-binomial knows rates of yes and no, not fees, delays or amounts; a seasonal forecast wants years of history.
