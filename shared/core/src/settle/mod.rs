@@ -76,7 +76,7 @@
 //! be made unique before the first pass ([`settle`] does it in memory); the copies go to
 //! [`Conclusion::copies`].
 //!
-//! [`market`] invents months of trade from a seed with every class of exception planted, for tests and benches.
+//! [`report`] says what became of a day, [`watch`] what is out of the ordinary in it. [`market`] invents months of trade from a seed with every class of exception planted, for tests and benches.
 
 mod books;
 mod bucket;
@@ -91,6 +91,7 @@ mod outcome;
 mod packing;
 pub mod report;
 mod rules;
+pub mod watch;
 
 #[cfg(test)]
 mod brute;

@@ -257,6 +257,7 @@ impl Builder {
             .into_iter()
             .map(|(id, sheet)| sheet.row(&id, &mut currencies))
             .collect();
+        currencies.values_mut().for_each(Totals::rate);
         // What is not closed comes first; in order of id the rows are already.
         batches.sort_by_key(|row| std::cmp::Reverse(row.state));
         let of_items = self.aging.values().map(|row| row.count).sum();

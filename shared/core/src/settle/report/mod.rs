@@ -41,6 +41,7 @@ use serde::Serialize;
 pub use amount::{Amount, counted, grouped, percent};
 pub use build::Builder;
 pub use input::{About, Fate, Index, Input};
+pub(in crate::settle) use text::shown;
 pub use words::{age, by, title};
 
 use super::line::{Day, Kind};
@@ -204,6 +205,10 @@ pub struct Totals {
     pub disputes: u64,
     /// From gross to net, all steps in their order.
     pub steps: Vec<StepSum>,
+    /// What is left of it all.
+    pub net: Amount,
+    /// Fees with tax over charges, hundredths of a percent; nothing where nothing was charged.
+    pub fee_rate_basis_points: Option<i128>,
     /// What was sent to the bank, as funding states it; of funded batches.
     pub paid_out: Amount,
 }
@@ -214,17 +219,6 @@ impl Totals {
     pub fn step(&self, step: Step) -> Amount {
         let found = self.steps.iter().find(|s| s.step == step);
         found.map_or(Amount::new(0, self.currency), |s| s.sum)
-    }
-    /// What is left of it all.
-    #[must_use]
-    pub fn net(&self) -> Amount {
-        Amount::new(self.steps.iter().map(|s| s.sum.minor).sum(), self.currency)
-    }
-    /// Fees with tax over charges, hundredths of a percent.
-    #[must_use]
-    pub fn fee_rate(&self) -> Option<i128> {
-        let fees = -(self.step(Step::Fees).minor + self.step(Step::FeeTax).minor);
-        amount::basis_points(fees, self.step(Step::Charges).minor)
     }
 }
 

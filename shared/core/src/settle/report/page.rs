@@ -97,9 +97,10 @@ fn cards(report: &Report, out: &mut String) {
     out.push_str("<section class=\"cards\" aria-label=\"Figures\">\n");
     for totals in &report.currencies {
         let charged = totals.step(super::Step::Charges).grouped();
-        let fees = totals.fee_rate().map_or(String::new(), |rate| format!(", fees {}", percent(rate)));
+        let fees =
+            totals.fee_rate_basis_points.map_or(String::new(), |rate| format!(", fees {}", percent(rate)));
         let note = format!("of {charged} charged{fees}");
-        card(&format!("Net {}", totals.currency), &escaped(&totals.net().grouped()), &note, out);
+        card(&format!("Net {}", totals.currency), &escaped(&totals.net.grouped()), &note, out);
     }
     let m = &report.matching;
     if let Some(rate) = m.match_rate_basis_points {
@@ -194,7 +195,7 @@ fn one(item: &Item, links: &Links, out: &mut String) {
 
 fn fall(totals: &Totals, out: &mut String) {
     let code = totals.currency.code();
-    let net = totals.net();
+    let net = totals.net;
     let _ = write!(
         out,
         "<section>\n<h2>From gross to net, {code}</h2>\n<table class=\"fall\"><tbody>\n{}</tbody></table>\n<p class=\"dim\">{}, {}, {}. ",
@@ -207,7 +208,7 @@ fn fall(totals: &Totals, out: &mut String) {
         let _ = write!(out, "Net is what was paid out, to the last minor unit.");
     } else {
         let rest = Amount::new(net.minor - totals.paid_out.minor, totals.currency);
-        let _ = write!(out, "Paid out {}, {rest} not yet.", totals.paid_out);
+        let _ = write!(out, "Paid out {}; {rest} are not known to be paid out yet.", totals.paid_out);
     }
     out.push_str("</p>\n</section>\n");
 }
@@ -256,7 +257,7 @@ fn batch(row: &BatchRow, out: &mut String) {
         let _ = write!(out, "<br><span class=\"dim\">{}</span>", escaped(refusal));
     }
     let payments: u64 = row.totals.iter().map(|t| t.payments).sum();
-    let nets: Vec<String> = row.totals.iter().map(|t| t.net().to_string()).collect();
+    let nets: Vec<String> = row.totals.iter().map(|t| t.net.to_string()).collect();
     let _ = write!(out, "</td><td><span class=\"tag {name}\">{word}</span></td>");
     for count in [payments, row.matched, row.explained, row.open] {
         let _ = write!(out, "<td class=\"n\">{}</td>", grouped(count));

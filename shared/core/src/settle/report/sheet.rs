@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::amount::Amount;
+use super::amount::{Amount, basis_points};
 use super::text::shown;
 use super::{BatchRow, State, Step, StepSum, Totals};
 use crate::money::Currency;
@@ -33,6 +33,7 @@ impl Sheet {
         });
         let mut totals: Vec<Totals> = self.totals.into_values().collect();
         for part in &mut totals {
+            part.rate();
             if let Some(payout) = known.payout.filter(|p| p.currency == part.currency) {
                 part.paid_out = payout;
             }
@@ -57,12 +58,23 @@ impl Totals {
     pub(super) fn new(currency: Currency) -> Self {
         let none = Amount::new(0, currency);
         let steps = Step::ALL.into_iter().map(|step| StepSum { step, sum: none }).collect();
-        Self { currency, lines: 0, payments: 0, refunds: 0, disputes: 0, steps, paid_out: none }
+        Self {
+            currency,
+            lines: 0,
+            payments: 0,
+            refunds: 0,
+            disputes: 0,
+            steps,
+            net: none,
+            fee_rate_basis_points: None,
+            paid_out: none,
+        }
     }
 
     fn move_by(&mut self, step: Step, minor: i128) {
         if let Some(found) = self.steps.iter_mut().find(|s| s.step == step) {
             found.sum.minor += minor;
+            self.net.minor += minor;
         }
     }
 
@@ -79,6 +91,12 @@ impl Totals {
             Kind::Dispute => self.disputes += 1,
             _ => {}
         }
+    }
+
+    /// Says the rate, once all is in.
+    pub(super) fn rate(&mut self) {
+        let fees = -(self.step(Step::Fees).minor + self.step(Step::FeeTax).minor);
+        self.fee_rate_basis_points = basis_points(fees, self.step(Step::Charges).minor);
     }
 
     fn add(&mut self, other: &Self) {

@@ -52,7 +52,7 @@ fn bars(totals: &Totals) -> Vec<Bar<'static>> {
         };
         spans.push((part.step.title(), part.sum, kind, from, at, at));
     }
-    spans.push(("Net", totals.net(), "whole net", 0, at, at));
+    spans.push(("Net", totals.net, "whole net", 0, at, at));
     let range = (high - low).max(1);
     // Scaled down first where a product would not fit.
     let scale = |minor: i128| {

@@ -168,10 +168,10 @@ fn figures(totals: &Totals) -> String {
             let _ = write!(out, ", {}", counted(count, noun));
         }
     }
-    if let Some(rate) = totals.fee_rate() {
+    if let Some(rate) = totals.fee_rate_basis_points {
         let _ = write!(out, ", fees {}", percent(rate));
     }
-    let _ = write!(out, ", net {}", totals.net());
+    let _ = write!(out, ", net {}", totals.net);
     out
 }
 
