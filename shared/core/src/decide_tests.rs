@@ -212,6 +212,7 @@ fn a_serial_step_runs_one_at_a_time_and_only_for_the_newest_status() {
         moved: true,
         returned: false,
         request: None,
+        of: None,
         undoes: None,
         resent: false,
     };

@@ -20,6 +20,7 @@ fn refund(id: &str, minor: i64) -> Fact {
         moved: true,
         returned: false,
         request: None,
+        of: None,
         undoes: None,
         resent: false,
     }

@@ -63,6 +63,7 @@ fn back(id: &str, minor: i64, request: &str) -> Fact {
         moved: true,
         returned: false,
         request: Some(request.into()),
+        of: None,
         undoes: None,
         resent: false,
     }

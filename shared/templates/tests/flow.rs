@@ -56,6 +56,7 @@ fn refund(id: &str, minor: i64, status: RefundStatus) -> Fact {
         moved: true,
         returned: status == RefundStatus::Failed,
         request: None,
+        of: None,
         undoes: None,
         resent: false,
     }

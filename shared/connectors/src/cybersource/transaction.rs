@@ -109,6 +109,12 @@ impl<'a> Transaction<'a> {
         links.filter_map(|l| text(l, &["href"])).filter_map(wire::last_segment)
     }
 
+    /// The one transaction it is linked with: what it acts on, while nothing acts on it.
+    fn only_related(&self) -> Option<&'a str> {
+        let mut others = self.related().filter(|id| *id != self.id);
+        others.next().filter(|first| others.all(|other| other == *first))
+    }
+
     fn application(&self) -> Option<Json<'a>> {
         applications(self.detail).find(|a| text(*a, &["name"]) == Some(self.kind.application()))
     }
@@ -265,7 +271,8 @@ impl<'a> Transaction<'a> {
                     raw => facts::refund_status(raw)?,
                 };
                 let request = request_mark(self.connection, self.detail);
-                Ok(vec![facts::refund(self.id, self.needed_root()?, self.amount()?, status, request)])
+                let root = self.needed_root()?;
+                Ok(vec![facts::refund(self.id, root, self.amount()?, status, request, self.only_related())])
             }
             Kind::Reversal => self.let_go(target),
             Kind::Void => self.voided(target),
@@ -286,7 +293,7 @@ impl<'a> Transaction<'a> {
             Some(refund) if refund.kind == Kind::Refund => {
                 let request = request_mark(self.connection, refund.detail);
                 let amount = refund.amount()?;
-                Ok(vec![facts::refund(refund.id, root, amount, RefundStatus::Cancelled, request)])
+                Ok(vec![facts::refund(refund.id, root, amount, RefundStatus::Cancelled, request, None)])
             }
             Some(capture) => {
                 let resent = is_undoing(self.detail);

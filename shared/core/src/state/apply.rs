@@ -378,7 +378,8 @@ impl OrderState {
         at: Timestamp,
         out: &mut Applied,
     ) -> bool {
-        let Fact::Refund { refund, payment, amount, status, moved, returned, request, undoes, resent } = fact
+        let Fact::Refund { refund, payment, amount, status, moved, returned, request, of, undoes, resent } =
+            fact
         else {
             return false;
         };
@@ -407,6 +408,7 @@ impl OrderState {
                     moved: *moved,
                     returned: *returned,
                     request: request.clone(),
+                    of: of.clone(),
                     since: Some(at),
                     undoes: undoes.clone(),
                     resent,
@@ -420,6 +422,7 @@ impl OrderState {
         known.moved |= *moved;
         known.returned |= *returned;
         known.request = known.request.take().or_else(|| request.clone());
+        known.of = known.of.take().or_else(|| of.clone());
         // What is undone is told by the transaction itself: our own void's answer does not name it.
         known.resent |= resent && known.undoes.is_none();
         known.undoes = known.undoes.take().or_else(|| undoes.clone());

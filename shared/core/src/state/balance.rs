@@ -199,8 +199,8 @@ impl OrderState {
         .collect()
     }
 
-    /// What each capture still has to give back, in the order captures are listed: refunds that name a
-    /// capture in their request are charged to it, all others to the captures of their payment in turn, and
+    /// What each capture still has to give back, in the order captures are listed: a refund is charged to the
+    /// capture it was made at, or that its request names, all others to the captures of their payment in turn, and
     /// what is left of them to any. The sum is what was captured and not returned.
     pub(super) fn refundables(&self) -> Vec<CaptureLeft> {
         let mut out: Vec<CaptureLeft> = Vec::new();
@@ -221,7 +221,12 @@ impl OrderState {
         }
         let standing = self.refunds.values().filter(|r| r.status.stands() && !r.resent);
         let mut open: Vec<(&super::Refund, i64)> = standing.map(|r| (r, r.amount.minor)).collect();
-        for fits in [CaptureLeft::is_named_by, CaptureLeft::is_of_payment_of, CaptureLeft::is_any] {
+        for fits in [
+            CaptureLeft::was_returned_by,
+            CaptureLeft::is_named_by,
+            CaptureLeft::is_of_payment_of,
+            CaptureLeft::is_any,
+        ] {
             for (refund, sum) in &mut open {
                 let of =
                     |c: &&mut CaptureLeft| c.amount.currency == refund.amount.currency && fits(c, refund);
@@ -248,6 +253,11 @@ pub(super) struct CaptureLeft {
 }
 
 impl CaptureLeft {
+    /// The gateway made the refund at this capture, and keeps account of it there.
+    fn was_returned_by(&self, refund: &super::Refund) -> bool {
+        let at = refund.of.as_deref().or(refund.undoes.as_deref());
+        at.is_some() && at == self.capture.as_deref()
+    }
     /// The refund's request ends with this capture's key (`cancelled:` and the key).
     fn is_named_by(&self, refund: &super::Refund) -> bool {
         let request = refund.request.as_deref().and_then(|r| r.strip_suffix(self.key.as_str()));

@@ -59,6 +59,7 @@ fn returned(refund: &str, minor: i64) -> Fact {
         moved: true,
         returned: false,
         request: None,
+        of: None,
         undoes: None,
         resent: false,
     }
@@ -116,6 +117,7 @@ fn undone(capture: &str, minor: i64, resent: bool) -> Fact {
         moved: true,
         returned: false,
         request: None,
+        of: None,
         undoes: Some(capture.into()),
         resent,
     }
@@ -197,6 +199,7 @@ fn a_refund_finds_the_capture_that_can_give_it_and_takes_a_whole_one_first() {
             moved,
             returned,
             request,
+            of: None,
             undoes: None,
             resent: false,
         };
@@ -204,6 +207,32 @@ fn a_refund_finds_the_capture_that_can_give_it_and_takes_a_whole_one_first() {
         state.objects("refund_request", None).remove(0).1.at("served") == &Value::Bool(true)
     };
     assert!(served(RefundStatus::Pending) && !served(RefundStatus::Failed));
+}
+
+#[test]
+fn a_refund_is_charged_to_the_capture_it_was_made_at() {
+    let at = |refund: &str, minor: i64, capture: Option<&str>| {
+        let mut fact = returned(refund, minor);
+        if let Fact::Refund { of, .. } = &mut fact {
+            *of = capture.map(str::to_owned);
+        }
+        fact
+    };
+    let ask = Fact::RefundRequested { id: "R".into(), amount: usd(30), reason: "x".into() };
+    let taken_of = |refunds: &[Fact]| {
+        let mut facts = vec![authorized(100), made("c1", 40), made("c2", 60), ask.clone()];
+        facts.extend_from_slice(refunds);
+        let (state, _, _) = run(&facts);
+        let (_, view) = state.objects("refund_request", None).remove(0);
+        view.at("capture").as_text().unwrap_or("").to_owned()
+    };
+    // Both were made at the second, which has 10 left.
+    assert_eq!(taken_of(&[at("r1", 30, Some("c2")), at("r2", 20, Some("c2"))]), "c1");
+    assert_eq!(taken_of(&[at("r1", 30, Some("c1"))]), "c2");
+    // Told of it later; and where it is never told, they count in turn.
+    assert_eq!(taken_of(&[at("r1", 35, None), at("r1", 35, Some("c2"))]), "c1");
+    assert_eq!(taken_of(&[at("r1", 35, None)]), "c2");
+    assert_eq!(taken_of(&[at("r1", 35, Some("unheard-of"))]), "c2");
 }
 
 #[test]

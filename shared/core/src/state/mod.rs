@@ -199,6 +199,9 @@ pub struct Refund {
     /// The request of ours it serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// The capture it returns money of, where the gateway keeps account of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
     /// When it was first heard of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,

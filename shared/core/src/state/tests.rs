@@ -54,6 +54,7 @@ fn refund(id: &str, minor: i64, status: RefundStatus, moved: bool, returned: boo
         moved,
         returned,
         request: None,
+        of: None,
         undoes: None,
         resent: false,
     }
@@ -351,6 +352,7 @@ fn what_captures_have_to_give_back_is_what_was_captured_and_not_returned() {
         moved,
         returned,
         request,
+        of: None,
         undoes: None,
         resent: false,
     };
@@ -380,6 +382,7 @@ fn money_of_another_currency_is_a_contradiction_once_and_adds_to_nothing() {
         moved: true,
         returned: false,
         request: None,
+        of: None,
         undoes: None,
         resent: false,
     };

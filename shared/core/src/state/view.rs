@@ -555,6 +555,7 @@ mod tests {
                 moved: true,
                 returned: true,
                 request: None,
+                of: None,
                 undoes: None,
                 resent: false,
             },
