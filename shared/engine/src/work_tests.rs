@@ -30,6 +30,8 @@ mod profile_tests;
 mod routes_tests;
 #[path = "settle_tests.rs"]
 mod settle_tests;
+#[path = "submitted_tests.rs"]
+mod submitted_tests;
 
 type Answer = dyn Fn(&Request) -> Response + Send + Sync;
 

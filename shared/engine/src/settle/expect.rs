@@ -126,12 +126,12 @@ impl Engine {
     async fn know_orders(
         &self,
         run: &Run<'_>,
-        expected: &mut [Expected],
+        expected: &mut Vec<Expected>,
         lines: &[SettlementLine],
     ) -> Result<(), WorkError> {
         let named: BTreeSet<&str> = lines.iter().filter_map(|l| l.ids.own.as_deref()).collect();
         let mut wanted: BTreeMap<OrderKey, Vec<&mut Expected>> = BTreeMap::new();
-        for e in expected {
+        for e in expected.iter_mut() {
             let own = e.ids.own.as_deref().is_some_and(|own| named.contains(own));
             if own || e.ids.payment.is_some() || e.due > run.day {
                 continue;
@@ -140,6 +140,7 @@ impl Engine {
                 wanted.entry(OrderKey::new(order)).or_default().push(e);
             }
         }
+        let mut undone: BTreeSet<Box<str>> = BTreeSet::new();
         let orders: Vec<OrderKey> = wanted.keys().cloned().collect();
         for some in orders.chunks(AT_A_TIME) {
             let keys: Vec<Key> = some.iter().map(state_key).collect();
@@ -147,10 +148,14 @@ impl Engine {
                 let record: OrderRecord = serde_json::from_slice(&item.body)?;
                 for e in wanted.get_mut(&record.state.key).into_iter().flatten() {
                     let (parent, payment) = belongs_to(&record, e);
+                    if never_settles(&record, e) {
+                        undone.insert(e.id.clone());
+                    }
                     e.ids = Ids { own: e.ids.own.take(), parent, payment };
                 }
             }
         }
+        expected.retain(|e| !undone.contains(&e.id));
         Ok(())
     }
 
@@ -232,6 +237,16 @@ fn was_proven(doc: &mut BookDoc, found: &Expected) -> bool {
     let own = found.ids.own.as_deref();
     let at = doc.proven.iter().position(|p| p.kind == found.kind && Some(p.own.as_ref()) == own);
     at.map(|at| doc.proven.swap_remove(at)).is_some()
+}
+
+/// Whether it is a capture that was voided before settlement, that void, or the fee of either: the gateway lists none of them,
+/// and to the books they are nothing together.
+fn never_settles(record: &OrderRecord, e: &Expected) -> bool {
+    let of = if e.kind == Kind::Fee { &e.ids.parent } else { &e.ids.own };
+    let Some(own) = of.as_deref() else { return false };
+    let refunds = &record.state.refunds;
+    refunds.get(own).is_some_and(|r| r.undoes.is_some())
+        || refunds.values().any(|r| r.undoes.as_deref() == Some(own))
 }
 
 /// What an expectation belongs to, by its order: authorization or charge, and payment.

@@ -1,0 +1,121 @@
+//! Settlement where the gateway says what was submitted and not what was funded, against its sandbox.
+
+use std::sync::OnceLock;
+
+use tillway_core::settle::{Class, Day};
+use tillway_sandbox::cybersource::{Credentials, CybersourceConfig, CybersourceSandbox, WebhookConfig};
+use tillway_sandbox::{Reply, Sandbox as _};
+
+use super::*;
+use crate::settle::Step;
+use crate::settle::records::{RunReport, Standing};
+
+const CONFIG: &str = "connections:\n  shop: { system: clarity, base_url: \"https://shop.example/api/v1\", auth: api_key }\n  \
+                      signed: { system: cybersource, base_url: \"https://gateway.example\", merchant_id: acme, key_id: k1, \
+                      settlement.funding: net_fundings }\npairs:\n  main: { flow: cybersource-clarity, shop: shop, \
+                      gateway: signed }\n";
+
+/// A shop that keeps what is written to its orders, and the merchant's account.
+struct Trade {
+    w: World,
+    gateway: Arc<Mutex<CybersourceSandbox>>,
+}
+
+fn signed() -> ConnectionName {
+    ConnectionName::new("signed")
+}
+
+fn quiet(_: &Step) -> bool {
+    true
+}
+
+impl Trade {
+    async fn new() -> Self {
+        let credentials = Credentials::new("acme", "k1", SIGNING);
+        let mut config = CybersourceConfig::new(credentials, WebhookConfig::new("hook", SIGNING, None), 7);
+        config.funded_after = Some(Millis::days(2));
+        let gateway = Arc::new(Mutex::new(CybersourceSandbox::new(config)));
+        let clock: Arc<OnceLock<Arc<Memory>>> = Arc::default();
+        let (behind, time) = (Arc::clone(&gateway), Arc::clone(&clock));
+        let orders: Mutex<std::collections::BTreeMap<String, Json>> = Mutex::default();
+        let w = World::with(CONFIG, move |request| {
+            if request.url.starts_with("https://shop.example") {
+                let id = request.path().rsplit('/').next().unwrap().to_owned();
+                let mut orders = orders.lock().unwrap();
+                let known = orders.entry(id.clone()).or_insert_with(|| order(&id, 1));
+                if let (Json::Object(known), Ok(Json::Object(patch))) =
+                    (&mut *known, serde_json::from_slice(&request.body))
+                {
+                    let version = known["version"].as_i64().unwrap() + 1;
+                    known.extend(patch);
+                    known.insert("version".into(), version.into());
+                }
+                return Response::json(200, known);
+            }
+            match behind.lock().unwrap().handle(time.get().unwrap().now(), request) {
+                Reply::Answer(response) => response,
+                Reply::Silence => Response::new(0),
+            }
+        })
+        .await;
+        assert!(clock.set(Arc::clone(&w.memory)).is_ok());
+        Self { w, gateway }
+    }
+    /// An order of 10.00 comes and is paid by card. Gives its capture.
+    async fn paid(&self, order_id: &str) -> String {
+        let mut by_token = order(order_id, 1);
+        by_token["payment"] = json!({"token": "tok_visa"});
+        self.w.engine.work_event(event(order_id, &by_token)).await.unwrap();
+        self.w.live(Millis::mins(5)).await;
+        let truth = self.gateway(|g, _| g.order_truth(order_id));
+        let ids: Vec<String> = truth.payments[0]
+            .transactions
+            .iter()
+            .filter(|t| t.amount == 1_000)
+            .map(|t| t.id.clone())
+            .collect();
+        ids.last().unwrap().clone()
+    }
+    fn gateway<T>(&self, act: impl FnOnce(&mut CybersourceSandbox, Timestamp) -> T) -> T {
+        act(&mut self.gateway.lock().unwrap(), self.w.memory.now())
+    }
+    /// What no webhook told is found.
+    async fn sweep(&self) {
+        self.w.live(Millis::mins(10)).await;
+        self.w.engine.sweep(&signed()).await.unwrap();
+        self.w.live(Millis::mins(5)).await;
+    }
+    async fn settle(&self, day: Day) -> RunReport {
+        let report = self.w.engine.settle_day(&signed(), day, &quiet).await.unwrap();
+        assert!(!report.busy);
+        report
+    }
+    async fn clearing(&self, day: Day) -> i128 {
+        let told = self.w.engine.settlement_report(&signed(), day).await.unwrap();
+        told.holds[0].clearing.minor
+    }
+    async fn open(&self) -> Vec<Class> {
+        let open = self.w.engine.settlement_open(None).await.unwrap();
+        open.into_iter().map(|o| o.record.exception.class).collect()
+    }
+}
+
+#[tokio::test]
+async fn what_was_voided_before_the_cut_off_is_not_missed() {
+    let t = Trade::new().await;
+    let day = Day::of(t.w.memory.now());
+    t.paid("A-1").await;
+    let second = t.paid("A-2").await;
+    t.gateway(|g, now| g.void_by_hand(now, &second)).unwrap();
+    t.sweep().await;
+    t.w.pass(Millis::hours(20));
+    let report = t.settle(day).await;
+    assert!(report.refused.is_empty() && report.waiting.is_empty(), "{report:?}");
+    let record = &report.batches[0];
+    assert_eq!((record.standing, record.sums.payments, record.sums.refunds), (Standing::Submitted, 1, 0));
+    assert_eq!(t.clearing(day).await, 1_000, "the gateway owes the first");
+    // It would be due by now.
+    t.w.pass(Millis::days(12));
+    t.settle(day.plus(12)).await;
+    assert_eq!(t.open().await, []);
+}
