@@ -119,3 +119,28 @@ async fn what_was_voided_before_the_cut_off_is_not_missed() {
     t.settle(day.plus(12)).await;
     assert_eq!(t.open().await, []);
 }
+
+#[tokio::test]
+async fn a_funding_closes_the_batch_and_its_day_may_be_settled_again() {
+    let t = Trade::new().await;
+    let day = Day::of(t.w.memory.now());
+    t.paid("A-1").await;
+    t.w.pass(Millis::hours(20));
+    assert_eq!(t.settle(day).await.batches[0].standing, Standing::Submitted);
+    let mut funded = day;
+    let closed = loop {
+        t.w.pass(Millis::days(1));
+        funded = funded.plus(1);
+        assert!(funded < day.plus(6), "never funded");
+        let report = t.settle(funded).await;
+        assert!(report.refused.is_empty(), "{report:?}");
+        if let Some(batch) = report.batches.first() {
+            break batch.clone();
+        }
+    };
+    assert_eq!((closed.standing, closed.revision), (Standing::Closed, 2));
+    assert_eq!((t.clearing(funded).await, t.open().await), (0, vec![]));
+    // What was submitted is listed as it was, and what was kept back is no part of it.
+    let again = t.settle(day).await;
+    assert_eq!((again.unchanged.len(), again.refused.len()), (1, 0), "{again:?}");
+}

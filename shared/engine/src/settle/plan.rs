@@ -7,7 +7,8 @@ use tillway_connectors::ListedBatch;
 use tillway_core::settle::certificate::{Certificate, certify};
 use tillway_core::settle::check::{Statement, check, check_run};
 use tillway_core::settle::{
-    Day, Exception, Expected, Funding, Kind, Outcome, SettlementLine, Standing as Stands, entries, settle,
+    Batch, Day, Exception, Expected, Funding, Kind, Outcome, SettlementLine, Standing as Stands, entries,
+    settle,
 };
 
 use super::expect::Expectations;
@@ -204,7 +205,8 @@ impl Engine {
             if let Some((record, known)) = &before {
                 let now_funded = matches!(record.batch.funding, Funding::Submitted)
                     && matches!(listed.batch.funding, Funding::Funded { .. });
-                if record.digest == digest && record.batch == listed.batch {
+                let same = record.digest == digest && record.batch == listed.batch;
+                if same || is_submission_of(&listed.batch, &lines, record, known) {
                     report.unchanged.push(id);
                     report.batches.push(record.clone());
                     continue;
@@ -310,6 +312,18 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether it is what was submitted once, of a batch that was funded since: all that was traded in it, and not yet what was kept
+/// back of it.
+fn is_submission_of(batch: &Batch, lines: &[SettlementLine], record: &BatchRecord, known: &BatchDoc) -> bool {
+    if *batch != (Batch { funding: Funding::Submitted, ..record.batch.clone() }) {
+        return false;
+    }
+    let given: BTreeMap<&str, &SettlementLine> = lines.iter().map(|l| (l.id.as_ref(), l)).collect();
+    let posted: BTreeSet<&str> = known.lines.iter().map(|l| l.id.as_ref()).collect();
+    let as_posted = |l: &SettlementLine| given.get(l.id.as_ref()).map_or(l.kind == Kind::Fee, |g| *g == l);
+    posted.is_superset(&given.keys().copied().collect()) && known.lines.iter().all(as_posted)
 }
 
 pub(super) fn texts<T: ToString>(items: &[T]) -> Vec<String> {
