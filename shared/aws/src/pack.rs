@@ -209,7 +209,49 @@ mod tests {
         // Items in tables of merchants can be read with these words only. Add a format; never change this one.
         let sum = hex::encode(Sha256::digest(WORDS));
         assert_eq!(sum, "e8133698122f4b476e14502023d0ef980d0fad830bc1f4088cf8914a7ac31c3e");
-        assert!(WORDS.len() < 32 * 1024, "deflate looks back no further");
+        let sum = hex::encode(Sha256::digest(PAGE_WORDS));
+        assert_eq!(sum, "4ebbcb69cad46d2defe91b6835822dd8b35d67694da80048f498020dc27eff4f");
+        assert!(WORDS.len() < 32 * 1024 && PAGE_WORDS.len() < 32 * 1024, "deflate looks back no further");
+    }
+
+    #[test]
+    fn the_parts_of_a_page_come_back() {
+        let sent =
+            STANDARD.encode(r#"{"form":"amount=4712&currency=usd&customer=cus_1&description=Order+1"}"#);
+        let bodies = [
+            String::new(),
+            "{}".to_owned(),
+            format!("{{\"request\":{{\"bytes\":\"{sent}\"}},\"blob\":\"{sent}\"}}"),
+            sent.clone(),
+            // No base64 of anything: too long by one, of another alphabet, bits that are left over, digits of a hash.
+            format!("{sent}A"),
+            "\u{e9}".repeat(60),
+            format!("{}B", "A".repeat(50)),
+            "0123456789abcdef".repeat(8),
+        ];
+        let mut out = Writer::default();
+        let numbers = [0, 1, 127, 128, 16_384, u64::MAX];
+        for (body, number) in bodies.iter().zip(numbers.iter().cycle()) {
+            out.body(body.as_bytes());
+            out.number(*number);
+            out.signed(-1_795_248_000_123);
+            out.text("§");
+        }
+        let plain = unpack_page(&out.packed()).unwrap();
+        let mut from = Reader(&plain);
+        for (body, number) in bodies.iter().zip(numbers.iter().cycle()) {
+            assert_eq!(from.body().as_deref(), Some(body.as_bytes()));
+            assert_eq!((from.number(), from.signed()), (Some(*number), Some(-1_795_248_000_123)));
+            assert_eq!(from.text().as_deref(), Some("§"));
+        }
+        assert!(
+            from.0.is_empty() && from.number().is_none() && from.body().is_none() && from.signed().is_none()
+        );
+        // What was sent is kept as text, which packs: not as its base64, which does not.
+        let mut kept = Writer::default();
+        kept.body(bodies[2].as_bytes());
+        assert!(kept.packed().len() < sent.len(), "{} of {}", kept.packed().len(), sent.len());
+        assert!(unpack(&kept.packed()).is_none(), "a page is no body");
     }
 
     #[test]

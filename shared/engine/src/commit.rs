@@ -137,7 +137,7 @@ impl Engine {
                 key: rec::entry_key(key, entry),
                 body: serde_json::to_vec(entry)?,
                 due: None,
-                list: Some((format!("journal#{}", now.day()), format!("{}#{}", now.rfc3339(), entry.id))),
+                list: None,
                 expires: None,
             };
             commit.writes.push(Write::Put(item, Guard::Absent));
@@ -303,11 +303,10 @@ fn command_person<'a>(command: &Command, record: &'a CommandRecord) -> Option<&'
 
 pub(crate) fn put_state(key: &OrderKey, record: &OrderRecord, guard: Guard) -> Result<Write, WorkError> {
     let item_key = rec::state_key(key);
-    let list = if key.is_customer() { "customers" } else { "orders" };
     let item = NewItem {
         body: serde_json::to_vec(record)?,
         due: record.wake_at.map(|at| rec::due(&item_key, at)),
-        list: Some((list.to_owned(), format!("{}#{key}", record.state.first_at.rfc3339()))),
+        list: None,
         expires: None,
         key: item_key,
     };

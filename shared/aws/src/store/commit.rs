@@ -111,15 +111,14 @@ impl DynamoStore {
         let count = changes.iter().map(|(_, _, change)| touched(change).saturating_add(change.own.len()));
         let together = count.fold(alone.len(), usize::saturating_add) > 1;
         let mut outgoing = Outgoing { requests: Vec::new(), pages: Vec::new() };
-        for (key, before, mut change) in changes {
-            if let Some(page) = &mut change.page {
-                change.chunk = page.shed(&self.layout, together);
-            }
-            self.page_requests(key, before, change, &mut outgoing);
+        for (key, before, change) in changes {
+            self.page_requests(key, before, change, together, &mut outgoing);
         }
         for write in alone {
             outgoing.requests.push(match write {
-                Write::Put(new, guard) => Request::Update(new.key.clone(), item::update(new, On::Guard(*guard), None)),
+                Write::Put(new, guard) => {
+                    Request::Update(new.key.clone(), item::update(new, On::Guard(*guard), None))
+                }
                 Write::Delete(key, guard) => Request::Delete(key.clone(), On::Guard(*guard)),
                 Write::Check(key, guard) => Request::Check(key.clone(), On::Guard(*guard)),
             });
@@ -127,7 +126,14 @@ impl DynamoStore {
         Some(outgoing)
     }
 
-    fn page_requests<'a>(&self, key: &Key, before: &'a Arc<Page>, change: Change, outgoing: &mut Outgoing<'a>) {
+    fn page_requests<'a>(
+        &self,
+        key: &Key,
+        before: &'a Arc<Page>,
+        change: Change,
+        together: bool,
+        outgoing: &mut Outgoing<'a>,
+    ) {
         let at = |sk: &str| own_key(&key.pk, sk);
         let item = |of: NewItemOf| NewItem {
             key: own_key(&key.pk, &of.sk),
@@ -138,10 +144,15 @@ impl DynamoStore {
         };
         match change.page {
             Some(mut page) => {
+                let (packed, chunk) = page.shed(key, &self.layout, together);
+                if let Some((number, body)) = chunk {
+                    let key = chunk_key(&key.pk, number);
+                    outgoing.requests.push(Request::Update(key, item::update_chunk(body)));
+                }
                 let mut drawn = [0_u8; 6];
                 self.entropy.fill(&mut drawn);
                 let tag = hex::encode(drawn);
-                let update = item::update_page(&page, page.pack(), before.tag.as_deref(), &tag);
+                let update = item::update_page(&page, packed, before.tag.as_deref(), &tag);
                 page.tag = Some(tag);
                 outgoing.requests.push(Request::Update(key.clone(), update));
                 outgoing.pages.push((key.clone(), Arc::new(page)));
@@ -151,17 +162,15 @@ impl DynamoStore {
             }
             None => {}
         }
-        if let Some((number, body)) = change.chunk {
-            let key = chunk_key(&key.pk, number);
-            let update = item::update_chunk(body);
-            outgoing.requests.push(Request::Update(key, update));
-        }
         for own in change.own {
             outgoing.requests.push(match own {
                 Own::Make(of, rev) => {
                     let new = item(of);
                     let before = rev.saturating_sub(1);
-                    Request::Update(new.key.clone(), item::update_after(&new, before, On::Guard(Guard::Absent), None))
+                    Request::Update(
+                        new.key.clone(),
+                        item::update_after(&new, before, On::Guard(Guard::Absent), None),
+                    )
                 }
                 Own::Again(of, guard) => {
                     let new = item(of);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tillway_core::time::Timestamp;
 use tillway_engine::ports::{Item, ItemPage, Key, StoreError};
 
-use super::layout::{OWN, is_behind};
+use super::layout::{Layout, OWN, is_behind};
 use super::page::Page;
 use super::pages::{moving, read_page};
 use super::{DynamoStore, MAX_KEYS, from_token, limit_of, refused, token, unique};
@@ -15,25 +15,37 @@ use crate::item::{self, Attributes};
 /// How often a listing of a partition begins anew because entries moved meanwhile.
 const MOVED: u32 = 8;
 
-/// What stands behind the entries of an index.
+/// What stands behind the entries of an index, read after them and consistently: what no longer is where its entry says is
+/// left out.
 struct Behind {
+    layout: Layout,
     items: HashMap<Key, Attributes>,
     pages: HashMap<Key, Arc<Page>>,
 }
 
-impl DynamoStore {
-    /// What stands behind index entries, consistently.
-    async fn behind(&self, entries: &[Attributes]) -> Result<Behind, StoreError> {
-        let keys = entries.iter().map(item::read_key).collect::<Result<Vec<_>, _>>()?;
-        let mut out = Behind { items: HashMap::new(), pages: HashMap::new() };
-        for keys in unique(&keys).chunks(MAX_KEYS) {
-            let (pages, alone): (Vec<Key>, Vec<Key>) =
-                keys.iter().cloned().partition(|key| self.layout.is_page(key));
-            let (items, pages) = self.fetch_pages(&alone, &pages).await?;
-            out.items.extend(items);
-            out.pages.extend(pages);
+impl Behind {
+    /// The item that an entry of the index of lists stands for.
+    fn listed(&self, entry: &Attributes) -> Result<Option<Item>, StoreError> {
+        let (key, place) = (item::read_key(entry)?, item::read_list(entry));
+        if let Some(page) = self.pages.get(&key) {
+            let mut here =
+                page.entries.iter().filter(|(_, there)| there.list.is_some() && there.list == place);
+            return Ok(here.find_map(|(sk, _)| page.item(&key.pk, sk)));
         }
-        Ok(out)
+        let now = self.items.get(&key).filter(|now| item::read_list(now) == place);
+        now.cloned().map(|now| self.known(now)).transpose()
+    }
+
+    /// The items that an entry of the due index stands for: of a page, all that are due.
+    fn due(&self, entry: &Attributes, shard: u16, until: Timestamp) -> Result<Vec<Item>, StoreError> {
+        let (key, place) = (item::read_key(entry)?, item::read_due(entry));
+        if let Some(page) = self.pages.get(&key) {
+            let items = page.entries.keys().filter_map(|sk| page.item(&key.pk, sk));
+            let due = |item: &Item| item.due.is_some_and(|due| due.shard == shard && due.at <= until);
+            return Ok(items.filter(due).collect());
+        }
+        let now = self.items.get(&key).filter(|now| item::read_due(now) == place);
+        now.cloned().map(|now| self.known(now)).into_iter().collect()
     }
 
     /// An item as callers know it: an entry's own bears the entry's key.
@@ -46,6 +58,22 @@ impl DynamoStore {
             }
         }
         Ok(item)
+    }
+}
+
+impl DynamoStore {
+    /// What stands behind index entries, consistently.
+    async fn behind(&self, entries: &[Attributes]) -> Result<Behind, StoreError> {
+        let keys = entries.iter().map(item::read_key).collect::<Result<Vec<_>, _>>()?;
+        let mut out = Behind { layout: self.layout, items: HashMap::new(), pages: HashMap::new() };
+        for keys in unique(&keys).chunks(MAX_KEYS) {
+            let (pages, alone): (Vec<Key>, Vec<Key>) =
+                keys.iter().cloned().partition(|key| self.layout.is_page(key));
+            let (items, pages) = self.fetch_pages(&alone, &pages).await?;
+            out.items.extend(items);
+            out.pages.extend(pages);
+        }
+        Ok(out)
     }
 
     pub(super) async fn listed(
@@ -88,19 +116,9 @@ impl DynamoStore {
             }
         };
         let entries = answer.items.unwrap_or_default();
-        let mut behind = self.behind(&entries).await?;
-        let mut items = Vec::new();
-        for entry in &entries {
-            let (key, place) = (item::read_key(entry)?, item::read_list(entry));
-            if let Some(page) = behind.pages.get(&key) {
-                let mut here = page.entries.iter().filter(|(_, there)| there.list.is_some() && there.list == place);
-                items.extend(here.find_map(|(sk, _)| page.item(&key.pk, sk)));
-            } else if behind.items.get(&key).is_some_and(|now| item::read_list(now) == place)
-                && let Some(attributes) = behind.items.remove(&key)
-            {
-                items.push(self.known(attributes)?);
-            }
-        }
+        let behind = self.behind(&entries).await?;
+        let items = entries.iter().filter_map(|entry| behind.listed(entry).transpose());
+        let items = items.collect::<Result<Vec<_>, _>>()?;
         Ok(ItemPage { items, next })
     }
 
@@ -131,14 +149,8 @@ impl DynamoStore {
             let entries = answer.items.unwrap_or_default();
             let behind = self.behind(&entries).await?;
             for entry in &entries {
-                let (key, place) = (item::read_key(entry)?, item::read_due(entry));
-                reached = place.map_or(reached, |place| place.at);
-                if let Some(page) = behind.pages.get(&key) {
-                    let due = |sk: &str| page.item(&key.pk, sk).filter(|item| item.due.is_some_and(|d| d.shard == shard && d.at <= until));
-                    out.extend(page.entries.keys().filter_map(|sk| due(sk)));
-                } else if let Some(now) = behind.items.get(&key).filter(|now| item::read_due(now) == place) {
-                    out.push(self.known(now.clone())?);
-                }
+                reached = item::read_due(entry).map_or(reached, |place| place.at);
+                out.extend(behind.due(entry, shard, until)?);
             }
             start = answer.last_evaluated_key;
             // A page lies in the index where its first entry is due; its others may be due after what is not read yet.
@@ -171,7 +183,8 @@ impl DynamoStore {
                 None => None,
             };
             let page = page.unwrap_or_default();
-            let within = |sk: &&String| sk.starts_with(prefix) && after.is_none_or(|after| sk.as_str() > after);
+            let within =
+                |sk: &&String| sk.starts_with(prefix) && after.is_none_or(|after| sk.as_str() > after);
             let wanted: Vec<(&Arc<Page>, Key)> = page
                 .entries
                 .keys()
@@ -247,7 +260,8 @@ impl DynamoStore {
             None => Default::default(),
             Some(after) => from_token(after)?,
         };
-        let start = (!last_pk.is_empty()).then(|| item::key_of(&Key::new(last_pk.as_str(), last_sk.as_str())));
+        let start =
+            (!last_pk.is_empty()).then(|| item::key_of(&Key::new(last_pk.as_str(), last_sk.as_str())));
         let limit = limit.clamp(1, 1000);
         let scan = self.client.scan().table_name(&self.table).consistent_read(true).limit(limit_of(limit));
         let answer = scan.set_exclusive_start_key(start).send().await.map_err(|e| refused(&e))?;
@@ -288,5 +302,57 @@ impl DynamoStore {
         }
         let more = answer.last_evaluated_key.is_some();
         Ok(ItemPage { items, next: more.then(|| token(&[&last_pk, &last_sk, "", ""])) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::primitives::Blob;
+    use aws_sdk_dynamodb::types::AttributeValue;
+    use tillway_engine::ports::{Due, Guard, NewItem, Write};
+
+    use super::*;
+
+    fn due(sk: &str, at: i64) -> Attributes {
+        let mut attributes = item::key_of(&Key::new("p", sk));
+        attributes.insert("shard".to_owned(), item::number(3));
+        attributes.insert("at".to_owned(), item::number(at));
+        attributes.insert("rev".to_owned(), item::number(1));
+        attributes.insert("body".to_owned(), AttributeValue::B(Blob::new(crate::pack::pack(b""))));
+        attributes
+    }
+
+    #[test]
+    fn an_index_entry_that_lags_behind_its_item_is_left_out() {
+        let items = [("same", 3), ("moved", 9)].map(|(sk, at)| (Key::new("p", sk), due(sk, at))).into();
+        let behind = Behind { layout: Layout::ENGINE, items, pages: HashMap::new() };
+        let told = [due("moved", 1), due("gone", 2), due("same", 3)]
+            .iter()
+            .flat_map(|entry| behind.due(entry, 3, Timestamp(5)).unwrap())
+            .map(|item| item.key.sk)
+            .collect::<Vec<_>>();
+        assert_eq!(told, ["same"]);
+    }
+
+    #[test]
+    fn of_a_page_is_told_what_is_due_now_whatever_its_entry_says() {
+        let put = |sk: &str, at: i64| {
+            let due = Some(Due { shard: 3, at: Timestamp(at) });
+            let key = Key::new("order#a", sk);
+            Write::Put(NewItem { key, body: Vec::new(), due, list: None, expires: None }, Guard::Any)
+        };
+        let (soon, late) = (put("cmd#1", 4), put("cmd#2", 9));
+        let page = Page::default().change(&[&soon, &late]).unwrap().page.unwrap();
+        let key = Key::new("order#a", "state");
+        let pages = [(key.clone(), Arc::new(page))].into();
+        let behind = Behind { layout: Layout::ENGINE, items: HashMap::new(), pages };
+        let mut entry = due("", 1);
+        entry.extend(item::key_of(&key));
+        let told = |until| -> Vec<String> {
+            behind.due(&entry, 3, Timestamp(until)).unwrap().into_iter().map(|item| item.key.sk).collect()
+        };
+        assert_eq!((told(3), told(4)), (vec![], vec!["cmd#1".to_owned()]));
+        assert_eq!(told(9), ["cmd#1", "cmd#2"]);
+        assert!(behind.due(&entry, 4, Timestamp(9)).unwrap().is_empty(), "another shard");
     }
 }

@@ -14,7 +14,7 @@
 //! and never changed: an entry that is written again lies in the page again. Pages stay when their last entry goes, so
 //! that a tag is never met twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tillway_core::time::{Millis, Timestamp};
 use tillway_engine::ports::{Due, Guard, Item, Key, NewItem, Write};
@@ -30,8 +30,10 @@ const FULL: usize = 48 * 1024;
 const CROWDED: usize = 200 * 1024;
 /// A small one.
 const SMALL: usize = 1024;
-/// Packed bytes of a page within one unit of writing, its key and index places beside it.
-const UNIT: usize = 900;
+/// Bytes of a page as DynamoDB counts them within one unit of writing, and a little room.
+const UNIT: usize = 1024 - 16;
+/// What it counts beside key and body: the names of attributes, the tag, places in the indexes.
+const BESIDE: usize = 50;
 /// A place in the due index may be as much earlier than the first entry is due: moving it costs two writes of the index.
 const EARLY: Millis = Millis::secs(30);
 
@@ -97,9 +99,10 @@ pub(crate) struct Change {
     /// What it holds is a condition.
     pub(crate) looked: bool,
     pub(crate) own: Vec<Own>,
-    /// A chunk to be written with the page.
-    pub(crate) chunk: Option<(u64, Vec<u8>)>,
 }
+
+/// A chunk: its number, and its bodies as they lie in the table.
+pub(crate) type Chunk = (u64, Vec<u8>);
 
 impl Page {
     /// Whether a guard holds on an entry, as far as the page can tell.
@@ -186,7 +189,8 @@ impl Page {
     /// The place in the due index: that of the first entry, or what stands there, if that is about as good.
     fn settle_due(&mut self) {
         let first = self.entries.values().filter_map(|entry| entry.due).min_by_key(|due| due.at);
-        let stands = |old: &Due, new: &Due| old.shard == new.shard && old.at <= new.at && new.at <= old.at + EARLY;
+        let stands =
+            |old: &Due, new: &Due| old.shard == new.shard && old.at <= new.at && new.at <= old.at + EARLY;
         self.due = match (self.due, first) {
             (Some(old), Some(new)) if stands(&old, &new) => Some(old),
             (_, first) => first,
@@ -200,14 +204,25 @@ impl Page {
 
     fn bytes(&self) -> usize {
         let here = |entry: &Entry| if let Place::Here(body) = &entry.place { body.len() } else { 0 };
-        self.entries.iter().map(|(sk, entry)| sk.len().saturating_add(here(entry))).fold(0, usize::saturating_add)
+        self.entries
+            .iter()
+            .map(|(sk, entry)| sk.len().saturating_add(here(entry)))
+            .fold(0, usize::saturating_add)
     }
 
-    /// Moves what is cold into a chunk, where the page outgrows a unit and is written in a transaction anyway, or is full.
-    pub(crate) fn shed(&mut self, layout: &Layout, in_transaction: bool) -> Option<(u64, Vec<u8>)> {
-        let full = self.bytes() > FULL;
-        if !full && (!in_transaction || self.pack().len() <= UNIT) {
-            return None;
+    /// As it lies in the table, and what is cold in a chunk to be written with it, where the page outgrows a unit and is written
+    /// in a transaction anyway, or is full.
+    pub(crate) fn shed(
+        &mut self,
+        key: &Key,
+        layout: &Layout,
+        in_transaction: bool,
+    ) -> (Vec<u8>, Option<Chunk>) {
+        let packed = self.pack();
+        let weight =
+            [packed.len(), key.pk.len(), key.sk.len(), BESIDE].into_iter().fold(0, usize::saturating_add);
+        if self.bytes() <= FULL && (!in_transaction || weight <= UNIT) {
+            return (packed, None);
         }
         let cold = |sk: &str, entry: &Entry| {
             let here = matches!(entry.place, Place::Here(_));
@@ -221,10 +236,10 @@ impl Page {
             }
         }
         if bodies.is_empty() {
-            return None;
+            return (packed, None);
         }
         self.chunks = number;
-        Some((number, pack_chunk(&bodies)))
+        (self.pack(), Some((number, pack_chunk(&bodies))))
     }
 
     /// As it lies in the table.
@@ -273,9 +288,7 @@ impl Page {
             let (sk, rev) = (from.text()?, from.number()?);
             let due = match from.number()?.checked_sub(1) {
                 None => None,
-                Some(shard) => {
-                    Some(Due { shard: u16::try_from(shard).ok()?, at: Timestamp(from.signed()?) })
-                }
+                Some(shard) => Some(Due { shard: u16::try_from(shard).ok()?, at: Timestamp(from.signed()?) }),
             };
             let list = match from.number()? {
                 0 => None,
@@ -298,15 +311,6 @@ impl Page {
         let entry = self.entries.get(sk)?;
         let Place::Here(body) = &entry.place else { return None };
         Some(entry.item(Key::new(pk, sk), body.clone()))
-    }
-
-    /// Chunks of entries whose sort keys are asked for.
-    pub(crate) fn chunks_of<'a>(&self, sks: impl Iterator<Item = &'a str>) -> BTreeSet<u64> {
-        let chunk = |sk: &str| match self.entries.get(sk)?.place {
-            Place::Chunk(number) => Some(number),
-            _ => None,
-        };
-        sks.filter_map(chunk).collect()
     }
 }
 
@@ -336,4 +340,114 @@ pub(crate) fn unpack_chunk(packed: &[u8]) -> Option<BTreeMap<String, Vec<u8>>> {
         out.insert(from.text()?, from.body()?);
     }
     Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PK: &str = "order#shop/A-1";
+
+    fn new(sk: &str, body: &[u8], due: Option<i64>) -> NewItem {
+        let due = due.map(|at| Due { shard: 3, at: Timestamp(at) });
+        NewItem { key: Key::new(PK, sk), body: body.to_vec(), due, list: None, expires: None }
+    }
+
+    fn put(sk: &str, due: Option<i64>) -> Write {
+        Write::Put(new(sk, sk.as_bytes(), due), Guard::Any)
+    }
+
+    fn after(page: &Page, writes: &[Write]) -> Page {
+        page.change(&writes.iter().collect::<Vec<_>>()).unwrap().page.unwrap()
+    }
+
+    #[test]
+    fn a_page_is_read_as_it_was_written() {
+        let listed =
+            NewItem { list: Some(("unknown".into(), "§".into())), ..new("cmd#2", &[0, 255], Some(-7)) };
+        let mut page = after(
+            &Page::default(),
+            &[put("state", None), put("log#1", None), Write::Put(listed, Guard::Any)],
+        );
+        page.entries.get_mut("log#1").unwrap().place = Place::Chunk(300);
+        page.entries.get_mut("state").unwrap().place = Place::Own;
+        page.tag = Some("t".into());
+        assert_eq!(Page::unpack(&page.pack(), "t".into(), page.due), Some(page.clone()));
+        let packed = page.pack();
+        assert_eq!(Page::unpack(&packed[..packed.len() - 2], "t".into(), None), None, "cut off");
+        assert_eq!(Page::unpack(&pack::pack(b"{}"), "t".into(), None), None, "another item");
+    }
+
+    #[test]
+    fn guards_are_asked_of_the_page_before_anything_changes() {
+        let page = after(&Page::default(), &[put("state", None), put("log#1", None)]);
+        let delete = |sk: &str, guard| Write::Delete(Key::new(PK, sk), guard);
+        let check = |sk: &str, guard| Write::Check(Key::new(PK, sk), guard);
+        for (holds, write) in [
+            (true, check("state", Guard::Rev(1))),
+            (false, check("state", Guard::Rev(2))),
+            (false, check("state", Guard::Absent)),
+            (true, check("state", Guard::Any)),
+            (true, check("nobody", Guard::Absent)),
+            (false, check("nobody", Guard::Rev(0))),
+            (false, delete("log#1", Guard::Rev(7))),
+            (true, delete("log#1", Guard::Rev(1))),
+        ] {
+            let change = page.change(&[&write, &put("log#2", None)]);
+            assert_eq!(change.is_some(), holds, "{:?}", write.key().sk);
+        }
+        // What changes nothing, but looks, is a condition and no write.
+        let change = page.change(&[&check("nobody", Guard::Absent)]).unwrap();
+        assert!(change.page.is_none() && change.looked);
+        assert!(!page.change(&[&delete("nobody", Guard::Any)]).unwrap().looked);
+    }
+
+    #[test]
+    fn the_place_in_the_due_index_is_never_later_than_what_is_due() {
+        let mut page = Page::default();
+        // (when it falls due from now on, where the page lies)
+        for (due, place) in [
+            (Some(100_000), Some(100_000)),
+            (Some(130_000), Some(100_000)),
+            (Some(130_001), Some(130_001)),
+            (Some(130_000), Some(130_000)),
+            (None, None),
+            (Some(5), Some(5)),
+        ] {
+            page = after(&page, &[put("cmd#1", due), put("log#1", None)]);
+            assert_eq!(page.due.map(|due| due.at.0), place, "{due:?}");
+        }
+        let page = after(&page, &[put("cmd#2", Some(1)), put("state", Some(3))]);
+        assert_eq!(page.due.map(|due| due.at.0), Some(1), "the first of all");
+    }
+
+    #[test]
+    fn a_page_sheds_what_is_cold_in_a_transaction_and_keeps_what_is_used() {
+        let noise = |nth: u32| -> Vec<u8> {
+            (0..400_u32)
+                .map(|n| u8::try_from((n + nth * 401).wrapping_mul(2_654_435_761) >> 24).unwrap())
+                .collect()
+        };
+        let bodies = ["state", "log#1", "log#2", "cmd#told", "cmd#open"].iter().zip(1..);
+        let writes: Vec<Write> = bodies
+            .map(|(sk, nth)| Write::Put(new(sk, &noise(nth), (*sk == "cmd#open").then_some(9)), Guard::Any))
+            .collect();
+        let mut page = after(&Page::default(), &writes);
+        let key = Key::new(PK, "state");
+        assert_eq!(page.clone().shed(&key, &Layout::ENGINE, false).1, None, "a page alone is one write");
+        let (number, chunk) = page.shed(&key, &Layout::ENGINE, true).1.unwrap();
+        let moved = unpack_chunk(&chunk).unwrap();
+        assert_eq!(moved.keys().collect::<Vec<_>>(), ["cmd#told", "log#1", "log#2"]);
+        assert_eq!((number, &moved["log#2"]), (1, &noise(3)));
+        assert!(page.item(PK, "state").is_some() && page.item(PK, "cmd#open").is_some());
+        // What moved still stands under its guard, and is here again when it is written.
+        assert!(page.change(&[&Write::Put(new("log#1", b"", None), Guard::Absent)]).is_none());
+        let again = after(&page, &[Write::Put(new("cmd#told", b"again", None), Guard::Rev(1))]);
+        assert_eq!(
+            again.item(PK, "cmd#told").map(|item| (item.rev, item.body)),
+            Some((2, b"again".to_vec()))
+        );
+        let small = after(&Page::default(), &[put("state", None), put("log#1", None)]);
+        assert_eq!(small.clone().shed(&key, &Layout::ENGINE, true).1, None, "within a unit");
+    }
 }

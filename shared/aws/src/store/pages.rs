@@ -11,7 +11,7 @@ use super::{DynamoStore, MAX_KEYS, unique};
 use crate::item::{self, Attributes};
 
 /// Pages kept of those read or written last: what a decision read is what it writes.
-const KEPT: usize = 256;
+const KEPT: usize = 64;
 /// How often a read begins anew because entries moved meanwhile.
 const MOVED: u32 = 8;
 
@@ -131,7 +131,8 @@ impl DynamoStore {
     pub(super) async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
         let alone: Vec<Key> = keys.iter().filter(|key| (self.layout.page)(key).is_none()).cloned().collect();
         for tried in 0..MOVED {
-            let pages: Vec<Key> = unique(&keys.iter().filter_map(|key| self.layout.page_key(key)).collect::<Vec<_>>());
+            let pages: Vec<Key> =
+                unique(&keys.iter().filter_map(|key| self.layout.page_key(key)).collect::<Vec<_>>());
             let (found, pages) = self.fetch_pages(&alone, &pages).await?;
             let paged = keys.iter().filter_map(|key| {
                 let page = pages.get(&self.layout.page_key(key)?)?;
