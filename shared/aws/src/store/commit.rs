@@ -25,17 +25,17 @@ const TRIES: u32 = 24;
 const AT_ONCE: u32 = 3;
 
 /// One request of a transaction.
-enum Request<'a> {
+pub(super) enum Request<'a> {
     Update(Key, Update),
     Delete(Key, On<'a>),
     Check(Key, On<'a>),
 }
 
 /// A transaction as it goes out.
-struct Outgoing<'a> {
-    requests: Vec<Request<'a>>,
+pub(super) struct Outgoing<'a> {
+    pub(super) requests: Vec<Request<'a>>,
     /// Pages as they will stand.
-    pages: Vec<(Key, Arc<Page>)>,
+    pub(super) pages: Vec<(Key, Arc<Page>)>,
 }
 
 /// How a sending ended.
@@ -96,7 +96,7 @@ impl DynamoStore {
     }
 
     /// What is to be sent; `None` where a guard does not hold on these pages.
-    fn outgoing<'a>(
+    pub(super) fn outgoing<'a>(
         &self,
         by_page: &BTreeMap<Key, Vec<&Write>>,
         alone: &[&Write],

@@ -29,6 +29,8 @@ mod layout;
 mod listing;
 pub(crate) mod page;
 mod pages;
+#[cfg(test)]
+mod units_tests;
 mod write;
 
 use std::collections::{HashMap, HashSet};
