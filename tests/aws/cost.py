@@ -1,21 +1,39 @@
 #!/usr/bin/env python3
 """What an order costs on AWS, from recorded calls.
 
-    cost.py calls.jsonl --orders 20 --invocations '{"receive": 180, "decide": 200, "act": 120}'
+    cost.py calls.jsonl --orders 20 --invocations '{"receive": 180, "decide": 200, "act": 120}' --logs '{"lines": 300, "bytes": 72000}'
 
 Counted: calls, request units and bytes as recorded; an API request for each invocation of a webhook, a receive and a
-delete of its batch for each of a worker, `--log-bytes` of log for each. Lambda's time is `--milliseconds` {stage: ms}, else 50
-each: a local debug build on shared cores says nothing about it. Schedules run whether there are orders or not and are
-left out, as are reads of secrets; what the tick sends is not. Prices: infra/prices.json.
+delete of its batch for each of a worker. Lambda's time is `--milliseconds` {stage: ms}, else 50 each: a local debug build on
+shared cores says nothing about it. Schedules run whether there are orders or not and are left out, as are reads of secrets;
+what the tick sends is not. Prices: infra/prices.json.
+
+Logs: the lines our functions wrote, as recorded (`--logs`), each with what CloudWatch counts beside a line's text and what
+Lambda adds to a line in JSON; a line of the API's access log for each webhook, filled in from the template's format; Lambda's own
+lines where the environment's SystemLogLevel lets them through (`--environment`, prod unless told: WARN, so of what succeeds none).
+
+`--at-most DOLLARS`, `--at-most-writes UNITS`: fail above it.
 """
 import argparse
 import collections
 import json
 import pathlib
+import re
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SCHEDULES = ("tick", "sweep-")
 MEMORY_GB, MILLISECONDS = 0.25, 50
+# PutLogEvents counts 26 bytes for each event beside its text.
+EVENT = 26
+# Lambda gives a line in JSON that has neither a timestamp and a level: `"timestamp":"2026-11-29T03:00:00.000Z","level":"INFO",`.
+ADDED = 59
+# What Lambda itself writes of an invocation at INFO in JSON: platform.start and platform.report, with a trace.
+PLATFORM = (240, 410)
+# Longest usual values of the access log; a webhook that went well has no error.
+ACCESS = {"requestTime": "29/Nov/2026:03:00:00 +0000", "requestId": "K7sHdjkYIAMEPmA=", "identity.sourceIp": "203.100.113.200",
+          "routeKey": "POST /webhooks/{connection}/paymentstatusupdate", "status": "202", "responseLength": "21",
+          "responseLatency": "120", "integrationErrorMessage": "-", "error.message": "-"}
 
 
 def count(recorded, invocations, orders):
@@ -46,6 +64,21 @@ def count(recorded, invocations, orders):
     return {name: n / orders for name, n in sorted(out.items())}
 
 
+def log_bytes(counts, logs, orders, environment):
+    """Bytes of log for each order, by who writes them."""
+    template = (ROOT / "infra" / "template.yaml").read_text(encoding="utf-8")
+    form = re.search(r"AccessLogSettings:\n.*\n +Format: >-\n((?: {10}\S.*\n)+)", template)[1]
+    form = " ".join(line.strip() for line in form.splitlines())
+    access = EVENT + len(re.sub(r"\$context\.([A-Za-z.]+[A-Za-z])", lambda name: ACCESS[name[1]], form))
+    level = re.search(rf"^    {environment}: {{.*SystemLog: (\w+)", template, re.M)[1]
+    platform = sum(EVENT + length for length in PLATFORM) if level != "WARN" else 0
+    return {
+        "our lines": (logs["bytes"] + logs["lines"] * (EVENT + ADDED)) / orders,
+        "access log": counts.get("api requests", 0) * access,
+        "Lambda's lines": counts.get("invocations", 0) * platform,
+    }
+
+
 def price(counts, invocations, orders, milliseconds, log_bytes, prices):
     """Dollars a million orders, by what they are for."""
     take = counts.get
@@ -58,7 +91,7 @@ def price(counts, invocations, orders, milliseconds, log_bytes, prices):
         + take("requests sqs standard", 0) * prices["sqs_standard_per_million_requests"],
         "table": take("write units", 0) * prices["dynamodb_per_million_write_units"]
         + take("read units", 0) * prices["dynamodb_per_million_read_units"],
-        "logs": take("invocations", 0) * log_bytes / 1000 * prices["logs_per_gb_ingested"],
+        "logs": log_bytes / 1000 * prices["logs_per_gb_ingested"],
         "claim checks": take("s3 puts", 0) * prices["s3_per_thousand_puts"] * 1000,
     }
 
@@ -68,16 +101,26 @@ def main():
     arguments.add_argument("calls", type=pathlib.Path)
     arguments.add_argument("--orders", type=int, required=True)
     arguments.add_argument("--invocations", type=json.loads, required=True, help="by stage, in all")
-    arguments.add_argument("--log-bytes", type=int, default=1000, help="an invocation")
+    arguments.add_argument("--logs", type=json.loads, required=True, help="lines and bytes our functions wrote, in all")
+    arguments.add_argument("--environment", default="prod", help="as in the template's Mappings")
     arguments.add_argument("--milliseconds", type=json.loads, default={})
+    arguments.add_argument("--at-most", type=float, help="dollars a million orders")
+    arguments.add_argument("--at-most-writes", type=float, help="write units an order")
     given = arguments.parse_args()
     recorded = [json.loads(line) for line in given.calls.read_text(encoding="utf-8").splitlines()]
     prices = json.loads((ROOT / "infra" / "prices.json").read_text(encoding="utf-8"))
     counts = count(recorded, given.invocations, given.orders)
-    dollars = price(counts, given.invocations, given.orders, given.milliseconds, given.log_bytes, prices)
+    logs = log_bytes(counts, given.logs, given.orders, given.environment)
+    dollars = price(counts, given.invocations, given.orders, given.milliseconds, sum(logs.values()), prices)
+    total = round(sum(dollars.values()), 2)
     print(json.dumps({"an order": {k: round(v, 2) for k, v in counts.items()},
+                      "bytes of log": {k: round(v) for k, v in logs.items()},
                       "dollars a million orders": {k: round(v, 2) for k, v in dollars.items()},
-                      "total": round(sum(dollars.values()), 2)}, indent=1))
+                      "total": total}, indent=1))
+    if given.at_most is not None and total > given.at_most:
+        sys.exit(f"{total} dollars a million orders, at most {given.at_most}")
+    if given.at_most_writes is not None and counts["write units"] > given.at_most_writes:
+        sys.exit(f"{counts['write units']} write units an order, at most {given.at_most_writes}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@
 //! | `list`, `sort` | S, S | key of the index `list`; absent: not in it |
 //! | `expires` | N | milliseconds, as the engine wrote it |
 //! | `ttl` | N | `expires` in whole seconds, rounded up: what DynamoDB's expiry reads; nothing else does |
-//! | `by` | S | who wrote last by a plain write (see [`crate::store`]) |
+//! | `by` | S | who wrote last by a plain write (see [`crate::store`]); of a page: its tag |
+//!
+//! A page (`store/page.rs`) has `body`, `by` and its places in the indexes; a chunk has `body` alone.
 
 use std::collections::HashMap;
 
@@ -19,11 +21,13 @@ use tillway_core::time::Timestamp;
 use tillway_engine::ports::{Due, Guard, Item, Key, NewItem, StoreError};
 
 use crate::pack;
+use crate::store::page::Page;
 
 /// An item as DynamoDB tells it.
 pub(crate) type Attributes = HashMap<String, AttributeValue>;
 
 /// An expression with its names and values, and a condition.
+#[derive(Clone)]
 pub(crate) struct Update {
     pub(crate) expression: String,
     pub(crate) names: HashMap<String, String>,
@@ -42,63 +46,123 @@ pub(crate) fn key_of(key: &Key) -> Attributes {
     [("pk".to_owned(), text(&key.pk)), ("sk".to_owned(), text(&key.sk))].into()
 }
 
-/// The condition of a guard, and what it needs.
-pub(crate) fn condition(
-    guard: Guard,
-    names: &mut HashMap<String, String>,
-    values: &mut Attributes,
-) -> Option<&'static str> {
-    match guard {
-        Guard::Any => None,
-        Guard::Absent => {
-            names.insert("#pk".to_owned(), "pk".to_owned());
-            Some("attribute_not_exists(#pk)")
+/// What a write finds where it goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum On<'a> {
+    /// What the port's guard says.
+    Guard(Guard),
+    /// An item that is there, at this revision where one is named.
+    There(Option<u64>),
+    /// A page that bears this tag; `None`: none is there.
+    Tag(Option<&'a str>),
+}
+
+/// The condition of a write, with what it needs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Condition {
+    pub(crate) expression: Option<&'static str>,
+    pub(crate) names: HashMap<String, String>,
+    pub(crate) values: Attributes,
+}
+
+/// The condition that a write finds what it should.
+pub(crate) fn condition(on: On<'_>) -> Condition {
+    let mut condition = Condition::default();
+    let (expression, name, seen) = match on {
+        On::Guard(Guard::Any) => return condition,
+        On::Guard(Guard::Absent) | On::Tag(None) => ("attribute_not_exists(#pk)", "pk", None),
+        On::There(None) => ("attribute_exists(#pk)", "pk", None),
+        On::Guard(Guard::Rev(rev)) | On::There(Some(rev)) => ("#rev = :seen", "rev", Some(number(rev))),
+        On::Tag(Some(tag)) => ("#by = :seen", "by", Some(text(tag))),
+    };
+    condition.expression = Some(expression);
+    condition.names.insert(format!("#{name}"), name.to_owned());
+    condition.values.extend(seen.map(|seen| (":seen".to_owned(), seen)));
+    condition
+}
+
+/// An expression being put together.
+struct Build {
+    names: HashMap<String, String>,
+    values: Attributes,
+    set: Vec<String>,
+    remove: Vec<String>,
+}
+
+impl Build {
+    fn new() -> Self {
+        Self { names: HashMap::new(), values: Attributes::new(), set: Vec::new(), remove: Vec::new() }
+    }
+
+    /// Sets an attribute, or removes it.
+    fn put(&mut self, name: &str, value: Option<AttributeValue>) {
+        self.names.insert(format!("#{name}"), name.to_owned());
+        match value {
+            Some(value) => {
+                self.values.insert(format!(":{name}"), value);
+                self.set.push(format!("#{name} = :{name}"));
+            }
+            None => self.remove.push(format!("#{name}")),
         }
-        Guard::Rev(rev) => {
-            names.insert("#rev".to_owned(), "rev".to_owned());
-            values.insert(":seen".to_owned(), number(rev));
-            Some("#rev = :seen")
+    }
+
+    fn places(&mut self, due: Option<Due>, list: Option<&(String, String)>) {
+        self.put("shard", due.map(|due| number(due.shard)));
+        self.put("at", due.map(|due| number(due.at.0)));
+        self.put("list", list.map(|(list, _)| text(list)));
+        self.put("sort", list.map(|(_, sort)| text(sort)));
+    }
+
+    fn done(mut self, on: On<'_>) -> Update {
+        let mut expression = format!("SET {}", self.set.join(", "));
+        if !self.remove.is_empty() {
+            expression.push_str(" REMOVE ");
+            expression.push_str(&self.remove.join(", "));
         }
+        let condition = condition(on);
+        self.names.extend(condition.names);
+        self.values.extend(condition.values);
+        Update { expression, names: self.names, values: self.values, condition: condition.expression }
     }
 }
 
 /// Writes an item: an update rather than a put, for the revision goes on from what is there. What the new
 /// item has not is removed, or the old one's place in an index would stay.
-pub(crate) fn update(item: &NewItem, guard: Guard, by: Option<&str>) -> Update {
-    let mut names = HashMap::new();
-    let mut values = Attributes::new();
-    let mut set = vec!["#rev = if_not_exists(#rev, :none) + :one".to_owned()];
-    let mut remove = Vec::new();
-    names.insert("#rev".to_owned(), "rev".to_owned());
-    values.insert(":none".to_owned(), number(0));
-    values.insert(":one".to_owned(), number(1));
-    let mut put = |name: &str, value: Option<AttributeValue>| {
-        names.insert(format!("#{name}"), name.to_owned());
-        match value {
-            Some(value) => {
-                values.insert(format!(":{name}"), value);
-                set.push(format!("#{name} = :{name}"));
-            }
-            None => remove.push(format!("#{name}")),
-        }
-    };
-    put("body", Some(AttributeValue::B(Blob::new(pack::pack(&item.body)))));
-    put("shard", item.due.map(|d| number(d.shard)));
-    put("at", item.due.map(|d| number(d.at.0)));
-    put("list", item.list.as_ref().map(|(list, _)| text(list)));
-    put("sort", item.list.as_ref().map(|(_, sort)| text(sort)));
-    put("expires", item.expires.map(|at| number(at.0)));
-    put("ttl", item.expires.map(|at| number(at.0.saturating_add(999).div_euclid(1000))));
+pub(crate) fn update(item: &NewItem, on: On<'_>, by: Option<&str>) -> Update {
+    update_after(item, 0, on, by)
+}
+
+/// The same where the item comes to lie here, after so many writes elsewhere.
+pub(crate) fn update_after(item: &NewItem, before: u64, on: On<'_>, by: Option<&str>) -> Update {
+    let mut build = Build::new();
+    build.set.push("#rev = if_not_exists(#rev, :none) + :one".to_owned());
+    build.names.insert("#rev".to_owned(), "rev".to_owned());
+    build.values.insert(":none".to_owned(), number(before));
+    build.values.insert(":one".to_owned(), number(1));
+    build.put("body", Some(AttributeValue::B(Blob::new(pack::pack(&item.body)))));
+    build.places(item.due, item.list.as_ref());
+    build.put("expires", item.expires.map(|at| number(at.0)));
+    build.put("ttl", item.expires.map(|at| number(at.0.saturating_add(999).div_euclid(1000))));
     if let Some(by) = by {
-        put("by", Some(text(by)));
+        build.put("by", Some(text(by)));
     }
-    let mut expression = format!("SET {}", set.join(", "));
-    if !remove.is_empty() {
-        expression.push_str(" REMOVE ");
-        expression.push_str(&remove.join(", "));
-    }
-    let condition = condition(guard, &mut names, &mut values);
-    Update { expression, names, values, condition }
+    build.done(on)
+}
+
+/// Writes a page over the one with that tag.
+pub(crate) fn update_page(page: &Page, packed: Vec<u8>, before: Option<&str>, tag: &str) -> Update {
+    let mut build = Build::new();
+    build.put("body", Some(AttributeValue::B(Blob::new(packed))));
+    build.places(page.due, page.list());
+    build.put("by", Some(text(tag)));
+    build.done(On::Tag(before))
+}
+
+/// Writes a chunk.
+pub(crate) fn update_chunk(packed: Vec<u8>) -> Update {
+    let mut build = Build::new();
+    build.put("body", Some(AttributeValue::B(Blob::new(packed))));
+    build.done(On::Guard(Guard::Any))
 }
 
 pub(crate) fn text_of(attributes: &Attributes, name: &str) -> Option<String> {
@@ -152,7 +216,7 @@ mod tests {
 
     #[test]
     fn what_an_item_has_not_is_removed() {
-        let update = update(&item(), Guard::Rev(7), None);
+        let update = update(&item(), On::Guard(Guard::Rev(7)), None);
         assert_eq!(
             update.expression,
             "SET #rev = if_not_exists(#rev, :none) + :one, #body = :body, #shard = :shard, #at = :at \
@@ -170,7 +234,7 @@ mod tests {
     #[test]
     fn expiry_is_never_early() {
         let expires = NewItem { expires: Some(Timestamp(1_001)), ..item() };
-        let update = update(&expires, Guard::Any, Some("me"));
+        let update = update(&expires, On::Guard(Guard::Any), Some("me"));
         assert_eq!((&update.values[":ttl"], &update.values[":expires"]), (&number(2), &number(1001)));
         assert!(update.condition.is_none() && update.expression.contains("#by = :by"));
     }

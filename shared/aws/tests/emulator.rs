@@ -16,5 +16,6 @@ mod emulator {
     pub(crate) mod cloud;
     mod contract;
     mod keeper;
+    mod pages;
     mod parts;
 }

@@ -88,6 +88,16 @@ pub struct Entry {
     pub postings: Vec<Posting>,
 }
 
+impl Entry {
+    /// Whether it is about money at a gateway, or on its way from there: what a sale or a return of goods books, owed and sold, is
+    /// not.
+    #[must_use]
+    pub fn is_at_gateway(&self) -> bool {
+        let owed = |p: &Posting| matches!(p.role, Role::Receivable | Role::Sales | Role::Tax | Role::Refunds);
+        !self.postings.iter().all(owed)
+    }
+}
+
 /// An entry that does not balance. This is always a defect of ours, and it is never stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("journal entry {id} does not balance in {currency}: {sum} minor units over")]

@@ -133,11 +133,13 @@ impl Engine {
             commit.writes.push(self.told(Arc::unwrap_or_clone(command), rev, report, key, now)?);
         }
         for entry in &decision.entries {
+            // Settlement reads these alone: each place in a list is a paid write.
+            let place = || (format!("journal#{}", now.day()), format!("{}#{}", now.rfc3339(), entry.id));
             let item = NewItem {
                 key: rec::entry_key(key, entry),
                 body: serde_json::to_vec(entry)?,
                 due: None,
-                list: Some((format!("journal#{}", now.day()), format!("{}#{}", now.rfc3339(), entry.id))),
+                list: entry.is_at_gateway().then(place),
                 expires: None,
             };
             commit.writes.push(Write::Put(item, Guard::Absent));
@@ -303,11 +305,10 @@ fn command_person<'a>(command: &Command, record: &'a CommandRecord) -> Option<&'
 
 pub(crate) fn put_state(key: &OrderKey, record: &OrderRecord, guard: Guard) -> Result<Write, WorkError> {
     let item_key = rec::state_key(key);
-    let list = if key.is_customer() { "customers" } else { "orders" };
     let item = NewItem {
         body: serde_json::to_vec(record)?,
         due: record.wake_at.map(|at| rec::due(&item_key, at)),
-        list: Some((list.to_owned(), format!("{}#{key}", record.state.first_at.rfc3339()))),
+        list: None,
         expires: None,
         key: item_key,
     };

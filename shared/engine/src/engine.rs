@@ -19,6 +19,7 @@ use crate::ports::{
     Alert, Alerts, Clock, Entropy, Notify, Queue, SecretError, SecretSource, Severity, Store, StoreError,
 };
 use crate::records::{CommandRecord, Event, OrderRecord, PersonKey, Sealed, person_key};
+use crate::shrink::{grow, shrink};
 use crate::vault::{DataKey, Vault, VaultError};
 
 /// Everything the engine needs from the machine.
@@ -228,13 +229,13 @@ impl Engine {
         person: &PersonId,
         value: &Value,
     ) -> Result<Sealed, WorkError> {
-        let plain = serde_json::to_vec(value)?;
+        let plain = shrink(serde_json::to_vec(value)?);
         let blob = key.seal(self.ports.entropy.as_ref(), person.as_str().as_bytes(), &plain);
         Ok(Sealed { person: person.clone(), blob })
     }
 
     pub(crate) fn open_value(key: &DataKey, sealed: &Sealed) -> Result<Value, WorkError> {
-        let plain = key.open(sealed.person.as_str().as_bytes(), &sealed.blob)?;
-        Ok(serde_json::from_slice(&plain)?)
+        let plain = grow(key.open(sealed.person.as_str().as_bytes(), &sealed.blob)?);
+        Ok(serde_json::from_slice(&plain.ok_or(VaultError::Unreadable)?)?)
     }
 }

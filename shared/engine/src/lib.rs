@@ -38,3 +38,4 @@ pub mod restore;
 mod routes;
 pub mod settings;
 pub mod settle;
+mod shrink;

@@ -18,7 +18,8 @@ use crate::records::{
     self as rec, CommandRecord, CommandState, Event, EventBody, Origin, ParkedEdit, ParkedRaw, ParkedRecord,
     RawJson, UnhandledRecord,
 };
-use crate::vault::DataKey;
+use crate::shrink::{grow, shrink};
+use crate::vault::{DataKey, VaultError};
 
 /// Largest content kept in the item itself; what is larger is kept beside it in parts of this size. Inside the
 /// item it is text, and a third longer.
@@ -69,7 +70,7 @@ impl From<StoreError> for ParkingError {
 impl Engine {
     fn seal_raw(&self, id: &str, event: &Event) -> Result<ParkedRaw, WorkError> {
         let key = DataKey::draw(self.ports.entropy.as_ref());
-        let plain = serde_json::to_vec(event)?;
+        let plain = shrink(serde_json::to_vec(event)?);
         Ok(ParkedRaw {
             key: self.vault.wrap(self.ports.entropy.as_ref(), id, &key),
             blob: key.seal(self.ports.entropy.as_ref(), id.as_bytes(), &plain),
@@ -79,7 +80,8 @@ impl Engine {
 
     pub(crate) fn open_raw(&self, id: &str, raw: &ParkedRaw) -> Result<Event, WorkError> {
         let key = self.vault.unwrap(id, &raw.key)?;
-        Ok(serde_json::from_slice(&key.open(id.as_bytes(), &raw.blob)?)?)
+        let plain = grow(key.open(id.as_bytes(), &raw.blob)?).ok_or(VaultError::Unreadable)?;
+        Ok(serde_json::from_slice(&plain)?)
     }
 
     /// The event of a parked item, its parts put together; none where it holds none any more.

@@ -24,6 +24,13 @@
 //! transaction that met another one was certainly not written: it is tried again a few times with widening
 //! pauses, then it is `Unavailable`, as are throttling and time-outs after the SDK's own repetitions.
 
+mod commit;
+mod layout;
+mod listing;
+pub(crate) mod page;
+mod pages;
+#[cfg(test)]
+mod units_tests;
 mod write;
 
 use std::collections::{HashMap, HashSet};
@@ -36,6 +43,8 @@ use aws_sdk_dynamodb::types::KeysAndAttributes;
 use tillway_core::time::{Millis, Timestamp};
 use tillway_engine::ports::{Clock, Entropy, Item, ItemPage, Key, Store, StoreError, Write};
 
+pub use self::layout::Layout;
+use self::pages::Kept;
 use crate::item::{self, Attributes};
 use crate::trouble;
 
@@ -50,6 +59,8 @@ pub struct DynamoStore {
     table: String,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    layout: Layout,
+    kept: Kept,
 }
 
 impl DynamoStore {
@@ -60,7 +71,13 @@ impl DynamoStore {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
-        Self { client, table: table.into(), clock, entropy }
+        Self { client, table: table.into(), clock, entropy, layout: Layout::ENGINE, kept: Kept::default() }
+    }
+
+    /// With items lying elsewhere: tests hold the contract against each layout.
+    #[must_use]
+    pub fn laid_out(self, layout: Layout) -> Self {
+        Self { layout, ..self }
     }
 
     /// Waits before the next try: longer each time, and at no common beat.
@@ -105,38 +122,6 @@ impl DynamoStore {
         }
         Ok(out)
     }
-
-    /// The items behind index entries, those left out whose place is no longer the entry's.
-    async fn behind(
-        &self,
-        entries: Vec<Attributes>,
-        same: impl Fn(&Attributes, &Attributes) -> bool,
-    ) -> Result<Vec<Item>, StoreError> {
-        let keys = entries.iter().map(item::read_key).collect::<Result<Vec<_>, _>>()?;
-        let mut found = HashMap::new();
-        for keys in unique(&keys).chunks(MAX_KEYS) {
-            found.extend(self.fetch(keys).await?);
-        }
-        holding(&entries, found, same)
-    }
-}
-
-/// The items whose place is still that of their entry, in the entries' order.
-fn holding(
-    entries: &[Attributes],
-    mut found: HashMap<Key, Attributes>,
-    same: impl Fn(&Attributes, &Attributes) -> bool,
-) -> Result<Vec<Item>, StoreError> {
-    let mut out = Vec::with_capacity(entries.len());
-    for entry in entries {
-        let key = item::read_key(entry)?;
-        if found.get(&key).is_some_and(|now| same(entry, now))
-            && let Some(attributes) = found.remove(&key)
-        {
-            out.push(item::read(attributes)?);
-        }
-    }
-    Ok(out)
 }
 
 fn refused<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError {
@@ -171,12 +156,14 @@ impl Store for DynamoStore {
         if keys.len() > MAX_KEYS {
             return Err(StoreError::Invalid(format!("{} keys, at most {MAX_KEYS}", keys.len())));
         }
-        let found = self.fetch(&unique(keys)).await?;
-        keys.iter().map(|key| found.get(key).cloned().map(item::read).transpose()).collect()
+        self.read(keys).await
     }
 
     async fn transact(&self, mut writes: Vec<Write>) -> Result<(), StoreError> {
         write::check(&writes)?;
+        if writes.iter().any(|write| (self.layout.page)(write.key()).is_some()) {
+            return self.commit(&writes).await;
+        }
         match (writes.len(), writes.pop()) {
             (1, Some(write)) => self.alone(write).await,
             (_, Some(write)) => {
@@ -194,32 +181,7 @@ impl Store for DynamoStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<ItemPage, StoreError> {
-        // DynamoDB takes no start beside the prefix: before it is none at all, behind it nothing is left.
-        let after = after.filter(|after| *after >= prefix && !after.is_empty());
-        if after.is_some_and(|after| !after.starts_with(prefix)) {
-            return Ok(ItemPage { items: Vec::new(), next: None });
-        }
-        let mut query = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .consistent_read(true)
-            .limit(limit_of(limit))
-            .expression_attribute_names("#pk", "pk")
-            .expression_attribute_values(":pk", item::text(pk))
-            .set_exclusive_start_key(after.map(|after| item::key_of(&Key::new(pk, after))));
-        if prefix.is_empty() {
-            query = query.key_condition_expression("#pk = :pk");
-        } else {
-            query = query
-                .key_condition_expression("#pk = :pk AND begins_with(#sk, :prefix)")
-                .expression_attribute_names("#sk", "sk")
-                .expression_attribute_values(":prefix", item::text(prefix));
-        }
-        let answer = query.send().await.map_err(|e| refused(&e))?;
-        let next = answer.last_evaluated_key.and_then(|key| item::text_of(&key, "sk"));
-        let items = answer.items.unwrap_or_default().into_iter().map(item::read);
-        Ok(ItemPage { items: items.collect::<Result<_, _>>()?, next })
+        self.partition(pk, prefix, after, limit).await
     }
 
     async fn list(
@@ -229,112 +191,21 @@ impl Store for DynamoStore {
         descending: bool,
         limit: usize,
     ) -> Result<ItemPage, StoreError> {
-        let start = match after {
-            None => None,
-            Some(after) => {
-                let [sort, pk, sk] = from_token(after)?;
-                let mut start = item::key_of(&Key { pk, sk });
-                start.insert("list".to_owned(), item::text(list));
-                start.insert("sort".to_owned(), item::text(&sort));
-                Some(start)
-            }
-        };
-        let answer = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .index_name("list")
-            .key_condition_expression("#list = :list")
-            .expression_attribute_names("#list", "list")
-            .expression_attribute_values(":list", item::text(list))
-            .scan_index_forward(!descending)
-            .limit(limit_of(limit))
-            .set_exclusive_start_key(start)
-            .send()
-            .await
-            .map_err(|e| refused(&e))?;
-        let next = match answer.last_evaluated_key {
-            None => None,
-            Some(last) => {
-                let key = item::read_key(&last)?;
-                let sort = item::text_of(&last, "sort").unwrap_or_default();
-                Some(token(&[&sort, &key.pk, &key.sk]))
-            }
-        };
-        let same = |entry: &Attributes, now: &Attributes| item::read_list(entry) == item::read_list(now);
-        Ok(ItemPage { items: self.behind(answer.items.unwrap_or_default(), same).await?, next })
+        self.listed(list, after, descending, limit).await
     }
 
     async fn due(&self, shard: u16, until: Timestamp, limit: usize) -> Result<Vec<Item>, StoreError> {
-        let mut out: Vec<Item> = Vec::new();
-        let mut start = None;
-        loop {
-            let left = limit.saturating_sub(out.len());
-            let answer = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .index_name("due")
-                .key_condition_expression("#shard = :shard AND #at <= :until")
-                .expression_attribute_names("#shard", "shard")
-                .expression_attribute_names("#at", "at")
-                .expression_attribute_values(":shard", item::number(shard))
-                .expression_attribute_values(":until", item::number(until.0))
-                .limit(limit_of(left))
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(|e| refused(&e))?;
-            let same = |entry: &Attributes, now: &Attributes| item::read_due(entry) == item::read_due(now);
-            out.extend(self.behind(answer.items.unwrap_or_default(), same).await?);
-            start = answer.last_evaluated_key;
-            if start.is_none() || out.len() >= limit {
-                return Ok(out);
-            }
-        }
+        self.fallen_due(shard, until, limit).await
     }
 
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ItemPage, StoreError> {
-        let start = match after {
-            None => None,
-            Some(after) => {
-                let [pk, sk] = from_token(after)?;
-                Some(item::key_of(&Key { pk, sk }))
-            }
-        };
-        let scan = self.client.scan().table_name(&self.table).consistent_read(true).limit(limit_of(limit));
-        let answer = scan.set_exclusive_start_key(start).send().await.map_err(|e| refused(&e))?;
-        let next = answer.last_evaluated_key.as_ref().map(item::read_key).transpose()?;
-        let items = answer.items.unwrap_or_default().into_iter().map(item::read);
-        let items = items.collect::<Result<_, _>>()?;
-        Ok(ItemPage { items, next: next.map(|key| token(&[&key.pk, &key.sk])) })
+        self.everything(after, limit).await
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_dynamodb::primitives::Blob;
-    use aws_sdk_dynamodb::types::AttributeValue;
-
     use super::*;
-
-    fn due(sk: &str, at: i64) -> Attributes {
-        let mut attributes = item::key_of(&Key::new("p", sk));
-        attributes.insert("shard".to_owned(), item::number(3));
-        attributes.insert("at".to_owned(), item::number(at));
-        attributes.insert("rev".to_owned(), item::number(1));
-        attributes.insert("body".to_owned(), AttributeValue::B(Blob::new(crate::pack::pack(b""))));
-        attributes
-    }
-
-    #[test]
-    fn an_index_entry_that_lags_behind_its_item_is_left_out() {
-        let entries = [due("moved", 1), due("gone", 2), due("same", 3)];
-        let found = [("same", 3), ("moved", 9)].map(|(sk, at)| (Key::new("p", sk), due(sk, at))).into();
-        let same = |entry: &Attributes, now: &Attributes| item::read_due(entry) == item::read_due(now);
-        let held = holding(&entries, found, same).unwrap();
-        assert_eq!(held.iter().map(|item| item.key.sk.as_str()).collect::<Vec<_>>(), ["same"]);
-    }
 
     #[test]
     fn a_token_is_its_parts() {

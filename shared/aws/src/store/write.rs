@@ -8,10 +8,10 @@ use aws_sdk_dynamodb::types::{
     CancellationReason, ConditionCheck, Delete, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
     Update,
 };
-use tillway_engine::ports::{Guard, MAX_BODY, MAX_WRITES, NewItem, StoreError, Write};
+use tillway_engine::ports::{Guard, Key, MAX_BODY, MAX_WRITES, NewItem, StoreError, Write};
 
 use super::{DynamoStore, refused};
-use crate::item::{self, Attributes};
+use crate::item::{self, On};
 
 /// Largest transaction in bytes (DynamoDB's limit is 4 MB, names and all).
 const MAX_TRANSACTION: usize = 4_000_000;
@@ -24,12 +24,10 @@ impl DynamoStore {
             Write::Put(new, guard) => self.put_alone(&new, guard).await,
             Write::Check(_, Guard::Any) => Ok(()),
             // A check alone is a read.
-            Write::Check(key, guard) => {
-                let found = self.fetch(std::slice::from_ref(&key)).await?.remove(&key);
-                let rev = found.map(item::read).transpose()?.map(|item| item.rev);
-                let holds = if let Guard::Rev(seen) = guard { rev == Some(seen) } else { rev.is_none() };
-                if holds { Ok(()) } else { Err(StoreError::Conflict(0)) }
-            }
+            write @ Write::Check(..) => match self.first_failed(&[write]).await? {
+                None => Ok(()),
+                Some(place) => Err(StoreError::Conflict(place)),
+            },
             // Removing what may be there can be repeated.
             Write::Delete(key, Guard::Any) => {
                 let delete = self.client.delete_item().table_name(&self.table);
@@ -45,7 +43,7 @@ impl DynamoStore {
         self.entropy.fill(&mut drawn);
         let by = hex::encode(drawn);
         for tried in 0..TRIES {
-            let update = item::update(new, guard, Some(&by));
+            let update = item::update(new, On::Guard(guard), Some(&by));
             let sent = self
                 .client
                 .update_item()
@@ -106,7 +104,7 @@ impl DynamoStore {
                 Verdict::Failed(at) => {
                     return Err(StoreError::Conflict(places.get(at).copied().unwrap_or(at)));
                 }
-                Verdict::Invalid => return Err(StoreError::Invalid("a write of the transaction".to_owned())),
+                Verdict::Invalid => return Err(not_a_write()),
                 Verdict::Busy if tried + 1 < TRIES => self.pause(tried).await,
                 Verdict::Busy => break,
             }
@@ -115,53 +113,72 @@ impl DynamoStore {
     }
 
     fn request(&self, write: &Write) -> Result<Option<TransactWriteItem>, StoreError> {
-        let built = match write {
+        Ok(Some(match write {
             Write::Check(_, Guard::Any) => return Ok(None),
             Write::Put(new, guard) => {
-                let update = item::update(new, *guard, None);
-                let update = Update::builder()
-                    .table_name(&self.table)
-                    .set_key(Some(item::key_of(&new.key)))
-                    .update_expression(update.expression)
-                    .set_expression_attribute_names(Some(update.names))
-                    .set_expression_attribute_values(Some(update.values))
-                    .set_condition_expression(update.condition.map(str::to_owned))
-                    .build();
-                update.map(|update| TransactWriteItem::builder().update(update))
+                self.transact_update(&new.key, item::update(new, On::Guard(*guard), None))?
             }
-            Write::Delete(key, guard) => {
-                let (mut names, mut values) = (HashMap::new(), Attributes::new());
-                let condition = item::condition(*guard, &mut names, &mut values);
-                let delete = Delete::builder()
-                    .table_name(&self.table)
-                    .set_key(Some(item::key_of(key)))
-                    .set_condition_expression(condition.map(str::to_owned))
-                    .set_expression_attribute_names((!names.is_empty()).then_some(names))
-                    .set_expression_attribute_values((!values.is_empty()).then_some(values))
-                    .build();
-                delete.map(|delete| TransactWriteItem::builder().delete(delete))
-            }
-            Write::Check(key, guard) => {
-                let (mut names, mut values) = (HashMap::new(), Attributes::new());
-                let condition = item::condition(*guard, &mut names, &mut values);
-                let check = ConditionCheck::builder()
-                    .table_name(&self.table)
-                    .set_key(Some(item::key_of(key)))
-                    .set_condition_expression(condition.map(str::to_owned))
-                    .set_expression_attribute_names((!names.is_empty()).then_some(names))
-                    .set_expression_attribute_values((!values.is_empty()).then_some(values))
-                    .build();
-                check.map(|check| TransactWriteItem::builder().condition_check(check))
-            }
-        };
-        let built = built.map_err(|_| StoreError::Invalid("a write of the transaction".to_owned()))?;
-        Ok(Some(built.build()))
+            Write::Delete(key, guard) => self.transact_delete(key, On::Guard(*guard))?,
+            Write::Check(key, guard) => self.transact_check(key, On::Guard(*guard))?,
+        }))
     }
+
+    pub(super) fn transact_update(
+        &self,
+        key: &Key,
+        update: item::Update,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(item::key_of(key)))
+            .update_expression(update.expression)
+            .set_expression_attribute_names(Some(update.names))
+            .set_expression_attribute_values(Some(update.values))
+            .set_condition_expression(update.condition.map(str::to_owned))
+            .build()
+            .map_err(|_| not_a_write())?;
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+
+    pub(super) fn transact_delete(&self, key: &Key, on: On<'_>) -> Result<TransactWriteItem, StoreError> {
+        let condition = item::condition(on);
+        let delete = Delete::builder()
+            .table_name(&self.table)
+            .set_key(Some(item::key_of(key)))
+            .set_condition_expression(condition.expression.map(str::to_owned))
+            .set_expression_attribute_names(some(condition.names))
+            .set_expression_attribute_values(some(condition.values))
+            .build()
+            .map_err(|_| not_a_write())?;
+        Ok(TransactWriteItem::builder().delete(delete).build())
+    }
+
+    pub(super) fn transact_check(&self, key: &Key, on: On<'_>) -> Result<TransactWriteItem, StoreError> {
+        let condition = item::condition(on);
+        let check = ConditionCheck::builder()
+            .table_name(&self.table)
+            .set_key(Some(item::key_of(key)))
+            .set_condition_expression(condition.expression.map(str::to_owned))
+            .set_expression_attribute_names(some(condition.names))
+            .set_expression_attribute_values(some(condition.values))
+            .build()
+            .map_err(|_| not_a_write())?;
+        Ok(TransactWriteItem::builder().condition_check(check).build())
+    }
+}
+
+/// What is empty is not sent: DynamoDB refuses it.
+fn some<V>(map: HashMap<String, V>) -> Option<HashMap<String, V>> {
+    (!map.is_empty()).then_some(map)
+}
+
+fn not_a_write() -> StoreError {
+    StoreError::Invalid("a write of the transaction".to_owned())
 }
 
 /// What a cancelled transaction means.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     /// The condition of this request did not hold.
     Failed(usize),
     /// A request that can never be accepted.
@@ -170,7 +187,7 @@ enum Verdict {
     Busy,
 }
 
-fn verdict(reasons: &[CancellationReason]) -> Verdict {
+pub(super) fn verdict(reasons: &[CancellationReason]) -> Verdict {
     let is = |code: &'static str| move |reason: &CancellationReason| reason.code() == Some(code);
     if let Some(at) = reasons.iter().position(is("ConditionalCheckFailed")) {
         return Verdict::Failed(at);
@@ -208,8 +225,6 @@ pub(super) fn check(writes: &[Write]) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use tillway_engine::ports::Key;
-
     use super::*;
 
     fn reasons(codes: &[&str]) -> Vec<CancellationReason> {

@@ -119,6 +119,11 @@ fn index(name: &str, hash: &str, range: &str) -> GlobalSecondaryIndex {
 impl Cloud {
     /// An empty table as the template makes it.
     pub(crate) async fn store(&self) -> DynamoStore {
+        self.table().await.0
+    }
+
+    /// The same, with the table's name.
+    pub(crate) async fn table(&self) -> (DynamoStore, String) {
         let table = name("table");
         let types = [("pk", 'S'), ("sk", 'S'), ("shard", 'N'), ("at", 'N'), ("list", 'S'), ("sort", 'S')];
         let defined = types.map(|(name, kind)| {
@@ -138,7 +143,21 @@ impl Cloud {
             .send()
             .await
             .unwrap();
-        DynamoStore::new(client, table, Arc::new(SystemClock), Arc::new(OsEntropy))
+        (self.over(&table), table)
+    }
+
+    /// A store over a table that is there, as another process has it.
+    pub(crate) fn over(&self, table: &str) -> DynamoStore {
+        DynamoStore::new(self.clients.dynamodb(), table, Arc::new(SystemClock), Arc::new(OsEntropy))
+    }
+
+    /// Sort keys and bytes of bodies as they lie in a table.
+    pub(crate) async fn raw(&self, table: &str) -> Vec<(String, usize)> {
+        let answer = self.clients.dynamodb().scan().table_name(table).send().await.unwrap();
+        let read = |item: &std::collections::HashMap<String, aws_sdk_dynamodb::types::AttributeValue>| {
+            (item["sk"].as_s().unwrap().clone(), item["body"].as_b().unwrap().as_ref().len())
+        };
+        answer.items().iter().map(read).collect()
     }
 
     /// A bucket for claim checks.

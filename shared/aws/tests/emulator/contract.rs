@@ -1,5 +1,6 @@
 //! The same contract as SQLite and the simulator's memory.
 
+use tillway_aws::store::Layout;
 use tillway_engine::contract::{FIFO, QueueRig, STANDARD, queue_suite, store_suite};
 use tillway_engine::ports::{Queue, Store};
 use tokio::runtime::Handle;
@@ -12,6 +13,18 @@ async fn the_store_keeps_the_contract() {
     let Some(cloud) = cloud("the store's contract").await else { return };
     let make =
         || -> Box<dyn Store> { Box::new(block_in_place(|| Handle::current().block_on(cloud.store()))) };
+    let passed = store_suite(&make).await.unwrap();
+    assert!(passed.len() > 20, "{passed:?}");
+}
+
+/// The engine's records lie in pages; so does here whatever the contract writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_keeps_the_contract_with_every_item_in_a_page() {
+    let Some(cloud) = cloud("the store's contract over pages").await else { return };
+    let make = || -> Box<dyn Store> {
+        let store = block_in_place(|| Handle::current().block_on(cloud.store()));
+        Box::new(store.laid_out(Layout::PAGES))
+    };
     let passed = store_suite(&make).await.unwrap();
     assert!(passed.len() > 20, "{passed:?}");
 }

@@ -8,6 +8,9 @@ use tillway_tests::world::{API_KEY, CARD_NUMBER, CLIENT_SECRET, GATEWAY_HOOK, MA
 
 /// Budget of DESIGN section 9, all webhooks of the order included.
 const BUDGET: usize = 45;
+/// Units of DynamoDB that such an order takes at most: about 39 and 26. Ids and sealed data pack a little better or worse each
+/// time, and a webhook may come before the result it tells of.
+const UNITS: (f64, f64) = (44.0, 30.0);
 
 /// The calls our code made so far: what the queues themselves do (receive, delete) is not among them.
 async fn calls(cloud: &mut Cloud) -> Vec<Json> {
@@ -31,6 +34,7 @@ async fn calls(cloud: &mut Cloud) -> Vec<Json> {
 pub(crate) async fn an_order_takes_at_most_45_calls(cloud: &mut Cloud) {
     cloud.rest().await;
     let before = calls(cloud).await.len();
+    let logged = logged(cloud).await;
     let invoked = cloud.stack.ask(json!({ "do": "invocations" })).await;
     cloud.place("C-1", "pm_card_visa");
     cloud.until_status("C-1", "Paid").await;
@@ -44,12 +48,31 @@ pub(crate) async fn an_order_takes_at_most_45_calls(cloud: &mut Cloud) {
     let total = after.len() - before;
     println!("calls of an order paid at once, by operation and function: {total} {by_kind:#?}");
     assert!(total > 20, "{total} calls: the recorder missed some");
-    leave_for_costing(cloud, after.get(before..).unwrap_or_default(), &invoked).await;
+    leave_for_costing(cloud, after.get(before..).unwrap_or_default(), &invoked, logged).await;
     assert!(total <= BUDGET, "{total} calls");
+    let units = |name: &str| after.iter().skip(before).filter_map(|call| call[name].as_f64()).sum::<f64>();
+    let spent = (units("write"), units("read"));
+    println!("write and read units of an order paid at once: {spent:?}");
+    assert!(spent.0 <= UNITS.0 && spent.1 <= UNITS.1, "{spent:?} units, at most {UNITS:?}");
 }
 
-/// Leaves the calls and invocations of the one order for `tests/aws/cost.py`.
-async fn leave_for_costing(cloud: &mut Cloud, calls: &[Json], before: &Json) {
+/// Lines and bytes that our functions wrote so far: what the emulator writes of its own is no JSON.
+async fn logged(cloud: &mut Cloud) -> (usize, usize) {
+    let (mut lines, mut bytes) = (0, 0);
+    for stage in ["receive", "decide", "act"] {
+        let log = cloud.stack.ask(json!({ "do": "logs", "stage": stage })).await;
+        for line in
+            log.as_array().unwrap().iter().filter_map(Json::as_str).filter(|line| line.starts_with('{'))
+        {
+            lines += 1;
+            bytes += line.len();
+        }
+    }
+    (lines, bytes)
+}
+
+/// Leaves the calls, invocations and lines of log of the one order for `tests/aws/cost.py`.
+async fn leave_for_costing(cloud: &mut Cloud, calls: &[Json], before: &Json, logged_before: (usize, usize)) {
     let Ok(path) = std::env::var("TILLWAY_TEST_CALLS") else { return };
     let lines: Vec<String> = calls.iter().map(Json::to_string).collect();
     std::fs::write(format!("{path}.order"), lines.join("\n")).unwrap();
@@ -59,6 +82,9 @@ async fn leave_for_costing(cloud: &mut Cloud, calls: &[Json], before: &Json) {
     let spent: serde_json::Map<String, Json> =
         stages.iter().map(|s| ((*s).to_owned(), (count(&after, s) - count(before, s)).into())).collect();
     std::fs::write(format!("{path}.invocations"), Json::Object(spent).to_string()).unwrap();
+    let (lines, bytes) = logged(cloud).await;
+    let written = json!({ "lines": lines - logged_before.0, "bytes": bytes - logged_before.1 });
+    std::fs::write(format!("{path}.logs"), written.to_string()).unwrap();
 }
 
 /// Secrets, the customer's data and card numbers are in no log.

@@ -1,11 +1,14 @@
-//! How many calls of store and queue an order takes (DESIGN section 9): on AWS each is a paid request.
+//! How many calls of store and queue an order takes (DESIGN section 9), and what it writes: on AWS each is paid.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::sync::{Arc, Mutex};
 
 use tillway_core::time::Millis;
+use tillway_engine::ports::{Key, Write};
 use tillway_engine::records::{EVENTS, command_queue};
 use tillway_tests::setup::Setup;
-use tillway_tests::taps::Stage;
+use tillway_tests::taps::{Fate, Stage};
 use tillway_tests::world::{World, new_order};
 
 type Counts = BTreeMap<(Stage, &'static str), u64>;
@@ -87,6 +90,40 @@ async fn work(w: &World, order: &str) -> (u64, Vec<String>) {
 /// Budget of DESIGN section 9 for an order paid at once by a PaymentIntent that Tillway created.
 const BUDGET: u64 = 45;
 
+/// What such an order of somebody new writes: items, those of a transaction twice, and places in lists. On AWS these are the
+/// write units where each item is within a kilobyte (`shared/aws/src/store/units_tests.rs` has the rest of them).
+const WRITES: usize = 32;
+
+/// Where an item lies on AWS: with others of its partition in one, or alone (`shared/aws/src/store/layout.rs`).
+fn lies(key: &Key) -> String {
+    let paged = ["order#", "person#", "alias#"].iter().any(|kind| key.pk.starts_with(kind));
+    if paged && !key.sk.starts_with("note#") { key.pk.clone() } else { format!("{}/{}", key.pk, key.sk) }
+}
+
+fn units(writes: &[Write]) -> usize {
+    let items: BTreeSet<String> = writes.iter().map(|write| lies(write.key())).collect();
+    let listed =
+        writes.iter().filter(|write| matches!(write, Write::Put(item, _) if item.list.is_some())).count();
+    listed + if items.len() > 1 { 2 * items.len() } else { 1 }
+}
+
+/// A transaction as a line of `shared/aws/tests/order.jsonl`.
+fn line(writes: &[Write]) -> String {
+    let told = |write: &Write| match write {
+        Write::Put(item, guard) => serde_json::json!({
+            "put": [item.key.pk, item.key.sk], "guard": format!("{guard:?}"), "body": String::from_utf8_lossy(&item.body),
+            "due": item.due.map(|due| (due.shard, due.at.0)), "list": item.list, "expires": item.expires.map(|at| at.0),
+        }),
+        Write::Delete(key, guard) => {
+            serde_json::json!({ "delete": [key.pk, key.sk], "guard": format!("{guard:?}") })
+        }
+        Write::Check(key, guard) => {
+            serde_json::json!({ "check": [key.pk, key.sk], "guard": format!("{guard:?}") })
+        }
+    };
+    serde_json::Value::from(writes.iter().map(told).collect::<Vec<_>>()).to_string()
+}
+
 /// A gateway whose endpoints subscribe to what the connector wants, the topics without a flow included.
 fn subscribed() -> Setup {
     let mut setup = Setup::default();
@@ -109,12 +146,27 @@ async fn an_order_paid_at_once_takes_at_most_45_calls() {
             new.customer.email = Some("a-0@example.com".to_owned());
         }
         w.place_with(new);
+        let written = Arc::new(Mutex::new((0, String::new())));
+        let noted = written.clone();
+        w.taps.judge(move |writes| {
+            let mut written = noted.lock().unwrap();
+            written.0 += units(writes);
+            written.1 += &format!("{}\n", line(writes));
+            Fate::Pass
+        });
         let (total, over) = work(&w, order).await;
         println!(
             "calls of store and queue for an order paid at once, known customer {same_customer}: {total}"
         );
         assert!(over.is_empty(), "{over:#?}");
         assert!(total <= BUDGET, "{total} calls");
+        w.taps.calm();
+        let (units, lines) = std::mem::take(&mut *written.lock().unwrap());
+        println!("items written, those of a transaction twice, and places in lists: {units}");
+        assert!(units <= WRITES, "{units} items and places written");
+        if let Some(path) = std::env::var_os("TILLWAY_TEST_RECORD").filter(|_| !same_customer) {
+            std::fs::File::create(path).unwrap().write_all(lines.as_bytes()).unwrap();
+        }
         w.charged_once(order, 4712);
         w.pass(Millis::mins(1)).await;
     }
