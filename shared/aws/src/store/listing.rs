@@ -23,17 +23,23 @@ struct Behind {
     pages: HashMap<Key, Arc<Page>>,
 }
 
+/// What an entry of the index of lists stands for.
+enum Listed<'a> {
+    Alone(Box<Item>),
+    In(&'a Arc<Page>, Key),
+}
+
 impl Behind {
-    /// The item that an entry of the index of lists stands for.
-    fn listed(&self, entry: &Attributes) -> Result<Option<Item>, StoreError> {
+    /// Where what an entry of the index of lists stands for lies: in a page, or alone.
+    fn listed(&self, entry: &Attributes) -> Result<Option<Listed<'_>>, StoreError> {
         let (key, place) = (item::read_key(entry)?, item::read_list(entry));
         if let Some(page) = self.pages.get(&key) {
-            let mut here =
+            let mut there =
                 page.entries.iter().filter(|(_, there)| there.list.is_some() && there.list == place);
-            return Ok(here.find_map(|(sk, _)| page.item(&key.pk, sk)));
+            return Ok(there.next().map(|(sk, _)| Listed::In(page, Key::new(key.pk.as_str(), sk.as_str()))));
         }
         let now = self.items.get(&key).filter(|now| item::read_list(now) == place);
-        now.cloned().map(|now| self.known(now)).transpose()
+        now.cloned().map(|now| self.known(now).map(|item| Listed::Alone(Box::new(item)))).transpose()
     }
 
     /// The items that an entry of the due index stands for: of a page, all that are due.
@@ -117,9 +123,19 @@ impl DynamoStore {
         };
         let entries = answer.items.unwrap_or_default();
         let behind = self.behind(&entries).await?;
-        let items = entries.iter().filter_map(|entry| behind.listed(entry).transpose());
-        let items = items.collect::<Result<Vec<_>, _>>()?;
-        Ok(ItemPage { items, next })
+        let found = entries.iter().filter_map(|entry| behind.listed(entry).transpose());
+        let found = found.collect::<Result<Vec<_>, _>>()?;
+        let in_pages = found.iter().filter_map(|listed| match listed {
+            Listed::In(page, key) => Some((*page, key.clone())),
+            Listed::Alone(_) => None,
+        });
+        let bodies = self.entries(&in_pages.collect::<Vec<_>>()).await?.ok_or_else(moving)?;
+        let mut bodies = bodies.into_iter();
+        let item = |listed| match listed {
+            Listed::Alone(item) => Some(*item),
+            Listed::In(..) => bodies.next().flatten(),
+        };
+        Ok(ItemPage { items: found.into_iter().filter_map(item).collect(), next })
     }
 
     pub(super) async fn fallen_due(

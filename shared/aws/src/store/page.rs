@@ -226,7 +226,7 @@ impl Page {
         }
         let cold = |sk: &str, entry: &Entry| {
             let here = matches!(entry.place, Place::Here(_));
-            here && entry.due.is_none() && entry.list.is_none() && (layout.cold)(sk)
+            here && entry.due.is_none() && (layout.cold)(sk)
         };
         let number = self.chunks.saturating_add(1);
         let mut bodies = BTreeMap::new();
@@ -256,14 +256,8 @@ impl Page {
                     out.signed(due.at.0);
                 }
             }
-            match &entry.list {
-                None => out.number(0),
-                Some((list, sort)) => {
-                    out.number(1);
-                    out.text(list);
-                    out.text(sort);
-                }
-            }
+            // The place itself stands beside the page, for the index.
+            out.number(u64::from(entry.list.is_some()));
             match &entry.place {
                 Place::Own => out.number(0),
                 Place::Here(body) => {
@@ -280,7 +274,12 @@ impl Page {
     }
 
     /// As it was packed; `None` where it is none of ours.
-    pub(crate) fn unpack(packed: &[u8], tag: String, due: Option<Due>) -> Option<Self> {
+    pub(crate) fn unpack(
+        packed: &[u8],
+        tag: String,
+        due: Option<Due>,
+        list: Option<&(String, String)>,
+    ) -> Option<Self> {
         let plain = pack::unpack_page(packed)?;
         let mut from = Reader(&plain);
         let mut page = Self { tag: Some(tag), due, chunks: from.number()?, entries: BTreeMap::new() };
@@ -292,7 +291,7 @@ impl Page {
             };
             let list = match from.number()? {
                 0 => None,
-                1 => Some((from.text()?, from.text()?)),
+                1 => Some(list?.clone()),
                 _ => return None,
             };
             let place = match from.number()? {
@@ -372,10 +371,10 @@ mod tests {
         page.entries.get_mut("log#1").unwrap().place = Place::Chunk(300);
         page.entries.get_mut("state").unwrap().place = Place::Own;
         page.tag = Some("t".into());
-        assert_eq!(Page::unpack(&page.pack(), "t".into(), page.due), Some(page.clone()));
+        assert_eq!(Page::unpack(&page.pack(), "t".into(), page.due, page.list()), Some(page.clone()));
         let packed = page.pack();
-        assert_eq!(Page::unpack(&packed[..packed.len() - 2], "t".into(), None), None, "cut off");
-        assert_eq!(Page::unpack(&pack::pack(b"{}"), "t".into(), None), None, "another item");
+        assert_eq!(Page::unpack(&packed[..packed.len() - 2], "t".into(), None, page.list()), None, "cut off");
+        assert_eq!(Page::unpack(&pack::pack(b"{}"), "t".into(), None, None), None, "another item");
     }
 
     #[test]

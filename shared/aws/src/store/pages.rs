@@ -44,7 +44,8 @@ pub(super) fn read_page(key: &Key, attributes: &Attributes) -> Result<Page, Stor
     };
     let tag = item::text_of(attributes, "by").ok_or_else(other)?;
     let body = attributes.get("body").and_then(|body| body.as_b().ok()).ok_or_else(other)?;
-    Page::unpack(body.as_ref(), tag, item::read_due(attributes)).ok_or_else(other)
+    let (due, list) = (item::read_due(attributes), item::read_list(attributes));
+    Page::unpack(body.as_ref(), tag, due, list.as_ref()).ok_or_else(other)
 }
 
 impl DynamoStore {

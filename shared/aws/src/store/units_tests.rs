@@ -21,9 +21,9 @@ use crate::item::{self, On, Update};
 use crate::testing::Hand;
 
 /// Write units of the order.
-const UNITS: usize = 40;
+const UNITS: usize = 41;
 /// With an item for each record, as before there were pages.
-const UNITS_ALONE: usize = 81;
+const UNITS_ALONE: usize = 82;
 
 fn key(at: &Json) -> Key {
     Key::new(at[0].as_str().unwrap(), at[1].as_str().unwrap())

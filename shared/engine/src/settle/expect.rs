@@ -227,9 +227,7 @@ fn entry_of(name: &ConnectionName, item: &Item) -> Result<Option<(Timestamp, Ent
     if entry.connection != *name {
         return Ok(None);
     }
-    // The list is in the order of writing; what was written late was booked late.
-    let at = item.list.as_ref().and_then(|(_, at)| Timestamp::parse_rfc3339(at.split('#').next()?));
-    Ok(Some((at.unwrap_or(entry.at), entry)))
+    Ok(Some((entry.at, entry)))
 }
 
 /// Whether a line settled it before it was booked; then it is settled with that.
