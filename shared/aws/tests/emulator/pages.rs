@@ -232,7 +232,10 @@ async fn what_is_cold_leaves_a_page_that_grows_and_is_still_there() {
     };
     for nth in 1..=150 {
         let mut writes = decision(nth);
-        writes[1] = Write::Put(item(ORDER, &format!("log#{nth:04}"), &noise(nth)), Guard::Absent);
+        // One of them is in a list, and goes away with the others.
+        let list = (nth == 5).then(|| ("told".to_owned(), "09:02".to_owned()));
+        let log = NewItem { list, ..item(ORDER, &format!("log#{nth:04}"), &noise(nth)) };
+        writes[1] = Write::Put(log, Guard::Absent);
         if nth > 1 {
             // The command before this one ended, and is told.
             writes.push(put(&format!("cmd#{}", nth - 1), Guard::Rev(1)));
@@ -247,6 +250,8 @@ async fn what_is_cold_leaves_a_page_that_grows_and_is_still_there() {
     for nth in [1, 7, 150] {
         assert_eq!(one(&other, &format!("log#{nth:04}")).await.unwrap().body, noise(nth));
     }
+    let told = other.list("told", None, false, 10).await.unwrap().items;
+    assert_eq!((told.len(), told[0].key.sk.as_str(), &told[0].body), (1, "log#0005", &noise(5)));
     assert_eq!(names(&other, "log#").await.len(), 150);
     assert_eq!(everything(&other).await.len(), 301);
     // An entry of a chunk is written again (a person looks a command up once more), and removed.
