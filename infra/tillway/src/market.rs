@@ -1,25 +1,46 @@
 //! `tillway bench --routing`: a simulated market of banks behind three merchant ids, and how routing does in it.
 //!
 //! Every order has one fate drawn from the seed, the same for every policy: it is approved at a merchant id where its draw lies
-//! below that id's approval rate for its segment at its time. Rates drift over thirty days, and two segments change their
-//! best id on the way; one id is down for twelve hours. What is measured is counted once a minute, as the tick does.
+//! below that id's approval rate for its segment at its time. Segments differ in brand, currency, country and amount. Rates
+//! drift over thirty days, and two segments change their best id on the way; one id is down for twelve hours. A rule keeps one
+//! id away from what it has no licence for. What is measured is counted once a minute, as the tick does.
 
 use tillway_core::ids::digest;
 use tillway_core::money::{Currency, Money};
-use tillway_core::routing::{Choice, Ended, Note, Part, Segment, Settings, Table, choose};
+use tillway_core::routing::{Choice, Ended, Note, Routing, Segment, Table, choose};
+use tillway_core::scope::View;
 use tillway_core::time::{Millis, Timestamp};
+use tillway_core::value::Value;
 
 /// Merchant ids.
 const ROUTES: [&str; 3] = ["acme_us", "acme_eu", "acme_br"];
-/// Brand, currency, weight, and of each id the approval rate in per mille at the beginning and at the end.
+/// The pair's routing, as a shop writes it.
+const CONFIG: &str = "\
+connections:
+  shop: { system: clarity, base_url: \"https://shop.example/api/v1\" }
+  gate: { system: cybersource, merchant_id: acme_us, key_id: k, merchant_ids: [acme_eu, acme_br] }
+pairs:
+  main:
+    flow: cybersource-clarity
+    shop: shop
+    gateway: gate
+    routing:
+      segments: [currency, brand, country, amount]
+      rules:
+        - { when: 'order.currency == \"BRL\"', routes: [acme_br, acme_eu] }
+";
+/// Of each id the approval rate in per mille at the beginning and at the end.
 type Rates = [(u32, u32); ROUTES.len()];
-const SEGMENTS: [(&str, &str, u32, Rates); 6] = [
-    ("visa", "USD", 30, [(930, 880), (870, 930), (800, 800)]),
-    ("mastercard", "USD", 20, [(900, 905), (920, 915), (850, 850)]),
-    ("amex", "USD", 8, [(880, 880), (700, 720), (650, 650)]),
-    ("visa", "EUR", 20, [(780, 790), (920, 900), (700, 700)]),
-    ("mastercard", "EUR", 12, [(760, 880), (905, 820), (720, 720)]),
-    ("visa", "BRL", 10, [(550, 560), (600, 600), (860, 840)]),
+/// Brand, currency, country, amount in minor units, weight, rates.
+const SEGMENTS: [(&str, &str, &str, i64, u32, Rates); 8] = [
+    ("visa", "USD", "US", 5_000, 22, [(930, 880), (870, 930), (800, 800)]),
+    ("visa", "USD", "US", 90_000, 8, [(780, 780), (870, 870), (700, 700)]),
+    ("mastercard", "USD", "US", 5_000, 20, [(900, 905), (920, 915), (850, 850)]),
+    ("amex", "USD", "US", 5_000, 8, [(880, 880), (700, 720), (650, 650)]),
+    ("visa", "EUR", "DE", 5_000, 14, [(780, 790), (920, 900), (700, 700)]),
+    ("visa", "EUR", "IE", 5_000, 6, [(900, 910), (840, 830), (700, 700)]),
+    ("mastercard", "EUR", "DE", 5_000, 12, [(760, 880), (905, 820), (720, 720)]),
+    ("visa", "BRL", "BR", 5_000, 10, [(0, 0), (600, 600), (860, 840)]),
 ];
 const LENGTH: Millis = Millis::days(30);
 /// The first id is down from day 12 for half a day.
@@ -47,11 +68,11 @@ fn drawn(seed: u32, order: u32, what: &str, below: u32) -> u32 {
 }
 
 fn orders(count: u32, seed: u32) -> Vec<Order> {
-    let weights: u32 = SEGMENTS.iter().map(|(_, _, weight, _)| weight).sum();
+    let weights: u32 = SEGMENTS.iter().map(|(_, _, _, _, weight, _)| weight).sum();
     let one = |n: u32| {
         let mut left = drawn(seed, n, "segment", weights);
         let mut segment = 0;
-        for (at, (_, _, weight, _)) in SEGMENTS.iter().enumerate() {
+        for (at, (_, _, _, _, weight, _)) in SEGMENTS.iter().enumerate() {
             segment = at;
             if left < *weight {
                 break;
@@ -72,7 +93,7 @@ fn orders(count: u32, seed: u32) -> Vec<Order> {
 
 /// The approval rate of an id for an order, per mille.
 fn rate(order: &Order, route: usize) -> u32 {
-    let Some((_, _, _, rates)) = SEGMENTS.get(order.segment) else { return 0 };
+    let Some((_, _, _, _, _, rates)) = SEGMENTS.get(order.segment) else { return 0 };
     let Some((from, to)) = rates.get(route) else { return 0 };
     let gone = order.at.since(START).0;
     let part = |rate: u32, of: i64| i64::from(rate).saturating_mul(of);
@@ -123,31 +144,47 @@ fn hindsight(orders: &[Order]) -> Vec<(usize, u64, u64)> {
     (0..SEGMENTS.len()).map(of).collect()
 }
 
-fn segment(order: &Order) -> Segment {
-    let by = [Part::Currency, Part::Brand, Part::Amount];
-    let (brand, code) = SEGMENTS.get(order.segment).map_or(("", "USD"), |(brand, code, _, _)| (brand, code));
-    let amount = Currency::parse(code).ok().map(|currency| Money::new(5000, currency));
-    Segment::of(&by, amount, brand, "")
+/// The routing that [`CONFIG`] says.
+fn routing() -> Routing {
+    let (flows, notices) = (tillway_templates::sources(), tillway_templates::notices());
+    let config = tillway_engine::settings::load("market.yaml", CONFIG, &flows, &[], notices).ok();
+    let told = config.and_then(|(config, _)| config.pairs.first()?.routing.as_deref().cloned());
+    told.unwrap_or_else(|| Routing::over(ROUTES.map(str::to_owned).into()))
+}
+
+fn segment(order: &Order, routing: &Routing) -> Segment {
+    let known = SEGMENTS.get(order.segment);
+    let (brand, code, country, minor) = known
+        .map_or(("", "USD", "", 0), |(brand, code, country, minor, _, _)| (*brand, *code, *country, *minor));
+    let amount = Currency::parse(code).ok().map(|currency| Money::new(minor, currency));
+    Segment::of(&routing.by, amount, brand, country)
+}
+
+/// The ids that the rules leave for an order.
+fn candidates(order: &Order, routing: &Routing) -> Vec<String> {
+    let code = SEGMENTS.get(order.segment).map_or("", |segment| segment.1);
+    let view = Value::map([("order", Value::map([("currency", Value::text(code))]))]);
+    routing.candidates(&View::of(&view)).map(|(_, routes, _)| routes.to_vec()).unwrap_or_default()
 }
 
 /// Routing as an order meets it: counts a minute old, what fails technically goes on elsewhere, and where asked a soft decline
 /// once. Answers the totals, and approvals by segment.
 fn routed(orders: &[Order], retry: bool) -> (Tally, Vec<u64>) {
-    let settings = Settings::default();
+    let routing = routing();
     let (mut table, mut notes): (Table, Vec<Note>) = (Table::default(), Vec::new());
     let mut result = Tally::default();
     let mut by_segment = vec![0_u64; SEGMENTS.len()];
     let mut minute = START;
     for order in orders {
         if order.at.since(minute) >= Millis::mins(1) {
-            table.fold(&notes, &settings);
+            table.fold(&notes, &routing.settings);
             notes.clear();
             minute = order.at;
         }
-        let mut left: Vec<String> = ROUTES.map(str::to_owned).into();
+        let mut left = candidates(order, &routing);
         let mut attempt = 0_u32;
         let mut fate = order.fate.0;
-        while let Some(choice) = pick(order, attempt, &left, &table, &settings) {
+        while let Some(choice) = pick(order, attempt, &left, &table, &routing) {
             attempt = attempt.saturating_add(1);
             let route = index(&choice.route);
             left.retain(|other| *other != choice.route);
@@ -181,9 +218,9 @@ fn routed(orders: &[Order], retry: bool) -> (Tally, Vec<u64>) {
     (result, by_segment)
 }
 
-fn pick(order: &Order, attempt: u32, left: &[String], table: &Table, settings: &Settings) -> Option<Choice> {
-    let cause = attempt.to_string();
-    choose(&[&order.key, &cause], left, segment(order), table, settings, order.at)
+fn pick(order: &Order, attempt: u32, left: &[String], table: &Table, routing: &Routing) -> Option<Choice> {
+    let (cause, segment) = (attempt.to_string(), segment(order, routing));
+    choose(&[&order.key, &cause], left, segment, table, &routing.settings, order.at)
 }
 
 /// A share in per cent with two decimals.
@@ -228,12 +265,12 @@ pub fn report(count: u32, seed: u32) -> Vec<String> {
         best_sum.saturating_sub(ours.approved),
         points(ours.approved, best_sum, whole)
     ));
-    for (((brand, currency, _, _), (route, approved, all)), got) in
+    for (((brand, currency, country, minor, _, _), (route, approved, all)), got) in
         SEGMENTS.iter().zip(&best).zip(&by_segment)
     {
         let name = ROUTES.get(*route).copied().unwrap_or("");
         out.push(format!(
-            "    {currency} {brand}: {} of {all} orders, best {name} {}, {}",
+            "    {currency} {brand} {country} {minor}: {} of {all} orders, best {name} {}, {}",
             percent(*got, *all),
             percent(*approved, *all),
             points(*got, *approved, *all)
@@ -270,6 +307,20 @@ mod tests {
             let (again, _) = routed(&orders, true);
             assert!(again.again > 0 && again.approved > ours.approved, "{again:?}");
         }
+    }
+
+    #[test]
+    fn the_rule_and_every_part_of_a_segment_are_there() {
+        let routing = routing();
+        assert_eq!((routing.rules.len(), routing.by.len()), (1, 4));
+        let all = orders(2000, 1);
+        for order in &all {
+            let allowed = candidates(order, &routing);
+            assert_eq!(allowed.len(), if order.segment == 7 { 2 } else { 3 }, "{allowed:?}");
+        }
+        let kinds: std::collections::BTreeSet<String> =
+            all.iter().map(|order| format!("{:?}", segment(order, &routing))).collect();
+        assert_eq!(kinds.len(), SEGMENTS.len());
     }
 
     #[test]

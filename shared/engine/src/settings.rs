@@ -230,8 +230,8 @@ fn read_connections(
         let fits = !name.is_empty()
             && name.len() <= 40
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if !fits || ["tillway", "notify", "erp"].contains(&name) {
-            let hint = "use up to 40 of a-z, 0-9 and -; tillway, notify and erp are taken";
+        if !fits || ["tillway", "notify", "erp", "case"].contains(&name) {
+            let hint = "use up to 40 of a-z, 0-9 and -; tillway, notify, erp and case are taken";
             problems.push(key.problem("bad-name", format!("`{name}` cannot be a connection's name"), hint));
             continue;
         }

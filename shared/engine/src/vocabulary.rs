@@ -1,4 +1,4 @@
-//! Everything flows can name: the connectors' actions, our own, and the declared ERP actions.
+//! Everything flows can name: the connectors' actions, our own, and the declared actions of ERP and cases.
 
 use tillway_connectors::Connector;
 use tillway_core::bundle::Vocabulary;
@@ -42,6 +42,26 @@ static ERP_MONEY: Schema = Schema {
     ],
 };
 
+static CASE_OPENED: Schema = Schema {
+    name: "case.open",
+    fields: &[
+        field("case", Type::Text, "the gateway's id of the case").required(),
+        field("kind", Type::Text, "what it is about: `fraud_review`").required(),
+        field("order_id", Type::Text, "the shop's order id").required(),
+        field("payment", Type::Text, "the gateway's id of the payment").required(),
+        field("amount", Type::Money, "what is at stake"),
+        field("customer_ref", Type::Text, "the shop's customer id"),
+    ],
+};
+static CASE_CLOSED: Schema = Schema {
+    name: "case.close",
+    fields: &[
+        field("case", Type::Text, "the gateway's id of the case").required(),
+        field("order_id", Type::Text, "the shop's order id").required(),
+        field("accepted", Type::Bool, "the order goes on").required(),
+    ],
+};
+
 const fn action(name: &'static str, params: &'static Schema, doc: &'static str) -> ActionSpec {
     ActionSpec { name, params, money: false, doc }
 }
@@ -62,10 +82,17 @@ pub static ERP: [ActionSpec; 4] = [
     action("erp.issue_credit_memo", &ERP_MONEY, "credits what was refunded"),
 ];
 
+/// Cases for a desk or CRM, declared as the ERP actions are: until one is connected, the shop and its staff are told by steps of
+/// their own.
+pub static CASES: [ActionSpec; 2] = [
+    action("case.open", &CASE_OPENED, "opens a case"),
+    action("case.close", &CASE_CLOSED, "closes a case with its decision"),
+];
+
 /// The vocabulary over a set of connectors.
 #[must_use]
 pub fn vocabulary(connectors: &[&'static dyn Connector]) -> Vocabulary {
-    let mut actions: Vec<&'static ActionSpec> = OWN.iter().chain(ERP.iter()).collect();
+    let mut actions: Vec<&'static ActionSpec> = OWN.iter().chain(&ERP).chain(&CASES).collect();
     actions.extend(connectors.iter().flat_map(|c| c.actions()).map(|a| a.spec));
     let mut enums: Vec<(&'static str, &'static [&'static str])> = vec![("order_status", &OrderStatus::NAMES)];
     let closed = view::PAIR_OPTIONS.iter().filter(|(_, values, _)| !values.is_empty());

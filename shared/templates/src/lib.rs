@@ -16,6 +16,8 @@ macro_rules! files {
 const DOCUMENTS: &[(&str, &str)] = files![
     "cybersource-clarity/flow.yaml",
     "cybersource-clarity/profile.yaml",
+    "cybersource-clarity/mappings/case-fraud-outcome.yaml",
+    "cybersource-clarity/mappings/case-fraud-review.yaml",
     "cybersource-clarity/mappings/clarity-cybersource-case.yaml",
     "cybersource-clarity/mappings/clarity-cybersource-customer.yaml",
     "cybersource-clarity/mappings/clarity-cybersource-status.yaml",

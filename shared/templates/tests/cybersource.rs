@@ -228,6 +228,31 @@ fn a_review_holds_the_order_opens_a_case_and_acceptance_goes_on() {
 }
 
 #[test]
+fn a_case_goes_to_the_desk_where_one_is_connected_and_is_closed_with_its_decision() {
+    let case = |desk: bool, outcome: ReviewOutcome| {
+        let mut order = paying(&[], 100);
+        order.desk = desk;
+        order.done("authorize", reserved(100).into_iter().chain([held()]));
+        if desk {
+            assert_eq!(param(&order, "case-open", "case"), "p");
+            assert_eq!(order.sent("case-open").params.at("amount").as_money(), Some(usd(100)));
+            order.done("case-open", []);
+        }
+        // The shop and its staff are told all the same.
+        assert!(order.is_out("case-shop") && order.is_out("case-staff"));
+        order.tell([decided(outcome)]);
+        order
+    };
+    for (outcome, accepted) in [(ReviewOutcome::Approved, true), (ReviewOutcome::Rejected, false)] {
+        let order = case(true, outcome);
+        assert_eq!(order.sent("case-close").params.at("accepted"), &Value::Bool(accepted));
+        let order = case(false, outcome);
+        assert!(!order.is_out("case-open") && !order.is_out("case-close"));
+        assert!(format!("{:?}", order.state.steps).contains("no case is configured"));
+    }
+}
+
+#[test]
 fn a_capture_that_came_with_the_acceptance_is_adopted_and_not_made_twice() {
     let mut order = paying(&[], 100);
     order.done("authorize", reserved(100).into_iter().chain([held()]));

@@ -34,6 +34,8 @@ pub struct Order {
     pub state: OrderState,
     options: BTreeMap<String, String>,
     pub personal: Value,
+    /// A desk for cases is connected.
+    pub desk: bool,
     now: Timestamp,
     /// Commands that were sent and not answered.
     pub out: Vec<Command>,
@@ -53,6 +55,7 @@ impl Order {
             state: OrderState::new(OrderKey::new("shop/A"), Timestamp(0)),
             options: all.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
             personal: Value::map([("order", Value::map([("customer", customer)]))]),
+            desk: false,
             now: Timestamp(0),
             out: Vec::new(),
             wake_at: None,
@@ -64,7 +67,9 @@ impl Order {
         self.now = self.now + Millis::secs(1);
         let gateway = self.options["gateway"].as_str();
         let systems = [(gateway, "gate"), ("clarity", "shop"), ("tillway", "tillway"), ("notify", "notify")];
-        let systems = systems.map(|(s, c)| (s.to_owned(), ConnectionName::new(c))).into();
+        let desk = self.desk.then_some(("case", "desk"));
+        let systems = systems.into_iter().chain(desk);
+        let systems = systems.map(|(s, c)| (s.to_owned(), ConnectionName::new(c))).collect();
         let plan = Plan {
             flow: BUNDLE.flow(self.flow).unwrap(),
             bundle: &BUNDLE,
