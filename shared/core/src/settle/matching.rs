@@ -241,20 +241,7 @@ impl<'r> Conclusion<'r> {
                 self.out.exceptions.push(of_line(class, line.item, line.nearest.clone()));
             }
         }
-        self.sorted()
-    }
-
-    fn sorted(mut self) -> Outcome {
-        let out = &mut self.out;
-        out.groups.sort_unstable();
-        out.explained.sort_unstable();
-        out.open_lines.sort_unstable();
-        out.open_expected.sort_unstable();
-        out.evidence.sort_unstable();
-        out.exceptions.sort_by(|a, b| {
-            let key = |e: &Exception| (e.class, e.since, e.amount.minor);
-            (a.class, &a.lines, &a.expected).cmp(&(b.class, &b.lines, &b.expected)).then(key(a).cmp(&key(b)))
-        });
+        self.out.sort();
         self.out
     }
 }
