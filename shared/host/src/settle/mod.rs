@@ -86,8 +86,13 @@ impl Plan<'_> {
     /// A number of partitions for so many lines, each with its expectation: about 40,000 lines a partition.
     #[must_use]
     pub fn partitions_for(lines: u64) -> u16 {
-        let wanted = lines.div_ceil(40_000).next_power_of_two();
+        let wanted = lines.div_ceil(40_000).checked_next_power_of_two().unwrap_or(u64::MAX);
         u16::try_from(wanted).unwrap_or(MOST_PARTITIONS).clamp(1, MOST_PARTITIONS)
+    }
+
+    /// The number within its bounds.
+    fn parts(&self) -> u16 {
+        self.partitions.clamp(1, MOST_PARTITIONS)
     }
 }
 

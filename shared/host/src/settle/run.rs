@@ -50,7 +50,7 @@ fn anew(
     let file = folder.path().join(manifest::NAME);
     disk.remove(&file).map_err(|source| SettleError::File { file, doing: "remove", source })?;
     folder.clear(|_| false)?;
-    let partitions = plan.partitions.max(1);
+    let partitions = plan.parts();
     let hand = Hand {
         sink,
         lines: Parts::new(folder.path(), partitions, Vec::new()),
@@ -69,7 +69,7 @@ fn go_on(
     sink: &mut dyn Sink,
     manifest: Manifest,
 ) -> Result<Totals, SettleError> {
-    let partitions = plan.partitions.max(1);
+    let partitions = plan.parts();
     let Manifest { ended, totals, lines, expected, .. } = manifest;
     let hand = Hand {
         sink,

@@ -1,6 +1,7 @@
 //! The work of each stage.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use tillway_core::settle::{
@@ -57,17 +58,22 @@ pub(super) fn read<'a>(
     mut hand: Hand<'a>,
 ) -> Result<Hand<'a>, SettleError> {
     let (lines, expected) = (&mut hand.lines, &mut hand.expected);
+    let stop = AtomicBool::new(false);
     let (l, e) = thread::scope(|scope| {
-        let other = scope.spawn(|| side(source.expected(), expected, disk));
-        let l = side(source.lines(), lines, disk);
+        let other = scope.spawn(|| side(source.expected(), expected, disk, &stop));
+        let l = side(source.lines(), lines, disk, &stop);
         (l, other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    (hand.totals.lines, hand.totals.expected) = (l?, e?);
+    // The one that failed says why; the other only that it was stopped.
+    (hand.totals.lines, hand.totals.expected) = match (l, e) {
+        (Err(SettleError::Stopped), e) => (0, e?),
+        (l, e) => (l?, e?),
+    };
     let files = Inputs::of(&hand, Stage::Read);
     for part in 0..hand.lines.partitions() {
         let (lines, expected) = files.load(disk, part)?;
-        let l: Vec<_> = lines.iter().map(|l| &l.item).collect();
-        let e: Vec<_> = expected.iter().map(|e| &e.item).collect();
+        let l: Vec<_> = by_id(&lines).into_iter().map(|l| &l.item).collect();
+        let e: Vec<_> = by_id(&expected).into_iter().map(|e| &e.item).collect();
         add(&mut hand.totals.copies, l.len().saturating_add(e.len()));
         let mut end = Conclusion::new(plan.rules, plan.today);
         end.copies(&l, &e);
@@ -77,16 +83,31 @@ pub(super) fn read<'a>(
     Ok(hand)
 }
 
-/// Spreads the items of one side; gives their number.
+/// Spreads the items of one side; gives their number. Ends where the other side has failed.
 fn side<T: Item>(
     stream: Result<Stream<'_, T>, SourceError>,
     parts: &mut Parts<T>,
     disk: &dyn Disk,
+    stop: &AtomicBool,
+) -> Result<u64, SettleError> {
+    let read = spread(stream, parts, disk, stop);
+    stop.fetch_or(read.is_err(), Ordering::Relaxed);
+    read
+}
+
+fn spread<T: Item>(
+    stream: Result<Stream<'_, T>, SourceError>,
+    parts: &mut Parts<T>,
+    disk: &dyn Disk,
+    stop: &AtomicBool,
 ) -> Result<u64, SettleError> {
     let mut number = 0_u64;
     let failed = |number: u64, source| SettleError::Source { what: T::WHAT, number, source };
     let mut seen = Seen::new(parts.partitions());
     for item in stream.map_err(|source| failed(0, source))? {
+        if stop.load(Ordering::Relaxed) {
+            return Err(SettleError::Stopped);
+        }
         number = number.saturating_add(1);
         let item = item.map_err(|source| failed(number, source))?;
         seen.note(item.id());
@@ -129,9 +150,19 @@ fn load_part<T: Item>(
     entries: &[Entry],
 ) -> Result<Vec<Kept<T>>, SettleError> {
     let Some(entry) = entries.get(usize::from(part)) else { return Ok(Vec::new()) };
-    let mut items: Vec<Kept<T>> = load(disk, &path::<T>(folder, stage, part), entry)?;
-    items.sort_unstable_by(|a, b| a.item.id().cmp(b.item.id()));
-    Ok(items)
+    load(disk, &path::<T>(folder, stage, part), entry)
+}
+
+/// Items by id. Not the items are moved, which are large.
+fn by_id<T: Item>(items: &[Kept<T>]) -> Vec<&Kept<T>> {
+    let mut sorted: Vec<&Kept<T>> = items.iter().collect();
+    sorted.sort_unstable_by(|a, b| a.item.id().cmp(b.item.id()));
+    sorted
+}
+
+/// Items as the tiers take them.
+fn open<'k, T>(items: &[&'k Kept<T>]) -> Vec<Open<'k, T>> {
+    items.iter().map(|kept| kept.open()).collect()
 }
 
 /// Runs one tier over its partitions.
@@ -145,8 +176,8 @@ pub(super) fn tier<'a>(
     let files = Inputs::of(&hand, stage);
     turn::each(hand.lines.partitions(), hand, |part, turn| {
         let (lines, expected) = files.load(disk, part)?;
-        let (l, e) = (lines.iter().map(Kept::open).collect(), expected.iter().map(Kept::open).collect());
-        let mut done = pass(tier, l, e, plan.rules);
+        let (lines, expected) = (by_id(&lines), by_id(&expected));
+        let mut done = pass(tier, open(&lines), open(&expected), plan.rules);
         let (l, e) = (std::mem::take(&mut done.lines), std::mem::take(&mut done.expected));
         let mut groups = std::mem::take(&mut done.groups);
         groups.sort_unstable();
@@ -171,8 +202,8 @@ pub(super) fn end<'a>(plan: &Plan<'_>, disk: &dyn Disk, hand: Hand<'a>) -> Resul
     let files = Inputs::of(&hand, Stage::End);
     turn::each(hand.lines.partitions(), hand, |part, turn| {
         let (lines, expected) = files.load(disk, part)?;
-        let (l, e) = (lines.iter().map(Kept::open).collect(), expected.iter().map(Kept::open).collect());
-        let rest = Conclusion::new(plan.rules, plan.today).conclude(l, e);
+        let (lines, expected) = (by_id(&lines), by_id(&expected));
+        let rest = Conclusion::new(plan.rules, plan.today).conclude(open(&lines), open(&expected));
         turn.at(part, |hand| hand.give(Stage::End, part, Found { matched: Vec::new(), rest }))
     })
 }
@@ -180,8 +211,8 @@ pub(super) fn end<'a>(plan: &Plan<'_>, disk: &dyn Disk, hand: Hand<'a>) -> Resul
 /// A group with its items, which are sorted by id.
 fn sealed<'k>(
     group: Group,
-    lines: &'k [Kept<SettlementLine>],
-    expected: &'k [Kept<Expected>],
+    lines: &[&'k Kept<SettlementLine>],
+    expected: &[&'k Kept<Expected>],
     seal: bool,
 ) -> Matched<'k> {
     let lines = picked(&group.lines, lines);
@@ -190,7 +221,7 @@ fn sealed<'k>(
     Matched { group, hash, lines, expected }
 }
 
-fn picked<'k, T: Item>(ids: &[Box<str>], of: &'k [Kept<T>]) -> Vec<&'k T> {
+fn picked<'k, T: Item>(ids: &[Box<str>], of: &[&'k Kept<T>]) -> Vec<&'k T> {
     let find = |id: &Box<str>| {
         let at = of.binary_search_by(|kept| kept.item.id().cmp(id)).ok()?;
         of.get(at).map(|kept| &kept.item)

@@ -158,11 +158,12 @@ for tier, key, who, early, late in TIERS:
         choose("same and amt <> amount and abs(amt - amount) <= 2 and kind in ('charge', 'refund') and linked", tier, "rounding")
     if identity:
         # What settles again what was matched in its bucket.
+        sql("create or replace temp table left_over as select l, e from pair where l not in (from done_l)")
+        sql("create or replace temp table beside as select l, e from pair where e in (select e from left_over) and l in (from matched)")
         sql(
-            """create or replace temp table again as select distinct l.n from line l
-               join pair p on p.l = l.n join pair q on q.e = p.e join line m on m.n = q.l
-               where l.n not in (from done_l) and m.n in (from matched) and m.kind = l.kind and m.tender = l.tender
-               and m.tender_currency = l.tender_currency and not ({apart})""",
+            """create or replace temp table again as select distinct l.n from left_over p join beside q on q.e = p.e
+               join line l on l.n = p.l join line m on m.n = q.l
+               where m.kind = l.kind and m.tender = l.tender and m.tender_currency = l.tender_currency and not ({apart})""",
             apart=APART.replace("e.", "m."),
         )
         sql("insert into done_l from again; insert into held_l from again")
