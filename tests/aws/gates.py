@@ -233,6 +233,15 @@ class Gates:
         counts = {n: sum("MetricStat" in m for m in a.get("Metrics", [])) for n, a in self.of("AWS::CloudWatch::Alarm").items()}
         return [f"{name}: {count} metrics, CloudWatch allows an alarm ten" for name, count in counts.items() if count > 10]
 
+    def what_the_alarms_mean_is_written_down(self):
+        text = (ROOT / "infra" / "DEPLOY.md").read_text(encoding="utf-8").split("## Alarms")[1].split("##")[0]
+        alarms = [a["AlarmName"] for a in self.of("AWS::CloudWatch::Alarm").values()]
+        names = {a["Fn::Sub"].rsplit("}-", 1)[1] for a in alarms if isinstance(a, dict)}
+        told = set(re.findall(r"`([a-z-]+)`", text))
+        return ([f"DEPLOY.md says nothing of {n}" for n in sorted(names - told)]
+                + [f"DEPLOY.md tells of {n}, which is no alarm" for n in sorted(told - names)]
+                + ([] if len(names) == len(alarms) else ["two alarms have one name, or one has none"]))
+
     def fits_cloudformation(self):
         sizes = {"resources": (len(self.resources), 500), "parameters": (len(self.template["Parameters"]), 200),
                  "outputs": (len(self.template["Outputs"]), 200), "bytes": (len(json.dumps(self.template)), 1_000_000)}

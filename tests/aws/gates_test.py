@@ -56,6 +56,8 @@ CASES = [
     ("names_follow_the_binary", "another in the user agent", put("Tick", "Environment", "Variables", "AWS_SDK_UA_APP_ID", "tillway-dev-tock"), "AWS_SDK_UA_APP_ID"),
     ("dashboard_is_sound", "an alarm that is not shown", instead("Dashboard", '"${DeadLettersAlarm.Arn}", ', ""), "is not on the dashboard"),
     ("an_alarm_counts_over_ten_metrics_at_most", "eleven queues", put("OldestMessageAlarm", "Metrics", [{"Id": f"m{n}", "MetricStat": {}} for n in range(11)]), "11 metrics"),
+    ("what_the_alarms_mean_is_written_down", "another name", put("ActorsFailAlarm", "AlarmName", {"Fn::Sub": "${Name}-${Environment}-actors-fall"}), "actors-fall"),
+    ("what_the_alarms_mean_is_written_down", "a name twice", put("ActorsFailAlarm", "AlarmName", {"Fn::Sub": "${Name}-${Environment}-workers-fail"}), "one name"),
     ("prices_are_those_of_the_one_file", "another price", instead("Dashboard", "* 0.625", "* 0.626"), "0.626"),
     ("schedule_expressions_are_valid", "a bad rate", put("Tick", "Events", "EveryMinute", "Properties", "ScheduleExpression", "rate(1 minutes)"), "1 minute"),
     ("schedule_expressions_are_valid", "a bad cron", put("SweepStripe", "Events", "EveryQuarter", "Properties", "ScheduleExpression", "cron(0/15 * * * * *)"), "exactly one"),

@@ -13,6 +13,7 @@ pub mod parked;
 pub mod secrets;
 pub mod send;
 pub mod serve;
+pub mod settle;
 pub mod simulate;
 pub mod stack;
 pub mod webhooks;
@@ -56,6 +57,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Asks the providers for what was missed.
     Sweep(inspect::Sweep),
+    /// Settles what gateways paid out: matches it with the books, posts it, shows what is open.
+    Settle(settle::Args),
     /// Erases a person: their key is destroyed.
     Erase(inspect::Erase),
     /// Says that the data folder, or the stack's table, was restored from a backup.
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
             Command::Connectors(args) => connectors::run(&args),
             Command::Simulate(args) => simulate::run_command(&args),
             Command::Sweep(args) => inspect::sweep(args).await,
+            Command::Settle(args) => settle::run(args).await,
             Command::Erase(args) => inspect::erase(args).await,
             Command::Restored(args) => inspect::restored(args).await,
             Command::Unhandled(args) => inspect::unhandled(args).await,

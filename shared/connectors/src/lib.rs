@@ -4,6 +4,7 @@
 //! turns answers into facts. It keeps nothing, retries nothing and decides nothing: that is the engine's.
 //! A gateway call ends in [`Outcome`]: there is no way to turn `Unknown` into a second charge.
 
+pub mod bank;
 pub mod capabilities;
 pub mod clarity;
 mod common;
@@ -12,6 +13,7 @@ pub mod cybersource;
 pub mod http;
 pub mod port;
 pub mod registrar;
+pub mod settlement;
 pub mod stripe;
 #[cfg(test)]
 mod testing;
@@ -22,6 +24,7 @@ pub use port::{
     Action, Call, Connector, EdgeFault, Finding, Inbound, Interpreted, Observation, Outcome, Owner, Prepared,
     Rejected, Subscription, SweepPage, SweptEvent, Verified,
 };
+pub use settlement::{BatchPage, BatchStanding, Effect, LinePage, ListedBatch, SettleFault, Settlement};
 
 /// All connectors, by system name. Adding a system touches its folder and one line here.
 #[must_use]

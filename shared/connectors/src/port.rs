@@ -14,6 +14,7 @@ use crate::capabilities::Capabilities;
 use crate::config::{Connection, Secret, Secrets};
 use crate::http::Http;
 use crate::registrar::{self, Endpoint, Registrar};
+use crate::settlement::Settlement;
 
 /// A webhook request as it came in.
 #[derive(Clone, Copy)]
@@ -383,6 +384,11 @@ pub trait Connector: Send + Sync {
 
     /// The provider's API for webhook endpoints; `None`: [`Connector::webhook_steps`] are taken by hand.
     fn registrar(&self, _connection: &Connection) -> Option<&'static dyn Registrar> {
+        None
+    }
+
+    /// How the provider tells what it settled; `None`: it settles nothing, or nothing reads it yet.
+    fn settlement(&self, _connection: &Connection) -> Option<&'static dyn Settlement> {
         None
     }
 

@@ -212,6 +212,9 @@ fn a_serial_step_runs_one_at_a_time_and_only_for_the_newest_status() {
         moved: true,
         returned: false,
         request: None,
+        of: None,
+        undoes: None,
+        resent: false,
     };
     let second = bench.go(&first.state, vec![refund("r1", 10)], 2, None).unwrap();
     let third = bench.go(&second.state, vec![refund("r2", 90)], 3, None).unwrap();

@@ -525,6 +525,16 @@ pub enum Fact {
         returned: bool,
         /// Our own reference on it, where it was ours.
         request: Option<String>,
+        /// The capture it returns money of, where the gateway keeps account of each.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<String>,
+        /// The capture it took back before settlement, where it is a void: the authorization may be captured again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        undoes: Option<String>,
+        /// The capture's answer was lost, and it was undone so that it could be sent again: to the order nothing was
+        /// taken and nothing given back.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        resent: bool,
     },
     /// A dispute, by its own id.
     Dispute {

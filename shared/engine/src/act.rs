@@ -7,6 +7,7 @@
 
 mod find_out;
 mod notice;
+mod proven;
 
 use std::sync::Arc;
 

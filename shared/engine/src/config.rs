@@ -8,6 +8,7 @@ use tillway_connectors::{Connection, Connector};
 use tillway_core::bundle::Bundle;
 use tillway_core::ids::ConnectionName;
 use tillway_core::routing::Routing;
+use tillway_core::settle::Rules;
 use tillway_core::time::Millis;
 
 /// A pair: a flow between a shop connection and a gateway connection.
@@ -80,6 +81,8 @@ pub struct Config {
     pub notices: BTreeMap<String, String>,
     /// Whether people's data is masked on its way to other systems and people: outside production, unless it says `off`.
     pub masking: bool,
+    /// The shop's own settlement rules, by connection; the connector's where it has none.
+    pub settlement: BTreeMap<ConnectionName, Arc<Rules>>,
     /// Times.
     pub times: Times,
     /// Largest webhook body, bytes.

@@ -92,6 +92,7 @@ impl Engine {
         let mut lines = Vec::new();
         let mut commands: Vec<CommandRecord> = Vec::new();
         let mut shared: BTreeSet<CommandId> = BTreeSet::new();
+        let mut entries: Vec<Entry> = Vec::new();
         for item in &items {
             let sk = item.key.sk.as_str();
             if sk == "state" {
@@ -106,10 +107,12 @@ impl Engine {
             } else if sk.starts_with("cmd#") {
                 commands.push(serde_json::from_slice(&item.body)?);
             } else if sk.starts_with("jrn#") {
-                lines.push(entry_line(&serde_json::from_slice(&item.body)?));
+                entries.push(serde_json::from_slice(&item.body)?);
             }
         }
         let Some(record) = record else { return Ok(None) };
+        lines.extend(entries.iter().map(entry_line));
+        lines.extend(self.settlement_lines(&entries).await?);
         let own: BTreeSet<CommandId> = commands.iter().map(|c| c.id.clone()).collect();
         if let Some(person) = &record.state.person {
             let keys: Vec<Key> = shared

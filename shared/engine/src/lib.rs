@@ -37,3 +37,4 @@ pub mod explain;
 pub mod restore;
 mod routes;
 pub mod settings;
+pub mod settle;

@@ -57,6 +57,7 @@ impl Engine {
         };
         match &event.body {
             EventBody::Wake { order } => Ok(plain(order, Vec::new(), Extra::default())),
+            EventBody::Told { order, facts } => Ok(plain(order, facts.clone(), Extra::default())),
             EventBody::Dead { order, parked } => {
                 Ok(plain(order, vec![Fact::Parked(parked.clone())], Extra::default()))
             }

@@ -32,6 +32,9 @@ pub(crate) fn refund_from_total(kind: &str, json: Json<'_>, facts: &mut Vec<Fact
         moved: true,
         returned: false,
         request: None,
+        of: None,
+        undoes: None,
+        resent: false,
     });
 }
 

@@ -174,6 +174,13 @@ pub enum EventBody {
         /// The step to run again, where it is one.
         step: Option<String>,
     },
+    /// What the gateway says of an object of the order's that only a settlement named.
+    Told {
+        /// The order.
+        order: OrderKey,
+        /// What is known now.
+        facts: Vec<Fact>,
+    },
     /// A message about the order could not be worked.
     Dead {
         /// The order.

@@ -80,7 +80,9 @@ pub fn load(
         return Err(sorted(problems));
     }
     let bundle = Arc::new(bundle);
-    let config = Config { connections, pairs, bundle, notices, masking, times, max_body: MAX_BODY };
+    let settlement = BTreeMap::new();
+    let config =
+        Config { connections, pairs, bundle, notices, masking, settlement, times, max_body: MAX_BODY };
     Ok((config, extras))
 }
 
@@ -107,6 +109,7 @@ pub fn load_connections(file: &str, text: &str) -> Result<Config, Vec<Problem>> 
         bundle: Arc::new(Bundle::default()),
         notices: BTreeMap::new(),
         masking,
+        settlement: BTreeMap::new(),
         times,
         max_body: MAX_BODY,
     })

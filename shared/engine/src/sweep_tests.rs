@@ -20,6 +20,9 @@ fn refund(id: &str, minor: i64) -> Fact {
         moved: true,
         returned: false,
         request: None,
+        of: None,
+        undoes: None,
+        resent: false,
     }
 }
 fn moved(txn: &str, minor: i64) -> Fact {

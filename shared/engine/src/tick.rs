@@ -201,6 +201,8 @@ impl Engine {
             EventBody::Wake { order } => rec::state_key(order),
             EventBody::Result(report) => Key::new(report.record.0.clone(), report.record.1.clone()),
             // A person can say it again: the item stands in the parking lot.
+            // A settlement tells it again as long as its line is open.
+            EventBody::Told { .. } => return Ok(()),
             EventBody::Provider { .. } | EventBody::Unpark { .. } | EventBody::Dead { .. } => return Ok(()),
         };
         let item = self.ports.store.get(std::slice::from_ref(&key)).await?.into_iter().flatten().next();

@@ -28,6 +28,8 @@ mod owner_tests;
 mod profile_tests;
 #[path = "routes_tests.rs"]
 mod routes_tests;
+#[path = "settle_tests.rs"]
+mod settle_tests;
 
 type Answer = dyn Fn(&Request) -> Response + Send + Sync;
 
@@ -50,6 +52,10 @@ struct Memory {
     /// The answer to the next transaction on this partition is lost, after its effect.
     lose: Mutex<Option<String>>,
     asked: AtomicU64,
+    /// So many writes go through; then the store is gone, for good.
+    fuse: AtomicI64,
+    /// The first that does not is done all the same.
+    fuse_after: AtomicBool,
 }
 
 #[async_trait]
@@ -61,6 +67,11 @@ impl Store for Memory {
         Ok(keys.iter().map(|k| items.get(k).cloned()).collect())
     }
     async fn transact(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        let left = self.fuse.fetch_sub(1, Ordering::SeqCst);
+        let gone = || Err(StoreError::Unavailable("gone".into()));
+        if left < 0 || left == 0 && !self.fuse_after.load(Ordering::SeqCst) {
+            return gone();
+        }
         let mut items = self.items.lock().unwrap();
         let keys: std::collections::BTreeSet<&Key> = writes.iter().map(Write::key).collect();
         if keys.len() < writes.len() || writes.len() > crate::ports::MAX_WRITES {
@@ -93,6 +104,9 @@ impl Store for Memory {
                 Write::Delete(key, _) => drop(items.remove(&key)),
                 Write::Check(..) => {}
             }
+        }
+        if left == 0 {
+            return gone();
         }
         lost.map_or(Ok(()), |pk| Err(StoreError::Unavailable(pk)))
     }
@@ -250,6 +264,8 @@ impl World {
             silent: AtomicBool::new(false),
             lose: Mutex::default(),
             asked: AtomicU64::new(0),
+            fuse: AtomicI64::new(i64::MAX),
+            fuse_after: AtomicBool::new(false),
         });
         let engine = Self::engine(text, &memory).await;
         Self { engine, memory }

@@ -27,6 +27,7 @@ const DOCUMENTS: &[(&str, &str)] = files![
     "cybersource-clarity/mappings/cybersource-ensure-customer.yaml",
     "cybersource-clarity/mappings/cybersource-order-customer.yaml",
     "cybersource-clarity/mappings/cybersource-order-instrument.yaml",
+    "cybersource-clarity/mappings/cybersource-read-refund.yaml",
     "cybersource-clarity/mappings/cybersource-refund-cancelled.yaml",
     "cybersource-clarity/mappings/cybersource-refund-lowered.yaml",
     "cybersource-clarity/mappings/cybersource-refund-requested.yaml",

@@ -63,6 +63,9 @@ fn back(id: &str, minor: i64, request: &str) -> Fact {
         moved: true,
         returned: false,
         request: Some(request.into()),
+        of: None,
+        undoes: None,
+        resent: false,
     }
 }
 fn param(order: &Order, step: &str, name: &str) -> String {
@@ -123,6 +126,37 @@ fn personal_data_and_addresses_go_into_the_authorization_in_their_places() {
     assert_eq!((get("bill_to.first_name"), get("bill_to.last_name")), ("Ana".into(), "Maria Ruiz".into()));
     assert_eq!((get("bill_to.email"), get("ship_to.line1")), ("ana@example.com".into(), "2 Side St".into()));
     assert!(order.sent("authorize").personal && order.sent("authorize").money);
+}
+
+#[test]
+fn a_refund_that_stays_open_is_looked_at_once_for_its_refusal_may_be_told_by_a_lost_webhook() {
+    let open = |status: RefundStatus| {
+        let mut fact = back("r", 40, "x");
+        if let Fact::Refund { status: told, returned, .. } = &mut fact {
+            (*told, *returned) = (status, status == RefundStatus::Failed);
+        }
+        fact
+    };
+    let mut order = paying(&[], 100);
+    order.done("authorize", reserved(100));
+    order.done("capture-now", [made("c1", 100)]);
+    order.tell([open(RefundStatus::Pending)]);
+    order.pass(Millis::days(2));
+    assert!(!order.is_out("refund-read"), "its batch may not have been answered");
+    order.pass(Millis::days(2));
+    assert_eq!(
+        (param(&order, "refund-read", "order_id"), param(&order, "refund-read", "object")),
+        ("A".into(), "r".into())
+    );
+    order.done("refund-read", [open(RefundStatus::Failed)]);
+    assert!(order.is_out("refund-failed-staff") && order.state.status == OrderStatus::Paid);
+    // One that went through is not looked at.
+    let mut fine = paying(&[], 100);
+    fine.done("authorize", reserved(100));
+    fine.done("capture-now", [made("c1", 100)]);
+    fine.tell([open(RefundStatus::Pending), open(RefundStatus::Succeeded)]);
+    fine.pass(Millis::days(4));
+    assert!(!fine.is_out("refund-read"));
 }
 
 #[test]

@@ -56,6 +56,9 @@ fn refund(id: &str, minor: i64, status: RefundStatus) -> Fact {
         moved: true,
         returned: status == RefundStatus::Failed,
         request: None,
+        of: None,
+        undoes: None,
+        resent: false,
     }
 }
 fn given(id: &str, minor: i64) -> Fact {

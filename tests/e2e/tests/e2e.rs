@@ -40,5 +40,7 @@ mod privacy;
 mod restore;
 #[path = "e2e/serve.rs"]
 mod serve;
+#[path = "e2e/settle.rs"]
+mod settle;
 #[path = "e2e/unknown.rs"]
 mod unknown;

@@ -145,10 +145,11 @@ fn one_of_cybersource(p: &cybersource::PaymentTruth) -> PaymentTruth {
     let mut refunds: Vec<RefundTruth> = of(Kind::Refund).map(refund).collect();
     let takes_back = |t: &&TransactionTruth| captures().any(|c| t.target.as_ref() == Some(&c.id));
     refunds.extend(of(Kind::Void).filter(takes_back).map(|t| {
-        // A void by the transaction id bears no mark.
-        let by_id = t.mark.is_none();
+        // A void by the transaction id bears a mark of its own.
+        let by_id = t.mark.as_deref().is_some_and(|m| m.starts_with("tillway-undoes:"));
         let undone = captures().find(|c| t.target.as_ref() == Some(&c.id) && c.mark.is_some());
-        RefundTruth { command: t.mark.clone(), undoes: by_id && undone.is_some(), ..refund(t) }
+        let command = t.mark.clone().filter(|_| !by_id);
+        RefundTruth { command, undoes: by_id && undone.is_some(), ..refund(t) }
     }));
     PaymentTruth {
         payment: p.payment.clone(),

@@ -139,6 +139,7 @@ fn config(plan: &Plan, changed: bool) -> Result<Config, String> {
         },
         notices: base.notices.clone(),
         masking: base.masking,
+        settlement: base.settlement.clone(),
         times: base.times,
         max_body: base.max_body,
     })

@@ -8,6 +8,7 @@ pub mod report;
 pub mod run;
 pub mod scenarios;
 pub mod seen;
+pub mod settle;
 pub mod stage;
 pub mod story;
 
@@ -43,6 +44,9 @@ pub struct Args {
     /// Play only this scenario; may be given several times.
     #[arg(long = "scenario", value_name = "NAME")]
     pub scenarios: Vec<String>,
+    /// Play a day's orders, its payout and its settlement instead of the scenarios.
+    #[arg(long, conflicts_with_all = ["pairs", "scenarios", "list"])]
+    pub settle: bool,
     /// List the scenarios and play none.
     #[arg(long)]
     pub list: bool,
@@ -94,6 +98,13 @@ fn chosen(names: &[String], systems: &[&System]) -> anyhow::Result<Vec<Scenario>
 /// # Errors
 /// What could not be started, or a name nobody knows.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if args.settle {
+        log_if_asked();
+        let stage = Stage::start(&[&gateway::STRIPE], args.seed, args.speed, args.keep.as_deref()).await?;
+        let played = settle::play(&stage, args.seed, args.json).await;
+        stage.stop().await;
+        return Ok(if played? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let systems = systems(&args.pairs)?;
     let chosen = chosen(&args.scenarios, &systems)?;
     if args.list {

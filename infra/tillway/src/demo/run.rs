@@ -303,11 +303,15 @@ impl Run<'_> {
     /// Waits until every command of the order is done: reads, too, that were put off.
     pub async fn until_idle(&mut self, order: &str) -> anyhow::Result<()> {
         let key = OrderKey::of(&self.merchant.shop, order);
-        let limit = self.now() + HORIZON;
+        let (begun, limit) = (tokio::time::Instant::now(), self.now() + HORIZON);
         loop {
             self.stage.settle().await?;
-            if self.stage.open_commands(&key).await?.is_empty() || !self.stage.skip(limit).await? {
+            let open = self.stage.open_commands(&key).await?;
+            if open.is_empty() || !self.stage.skip(limit).await? {
                 return self.look(order).await.map(drop);
+            }
+            if begun.elapsed() > PATIENCE {
+                bail!("waited in vain for the commands of {order}: {}", open.join(", "));
             }
         }
     }

@@ -61,7 +61,12 @@ pub(super) fn interpret(connection: &Connection, item: Json<'_>) -> Result<Inter
     })
 }
 
-fn facts(connection: &Connection, item: Json<'_>, request: Option<&str>) -> Result<Vec<Fact>, Fault> {
+/// What is known of it; `request` is the payment it names.
+pub(super) fn facts(
+    connection: &Connection,
+    item: Json<'_>,
+    request: Option<&str>,
+) -> Result<Vec<Fact>, Fault> {
     let what = "the chargeback names no transaction; find it in the Business Center and book it by hand";
     let payment = request.ok_or_else(|| Fault::new("id_missing", "requestId", what))?;
     let amount = money(connection, item, &["amount"], &["currencyCode"], None)?;

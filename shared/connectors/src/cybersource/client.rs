@@ -225,6 +225,19 @@ impl<'a> Client<'a> {
         self.read(request).await
     }
 
+    /// Reads a file.
+    pub(super) async fn download(&self, target: &str, accept: &str) -> Result<Vec<u8>, ReadFault> {
+        let request = self.request(Method::Get, target, None).map(|mut request| {
+            request.headers.retain(|(name, _)| name != "accept");
+            request.with_header("accept", accept)
+        });
+        let response = self.fetch(request).await?;
+        if matches!(response.status, 200..=299) {
+            return Ok(response.body);
+        }
+        Self::judge(Answer::read(response)).map(|_| Vec::new())
+    }
+
     /// Asks a search, which is a POST that changes nothing.
     pub(super) async fn ask(&self, path: &str, body: &Value) -> Result<Doc, ReadFault> {
         let bytes = body.to_string().into_bytes();
@@ -233,11 +246,18 @@ impl<'a> Client<'a> {
     }
 
     async fn read(&self, request: Option<Request>) -> Result<Answer, ReadFault> {
+        Self::judge(Answer::read(self.fetch(request).await?))
+    }
+
+    async fn fetch(&self, request: Option<Request>) -> Result<Response, ReadFault> {
         let Some(request) = request else {
             return Err(ReadFault::NotNow(None, NotDone::Unauthorized));
         };
-        let answer =
-            self.send(request, self.each).await.map_err(|_| ReadFault::NotNow(None, NotDone::Unavailable))?;
+        let sent = self.call.http.send(request, self.each).await;
+        sent.map_err(|_| ReadFault::NotNow(None, NotDone::Unavailable))
+    }
+
+    fn judge(answer: Answer) -> Result<Answer, ReadFault> {
         match answer.status {
             200..=299 if answer.body.json().is_object() => Ok(answer),
             404 => Err(ReadFault::Missing(answer)),

@@ -1,5 +1,6 @@
 //! Paths at Cybersource. Each can be set: the commissioned description names some that the vendor does not have.
 
+use tillway_core::settle::Day;
 use tillway_core::time::Timestamp;
 
 use crate::config::Connection;
@@ -21,6 +22,9 @@ pub(super) const PATHS: &[(&str, &str)] = &[
     ("case_actions", "/risk/v1/decisions/{id}/actions"),
     ("conversion_details", "/reporting/v3/conversion-details"),
     ("chargeback_details", "/reporting/v3/chargeback-details"),
+    ("report_downloads", "/reporting/v3/report-downloads"),
+    ("reports", "/reporting/v3/reports"),
+    ("net_fundings", "/reporting/v3/net-fundings"),
     ("customers", "/tms/v2/customers"),
     ("customer", "/tms/v2/customers/{id}"),
     ("instruments", "/tms/v2/customers/{id}/payment-instruments"),
@@ -38,6 +42,26 @@ pub(super) fn report(connection: &Connection, name: &str, since: Timestamp, unti
     let merchant = connection.setting("merchant_id", "");
     let path = path(connection, name, "");
     format!("{path}?startTime={}&endTime={}&organizationId={merchant}", time(since), time(until))
+}
+
+/// A day's report as a file.
+pub(super) fn report_download(connection: &Connection, name: &str, day: Day) -> String {
+    let merchant = connection.setting("merchant_id", "");
+    let path = path(connection, "report_downloads", "");
+    // By which date the report of a day goes is the vendor's to say, and it says so for reports of several days alone.
+    let later = i32::from(connection.setting("settlement.report_date", "same") == "next");
+    format!("{path}?reportDate={}&reportName={name}&organizationId={merchant}", day.plus(later))
+}
+
+/// The reports of a name and a time, and how each stands.
+pub(super) fn report_search(
+    connection: &Connection,
+    name: &str,
+    since: Timestamp,
+    until: Timestamp,
+) -> String {
+    let search = report(connection, "reports", since, until);
+    format!("{search}&timeQueryType=reportTimeFrame&reportName={name}")
 }
 
 /// What is wrong with a path somebody set.

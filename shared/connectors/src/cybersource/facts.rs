@@ -188,13 +188,14 @@ pub(super) fn refund_status(raw: &str) -> Result<RefundStatus, Fault> {
 }
 
 /// The fact of a refund. It is in the books from the moment Cybersource took it, as a capture is: both go to the
-/// processor with the same batch.
+/// processor with the same batch. `of`: the capture it was made at; Cybersource refuses what that one no longer has.
 pub(super) fn refund(
     id: &str,
     payment: &str,
     amount: Money,
     status: RefundStatus,
     request: Option<&str>,
+    of: Option<&str>,
 ) -> Fact {
     let returned = matches!(status, RefundStatus::Cancelled | RefundStatus::Failed);
     Fact::Refund {
@@ -205,5 +206,31 @@ pub(super) fn refund(
         moved: true,
         returned,
         request: request.map(str::to_owned),
+        of: of.map(str::to_owned),
+        undoes: None,
+        resent: false,
+    }
+}
+
+/// The fact of a void of a capture: money that was not settled yet went back. `resent`: the capture's answer was lost, and it
+/// was undone so that it could be sent again.
+pub(super) fn void(
+    id: &str,
+    payment: &str,
+    capture: (&str, Money),
+    request: Option<&str>,
+    resent: bool,
+) -> Fact {
+    Fact::Refund {
+        refund: id.to_owned(),
+        payment: payment.to_owned(),
+        amount: capture.1,
+        status: RefundStatus::Succeeded,
+        moved: true,
+        returned: false,
+        request: request.map(str::to_owned),
+        of: Some(capture.0.to_owned()),
+        undoes: Some(capture.0.to_owned()),
+        resent,
     }
 }

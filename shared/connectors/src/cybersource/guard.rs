@@ -15,7 +15,7 @@ use super::errors;
 use super::lookup;
 use super::operations::transaction_id;
 use super::plan::Plan;
-use super::transaction::reversed;
+use super::transaction::{self, Kind, Transaction, UNDOING, reversed};
 use super::wire::{self, text};
 use crate::port::Outcome;
 
@@ -43,7 +43,9 @@ pub(super) async fn undo_earlier(client: &Client<'_>, plan: &Plan) -> Result<Vec
 
 async fn undo_sending(client: &Client<'_>, plan: &Plan, sending: u32) -> Result<Vec<Fact>, Outcome> {
     let call = client.call;
-    let reference = json!({"code": plan.code, "transactionId": transaction_id(call, sending)});
+    let id = transaction_id(call, sending);
+    let comment = format!("{UNDOING}{}-{sending}", call.command);
+    let reference = json!({"code": plan.code, "transactionId": id, "comments": comment});
     match call.action {
         actions::AUTHORIZE_NAME => {
             if plan.taking {
@@ -61,8 +63,13 @@ async fn undo_sending(client: &Client<'_>, plan: &Plan, sending: u32) -> Result<
         }
         actions::CAPTURE_NAME | actions::REFUND_NAME => {
             let body = json!({"clientReferenceInformation": reference});
-            undo(client, plan, sending, "timeout_voids", body).await?;
-            Ok(Vec::new())
+            let undone = undo(client, plan, sending, "timeout_voids", body).await?;
+            Ok(match undone {
+                Some(answer) if call.action == actions::CAPTURE_NAME => {
+                    taken_back(client, answer.body.json()).await
+                }
+                _ => Vec::new(),
+            })
         }
         // Undoing twice is undoing once.
         _ => Ok(Vec::new()),
@@ -94,6 +101,22 @@ async fn undo(
         return Ok(None);
     }
     Err(unknown(format!("the earlier sending could not be undone: {path} answered {}", answer.said())))
+}
+
+/// What is known of a capture that was undone, where its void can be read already: else a sweep tells it.
+async fn taken_back(client: &Client<'_>, void: Json<'_>) -> Vec<Fact> {
+    let Some(id) = text(void, &["id"]).filter(|i| wire::is_id(i)) else { return Vec::new() };
+    let connection = client.call.connection;
+    let Ok(void) = lookup::detail(client, id).await else { return Vec::new() };
+    let Ok(void) = Transaction::of(connection, void.json()) else { return Vec::new() };
+    for id in void.related() {
+        let Ok(capture) = lookup::detail(client, id).await else { continue };
+        let Ok(capture) = Transaction::of(connection, capture.json()) else { continue };
+        if capture.kind == Kind::Capture {
+            return transaction::taken_back(&capture, &void).unwrap_or_default();
+        }
+    }
+    Vec::new()
 }
 
 /// What is known of a reservation that was undone: a later sweep must not take it for one that stands.

@@ -31,6 +31,13 @@ mod read_tests;
 mod routes;
 mod screen;
 mod settings;
+mod settlement;
+pub mod settlement_detail;
+pub mod settlement_docs;
+mod settlement_settings;
+#[cfg(test)]
+mod settlement_tests;
+pub mod settlement_xml;
 mod subscriptions;
 mod sweep;
 #[cfg(test)]
@@ -54,6 +61,7 @@ use crate::port::{
     Action, Call, Connector, EdgeFault, Finding, Inbound, Interpreted, NotDone, Observation, Outcome, Owner,
     Prepared, Rejected, Subscription, SweepPage, Verified,
 };
+use crate::settlement::Settlement;
 
 /// The Cybersource connector.
 #[derive(Debug, Clone, Copy, Default)]
@@ -117,6 +125,10 @@ impl Connector for Cybersource {
 
     fn tried_elsewhere(&self, code: &str) -> bool {
         errors::tried_elsewhere(code)
+    }
+
+    fn settlement(&self, _connection: &Connection) -> Option<&'static dyn Settlement> {
+        Some(&settlement::Reports)
     }
 
     fn check_settings(&self, connection: &Connection) -> Vec<(String, String)> {

@@ -338,7 +338,7 @@ fn voided(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Result<
 pub(super) fn void_facts(plan: &Plan, id: &str) -> Vec<Fact> {
     let (Some(payment), Some(amount)) = (&plan.payment, plan.amount) else { return Vec::new() };
     let status = tillway_core::facts::RefundStatus::Succeeded;
-    vec![facts::refund(id, payment, amount, status, plan.request.as_deref())]
+    vec![facts::refund(id, payment, amount, status, plan.request.as_deref(), plan.returns())]
 }
 
 fn refunded(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Result<Outcome, Differs> {
@@ -357,7 +357,7 @@ fn refunded(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Resul
         None => money(call.connection, answer, &TOTAL, &CURRENCY, asked(plan))?,
     };
     let payment = plan.payment.as_deref().unwrap_or(id);
-    let told = vec![facts::refund(id, payment, amount, status, plan.request.as_deref())];
+    let told = vec![facts::refund(id, payment, amount, status, plan.request.as_deref(), plan.returns())];
     match check_code(plan, answer).and_then(|()| check_amount(plan, amount, &path.join("."))) {
         Ok(()) => Ok(settled(plan, Some(id), told, said)),
         Err(difference) => Ok(disagrees(difference, told)),

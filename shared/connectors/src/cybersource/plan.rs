@@ -64,6 +64,13 @@ pub(super) struct Plan {
     pub(super) wanted: Option<Wanted>,
 }
 
+impl Plan {
+    /// The transaction a refund or void acts on: the capture, which of a sale is the payment itself.
+    pub(super) fn returns(&self) -> Option<&str> {
+        self.object.as_deref().or(self.payment.as_deref())
+    }
+}
+
 /// A customer as the shop has it.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Wanted {

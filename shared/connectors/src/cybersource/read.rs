@@ -127,7 +127,21 @@ async fn gather(read: &mut Read<'_>, plan: &Plan) -> Result<(), ReadFault> {
     Ok(())
 }
 
-/// The facts of transactions that belong together: payments first, what was undone last. Those of another order are left
+/// The order in which kinds are told. What was undone may be taken again: the void of a capture is told before captures, that of
+/// a refund after it.
+const fn rank(kind: Kind, undone: Option<Kind>) -> u8 {
+    match (kind, undone) {
+        (Kind::Authorization | Kind::Sale, _) => 0,
+        (Kind::Void, Some(Kind::Capture | Kind::Sale)) => 1,
+        (Kind::Capture, _) => 2,
+        (Kind::Refund, _) => 3,
+        (Kind::Void, _) => 4,
+        (Kind::Reversal, _) => 5,
+        (Kind::Other, _) => 6,
+    }
+}
+
+/// The facts of transactions that belong together: payments first, what was let go last. Those of another order are left
 /// out; what cannot be read is told besides.
 pub(super) fn tell(
     connection: &Connection,
@@ -136,24 +150,26 @@ pub(super) fn tell(
 ) -> (Vec<Fact>, Option<Fault>) {
     // Somebody in the Business Center may have given none.
     let of_order = |doc: &Doc| wire::code(doc.json()).is_none_or(|found| code.is_none_or(|c| c == found));
-    let mut all: Vec<Transaction<'_>> = docs
+    let all: Vec<Transaction<'_>> = docs
         .iter()
         .filter(|(_, doc)| of_order(doc))
         .filter_map(|(_, doc)| Transaction::of(connection, doc.json()).ok())
         .collect();
-    let rank = |kind: Kind| match kind {
-        Kind::Authorization | Kind::Sale => 0,
-        Kind::Capture => 1,
-        Kind::Refund => 2,
-        Kind::Void => 3,
-        Kind::Reversal => 4,
-        Kind::Other => 5,
-    };
-    all.sort_by_key(|t| (rank(t.kind), t.at()));
+    let mut told: Vec<(u8, &Transaction<'_>, Option<&Transaction<'_>>)> = all
+        .iter()
+        .map(|t| (t, target(&all, t)))
+        .map(|(t, undone)| (rank(t.kind, undone.map(|u| u.kind)), t, undone))
+        .collect();
+    told.sort_by_key(|(rank, t, _)| (*rank, t.at()));
+    let taken_back = |id: &str| told.iter().any(|(_, _, undone)| undone.is_some_and(|u| u.id == id));
     let (mut facts, mut fault) = (Vec::new(), None);
-    for transaction in &all {
-        match transaction.facts(target(&all, transaction)) {
-            Ok(told) => facts.extend(told),
+    for (_, transaction, undone) in &told {
+        // What was undone is told with what undid it.
+        if transaction.kind == Kind::Capture && transaction.is_undone() && !taken_back(transaction.id) {
+            continue;
+        }
+        match transaction.facts(*undone) {
+            Ok(found) => facts.extend(found),
             Err(found) => fault = fault.or(Some(found)),
         }
     }

@@ -81,6 +81,29 @@ async fn a_void_takes_back_a_capture_or_withdraws_a_refund() {
             |f| matches!(f, Fact::Refund { refund, status: RefundStatus::Succeeded, .. } if refund == "9")
         )
     );
+    // Of a capture whose answer was lost, by us, and told before what was taken instead.
+    let mut undoing = void.clone();
+    undoing["clientReferenceInformation"]["comments"] = "tillway-undoes:c0ffee-0".into();
+    let taken = with_status(capture.clone(), "VOIDED");
+    let again = transaction("8", &["ics_bill"], "102.21", None);
+    let documents = [&undoing, &auth, &taken, &again];
+    let read = |documents: &[&Json]| {
+        let found = search(documents);
+        Run::new(READ, params(""), std::iter::once(found).chain(documents.iter().map(|d| detail(d))))
+    };
+    let told = facts(&read(&documents).call().await);
+    let kinds: Vec<_> = told
+        .iter()
+        .filter_map(|f| match f {
+            Fact::Refund { undoes, resent, .. } => Some((undoes.clone().unwrap_or_default(), *resent)),
+            Fact::CaptureMade { capture, .. } => Some((capture.clone(), false)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(kinds, [(CAPTURE.to_owned(), true), (CAPTURE.to_owned(), false), ("8".to_owned(), false)]);
+    // A capture that shows that it was undone waits for what undid it.
+    let told = facts(&read(&[&auth, &taken]).call().await);
+    assert!(!told.iter().any(|f| matches!(f, Fact::CaptureMade { .. })), "{told:?}");
     let refund = transaction("8", &["ics_credit"], "10.00", None);
     let void = linked(transaction("9", &["ics_void"], "10.00", None), "8");
     let run = Run::new(READ, params(""), [search(&[&void]), detail(&void), detail(&auth), detail(&refund)]);

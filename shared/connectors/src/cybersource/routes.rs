@@ -32,6 +32,12 @@ pub(super) fn all(connection: &Connection) -> Vec<String> {
     own.chain(further.split(',').map(str::trim)).map(str::to_owned).collect()
 }
 
+/// Every merchant id of a connection, its own first.
+pub(super) fn merchants(connection: &Connection) -> Vec<String> {
+    let all = all(connection);
+    if all.is_empty() { vec![connection.setting("merchant_id", "").to_owned()] } else { all }
+}
+
 /// Checks the settings about them.
 pub(super) fn check(connection: &Connection, plain: impl Fn(&str) -> bool, say: &mut impl FnMut(&str, &str)) {
     let ids = all(connection);
@@ -73,13 +79,13 @@ pub(super) fn of(p: &Params<'_>, action: &str) -> Result<Option<String>, Fault> 
 }
 
 /// The connection and its secrets as seen from one merchant id.
-struct At {
+pub(super) struct At {
     connection: Connection,
     secrets: Secrets,
 }
 
 impl At {
-    fn of(call: &Call<'_>, route: &str) -> Self {
+    pub(super) fn of(call: &Call<'_>, route: &str) -> Self {
         let mut connection = call.connection.clone();
         let mut secrets = call.secrets.clone();
         let own = format!("{SHARED_SECRET}.{route}");
@@ -100,7 +106,7 @@ impl At {
         Self { connection, secrets }
     }
 
-    const fn call<'a>(&'a self, of: &Call<'a>) -> Call<'a> {
+    pub(super) const fn call<'a>(&'a self, of: &Call<'a>) -> Call<'a> {
         Call { connection: &self.connection, secrets: &self.secrets, ..*of }
     }
 }

@@ -1,7 +1,7 @@
 //! Settings and secrets of a Cybersource connection.
 
 use super::auth::{PRIVATE_KEY, SHARED_SECRET, Scheme};
-use super::{endpoints, routes};
+use super::{endpoints, routes, settlement_settings};
 use crate::config::Connection;
 
 /// Where production is.
@@ -66,6 +66,29 @@ pub(super) const SETTINGS: &[(&str, &str, &str)] = &[
         "60",
         "how far a webhook's signed time may be off; not below the span of the retries",
     ),
+    (
+        "settlement.report",
+        settlement_settings::REPORT,
+        "name of the daily Payment Batch Detail report; it has to be subscribed to",
+    ),
+    ("settlement.format", "csv", "csv or xml: the report's format"),
+    (
+        "settlement.utc_offset",
+        "+00:00",
+        "the report subscription's local time less UTC, e.g. -08:00: whose midnight ends a day",
+    ),
+    ("settlement.report_date", "same", "same or next: by which date the report of a day is asked for"),
+    (
+        "settlement.mixed_currencies",
+        "refuse",
+        "split: a batch of several currencies becomes one for each, `<batch>-<currency>`",
+    ),
+    (
+        "settlement.funding",
+        "none",
+        "net_fundings: the net funding API closes batches; only where your processor reports funding. Else the bank's statement does",
+    ),
+    ("settlement.funding_days", "5", "how many days before a net funding what it pays was submitted"),
     ("paths.*", "the vendor's", "path of an endpoint, see README; e.g. paths.case_actions"),
 ];
 
@@ -119,13 +142,14 @@ const CHOICES: [(&str, &[&str]); 6] = [
     ("allow_three_decimals", &["yes", "no", "true", "false"]),
 ];
 
-const NUMBERS: [(&str, i64, i64); 6] = [
+const NUMBERS: [(&str, i64, i64); 7] = [
     ("rate_limit.per_second", 1, 10_000),
     ("timeout_seconds", 1, 300),
     ("search_days", 1, 180),
     ("command_field", 1, 99),
     ("hold_days", 1, 30),
     ("tolerance_minutes", 5, 10_080),
+    settlement_settings::FUNDING_DAYS,
 ];
 
 /// Checks a connection's settings.
@@ -161,7 +185,7 @@ pub(super) fn check(connection: &Connection) -> Vec<(String, String)> {
             say(name, &format!("is no whole number from {low} to {high}"));
         }
     }
-    for (name, values) in CHOICES {
+    for (name, values) in CHOICES.into_iter().chain(settlement_settings::CHOICES) {
         if set(name).is_some_and(|v| !values.contains(&v)) {
             say(name, &format!("is one of {}", values.join(", ")));
         }
@@ -169,6 +193,15 @@ pub(super) fn check(connection: &Connection) -> Vec<(String, String)> {
     let prefix = connection.setting("reference_prefix", "");
     if prefix.len() > 20 || !prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)) {
         say("reference_prefix", "has at most 20 letters, digits, `-` and `_`");
+    }
+    if settlement_settings::parse_offset(connection.setting("settlement.utc_offset", "+00:00")).is_none() {
+        say("settlement.utc_offset", "is no offset such as -08:00");
+    }
+    if !settlement_settings::is_report_name(settlement_settings::report(connection)) {
+        say(
+            "settlement.report",
+            "holds letters, digits, `-`, `_` and `.` alone; copy it from the Business Center",
+        );
     }
     for (name, path) in connection.under("paths.") {
         if let Some(what) = endpoints::problem(name, path) {

@@ -109,6 +109,12 @@ impl<'a> Transaction<'a> {
         links.filter_map(|l| text(l, &["href"])).filter_map(wire::last_segment)
     }
 
+    /// The one transaction it is linked with: what it acts on, while nothing acts on it.
+    fn only_related(&self) -> Option<&'a str> {
+        let mut others = self.related().filter(|id| *id != self.id);
+        others.next().filter(|first| others.all(|other| other == *first))
+    }
+
     fn application(&self) -> Option<Json<'a>> {
         applications(self.detail).find(|a| text(*a, &["name"]) == Some(self.kind.application()))
     }
@@ -265,7 +271,8 @@ impl<'a> Transaction<'a> {
                     raw => facts::refund_status(raw)?,
                 };
                 let request = request_mark(self.connection, self.detail);
-                Ok(vec![facts::refund(self.id, self.needed_root()?, self.amount()?, status, request)])
+                let root = self.needed_root()?;
+                Ok(vec![facts::refund(self.id, root, self.amount()?, status, request, self.only_related())])
             }
             Kind::Reversal => self.let_go(target),
             Kind::Void => self.voided(target),
@@ -286,11 +293,11 @@ impl<'a> Transaction<'a> {
             Some(refund) if refund.kind == Kind::Refund => {
                 let request = request_mark(self.connection, refund.detail);
                 let amount = refund.amount()?;
-                Ok(vec![facts::refund(refund.id, root, amount, RefundStatus::Cancelled, request)])
+                Ok(vec![facts::refund(refund.id, root, amount, RefundStatus::Cancelled, request, None)])
             }
             Some(capture) => {
-                let amount = capture.amount()?;
-                Ok(vec![facts::refund(self.id, root, amount, RefundStatus::Succeeded, request)])
+                let resent = is_undoing(self.detail);
+                Ok(vec![facts::void(self.id, root, (capture.id, capture.amount()?), request, resent)])
             }
             // A withdrawn refund would else read as one more.
             None => Err(self.alone("voided")),
@@ -319,6 +326,14 @@ impl<'a> Transaction<'a> {
         );
         Fault::new(UNREAD, "_links.relatedTransactions", what)
     }
+}
+
+/// Facts of a capture and of the void that took it back: the void first, so that what is taken instead is not above what was
+/// authorized.
+pub(super) fn taken_back(capture: &Transaction<'_>, void: &Transaction<'_>) -> Result<Vec<Fact>, Fault> {
+    let mut facts = void.facts(Some(capture))?;
+    facts.extend(capture.facts(None)?);
+    Ok(facts)
 }
 
 /// The fact of a capture.
@@ -385,6 +400,15 @@ pub(super) const UNREAD: &str = "related_unread";
 
 /// Begins the comment that carries a command.
 pub(super) const COMMENT: &str = "tillway ";
+
+/// Begins the comment on what undoes a sending whose answer was lost. The sending follows, so that each is undone under a
+/// mark of its own.
+pub(super) const UNDOING: &str = "tillway-undoes:";
+
+/// Whether it was made to undo a sending of ours, so that the same could be sent again.
+fn is_undoing(object: Json<'_>) -> bool {
+    text(object, &["clientReferenceInformation", "comments"]).is_some_and(|c| c.starts_with(UNDOING))
+}
 
 /// The refund request of ours that a transaction serves.
 pub(super) fn request_mark<'a>(connection: &Connection, object: Json<'a>) -> Option<&'a str> {

@@ -107,7 +107,7 @@ pub(super) fn owner(connection: &Connection, object: Json<'_>) -> Owner {
 }
 
 /// A currency this connection may use.
-fn currency(connection: &Connection, code: &str, field: &str) -> Result<Currency, Fault> {
+pub(super) fn currency(connection: &Connection, code: &str, field: &str) -> Result<Currency, Fault> {
     let currency = Currency::parse(code).map_err(|e| Fault::new("currency_unknown", field, e.to_string()))?;
     if currency.exponent() > 2 && !connection.flag("allow_three_decimals", false) {
         let what = format!(

@@ -117,6 +117,11 @@ impl<'a> Client<'a> {
         Self { call, post: part, get: part }
     }
 
+    /// How long one read may take.
+    pub(super) const fn limit(&self) -> Millis {
+        self.get
+    }
+
     /// `tillway:<connection>:<command>:g<generation>`: the same for each sending of one intent.
     pub(super) fn key(&self) -> String {
         format!("{}{}:g{}", key_prefix(&self.call.connection.name), self.call.command, self.call.generation)

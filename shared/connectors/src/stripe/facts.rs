@@ -228,6 +228,9 @@ pub(super) fn of_refund(connection: &Connection, refund: Json<'_>) -> Result<Fac
         moved: left || returned || status == RefundStatus::Succeeded,
         returned,
         request: wire::metadata(refund, wire::REQUEST_KEY).map(str::to_owned),
+        of: None,
+        undoes: None,
+        resent: false,
     })
 }
 

@@ -22,6 +22,13 @@ mod registrar;
 #[cfg(test)]
 mod registrar_tests;
 mod settings;
+mod settlement;
+mod settlement_file;
+pub mod settlement_report;
+#[cfg(test)]
+mod settlement_report_tests;
+#[cfg(test)]
+mod settlement_tests;
 mod subscriptions;
 mod sweep;
 #[cfg(test)]
@@ -45,6 +52,7 @@ use crate::port::{
     Prepared, Rejected, Subscription, SweepPage, Verified,
 };
 use crate::registrar::Registrar;
+use crate::settlement::Settlement;
 
 /// Where Stripe lives.
 const DEFAULT_BASE: &str = "https://api.stripe.com";
@@ -75,6 +83,13 @@ impl Connector for Stripe {
 
     fn registrar(&self, _connection: &Connection) -> Option<&'static dyn Registrar> {
         Some(&registrar::Endpoints)
+    }
+
+    fn settlement(&self, connection: &Connection) -> Option<&'static dyn Settlement> {
+        match connection.setting("settlement.source", "api") {
+            "report" => Some(&settlement_file::ReportFiles),
+            _ => Some(&settlement::Payouts),
+        }
     }
 
     fn actions(&self) -> &'static [Action] {

@@ -33,6 +33,11 @@ pub(super) const SETTINGS: &[(&str, &str, &str)] = &[
         "never",
         "if_available: ask for several captures of one authorization; your account must be eligible",
     ),
+    (
+        "settlement.source",
+        "api",
+        "report: lines of payouts from the payout-reconciliation report in place of balance transactions",
+    ),
 ];
 
 /// Name and meaning.
@@ -76,6 +81,7 @@ pub(super) fn check(connection: &Connection) -> Vec<(String, String)> {
         ("allow_ugx", &["no", "0", "2"]),
         ("allow_redirects", &["always", "never"]),
         ("multicapture", &["never", "if_available"]),
+        ("settlement.source", &["api", "report"]),
     ] {
         if set(name).is_some_and(|v| !values.contains(&v)) {
             say(name, &format!("is one of {}", values.join(", ")));

@@ -1,4 +1,4 @@
-//! The one module with floating point: draws from a Beta distribution. What goes in and what comes out are whole numbers,
+//! The one module of routing with floating point: draws from a Beta distribution. What goes in and what comes out are whole numbers,
 //! and no amount of money is near.
 //!
 //! The same seed must give the same draw on every machine. IEEE 754 fixes `+ - * /` and the square root to the bit, and
@@ -81,7 +81,7 @@ const MOST: u32 = 200;
 
 /// The natural logarithm of a positive number: halved or doubled into [0.7, 1.4], then a series of which the left-out rest
 /// is below the last bit that matters here.
-fn ln(x: f64) -> f64 {
+pub(crate) fn ln(x: f64) -> f64 {
     let (mut mantissa, mut powers) = (x, 0.0);
     while mantissa > 1.4 && powers < 1100.0 {
         mantissa *= 0.5;
@@ -109,7 +109,7 @@ pub(super) fn draw(stream: &mut Stream, good: u64, bad: u64, unit: u64) -> u32 {
     billionths(a / (a + b))
 }
 
-fn whole(n: u64) -> f64 {
+pub(crate) fn whole(n: u64) -> f64 {
     let high = u32::try_from(n >> 32).unwrap_or(u32::MAX);
     let low = u32::try_from(n & 0xffff_ffff).unwrap_or(u32::MAX);
     f64::from(high) * 4_294_967_296.0 + f64::from(low)

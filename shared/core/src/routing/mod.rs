@@ -12,7 +12,7 @@
 //! ```
 //! Nothing of this touches money. Floating point stands in `beta` alone, and leaves it as a whole number.
 
-mod beta;
+pub(crate) mod beta;
 pub mod choose;
 pub mod counts;
 pub mod rules;

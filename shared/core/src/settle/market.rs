@@ -1,10 +1,12 @@
 //! Months of invented trade, from a seed: what a gateway's reports and our books would hold of it, with every
 //! class of exception planted and listed apart.
 //!
-//! Public, because benches and the engine's tests on disk draw from it as the tests here do; nothing in the
-//! product calls it. It hands out item after item and keeps only the totals of batches, so that millions fit.
+//! Public and behind no feature, because the demo, benches and other crates' tests draw from it as the tests here do;
+//! nothing that touches a merchant's money calls it. [`trade`] hands out item after item and keeps only the totals of
+//! batches, so that millions fit; [`Month`] holds a trade in memory and runs a night over it.
 
 mod faults;
+mod month;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +15,8 @@ use super::outcome::Class;
 use super::rules::Rules;
 use crate::ids::ConnectionName;
 use crate::money::{Currency, Money};
+
+pub use month::{Month, Night};
 
 /// The rules the trade goes by.
 pub const RULES: &str = "\

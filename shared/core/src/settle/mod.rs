@@ -76,8 +76,9 @@
 //! be made unique before the first pass ([`settle`] does it in memory); the copies go to
 //! [`Conclusion::copies`].
 //!
-//! [`market`] invents months of trade from a seed with every class of exception planted, for tests and benches.
+//! [`report`] says what became of a day, [`watch`] what is out of the ordinary in it. [`market`] invents months of trade from a seed with every class of exception planted, for tests and benches.
 
+mod books;
 mod bucket;
 pub mod certificate;
 pub mod check;
@@ -88,7 +89,9 @@ mod matching;
 mod near;
 mod outcome;
 mod packing;
+pub mod report;
 mod rules;
+pub mod watch;
 
 #[cfg(test)]
 mod brute;
@@ -97,6 +100,7 @@ mod check_tests;
 #[cfg(test)]
 mod matching_tests;
 
+pub use books::expected_of;
 pub use entries::entries;
 pub use line::{Batch, Card, Day, Expected, Funding, Ids, Kind, SettlementLine, Standing};
 pub use matching::{Conclusion, expected_partition, line_partition, pass, settle};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Applied, Binding, Charge, Contradiction, Dispute, Failure, MadeCapture, OrderState, Payment, READ_STEP,
-    Refund, RefundRequest, Review, TotalChange,
+    Refund, RefundRequest, Review, TotalChange, UndoneCapture,
 };
 use crate::facts::{AuthorizationEnd, CommandEnd, Fact, OrderSnapshot, OrderStatus, StepState, Unparked};
 use crate::ids::ConnectionName;
@@ -116,7 +116,8 @@ impl OrderState {
                 let entry = self.payment_mut(payment, connection);
                 let new = entry.cancelled.is_none();
                 entry.cancelled.get_or_insert_with(|| reason.clone());
-                for charge in entry.charges.values_mut().filter(|c| c.captured == 0) {
+                let undone = entry.undone.clone();
+                for charge in entry.charges.values_mut().filter(|c| c.taken(&undone) == 0) {
                     charge.ended.get_or_insert(AuthorizationEnd::Voided);
                 }
                 new
@@ -154,7 +155,7 @@ impl OrderState {
                     .or_insert_with(|| Review { payment: payment.clone(), outcome: None });
                 raise(&mut entry.outcome, *outcome)
             }
-            Fact::Refund { .. } => self.join_refund(fact, out),
+            Fact::Refund { .. } => self.join_refund(fact, connection, at, out),
             Fact::Dispute { dispute, payment, amount, status, reason } => {
                 let entry = self.dispute_mut(dispute, payment, *amount);
                 let mut new = entry.reason.is_empty() && !reason.is_empty();
@@ -249,6 +250,7 @@ impl OrderState {
     ) -> bool {
         let entry = self.payment_mut(payment, connection);
         let cancelled = entry.cancelled.is_some();
+        let undone = entry.undone.clone();
         let Some(known) = entry.charges.get_mut(charge) else {
             let ended = cancelled.then_some(AuthorizationEnd::Voided);
             let refused = entry.failures.iter().any(|f| f.attempt == charge);
@@ -270,8 +272,9 @@ impl OrderState {
         if dated {
             known.expires_at = expires_at;
         }
-        if news && known.captured > amount.minor {
-            let captured = Money::new(known.captured, amount.currency);
+        let stands = known.stands(&undone);
+        if news && stands > amount.minor {
+            let captured = Money::new(stands, amount.currency);
             out.contradictions.push(above(charge, captured, amount));
             known.authorized = captured;
         }
@@ -325,6 +328,7 @@ impl OrderState {
     ) -> bool {
         let entry = self.payment_mut(payment, connection);
         let gateway = entry.connection.clone();
+        let undone = entry.undone.clone();
         let new = !entry.charges.contains_key(charge);
         let none = Money::zero(amount.currency);
         let known =
@@ -350,25 +354,50 @@ impl OrderState {
             return new;
         }
         let level = known.captured.saturating_add(amount.minor);
-        if level > known.authorized.minor {
-            let total = Money::new(level, amount.currency);
+        known.captured = level;
+        known.captures.push(level);
+        known.made.insert(capture.to_owned(), MadeCapture { amount: amount.minor, level });
+        // What was undone before settlement may be taken again.
+        let stands = known.stands(&undone);
+        if stands > known.authorized.minor {
+            let total = Money::new(stands, amount.currency);
             if !known.implied {
                 out.contradictions.push(above(charge, total, known.authorized));
             }
             known.authorized = total;
         }
-        known.captured = level;
-        known.captures.push(level);
-        known.made.insert(capture.to_owned(), MadeCapture { amount: amount.minor, level });
         let lines = [(Role::GatewayClearing, amount), (Role::Receivable, super::ledger::neg(amount))];
         super::ledger::push(out, format!("capture:{capture}"), &gateway, at, "capture", &lines);
         true
     }
 
-    fn join_refund(&mut self, fact: &Fact, out: &mut Applied) -> bool {
-        let Fact::Refund { refund, payment, amount, status, moved, returned, request } = fact else {
+    fn join_refund(
+        &mut self,
+        fact: &Fact,
+        connection: &ConnectionName,
+        at: Timestamp,
+        out: &mut Applied,
+    ) -> bool {
+        let Fact::Refund { refund, payment, amount, status, moved, returned, request, of, undoes, resent } =
+            fact
+        else {
             return false;
         };
+        if let Some(known) = self.refunds.get(refund).filter(|known| known.amount != *amount) {
+            out.contradictions.push(Contradiction {
+                code: "refund_amount_changed",
+                object: refund.clone(),
+                what: format!("refund {refund} was {} and is now {amount}", known.amount),
+            });
+            return false;
+        }
+        let resent = *resent && undoes.is_some();
+        let mut news = false;
+        if let Some(capture) = undoes {
+            let undone = &mut self.payment_mut(payment, connection).undone;
+            news = !undone.contains_key(capture);
+            undone.entry(capture.clone()).or_insert(UndoneCapture { amount: amount.minor, resent });
+        }
         let Some(known) = self.refunds.get_mut(refund) else {
             self.refunds.insert(
                 refund.clone(),
@@ -379,25 +408,25 @@ impl OrderState {
                     moved: *moved,
                     returned: *returned,
                     request: request.clone(),
+                    of: of.clone(),
+                    since: Some(at),
+                    undoes: undoes.clone(),
+                    resent,
                     booked: super::RefundBooked::default(),
                 },
             );
             return true;
         };
-        if known.amount != *amount {
-            out.contradictions.push(Contradiction {
-                code: "refund_amount_changed",
-                object: refund.clone(),
-                what: format!("refund {refund} was {} and is now {amount}", known.amount),
-            });
-            return false;
-        }
         let before = known.clone();
         known.status = known.status.max(*status);
         known.moved |= *moved;
         known.returned |= *returned;
         known.request = known.request.take().or_else(|| request.clone());
-        *known != before
+        known.of = known.of.take().or_else(|| of.clone());
+        // What is undone is told by the transaction itself: our own void's answer does not name it.
+        known.resent |= resent && known.undoes.is_none();
+        known.undoes = known.undoes.take().or_else(|| undoes.clone());
+        news || *known != before
     }
 
     /// A replayed step runs again: from the start where it was refused or never sent, and where its command's
@@ -464,6 +493,7 @@ impl OrderState {
             amount: None,
             other_amounts: Vec::new(),
             charges: BTreeMap::new(),
+            undone: BTreeMap::new(),
             cancelled: None,
             failures: Vec::new(),
             actions: BTreeSet::new(),

@@ -52,9 +52,9 @@ impl OrderState {
         self.order.as_ref().filter(|_| !self.cancelled_by_shop).map(|o| o.total)
     }
 
-    fn charges_in(&self, currency: Currency) -> impl Iterator<Item = &Charge> {
-        let all = self.payments.values().flat_map(|p| p.charges.values());
-        all.filter(move |c| c.authorized.currency == currency)
+    fn charges_in(&self, currency: Currency) -> impl Iterator<Item = (&Payment, &Charge)> {
+        let all = self.payments.values().flat_map(|p| p.charges.values().map(move |c| (p, c)));
+        all.filter(move |(_, c)| c.authorized.currency == currency)
     }
 
     /// The totals the order ever had in its present currency, minor units, the present one included.
@@ -70,8 +70,9 @@ impl OrderState {
 
     /// What the customer agreed to: reserved or taken, with what lapsed after a part of it was taken.
     fn agreed(&self, currency: Currency) -> i64 {
-        let alive = self.charges_in(currency).filter(|c| c.holds() || c.captured > 0);
-        alive.map(|c| c.authorized.minor.max(c.captured)).sum()
+        let taken = self.charges_in(currency).map(|(p, c)| (c, c.taken(&p.undone)));
+        let alive = taken.filter(|(c, taken)| c.holds() || *taken > 0);
+        alive.map(|(c, taken)| c.authorized.minor.max(taken)).sum()
     }
 
     /// Whether the shop has shipped a part, and the rest is still to come.
@@ -86,6 +87,19 @@ impl OrderState {
         let Some(worth) = self.worth() else { return false };
         let agreed = self.agreed(worth.currency);
         self.totals(worth).all(|total| agreed < total)
+    }
+
+    /// Whether what was taken is what the order is worth. Another hold beside it changes nothing of that: an authorization
+    /// whose answer was lost may be told of long after it was let go.
+    pub(super) fn is_covered(&self) -> bool {
+        self.worth().is_some_and(|worth| self.captured() >= worth.minor)
+    }
+
+    /// Whether what was given back was too much: the order keeps the most it ever was worth.
+    pub(super) fn keeps_all(&self) -> bool {
+        let Some(worth) = self.worth() else { return false };
+        let kept = self.captured().saturating_sub(self.refunded());
+        self.totals(worth).all(|total| kept >= total)
     }
 
     /// Whether less is reserved or taken than the order is worth. Captures that follow shipments are waited
@@ -148,7 +162,8 @@ impl OrderState {
     /// Returned of one payment or on its way back, minor units.
     fn refunded_of(&self, payment: &str, currency: Currency) -> i64 {
         let ours = |r: &&super::Refund| r.payment == payment && r.amount.currency == currency;
-        self.refunds.values().filter(ours).filter(|r| r.status.stands()).map(|r| r.amount.minor).sum()
+        let standing = self.refunds.values().filter(ours).filter(|r| r.status.stands() && !r.resent);
+        standing.map(|r| r.amount.minor).sum()
     }
 
     /// Notes since when the present imbalance has stood.
@@ -184,8 +199,8 @@ impl OrderState {
         .collect()
     }
 
-    /// What each capture still has to give back, in the order captures are listed: refunds that name a
-    /// capture in their request are charged to it, all others to the captures of their payment in turn, and
+    /// What each capture still has to give back, in the order captures are listed: a refund is charged to the
+    /// capture it was made at, or that its request names, all others to the captures of their payment in turn, and
     /// what is left of them to any. The sum is what was captured and not returned.
     pub(super) fn refundables(&self) -> Vec<CaptureLeft> {
         let mut out: Vec<CaptureLeft> = Vec::new();
@@ -197,13 +212,21 @@ impl OrderState {
                     before = *level;
                     let (key, payment) = (charge.capture_key(id, *level), payment.clone());
                     let capture = charge.capture_at(*level).map(str::to_owned);
+                    if p.counts_for_nothing(&key) {
+                        continue;
+                    }
                     out.push(CaptureLeft { key, payment, capture, amount, left: amount.minor });
                 }
             }
         }
-        let standing = self.refunds.values().filter(|r| r.status.stands());
+        let standing = self.refunds.values().filter(|r| r.status.stands() && !r.resent);
         let mut open: Vec<(&super::Refund, i64)> = standing.map(|r| (r, r.amount.minor)).collect();
-        for fits in [CaptureLeft::is_named_by, CaptureLeft::is_of_payment_of, CaptureLeft::is_any] {
+        for fits in [
+            CaptureLeft::was_returned_by,
+            CaptureLeft::is_named_by,
+            CaptureLeft::is_of_payment_of,
+            CaptureLeft::is_any,
+        ] {
             for (refund, sum) in &mut open {
                 let of =
                     |c: &&mut CaptureLeft| c.amount.currency == refund.amount.currency && fits(c, refund);
@@ -230,6 +253,11 @@ pub(super) struct CaptureLeft {
 }
 
 impl CaptureLeft {
+    /// The gateway made the refund at this capture, and keeps account of it there.
+    fn was_returned_by(&self, refund: &super::Refund) -> bool {
+        let at = refund.of.as_deref().or(refund.undoes.as_deref());
+        at.is_some() && at == self.capture.as_deref()
+    }
     /// The refund's request ends with this capture's key (`cancelled:` and the key).
     fn is_named_by(&self, refund: &super::Refund) -> bool {
         let request = refund.request.as_deref().and_then(|r| r.strip_suffix(self.key.as_str()));

@@ -59,6 +59,9 @@ fn returned(refund: &str, minor: i64) -> Fact {
         moved: true,
         returned: false,
         request: None,
+        of: None,
+        undoes: None,
+        resent: false,
     }
 }
 
@@ -105,6 +108,67 @@ fn a_capture_that_changes_or_exceeds_what_was_reserved_goes_to_a_person() {
     assert_eq!((state.captured(), codes), (120, vec!["captured_above_authorized"]));
 }
 
+fn undone(capture: &str, minor: i64, resent: bool) -> Fact {
+    Fact::Refund {
+        refund: format!("v-{capture}"),
+        payment: "p".into(),
+        amount: usd(minor),
+        status: RefundStatus::Succeeded,
+        moved: true,
+        returned: false,
+        request: None,
+        of: None,
+        undoes: Some(capture.into()),
+        resent,
+    }
+}
+
+proptest! {
+    /// A capture whose answer was lost, undone and sent again: the order is paid, whatever is heard of first.
+    #[test]
+    fn a_capture_that_was_undone_to_be_sent_again_counts_for_nothing(
+        shuffled in Just(vec![undone("c1", 100, true), made("c1", 100), authorized(100),
+            order(100, OrderStatus::PendingPayment)]).prop_shuffle(),
+    ) {
+        let again: Vec<Fact> = shuffled.into_iter().chain([made("c2", 100)]).collect();
+        let (state, balance, codes) = run(&again);
+        prop_assert!(codes.is_empty(), "{codes:?}");
+        prop_assert_eq!((state.captured(), state.refunded(), state.capturable()), (100, 0, 0));
+        prop_assert_eq!((state.project().0, state.overpaid(), state.short()), (OrderStatus::Paid, None, None));
+        let dollars = Currency::parse("USD").unwrap();
+        prop_assert_eq!((balance.of(Role::GatewayClearing, dollars), balance.of(Role::Receivable, dollars)), (100, 0));
+        prop_assert_eq!(state.object_keys("capture"), ["c2"]);
+        prop_assert_eq!((state.object_keys("refund").len(), state.objects("capture", None).len()), (0, 1));
+    }
+}
+
+#[test]
+fn what_a_void_undid_is_news_once_though_the_void_was_known() {
+    let (mut state, _, _) = run(&[authorized(100), made("c1", 100), returned("v-c1", 100)]);
+    let mut tell = |fact: &Fact| state.apply(fact, &ConnectionName::new("gateway"), Timestamp(2)).changed;
+    assert!(tell(&undone("c1", 100, false)) && !tell(&undone("c1", 100, false)));
+    // Of another amount it is a contradiction, and nothing else.
+    assert!(!tell(&undone("c1", 90, false)));
+}
+
+#[test]
+fn what_was_undone_may_be_taken_again_and_of_a_part_the_rest_may_still_be_taken() {
+    let (state, _, codes) = run(&[authorized(100), made("c1", 40), undone("c1", 40, true), made("c2", 40)]);
+    assert_eq!((state.captured(), state.capturable(), codes.len()), (40, 60, 0));
+    // Where the gateway does not show why it was undone, it reads as a refund, and the order is paid all the same.
+    let known = order(100, OrderStatus::PendingPayment);
+    let facts = [known, authorized(100), made("c1", 100), undone("c1", 100, false), made("c2", 100)];
+    let (state, _, codes) = run(&facts);
+    assert_eq!((state.captured(), state.refunded(), codes.len()), (200, 100, 0));
+    assert_eq!(state.project().0, OrderStatus::Paid);
+    let (state, _, _) = run(&facts[..4]);
+    assert_eq!(state.project().0, OrderStatus::Refunded);
+    // A third one is too many.
+    let (_, _, codes) =
+        run(&[authorized(100), made("c1", 100), undone("c1", 100, true), made("c2", 100), made("c3", 1)]);
+    assert_eq!(codes, ["captured_above_authorized"]);
+}
+
 #[test]
 fn a_refund_finds_the_capture_that_can_give_it_and_takes_a_whole_one_first() {
     let ask = |minor| Fact::RefundRequested { id: "R".into(), amount: usd(minor), reason: "x".into() };
@@ -127,11 +191,48 @@ fn a_refund_finds_the_capture_that_can_give_it_and_takes_a_whole_one_first() {
             panic!()
         };
         let request = Some("R".to_owned());
-        let back = Fact::Refund { refund, payment, amount, status, moved, returned, request };
+        let back = Fact::Refund {
+            refund,
+            payment,
+            amount,
+            status,
+            moved,
+            returned,
+            request,
+            of: None,
+            undoes: None,
+            resent: false,
+        };
         let (state, _, _) = run(&[authorized(100), made("c2", 40), back, ask(40)]);
         state.objects("refund_request", None).remove(0).1.at("served") == &Value::Bool(true)
     };
     assert!(served(RefundStatus::Pending) && !served(RefundStatus::Failed));
+}
+
+#[test]
+fn a_refund_is_charged_to_the_capture_it_was_made_at() {
+    let at = |refund: &str, minor: i64, capture: Option<&str>| {
+        let mut fact = returned(refund, minor);
+        if let Fact::Refund { of, .. } = &mut fact {
+            *of = capture.map(str::to_owned);
+        }
+        fact
+    };
+    let ask = Fact::RefundRequested { id: "R".into(), amount: usd(30), reason: "x".into() };
+    let taken_of = |refunds: &[Fact]| {
+        let mut facts = vec![authorized(100), made("c1", 40), made("c2", 60), ask.clone()];
+        facts.extend_from_slice(refunds);
+        let (state, _, _) = run(&facts);
+        let (_, view) = state.objects("refund_request", None).remove(0);
+        view.at("capture").as_text().unwrap_or("").to_owned()
+    };
+    // Both were made at the second, which has 10 left.
+    assert_eq!(taken_of(&[at("r1", 30, Some("c2")), at("r2", 20, Some("c2"))]), "c1");
+    assert_eq!(taken_of(&[at("r1", 30, Some("c1"))]), "c2");
+    // Told of it later; and where it is never told, they count in turn.
+    assert_eq!(taken_of(&[at("r1", 35, None), at("r1", 35, Some("c2"))]), "c1");
+    assert_eq!(taken_of(&[at("r1", 35, None)]), "c2");
+    assert_eq!(taken_of(&[at("r1", 35, Some("unheard-of"))]), "c2");
 }
 
 #[test]

@@ -61,6 +61,9 @@ pub struct Payment {
     /// Authorizations by the gateway's id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub charges: BTreeMap<String, Charge>,
+    /// Captures that were undone before settlement, by their id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub undone: BTreeMap<String, UndoneCapture>,
     /// Why it is dead, once it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled: Option<String>,
@@ -127,11 +130,44 @@ pub struct MadeCapture {
     pub level: i64,
 }
 
+/// A capture that was undone before it was settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndoneCapture {
+    /// How much, minor units.
+    pub amount: i64,
+    /// Its answer was lost, and it was undone to be sent again: it counts as if it had never been.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resent: bool,
+}
+
+type Undone = BTreeMap<String, UndoneCapture>;
+
 impl Charge {
     /// Whether what is reserved may still be taken.
     #[must_use]
     pub const fn holds(&self) -> bool {
         self.ended.is_none() && !self.refused
+    }
+
+    /// What of it was undone, minor units.
+    fn undone(&self, undone: &Undone, which: impl Fn(&UndoneCapture) -> bool) -> i64 {
+        let ours = undone.iter().filter(|(capture, u)| self.made.contains_key(*capture) && which(u));
+        ours.map(|(_, u)| u.amount).sum()
+    }
+
+    /// Captured and not undone, minor units.
+    pub(crate) fn stands(&self, undone: &Undone) -> i64 {
+        self.captured.saturating_sub(self.undone(undone, |_| true))
+    }
+
+    /// Captured, minor units, without what was undone to be sent again.
+    pub(crate) fn taken(&self, undone: &Undone) -> i64 {
+        self.captured.saturating_sub(self.undone(undone, |u| u.resent))
+    }
+
+    /// Reserved and not taken, minor units.
+    pub(crate) fn open(&self, undone: &Undone) -> i64 {
+        self.authorized.minor.saturating_sub(self.taken(undone)).max(0)
     }
 
     /// The gateway's id of the capture behind a watermark, where it has one.
@@ -163,6 +199,18 @@ pub struct Refund {
     /// The request of ours it serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// The capture it returns money of, where the gateway keeps account of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+    /// When it was first heard of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// The capture it undid before settlement, where it is a void.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<String>,
+    /// That capture's answer was lost, and it was undone to be sent again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resent: bool,
     /// Booked: cash leg, return leg's tax share, and their reversals.
     #[serde(default)]
     pub booked: RefundBooked,

@@ -19,6 +19,10 @@ pub struct ShipmentAmount {
 }
 
 impl Payment {
+    /// Whether a capture was undone to be sent again.
+    pub(super) fn counts_for_nothing(&self, capture: &str) -> bool {
+        self.undone.get(capture).is_some_and(|u| u.resent)
+    }
     /// Reserved in total, minor units.
     #[must_use]
     pub fn authorized(&self) -> i64 {
@@ -27,12 +31,13 @@ impl Payment {
     /// Captured in total, minor units.
     #[must_use]
     pub fn captured(&self) -> i64 {
-        self.charges.values().map(|c| c.captured).sum()
+        self.charges.values().map(|c| c.taken(&self.undone)).sum()
     }
     /// Reserved though its attempt failed, and not let go yet, minor units.
     #[must_use]
     pub fn refused_hold(&self) -> i64 {
-        let open = self.charges.values().filter(|c| c.refused && c.ended.is_none() && c.captured == 0);
+        let untouched = |c: &&super::Charge| c.ended.is_none() && c.taken(&self.undone) == 0;
+        let open = self.charges.values().filter(|c| c.refused).filter(untouched);
         open.map(|c| c.authorized.minor).sum()
     }
     /// Reserved and neither taken nor let go, whether it may be taken or not.
@@ -40,13 +45,13 @@ impl Payment {
     pub fn held(&self) -> Option<Money> {
         let currency = self.charges.values().next()?.authorized.currency;
         let open = self.charges.values().filter(|c| c.ended.is_none() && c.authorized.currency == currency);
-        Some(Money::new(open.map(|c| c.authorized.minor.saturating_sub(c.captured)).sum(), currency))
+        Some(Money::new(open.map(|c| c.open(&self.undone)).sum(), currency))
     }
     /// Still to be captured, minor units.
     #[must_use]
     pub fn capturable(&self) -> i64 {
         let open = self.charges.values().filter(|c| c.holds());
-        open.map(|c| c.authorized.minor.saturating_sub(c.captured)).sum()
+        open.map(|c| c.open(&self.undone)).sum()
     }
 }
 
@@ -95,7 +100,7 @@ impl OrderState {
     pub fn refunded(&self) -> i64 {
         let currency = self.currency();
         let ours = self.refunds.values().filter(|r| Some(r.amount.currency) == currency);
-        ours.filter(|r| r.status.stands()).map(|r| r.amount.minor).sum()
+        ours.filter(|r| r.status.stands() && !r.resent).map(|r| r.amount.minor).sum()
     }
     /// Withdrawn by disputes and not reinstated, minor units.
     #[must_use]
@@ -130,11 +135,11 @@ impl OrderState {
             let refunded = self.refunded();
             return plain(if refunded >= captured {
                 OrderStatus::Refunded
-            } else if refunded > 0 {
+            } else if refunded > 0 && !self.keeps_all() {
                 OrderStatus::PartiallyRefunded
             } else if self.held() {
                 OrderStatus::OnHold
-            } else if self.capturable() > 0 || self.never_covered() {
+            } else if self.capturable() > 0 && !self.is_covered() || self.never_covered() {
                 OrderStatus::PartiallyPaid
             } else {
                 OrderStatus::Paid
@@ -157,7 +162,7 @@ impl OrderState {
         // Where the attempt failed after the money was reserved, that it was let go then explains nothing.
         let refused = payment.charges.values().any(|c| c.refused);
         if let Some(reason) = payment.cancelled.as_ref().filter(|_| !refused) {
-            let ran_out = payment.charges.values().any(|c| c.captured == 0);
+            let ran_out = payment.charges.values().any(|c| c.taken(&payment.undone) == 0);
             let reason = if ran_out { "authorization_ended".to_owned() } else { reason.clone() };
             return (OrderStatus::PaymentFailed, reason);
         }

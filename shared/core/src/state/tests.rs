@@ -54,6 +54,9 @@ fn refund(id: &str, minor: i64, status: RefundStatus, moved: bool, returned: boo
         moved,
         returned,
         request: None,
+        of: None,
+        undoes: None,
+        resent: false,
     }
 }
 fn dispute(status: DisputeStatus) -> Fact {
@@ -285,6 +288,22 @@ fn failed_becomes_paid_with_another_card_and_an_expired_authorization_is_no_paym
 }
 
 #[test]
+fn a_hold_that_is_told_of_late_takes_nothing_from_an_order_that_is_paid() {
+    let late = Fact::Authorized {
+        payment: "lost".into(),
+        charge: "lost".into(),
+        amount: usd(1000),
+        expires_at: None,
+    };
+    let known = Fact::Order(Box::new(order(1, 1000, 0)));
+    let (state, _, _) = run([known.clone(), authorized(1000), captured(1000), late.clone()].iter());
+    assert_eq!((state.project().0, state.capturable()), (OrderStatus::Paid, 1000));
+    // Where a part is still to be taken, it is partly paid as before.
+    let (state, _, _) = run([known, authorized(1000), captured(600), late].iter());
+    assert_eq!(state.project().0, OrderStatus::PartiallyPaid);
+}
+
+#[test]
 fn reinstated_funds_are_not_a_won_dispute() {
     let facts = [
         captured(1000),
@@ -325,7 +344,18 @@ fn what_captures_have_to_give_back_is_what_was_captured_and_not_returned() {
         panic!()
     };
     let request = Some("cancelled:ch:100".to_owned());
-    let named = Fact::Refund { refund, payment, amount, status, moved, returned, request };
+    let named = Fact::Refund {
+        refund,
+        payment,
+        amount,
+        status,
+        moved,
+        returned,
+        request,
+        of: None,
+        undoes: None,
+        resent: false,
+    };
     assert_eq!(with(std::slice::from_ref(&named)), [60, 0]);
     assert_eq!(with(&[named, done("d", 20)]), [40, 0]);
 }
@@ -352,6 +382,9 @@ fn money_of_another_currency_is_a_contradiction_once_and_adds_to_nothing() {
         moved: true,
         returned: false,
         request: None,
+        of: None,
+        undoes: None,
+        resent: false,
     };
     let (state, balance, _) = run([&known, &pay, &take, &back]);
     let jpy = Currency::parse("JPY").unwrap();

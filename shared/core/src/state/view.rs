@@ -138,9 +138,10 @@ impl OrderState {
         }
         let payments = || self.payments.values();
         let captures = || {
-            let charges = payments().flat_map(|p| &p.charges);
-            let levels = |(id, c): (&'_ String, &'_ super::Charge)| {
-                c.captures.iter().map(|level| Cow::Owned(c.capture_key(id, *level))).collect::<Vec<_>>()
+            let charges = payments().flat_map(|p| p.charges.iter().map(move |(id, c)| (p, id, c)));
+            let levels = |(p, id, c): (&super::Payment, &String, &super::Charge)| {
+                let keys = c.captures.iter().map(|level| c.capture_key(id, *level));
+                keys.filter(|key| !p.counts_for_nothing(key)).map(Cow::Owned).collect::<Vec<_>>()
             };
             charges.flat_map(levels).collect()
         };
@@ -154,7 +155,7 @@ impl OrderState {
             "doomed_capture" if self.cancelled_by_shop => captures(),
             "doomed_capture" => Vec::new(),
             "refund_request" => known(self.refund_requests.keys()),
-            "refund" => known(self.refunds.keys()),
+            "refund" => known(self.refunds.iter().filter(|(_, r)| !r.resent).map(|(id, _)| id)),
             "refund_failure" => {
                 known(self.refunds.iter().filter(|(_, r)| !r.status.stands()).map(|(id, _)| id))
             }
@@ -253,8 +254,7 @@ impl OrderState {
         for (payment, p) in &self.payments {
             for (id, charge) in &p.charges {
                 let currency = charge.authorized.currency;
-                let open =
-                    if charge.holds() { charge.authorized.minor.saturating_sub(charge.captured) } else { 0 };
+                let open = if charge.holds() { charge.open(&p.undone) } else { 0 };
                 // Money of another currency pays nothing of the order.
                 let owed = if self.currency() == Some(currency) { owed } else { 0 };
                 let ended = match charge.ended {
@@ -267,7 +267,7 @@ impl OrderState {
                     ("id", Value::text(id.clone())),
                     ("payment", Value::text(payment.clone())),
                     ("amount", Value::Money(charge.authorized)),
-                    ("captured", Value::Money(Money::new(charge.captured, currency))),
+                    ("captured", Value::Money(Money::new(charge.taken(&p.undone), currency))),
                     ("uncaptured", Value::Money(Money::new(open, currency))),
                     ("due", Value::Money(Money::new(open.min(owed), currency))),
                     ("expires_at", charge.expires_at.map_or(Value::Null, Value::Time)),
@@ -347,13 +347,15 @@ impl OrderState {
     }
 
     fn refund_views(&self, which: impl Fn(RefundStatus) -> bool) -> Vec<(String, Value)> {
-        let chosen = self.refunds.iter().filter(|(_, r)| which(r.status));
+        let chosen = self.refunds.iter().filter(|(_, r)| which(r.status) && !r.resent);
         let one = |(id, r): (&String, &super::Refund)| {
             let view = Value::map([
                 ("id", Value::text(id.clone())),
                 ("payment", Value::text(r.payment.clone())),
                 ("amount", Value::Money(r.amount)),
                 ("request", Value::opt_text(r.request.clone())),
+                ("since", r.since.map_or(Value::Null, Value::Time)),
+                ("open", Value::Bool(r.status == RefundStatus::Pending)),
             ]);
             (id.clone(), view)
         };
@@ -553,6 +555,9 @@ mod tests {
                 moved: true,
                 returned: true,
                 request: None,
+                of: None,
+                undoes: None,
+                resent: false,
             },
             Fact::Dispute {
                 dispute: text("d"),

@@ -87,6 +87,14 @@ pub struct CybersourceConfig {
     pub cut_off: Millis,
     /// How long after the batch its rows read TRANSMITTED.
     pub transmit_after: Millis,
+    /// Name of the daily Payment Batch Detail report.
+    pub report_name: String,
+    /// How long after the end of a day, UTC, its report is there. \[assumed\]
+    pub report_after: Millis,
+    /// How long after its cut-off a batch is funded, where the processor tells of funding at all.
+    pub funded_after: Option<Millis>,
+    /// What the processor keeps back of captures with a funding, in hundredths of a percent.
+    pub fee_basis_points: i64,
     /// Requests per second before 429; none where `None`.
     pub rate_limit: Option<u32>,
     /// By how much the provider's clock is ahead of the caller's.
@@ -125,6 +133,10 @@ impl CybersourceConfig {
             loose_search: true,
             cut_off: Millis::hours(21),
             transmit_after: Millis::hours(1),
+            report_name: "PaymentBatchDetailReport_Daily_Classic".to_owned(),
+            report_after: Millis::hours(2),
+            funded_after: None,
+            fee_basis_points: 290,
             rate_limit: None,
             clock_skew: Millis(0),
             shows_defined: true,

@@ -164,10 +164,14 @@ impl CybersourceSandbox {
 }
 
 fn respond(Doc(status, body, tag): Doc, correlation: String) -> Response {
-    let mut headers = vec![
-        ("content-type".to_owned(), "application/hal+json;charset=utf-8".to_owned()),
-        ("v-c-correlation-id".to_owned(), correlation),
-    ];
+    // A report is the one body that is no JSON.
+    let (kind, body) = match body {
+        Value::String(file) if file.starts_with('<') => ("application/xml", file),
+        Value::String(file) => ("text/csv", file),
+        body => ("application/hal+json;charset=utf-8", body.to_string()),
+    };
+    let mut headers =
+        vec![("content-type".to_owned(), kind.to_owned()), ("v-c-correlation-id".to_owned(), correlation)];
     headers.extend(tag.map(|tag| ("etag".to_owned(), tag)));
-    Response { status, headers, body: body.to_string().into_bytes() }
+    Response { status, headers, body: body.into_bytes() }
 }

@@ -1,5 +1,5 @@
-//! Cybersource as a deterministic state machine: the REST payments, search, Decision Manager, customers, two
-//! reports and webhooks, as far as a merchant's card payments need them.
+//! Cybersource as a deterministic state machine: the REST payments, search, Decision Manager, customers, reports
+//! and webhooks, as far as a merchant's card payments need them.
 //!
 //! Facts and their sources are in `reference/cybersource.md`; what goes beyond it is marked `[assumed]` here. Nothing of
 //! this was compared with the live service.
@@ -56,6 +56,7 @@
 //! merchant transaction id is `INVALID_DATA`; reversing where something is captured is `TRANSACTION_ALREADY_SETTLED`.
 
 mod auth;
+mod batch_detail;
 mod body;
 mod chain;
 mod config;

@@ -190,6 +190,8 @@ impl Tx {
 /// A batch that went to the processor.
 #[derive(Debug, Clone)]
 pub(super) struct Batch {
+    /// The cut-off.
+    pub(super) at: Timestamp,
     pub(super) rows: Vec<Row>,
 }
 

@@ -30,6 +30,9 @@ pub(super) enum Op {
     MakeInstrument,
     Chargebacks,
     Conversions,
+    Download,
+    Reports,
+    NetFundings,
 }
 
 /// An operation.
@@ -68,6 +71,9 @@ pub(super) const ROUTES: &[Route] = &[
     route(Post, "POST /tms/v2/customers/{customerId}/payment-instruments", Op::MakeInstrument),
     route(Get, "GET /reporting/v3/chargeback-details", Op::Chargebacks),
     route(Get, "GET /reporting/v3/conversion-details", Op::Conversions),
+    route(Get, "GET /reporting/v3/report-downloads", Op::Download),
+    route(Get, "GET /reporting/v3/reports", Op::Reports),
+    route(Get, "GET /reporting/v3/net-fundings", Op::NetFundings),
 ];
 
 /// The ids in a path that fits a template.
@@ -124,6 +130,9 @@ impl CybersourceSandbox {
             Op::MakeInstrument => self.make_instrument(id, body).map(made),
             Op::Chargebacks => self.chargeback_details(query).map(found),
             Op::Conversions => self.conversion_details(query).map(found),
+            Op::Download => self.download(query, request.header("accept").unwrap_or("")).map(found),
+            Op::Reports => self.report_search(query).map(found),
+            Op::NetFundings => self.net_fundings(query).map(found),
         }
     }
 }

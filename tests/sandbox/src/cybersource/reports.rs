@@ -9,7 +9,7 @@ use super::ids::Row;
 
 impl CybersourceSandbox {
     /// Start and end of a report's query.
-    fn span(&self, query: &str) -> Result<(Timestamp, Timestamp), ApiError> {
+    pub(super) fn span(&self, query: &str) -> Result<(Timestamp, Timestamp), ApiError> {
         let find = |name: &str| {
             let mut pairs = form_urlencoded::parse(query.as_bytes());
             pairs.find(|(n, _)| n == name).map(|(_, value)| value.into_owned())

@@ -40,7 +40,7 @@ impl CybersourceSandbox {
         }
         if !rows.is_empty() {
             let batch = self.batches.len();
-            self.batches.push(Batch { rows });
+            self.batches.push(Batch { at: self.now, rows });
             self.set_timer(self.now + self.config.transmit_after, Timer::Transmit(batch));
         }
     }

@@ -4,6 +4,7 @@ mod connector;
 mod hooks;
 mod lost;
 mod merchants;
+mod settlement;
 mod vault;
 mod wire;
 

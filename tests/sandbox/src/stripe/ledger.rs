@@ -1,13 +1,10 @@
-//! The account's balance: one row for each movement of money, and payouts that empty it.
+//! The account's balance: one row for each movement of money.
 
 use std::sync::Arc;
 
-use tillway_core::time::Timestamp;
-
 use super::StripeSandbox;
-use super::errors::ApiError;
-use super::ids::{Kind, Row};
-use super::model::{Payout, Source, Txn};
+use super::ids::Row;
+use super::model::{Source, Txn};
 
 /// Fee of a dispute, minor units; not returned when it is won.
 pub(super) const DISPUTE_FEE: i64 = 1500;
@@ -31,43 +28,11 @@ impl StripeSandbox {
         let currency = currency.clone();
         self.txns.push(Txn { row, created, amount, fee, currency, kind, category, source, payout: None });
         self.index.txns_of.entry(source).or_default().push(row);
-        if !matches!(source, Source::Payout(_)) {
+        if kind != "payout" {
             self.index.not_paid_out.push(row);
+            self.await_cut_off();
         }
         row
-    }
-
-    /// Pays out everything of one currency that is not paid out yet: the rows are tied to the payout, and
-    /// `payout.paid` and `payout.reconciliation_completed` are sent. Refused where nothing is owed.
-    ///
-    /// # Errors
-    /// Where the balance is not above zero.
-    pub fn pay_out(&mut self, now: Timestamp, currency: &str) -> Result<String, ApiError> {
-        self.tick(now);
-        let of_currency = |row: &Row| self.txns.get(*row).is_some_and(|t| t.currency.as_ref() == currency);
-        let (chosen, rest): (Vec<Row>, Vec<Row>) =
-            self.index.not_paid_out.iter().copied().partition(of_currency);
-        let amount: i64 = chosen.iter().filter_map(|r| self.txns.get(*r)).map(|t| t.amount - t.fee).sum();
-        if amount <= 0 {
-            return Err(
-                ApiError::invalid("You have insufficient funds for this payout").code("balance_insufficient")
-            );
-        }
-        self.index.not_paid_out = rest;
-        let row = self.payouts.len();
-        let currency: Arc<str> = currency.into();
-        let txn = self.book(Source::Payout(row), ("payout", "payout"), -amount, 0, &currency);
-        for tied in chosen.iter().chain([&txn]) {
-            if let Some(txn) = self.txns.edit(*tied) {
-                txn.payout = Some(row);
-            }
-        }
-        self.index.txns_of_payout.insert(row, chosen.into_iter().chain([txn]).collect());
-        let created = self.now.unix();
-        self.payouts.push(Payout { row, created, amount, currency, txn, status: "paid" });
-        self.emit_of(Kind::Payout, row, "payout.paid", None);
-        self.emit_of(Kind::Payout, row, "payout.reconciliation_completed", None);
-        Ok(self.ids.id(Kind::Payout, row))
     }
 
     /// Net of all rows of a currency, paid out or not.

@@ -181,13 +181,31 @@ impl StripeSandbox {
 
     pub(super) fn list_payouts(&self, form: &Node) -> Result<Doc, ApiError> {
         let created = |row| self.payouts.get(row).map_or(0, |p| p.created);
-        let page = self.page(form, Kind::Payout, &Pool::All(0, self.payouts.len()), created, |_| true)?;
+        let arrival = form.get("arrival_date");
+        let within = |at: i64| {
+            let bound = |name: &str| arrival.and_then(|r| r.int(name));
+            form.int("arrival_date").is_none_or(|exact| at == exact)
+                && bound("gte").is_none_or(|t| at >= t)
+                && bound("gt").is_none_or(|t| at > t)
+                && bound("lt").is_none_or(|t| at < t)
+                && bound("lte").is_none_or(|t| at <= t)
+        };
+        let keep = |row| {
+            self.payouts.get(row).is_some_and(|p| {
+                within(p.arrival) && form.text("status").is_none_or(|status| status == p.status)
+            })
+        };
+        let page = self.page(form, Kind::Payout, &Pool::All(0, self.payouts.len()), created, keep)?;
         self.listed(Kind::Payout, page, "/v1/payouts", form)
     }
 
     pub(super) fn list_txns(&self, form: &Node) -> Result<Doc, ApiError> {
         let source = form.text("source").map(|id| self.source(id)).transpose()?;
         let payout = form.text("payout").map(|id| self.row_in(Kind::Payout, id, "payout")).transpose()?;
+        if payout.and_then(|row| self.payouts.get(row)).is_some_and(|p| !p.put_together) {
+            let message = "The balance transactions of this payout are still being put together.";
+            return Err(ApiError::invalid(message).code("payout_reconciliation_not_ready").param("payout"));
+        }
         let pool = match (source, payout) {
             (Some(source), _) => Pool::Some(self.index.txns_of.get(&source).map_or(&[][..], Vec::as_slice)),
             (None, Some(row)) => {

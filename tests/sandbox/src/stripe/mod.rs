@@ -27,6 +27,7 @@ mod model;
 mod ops;
 mod params;
 mod payments;
+mod payouts;
 mod refunds;
 mod render;
 mod render_charge;
@@ -48,6 +49,7 @@ use tillway_core::time::{Millis, Timestamp};
 pub use controls::{ReviewVerdict, ShopPayment};
 pub use errors::{ApiError, Refusal};
 pub use model::PaymentStatus;
+pub use payouts::Schedule;
 pub use truth::PaymentTruth;
 pub use webhooks::{forge, sign, sign_all};
 
@@ -93,6 +95,8 @@ pub struct StripeConfig {
     pub refund_delay: Millis,
     /// Refunds of every card stay pending this long; they succeed at once where `None`.
     pub refunds_pending: Option<Millis>,
+    /// Payouts made every day; by hand alone where `None`.
+    pub payouts: Option<Schedule>,
 }
 
 impl StripeConfig {
@@ -128,6 +132,7 @@ impl StripeConfig {
             async_settlement: Millis::secs(2),
             refund_delay: Millis::secs(60),
             refunds_pending: None,
+            payouts: None,
         }
     }
 }
@@ -163,6 +168,9 @@ enum Timer {
     RefundSucceeds(Row),
     RefundFails(Row),
     OpenDispute(Row),
+    CutOff,
+    PutTogether(Row),
+    Arrives(Row),
 }
 
 /// What belongs to a payment.
@@ -209,6 +217,8 @@ pub struct StripeSandbox {
     timers: BinaryHeap<Reverse<(i64, u64, Timer)>>,
     timer_serial: u64,
     other_serial: usize,
+    /// A cut-off is set.
+    cut_off_waits: bool,
     hooks: webhooks::Hooks,
     gate: gate::Gate,
     counters: Counters,
@@ -249,6 +259,7 @@ impl StripeSandbox {
             timers: BinaryHeap::new(),
             timer_serial: 0,
             other_serial: 0,
+            cut_off_waits: false,
             hooks: webhooks::Hooks::default(),
             gate: gate::Gate::default(),
             counters: Counters::default(),
@@ -309,7 +320,8 @@ impl StripeSandbox {
             Timer::RefundFails(row) => {
                 self.refunds.get(row).is_none_or(|r| matches!(r.status, "failed" | "canceled"))
             }
-            Timer::OpenDispute(_) => false,
+            Timer::OpenDispute(_) | Timer::CutOff | Timer::PutTogether(_) => false,
+            Timer::Arrives(row) => self.payouts.get(row).is_none_or(|p| p.status != "in_transit"),
         }
     }
 
@@ -340,6 +352,18 @@ impl StripeSandbox {
             Timer::RefundSucceeds(row) => self.refund_succeeds(row),
             Timer::RefundFails(row) => self.refund_fails(row, "expired_or_canceled_card"),
             Timer::OpenDispute(row) => self.dispute(row, None, "fraudulent").map(drop),
+            Timer::CutOff => {
+                self.cut_off();
+                Ok(())
+            }
+            Timer::PutTogether(row) => {
+                self.put_together(row);
+                Ok(())
+            }
+            Timer::Arrives(row) => {
+                self.arrives(row);
+                Ok(())
+            }
         };
     }
 }

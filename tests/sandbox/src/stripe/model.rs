@@ -219,6 +219,8 @@ pub(super) enum Source {
     Refund(Row),
     Dispute(Row),
     Payout(Row),
+    /// Nothing: what the account itself is charged.
+    Account,
 }
 
 #[derive(Debug, Clone)]
@@ -238,10 +240,17 @@ pub(super) struct Txn {
 pub(super) struct Payout {
     pub(super) row: Row,
     pub(super) created: i64,
+    /// A midnight.
+    pub(super) arrival: i64,
     pub(super) amount: i64,
     pub(super) currency: Arc<str>,
     pub(super) txn: Row,
+    /// `in_transit`, `paid`, `failed`.
     pub(super) status: &'static str,
+    /// Whether its rows can be listed by now.
+    pub(super) put_together: bool,
+    pub(super) failure_code: Option<&'static str>,
+    pub(super) failure_txn: Option<Row>,
 }
 
 #[derive(Debug, Clone)]

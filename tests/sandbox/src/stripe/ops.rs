@@ -94,7 +94,7 @@ pub(super) const ROUTES: &[Route] = &[
     post(Op::ApproveReview, "POST /v1/reviews/{review}/approve", params::RETRIEVE),
     get(Op::ListTxns, "GET /v1/balance_transactions", params::LIST_TXNS),
     get(Op::Retrieve(Kind::Txn), "GET /v1/balance_transactions/{id}", params::RETRIEVE),
-    get(Op::ListPayouts, "GET /v1/payouts", params::LIST),
+    get(Op::ListPayouts, "GET /v1/payouts", params::LIST_PAYOUTS),
     get(Op::Retrieve(Kind::Payout), "GET /v1/payouts/{payout}", params::RETRIEVE),
     post(Op::CreateEndpoint, "POST /v1/webhook_endpoints", params::CREATE_ENDPOINT),
     get(Op::ListEndpoints, "GET /v1/webhook_endpoints", params::LIST_ENDPOINTS),

@@ -97,6 +97,8 @@ pub(super) const LIST_TXNS: &[Param] = &[
     AFTER,
     BEFORE,
 ];
+pub(super) const LIST_PAYOUTS: &[Param] =
+    &[opt("arrival_date", Created), opt("status", Text), CREATED, EXPAND, LIMIT, AFTER, BEFORE];
 pub(super) const LIST_EVENTS: &[Param] =
     &[opt("type", Text), opt("types", List(&Text)), CREATED, EXPAND, LIMIT, AFTER, BEFORE];
 pub(super) const LIST_ENDPOINTS: &[Param] = &[EXPAND, LIMIT, AFTER, BEFORE];

@@ -250,12 +250,13 @@ impl StripeSandbox {
         });
         obj.int("net", t.amount - t.fee).text("reporting_category", t.category);
         let (kind, row) = match t.source {
-            Source::Charge(row) => (Kind::Charge, row),
-            Source::Refund(row) => (Kind::Refund, row),
-            Source::Dispute(row) => (Kind::Dispute, row),
-            Source::Payout(row) => (Kind::Payout, row),
+            Source::Charge(row) => (Kind::Charge, Some(row)),
+            Source::Refund(row) => (Kind::Refund, Some(row)),
+            Source::Dispute(row) => (Kind::Dispute, Some(row)),
+            Source::Payout(row) => (Kind::Payout, Some(row)),
+            Source::Account => (Kind::Other, None),
         };
-        self.refer(&mut obj, expand, "source", kind, Some(row));
+        self.refer(&mut obj, expand, "source", kind, row);
         let available = self.now.unix() >= t.created + 2 * 86_400 || t.payout.is_some();
         obj.text("status", if available { "available" } else { "pending" }).text("type", t.kind);
         obj.end();
@@ -264,14 +265,16 @@ impl StripeSandbox {
     fn write_payout(&self, out: &mut String, p: &Payout, expand: &Expand) {
         let mut obj = Obj::new(out);
         obj.text("id", &self.ids.id(Kind::Payout, p.row)).text("object", "payout").int("amount", p.amount);
-        obj.int("arrival_date", p.created + 86_400).flag("automatic", true);
+        obj.int("arrival_date", p.arrival).flag("automatic", true);
         self.refer(&mut obj, expand, "balance_transaction", Kind::Txn, Some(p.txn));
         obj.int("created", p.created).text("currency", &p.currency).text("description", "STRIPE PAYOUT");
-        obj.fixed(r#""destination":null,"failure_balance_transaction":null,"failure_code":null,"failure_message":null"#);
+        obj.raw("destination", "null");
+        self.refer(&mut obj, expand, "failure_balance_transaction", Kind::Txn, p.failure_txn);
+        obj.opt("failure_code", p.failure_code).raw("failure_message", "null");
         obj.flag("livemode", self.config.livemode).raw("metadata", "{}").text("method", "standard");
-        obj.fixed(
-            r#""original_payout":null,"reconciliation_status":"completed","reversed_by":null,"source_type":"card","statement_descriptor":null,"trace_id":null"#,
-        );
+        obj.raw("original_payout", "null");
+        obj.text("reconciliation_status", if p.put_together { "completed" } else { "in_progress" });
+        obj.fixed(r#""reversed_by":null,"source_type":"card","statement_descriptor":null,"trace_id":null"#);
         obj.text("status", p.status).text("type", "bank_account");
         obj.end();
     }

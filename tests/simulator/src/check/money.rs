@@ -184,9 +184,16 @@ impl Checker<'_> {
     ) {
         let wire = wire(plan.currency);
         let sum = |f: &dyn Fn(&PaymentTruth) -> i64| truth.iter().map(f).sum::<i64>() / wire;
+        // What was undone to be sent again counts for nothing in the order, and at the gateway it came and went.
+        let resent: i64 = state.refunds.values().filter(|r| r.resent).map(|r| r.amount.minor).sum();
+        let undone = sum(&|p| p.refunds.iter().filter(|r| r.undoes).map(|r| r.amount).sum());
+        if resent > undone {
+            let what = format!("undone and sent again: known {resent}, really {undone} {}", plan.currency);
+            self.say(Promise::NothingLost, Some(name), what);
+        }
         for (what, known, really) in [
-            ("captured", state.captured(), sum(&|p| p.captured)),
-            ("refunded", state.refunded(), sum(&|p| p.refunded)),
+            ("captured", state.captured() + resent, sum(&|p| p.captured)),
+            ("refunded", state.refunded() + resent, sum(&|p| p.refunded)),
             ("disputed", state.disputed(), sum(&|p| p.disputed)),
         ] {
             if known != really {
@@ -201,7 +208,9 @@ impl Checker<'_> {
                 format!("capturable: known {known}, really {holds} ({lapsed} ran out) {}", plan.currency);
             self.say(Promise::NothingLost, Some(name), what);
         }
-        if state.captured() - sum(&|p| p.voided) > state.authorized() || state.refunded() > state.captured() {
+        if state.captured() + resent - sum(&|p| p.voided) > state.authorized()
+            || state.refunded() > state.captured()
+        {
             self.say(
                 Promise::NothingTwice,
                 Some(name),

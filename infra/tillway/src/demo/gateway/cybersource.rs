@@ -115,9 +115,8 @@ impl Gateway for CybersourceSandbox {
 
     fn only_swept(&self, event: &str) -> bool {
         // When the processor has a refund, no webhook says so.
-        let Some(id) = event.strip_prefix("tillway.transaction:").and_then(|e| e.split(':').next()) else {
-            return false;
-        };
+        let told = event.strip_prefix("tillway.transaction:").and_then(|e| e.strip_suffix(":TRANSMITTED"));
+        let Some(id) = told else { return false };
         let refund = |p: &PaymentTruth| p.transactions.iter().any(|t| t.kind == Kind::Refund && t.id == id);
         self.all_payments().any(|p| refund(&p))
     }

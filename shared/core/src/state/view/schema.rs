@@ -219,6 +219,8 @@ static REFUND: Schema = Schema {
         text("payment", "payment").required(),
         money("amount", "returned").required(),
         text("request", "our request it serves"),
+        field("since", Type::Time, "when it was first heard of"),
+        flag("open", "nobody has said yet that it went through, or that it did not"),
     ],
 };
 static DOOMED: Schema = Schema {

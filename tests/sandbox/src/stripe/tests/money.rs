@@ -141,6 +141,42 @@ fn a_disputing_card_disputes_by_itself() {
 }
 
 #[test]
+fn payouts_are_made_at_the_cut_off_of_what_is_available() {
+    let mut bench = Bench::new();
+    bench.s.config_mut().payouts = Some(crate::stripe::Schedule::default());
+    bench.paid();
+    bench.wait(Millis::days(1));
+    bench.paid();
+    assert_eq!(bench.s.all_payouts().count(), 0, "nothing is available yet");
+    // Booked at 08:00; available two days later, paid out at the cut-off of 06:00 the day after.
+    bench.wait(Millis::hours(46));
+    let (payout, amount, _, status) = bench.s.all_payouts().next().unwrap();
+    assert_eq!((amount, status), (1037, "in_transit"));
+    let list = format!("/v1/balance_transactions?payout={payout}");
+    assert_eq!(bench.get(&list).1["error"]["code"], "payout_reconciliation_not_ready");
+    bench.wait(Millis::mins(20));
+    assert_eq!(bench.read(&list)["data"].as_array().unwrap().len(), 2);
+    bench.wait(Millis::hours(18));
+    let shown = bench.read(&format!("/v1/payouts/{payout}"));
+    assert_eq!((&shown["status"], &shown["reconciliation_status"]), (&"paid".into(), &"completed".into()));
+    let day = shown["arrival_date"].as_i64().unwrap();
+    assert_eq!(day % 86_400, 0);
+    let on = |bench: &mut Bench, from: i64| {
+        let to = from + 86_400;
+        let page = bench.read(&format!("/v1/payouts?arrival_date[gte]={from}&arrival_date[lt]={to}"));
+        page["data"].as_array().unwrap().len()
+    };
+    assert_eq!((on(&mut bench, day), on(&mut bench, day - 86_400)), (1, 0));
+    bench.s.fail_payout(bench.now, &payout).unwrap();
+    assert!(bench.s.fail_payout(bench.now, &payout).is_err());
+    bench.s.bill_account(bench.now, 500, "usd");
+    bench.wait(Millis::days(4));
+    let all: Vec<_> = bench.s.all_payouts().map(|(_, amount, _, status)| (amount, status)).collect();
+    // The second sale alone, then what came back less the bill.
+    assert_eq!(all, [(1037, "failed"), (1037, "paid"), (537, "paid")]);
+}
+
+#[test]
 fn a_payout_adds_up_to_its_rows() {
     let mut bench = Bench::new();
     let (a, _) = (bench.paid(), bench.paid());

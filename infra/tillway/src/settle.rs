@@ -1,0 +1,436 @@
+//! `tillway settle`: what a gateway paid out, matched with the books and posted.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use serde::Serialize;
+use tillway_core::ids::ConnectionName;
+use tillway_core::settle::Day;
+use tillway_core::settle::report::{Report, age, page, title};
+use tillway_core::time::Timestamp;
+use tillway_engine::Engine;
+use tillway_engine::settle::records::{BatchRecord, RunReport};
+use tillway_engine::settle::report::batch_csv;
+use tillway_engine::settle::{BatchView, OpenView, Step};
+
+use crate::open::{Opened, Place, say};
+
+/// Arguments of `settle`.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  tillway settle run --connection stripe-main --date 2026-11-28 --config shop/tillway.yaml --data /var/lib/tillway\n  \
+tillway settle open --config shop/tillway.yaml --data /var/lib/tillway\n  \
+tillway settle report --connection stripe-main --date 2026-11-28 --html day.html --csv day.csv --config … --data …\n  \
+tillway settle check po_1Abc --config infra/config/tillway/tillway.yaml --aws tillway-dev"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Args)]
+struct Of {
+    /// The gateway's connection.
+    #[arg(long)]
+    connection: String,
+    /// The day whose payouts reached the bank, YYYY-MM-DD [default: yesterday, UTC].
+    #[arg(long, value_name = "DAY")]
+    date: Option<String>,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Settles a day: reads the batches, matches them, checks and posts them. May be repeated; nothing is posted twice.
+    #[command(
+        after_help = "Exit code 0: everything that is there is settled; open items may be left. 1: something waits or \
+was refused.\n\nExample:\n  tillway settle run --connection stripe-main --date 2026-11-28 --config shop/tillway.yaml --data /var/lib/tillway"
+    )]
+    Run {
+        #[command(flatten)]
+        of: Of,
+        /// One JSON document instead of text.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Writes the report of a day: the morning's text, or JSON, CSV and a page.
+    #[command(
+        after_help = "Example:\n  tillway settle report --connection stripe-main --date 2026-11-28 --html day.html --csv day.csv --config … --data …"
+    )]
+    Report {
+        #[command(flatten)]
+        of: Of,
+        /// One JSON document instead of text.
+        #[arg(long)]
+        json: bool,
+        /// Every line, matched ones too, as CSV into this file.
+        #[arg(long, value_name = "FILE")]
+        csv: Option<PathBuf>,
+        /// One page for the browser into this file.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+        /// Where the page's links lead, with {key} for the order, e.g. https://pay.example.com/explain/{key}.
+        #[arg(long, value_name = "URL", requires = "html")]
+        explain: Option<String>,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Shows a batch: how it stands, its sums, and what is open in it.
+    #[command(after_help = "Example:\n  tillway settle show po_1Abc --csv --config … --data …")]
+    Show {
+        /// The gateway's id of the batch.
+        batch: String,
+        /// The batch with lines, certificates and entries as one JSON document.
+        #[arg(long, conflicts_with = "csv")]
+        json: bool,
+        /// Its lines as CSV.
+        #[arg(long)]
+        csv: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Lists what is open, oldest first, with its age and what to do.
+    #[command(after_help = "Example:\n  tillway settle open --connection stripe-main --config … --data …")]
+    Open {
+        /// Only this connection.
+        #[arg(long)]
+        connection: Option<String>,
+        /// One JSON document instead of text.
+        #[arg(long, conflicts_with = "csv")]
+        json: bool,
+        /// As CSV.
+        #[arg(long)]
+        csv: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Looks at a posted batch again with the checker: certificates, sums, and the journal's entries.
+    #[command(
+        after_help = "Exit code 1: it does not hold.\n\nExample:\n  tillway settle check po_1Abc --config … --data …"
+    )]
+    Check {
+        /// The gateway's id of the batch.
+        batch: String,
+        /// One JSON document instead of text.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Works settlement.
+///
+/// # Errors
+/// An unknown connection or batch, a gateway that does not answer, the store's.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Command::Run { of, json, place } => settle(&of, json, &place.open().await?).await,
+        Command::Report { of, json, csv, html, explain, place } => {
+            report(&of, json, (csv, html), explain, &place.open().await?).await
+        }
+        Command::Show { batch, json, csv, place } => {
+            let view = found(&place.open().await?.engine, &batch).await?;
+            if json {
+                say(serde_json::to_string_pretty(&view)?);
+            } else if csv {
+                say(batch_csv(&view.record.batch.connection, &view.doc).trim_end());
+            } else {
+                show(&view);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Open { connection, json, csv, place } => {
+            open(connection.as_deref(), json, csv, &place.open().await?.engine).await
+        }
+        Command::Check { batch, json, place } => check(&batch, json, &place.open().await?.engine).await,
+    }
+}
+
+impl Of {
+    fn connection(&self, engine: &Engine) -> anyhow::Result<ConnectionName> {
+        let name = ConnectionName::new(self.connection.as_str());
+        if engine.settles(&name) {
+            return Ok(name);
+        }
+        let known: Vec<&str> = engine
+            .config
+            .connections
+            .keys()
+            .filter(|name| engine.settles(name))
+            .map(ConnectionName::as_str)
+            .collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        bail!("`{}` settles nothing; connections whose settlement is read: {known}", self.connection)
+    }
+
+    fn day(&self, engine: &Engine) -> anyhow::Result<Day> {
+        let Some(text) = &self.date else { return Ok(Day::of(engine.ports.clock.now()).plus(-1)) };
+        let at = Timestamp::parse_rfc3339(&format!("{text}T00:00:00Z"));
+        at.map(Day::of).with_context(|| format!("`{text}` is no day; write it as 2026-11-28"))
+    }
+}
+
+/// What is shown of a step while a run is at work.
+fn progress(step: &Step) -> Option<String> {
+    Some(match step {
+        Step::Resumed => "an earlier run was broken off; it is carried out first".to_owned(),
+        Step::Read(batch, lines) => format!("reading {batch}: {lines} lines"),
+        Step::Matching(lines, expected) => format!("matching {lines} lines with {expected} expectations"),
+        Step::Posted(batch) => format!("posted {batch}"),
+        Step::At(_) => return None,
+    })
+}
+
+async fn settle(of: &Of, json: bool, machine: &Opened) -> anyhow::Result<ExitCode> {
+    let engine = &machine.engine;
+    let (name, day) = (of.connection(engine)?, of.day(engine)?);
+    let watch = |step: &Step| {
+        if let Some(line) = progress(step).filter(|_| !json) {
+            crate::warn(&format!("  {line}"));
+        }
+        true
+    };
+    let report = engine.settle_day(&name, day, &watch).await?;
+    if json {
+        say(serde_json::to_string_pretty(&Ran::of(&report))?);
+    } else {
+        told(&report);
+    }
+    let done = !report.busy && report.waiting.is_empty() && report.refused.is_empty();
+    Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A run's report as a document, with days as people write them.
+#[derive(Serialize)]
+struct Ran<'a> {
+    connection: &'a ConnectionName,
+    day: String,
+    clean: bool,
+    #[serde(flatten)]
+    rest: Rest<'a>,
+}
+
+#[derive(Serialize)]
+struct Rest<'a> {
+    busy: bool,
+    resumed: bool,
+    batches: &'a [BatchRecord],
+    unchanged: &'a [Box<str>],
+    waiting: &'a [tillway_engine::settle::records::Waiting],
+    refused: &'a [tillway_engine::settle::records::Refused],
+    open: &'a [tillway_engine::settle::records::OpenRecord],
+    headline: &'a str,
+}
+
+impl<'a> Ran<'a> {
+    fn of(report: &'a RunReport) -> Self {
+        Self {
+            connection: &report.connection,
+            day: report.day.to_string(),
+            clean: report.is_clean(),
+            rest: Rest {
+                busy: report.busy,
+                resumed: report.resumed,
+                batches: &report.batches,
+                unchanged: &report.unchanged,
+                waiting: &report.waiting,
+                refused: &report.refused,
+                open: &report.open,
+                headline: &report.headline,
+            },
+        }
+    }
+}
+
+fn told(report: &RunReport) {
+    if report.busy {
+        say(
+            "another process settles it now, or after a restore its gateway is swept first; run it again later",
+        );
+        return;
+    }
+    for record in &report.batches {
+        let same = if report.unchanged.contains(&record.batch.id) { ", as before" } else { "" };
+        let s = &record.sums;
+        say(format!(
+            "batch {}: {}{same}, {} lines: {} matched, {} explained, {} open, {} entries posted",
+            record.batch.id,
+            record.standing.name(),
+            s.lines,
+            s.matched,
+            s.explained,
+            s.open,
+            if same.is_empty() { record.fresh.len() } else { 0 }
+        ));
+    }
+    for w in &report.waiting {
+        let again = w.again_at.map(|at| format!("; run it again after {at}")).unwrap_or_default();
+        say(format!("waits: {} {}{again}", w.batch, w.why));
+    }
+    say(&report.headline);
+}
+
+async fn report(
+    of: &Of,
+    json: bool,
+    (csv, html): (Option<PathBuf>, Option<PathBuf>),
+    explain: Option<String>,
+    machine: &Opened,
+) -> anyhow::Result<ExitCode> {
+    let engine = &machine.engine;
+    let (name, day) = (of.connection(engine)?, of.day(engine)?);
+    let report: Report = engine.settlement_report(&name, day).await?;
+    if let Some(file) = &csv {
+        let text = engine.settlement_csv(&name, day).await?;
+        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    if let Some(file) = &html {
+        let beside = csv.as_ref().and_then(|f| f.file_name()).map(|f| f.to_string_lossy().into_owned());
+        let links = page::Links { explain, csv: beside };
+        let text = page::html(&report, &links);
+        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    if json {
+        say(report.json()?);
+    } else {
+        say(report.morning());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn found(engine: &Engine, batch: &str) -> anyhow::Result<BatchView> {
+    let found = engine.settled_batch(None, batch).await?;
+    found.with_context(|| {
+        format!("no batch `{batch}` is settled; `tillway settle run` settles the day it reached the bank")
+    })
+}
+
+fn show(view: &BatchView) {
+    let BatchView { record, doc } = view;
+    let s = &record.sums;
+    let money = |minor| tillway_core::money::Money::new(minor, record.batch.currency);
+    say(format!(
+        "batch {} of {}, {}: {}",
+        record.batch.id,
+        record.batch.connection,
+        record.day,
+        record.standing.name()
+    ));
+    say(format!(
+        "  {} charges {}, {} refunds {}, {} disputes",
+        s.payments,
+        money(s.gross),
+        s.refunds,
+        money(s.refunded),
+        s.disputes
+    ));
+    say(format!("  fees {}, net {}", money(s.fees), money(s.net)));
+    say(format!(
+        "  {} lines: {} matched under {} certificates, {} explained, {} open",
+        s.lines,
+        s.matched,
+        doc.certificates.len(),
+        s.explained,
+        s.open
+    ));
+    say(format!("  {} entries in {} posting(s), last at {}", doc.entries.len(), record.revision, record.at));
+    for line in doc.lines.iter().filter(|l| doc.open_lines.contains(&l.id)) {
+        let own = line.ids.own.as_deref().unwrap_or("no object");
+        say(format!("  open: {} {} {} ({own})", line.id, line.kind.name(), money(line.gross)));
+    }
+    for flaw in &doc.flaws {
+        say(format!("  {}: {}; {}", title(flaw.class), flaw.amount, flaw.class.action()));
+    }
+}
+
+/// A text in a row of CSV; what a spreadsheet would take for a formula gets an apostrophe before it.
+fn cell(text: &str) -> String {
+    let plain = text.replace('"', "\"\"");
+    let risky = plain.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    format!("\"{}{plain}\"", if risky { "'" } else { "" })
+}
+
+async fn open(connection: Option<&str>, json: bool, csv: bool, engine: &Engine) -> anyhow::Result<ExitCode> {
+    let connection = connection.map(ConnectionName::new);
+    let all = engine.settlement_open(connection.as_ref()).await?;
+    if json {
+        say(serde_json::to_string_pretty(&all)?);
+    } else if csv {
+        say("connection,class,since,age,amount,currency,orders,objects,batches,lines,expected,action");
+        for o in &all {
+            say(row(o));
+        }
+    } else if all.is_empty() {
+        say("nothing is open");
+    } else {
+        for o in &all {
+            let x = &o.record.exception;
+            say(format!(
+                "{:<18} {:>14}  {:<12} {} {}",
+                x.class.code(),
+                x.amount.to_string(),
+                age(o.age),
+                o.connection,
+                named(o)
+            ));
+            say(format!("  {}", x.class.action()));
+            for order in &o.record.orders {
+                say(format!("  tillway explain {order}"));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn named(o: &OpenView) -> String {
+    let lists = [&o.record.orders, &o.record.objects, &o.record.batches];
+    let names: Vec<&str> = lists.iter().flat_map(|list| list.iter().map(AsRef::as_ref)).collect();
+    names.join(", ")
+}
+
+fn row(o: &OpenView) -> String {
+    let x = &o.record.exception;
+    let list = |ids: &[Box<str>]| cell(&ids.join(" "));
+    let cells = [
+        cell(o.connection.as_str()),
+        x.class.code().to_owned(),
+        x.since.to_string(),
+        o.age.max(0).to_string(),
+        x.amount.to_major().to_string(),
+        x.amount.currency.code().to_owned(),
+        list(&o.record.orders),
+        list(&o.record.objects),
+        list(&o.record.batches),
+        list(&x.lines),
+        list(&x.expected),
+        cell(x.class.action()),
+    ];
+    cells.join(",")
+}
+
+async fn check(batch: &str, json: bool, engine: &Engine) -> anyhow::Result<ExitCode> {
+    let view = found(engine, batch).await?;
+    let checked = engine.check_batch(&view).await?;
+    if json {
+        say(serde_json::to_string_pretty(&checked)?);
+    } else {
+        match checked.standing {
+            Some(standing) => say(format!(
+                "batch {batch} holds: {}, {} certificates and {} entries verified",
+                standing.name(),
+                checked.certificates,
+                checked.entries
+            )),
+            None => {
+                say(format!("batch {batch} does NOT hold:"));
+                for why in &checked.rejected {
+                    say(format!("  {why}"));
+                }
+            }
+        }
+    }
+    Ok(if checked.rejected.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,131 @@
+//! The bank's statement: what closes a batch of which the gateway only said that it was submitted.
+//!
+//! A statement comes as camt.053 (ISO 20022), or as a CSV file whose columns a document names ([`Layout`]). It gives
+//! [`BankLine`]s; [`close`] tells which of them pay which batch, and guesses nothing: a line pays the one batch it names,
+//! else the one batch of its amount in the days it may take. What several could be stays open.
+
+mod camt;
+mod close;
+mod csv;
+mod layout;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io::Read;
+
+use tillway_core::money::Money;
+use tillway_core::settle::Day;
+
+pub use close::{Closing, Unclosed, Waiting, close};
+pub use layout::{Format, Layout};
+
+use crate::settlement::{Ending, FileFault};
+
+/// Most bookings of one statement that are the gateway's.
+const MAX_LINES: usize = 100_000;
+
+/// One booking of the bank's.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BankLine {
+    /// The bank's id of it, else one made of the statement and its place there.
+    pub id: Box<str>,
+    /// The day the money was there (value date), else the day it was booked.
+    pub day: Day,
+    /// Signed: a credit is positive.
+    pub amount: Money,
+    /// What stands beside it: references and purpose. It may name people, so it is never shown.
+    pub text: Box<str>,
+}
+
+impl fmt::Debug for BankLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}: {}", self.id, self.day, self.amount)
+    }
+}
+
+/// A statement, read to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BankStatement {
+    /// The bookings that are the gateway's by the layout's `ours`.
+    pub lines: Vec<BankLine>,
+    /// Bookings of others and what is not booked yet.
+    pub others: u64,
+    /// SHA-256 of the bytes, hexadecimal.
+    pub digest: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// Whether the file shows its own end: its last tag, or balances that its bookings add up to.
+    pub ending: Ending,
+}
+
+impl BankStatement {
+    /// Whether all of it is there; `bytes` is its size as announced with it.
+    ///
+    /// # Errors
+    /// `truncated`, `unproven`.
+    pub fn prove(&self, bytes: Option<u64>) -> Result<(), FileFault> {
+        match bytes {
+            Some(bytes) if bytes != self.bytes => {
+                Err(FileFault::cut(&format!("has {} of {bytes} bytes", self.bytes)))
+            }
+            Some(_) => Ok(()),
+            None if self.ending == Ending::Closed => Ok(()),
+            None => {
+                let what = "nothing says that all of it is here: give its size, or a layout with the balance's column; \
+                            nothing of it was used";
+                Err(FileFault::of_file("unproven", what))
+            }
+        }
+    }
+}
+
+/// Reads a statement of the layout's account.
+///
+/// # Errors
+/// The first fault; nothing is used then.
+pub fn read(layout: &Layout, bytes: impl Read) -> Result<BankStatement, FileFault> {
+    match layout.format {
+        Format::Csv => csv::read(layout, bytes),
+        Format::Camt053 => camt::read(layout, bytes),
+    }
+}
+
+/// Bookings as they are collected.
+struct Collected<'a> {
+    layout: &'a Layout,
+    lines: Vec<BankLine>,
+    others: u64,
+}
+
+impl<'a> Collected<'a> {
+    const fn new(layout: &'a Layout) -> Self {
+        Self { layout, lines: Vec::new(), others: 0 }
+    }
+    fn take(&mut self, line: BankLine) -> Result<(), FileFault> {
+        if line.amount.currency != self.layout.currency {
+            let what = format!(
+                "a booking in {} on an account in {}; is it another account's statement?",
+                line.amount.currency, self.layout.currency
+            );
+            return Err(FileFault::new("mixed_currencies", "currency", what));
+        }
+        if !self.layout.is_ours(&line.text) {
+            return self.leave();
+        }
+        if self.lines.iter().rev().take(1_000).any(|known| known.id == line.id) {
+            let what = "comes twice in the statement; fetch it again";
+            return Err(FileFault::new("duplicate_line", "id", what));
+        }
+        if self.lines.len() >= MAX_LINES {
+            let what = format!("more than {MAX_LINES} bookings of the gateway; say in `ours` which are");
+            return Err(FileFault::new("too_many_lines", "text", what));
+        }
+        self.lines.push(line);
+        Ok(())
+    }
+    fn leave(&mut self) -> Result<(), FileFault> {
+        self.others = self.others.saturating_add(1);
+        Ok(())
+    }
+}

@@ -1,0 +1,178 @@
+//! How a gateway says what it settled: batches of a day, and the lines of a batch.
+//!
+//! A reader brings each source to the convention of `core::settle::line`: amounts in minor units, signed as they
+//! change the balance at the gateway. It reads and names; it matches nothing and keeps nothing. The engine asks
+//! for whole batches and reads a page again after a crash, so a page has to say the same each time it is read.
+
+mod fault;
+pub(crate) mod source;
+mod statement;
+pub(crate) mod table;
+pub(crate) mod values;
+pub(crate) mod xml;
+
+use async_trait::async_trait;
+use tillway_core::money::Money;
+use tillway_core::settle::{Batch, Day, Kind, SettlementLine};
+use tillway_core::time::Millis;
+use tillway_core::value::Value;
+
+use crate::config::Connection;
+use crate::port::{Call, NotDone};
+
+pub use fault::FileFault;
+pub(crate) use statement::{Aside, Whole};
+pub use statement::{BatchSum, Before, Ending, Evidence, Lines, Reader, Statement, Tally};
+
+/// How a batch stands at the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BatchStanding {
+    /// Its lines can be read.
+    Ready,
+    /// It exists and is not finished there; ask again after this long.
+    Pending {
+        /// At least this long.
+        after: Millis,
+    },
+    /// Its lines can be read, and the bank sent the money back: a later batch will hold the return.
+    Failed {
+        /// The gateway's code.
+        code: String,
+    },
+    /// The gateway keeps no list of lines for it (a payout made by hand, say): a person has to look.
+    Unlisted {
+        /// Why, and what to do.
+        why: String,
+    },
+}
+
+/// A batch as listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedBatch {
+    /// The batch. Listed as submitted first and as funded on a later day, it is one batch: the later listing,
+    /// with the same id, brings the money.
+    pub batch: Batch,
+    /// How it stands.
+    pub standing: BatchStanding,
+}
+
+/// A page of batches.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BatchPage {
+    /// Batches in any order.
+    pub batches: Vec<ListedBatch>,
+    /// Where the next page begins; `None`: done.
+    pub next: Option<String>,
+}
+
+/// A page of a batch's lines.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinePage {
+    /// Lines in the gateway's order.
+    pub lines: Vec<SettlementLine>,
+    /// Where the next page begins; `None`: done.
+    pub next: Option<String>,
+}
+
+/// Why nothing was read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettleFault {
+    /// The report is not there yet.
+    #[error("the report is not there yet; it is asked for again")]
+    NotReady {
+        /// Ask again after this long.
+        after: Millis,
+    },
+    /// The gateway could not be asked now.
+    #[error("the gateway could not be asked now ({why:?})")]
+    NotNow {
+        /// Why.
+        why: NotDone,
+        /// Wait at least this long, where the gateway says so.
+        after: Option<Millis>,
+    },
+    /// What came cannot be read as a settlement of this connection and day. Asking again changes nothing.
+    #[error("{code}: `{field}`{}: {what}", at(*.line))]
+    Unreadable {
+        /// Stable code: `truncated`, `wrong_merchant`, `wrong_date`, `mixed_currencies`, `bad_number`, `no_id`,
+        /// `duplicate_header`, `unknown_header`, `overflow`, …
+        code: &'static str,
+        /// Member or column at fault, in the gateway's words.
+        field: String,
+        /// Line of the file, from 1, where it is one.
+        line: Option<u64>,
+        /// What is wrong and what to do. Shapes, never contents.
+        what: String,
+    },
+}
+
+fn at(line: Option<u64>) -> String {
+    line.map(|n| format!(" in line {n}")).unwrap_or_default()
+}
+
+impl SettleFault {
+    /// Stable code for logs and alerts.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NotReady { .. } => "not_ready",
+            Self::NotNow { .. } => "not_now",
+            Self::Unreadable { code, .. } => code,
+        }
+    }
+}
+
+/// What a command of unknown outcome would have moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect {
+    /// What a line of it would be.
+    pub kind: Kind,
+    /// How much, unsigned; `None`: the command does not say.
+    pub amount: Option<Money>,
+    /// The gateway's id of the payment it is about.
+    pub payment: Option<Box<str>>,
+    /// Of the authorization or charge.
+    pub parent: Option<Box<str>>,
+}
+
+/// A gateway's settlement.
+#[async_trait]
+pub trait Settlement: Send + Sync {
+    /// The rules a connection settles by where its shop gives none (`core::settle::Rules`, YAML).
+    fn rules(&self, connection: &Connection) -> &'static str;
+
+    /// Lists the batches that settle on a day: funded ones on the day their money reaches the bank, submitted ones
+    /// on the day they were submitted. Whose midnight the day has, the connection's settings say. `cursor` goes on
+    /// with a page.
+    ///
+    /// # Errors
+    /// [`SettleFault`].
+    async fn batches(
+        &self,
+        call: &Call<'_>,
+        day: Day,
+        cursor: Option<&str>,
+    ) -> Result<BatchPage, SettleFault>;
+
+    /// Reads one batch again by its id, for an announcement that names it. `None`: there is none such.
+    ///
+    /// # Errors
+    /// [`SettleFault`].
+    async fn batch(&self, call: &Call<'_>, id: &str) -> Result<Option<ListedBatch>, SettleFault>;
+
+    /// Reads a page of a batch's lines. The movement to the bank may be among them ([`tillway_core::settle::Kind::Payout`]).
+    ///
+    /// # Errors
+    /// [`SettleFault`].
+    async fn lines(
+        &self,
+        call: &Call<'_>,
+        batch: &Batch,
+        cursor: Option<&str>,
+    ) -> Result<LinePage, SettleFault>;
+
+    /// What a command moves, by its action and parameters: the line that would prove it. `None`: no line would.
+    fn effect(&self, _connection: &Connection, _action: &str, _params: &Value) -> Option<Effect> {
+        None
+    }
+}

@@ -1,0 +1,263 @@
+//! What the books expect: what the book carries, the journal's newest days, and effects of unknown outcome.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tillway_core::ids::{ConnectionName, OrderKey};
+use tillway_core::journal::{Entry, TrialBalance};
+use tillway_core::settle::{Day, Expected, Ids, Kind, SettlementLine, Standing, expected_of};
+use tillway_core::time::{Millis, Timestamp};
+
+use super::Run;
+use super::records::BookDoc;
+use crate::engine::{Engine, WorkError};
+use crate::ports::{Item, Key};
+use crate::records::{CommandRecord, OrderRecord, state_key};
+
+/// How far back the first run of a connection reads the journal.
+const FIRST_LOOK: i32 = 60;
+/// The index of the journal may lag behind: what is newer than this is read again by the next run.
+const LAG: Millis = Millis::mins(15);
+/// Items of one page.
+const PAGE: usize = 500;
+/// Begins the partition of an order.
+const ORDER: &str = "order#";
+/// Orders read at a time.
+const AT_A_TIME: usize = 100;
+
+/// What is expected, and how far the journal was read for it.
+pub(super) struct Expectations {
+    pub(super) expected: Vec<Expected>,
+    /// Where the commands of unknown outcome are kept.
+    pub(super) commands: BTreeMap<Box<str>, (String, String)>,
+    /// The journal was read up to here for good.
+    pub(super) cursor: Timestamp,
+    /// Entries that are newer than that.
+    pub(super) ahead: BTreeSet<Box<str>>,
+    /// What those entries move; the book holds the others.
+    pub(super) newer: TrialBalance,
+}
+
+impl Engine {
+    /// Gathers what is expected. What `doc` says was proven is taken out of it as its entries come.
+    pub(super) async fn expectations(
+        &self,
+        run: &Run<'_>,
+        doc: &mut BookDoc,
+        lines: &[SettlementLine],
+    ) -> Result<Expectations, WorkError> {
+        let now = self.now();
+        let first = run.day.plus(FIRST_LOOK.saturating_neg()).start();
+        let from = run.book.cursor.unwrap_or(first);
+        let cursor = from.max(now - LAG);
+        let known: BTreeSet<Box<str>> =
+            doc.expected.iter().map(|e| e.id.clone()).chain(doc.ahead.iter().cloned()).collect();
+        let mut expected = std::mem::take(&mut doc.expected);
+        let carried = expected.len();
+        let mut ahead = BTreeSet::new();
+        let (mut balance, mut newer_balance) = (doc.trial_balance(), TrialBalance::default());
+        let (mut day, last) = (Day::of(from), Day::of(now));
+        while day <= last {
+            let mut after: Option<String> = None;
+            loop {
+                let page =
+                    self.ports.store.list(&format!("journal#{day}"), after.as_deref(), false, PAGE).await?;
+                for item in &page.items {
+                    let Some((at, entry)) = entry_of(run.name(), item)? else { continue };
+                    let newer = at > cursor;
+                    if newer {
+                        newer_balance.add(&entry);
+                    } else if at > from {
+                        balance.add(&entry);
+                    }
+                    let order = item.key.pk.strip_prefix(ORDER);
+                    let Some(found) = expected_of(&entry, order, &run.rules) else { continue };
+                    if newer {
+                        ahead.insert(found.id.clone());
+                    }
+                    if at > from && !known.contains(&found.id) && !was_proven(doc, &found) {
+                        expected.push(found);
+                    }
+                }
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            day = day.plus(1);
+        }
+        let fees: Vec<Expected> =
+            expected.iter().skip(carried).filter_map(|e| run.rules.fee_line_of(e)).collect();
+        expected.extend(fees);
+        self.know_orders(run, &mut expected, lines).await?;
+        let commands = self.unknown_effects(run, &mut expected).await?;
+        doc.keep_balance(&balance);
+        Ok(Expectations { expected, commands, cursor, ahead, newer: newer_balance })
+    }
+
+    /// What the journal moved since an instant.
+    pub(super) async fn moved_since(
+        &self,
+        name: &ConnectionName,
+        from: Timestamp,
+    ) -> Result<TrialBalance, WorkError> {
+        let mut balance = TrialBalance::default();
+        let (mut day, last) = (Day::of(from), Day::of(self.now()));
+        while day <= last {
+            let mut after: Option<String> = None;
+            loop {
+                let page =
+                    self.ports.store.list(&format!("journal#{day}"), after.as_deref(), false, PAGE).await?;
+                for item in &page.items {
+                    if let Some((_, entry)) = entry_of(name, item)?.filter(|(at, _)| *at > from) {
+                        balance.add(&entry);
+                    }
+                }
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            day = day.plus(1);
+        }
+        Ok(balance)
+    }
+
+    /// Adds what only the order knows, where no line names the object itself: most need no look at their order.
+    async fn know_orders(
+        &self,
+        run: &Run<'_>,
+        expected: &mut [Expected],
+        lines: &[SettlementLine],
+    ) -> Result<(), WorkError> {
+        let named: BTreeSet<&str> = lines.iter().filter_map(|l| l.ids.own.as_deref()).collect();
+        let mut wanted: BTreeMap<OrderKey, Vec<&mut Expected>> = BTreeMap::new();
+        for e in expected {
+            let own = e.ids.own.as_deref().is_some_and(|own| named.contains(own));
+            if own || e.ids.payment.is_some() || e.due > run.day {
+                continue;
+            }
+            if let Some(order) = e.order.as_deref() {
+                wanted.entry(OrderKey::new(order)).or_default().push(e);
+            }
+        }
+        let orders: Vec<OrderKey> = wanted.keys().cloned().collect();
+        for some in orders.chunks(AT_A_TIME) {
+            let keys: Vec<Key> = some.iter().map(state_key).collect();
+            for item in self.ports.store.get(&keys).await?.into_iter().flatten() {
+                let record: OrderRecord = serde_json::from_slice(&item.body)?;
+                for e in wanted.get_mut(&record.state.key).into_iter().flatten() {
+                    let (parent, payment) = belongs_to(&record, e);
+                    e.ids = Ids { own: e.ids.own.take(), parent, payment };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Effects whose outcome nobody knows: a line may prove them.
+    async fn unknown_effects(
+        &self,
+        run: &Run<'_>,
+        expected: &mut Vec<Expected>,
+    ) -> Result<BTreeMap<Box<str>, (String, String)>, WorkError> {
+        let mut commands = BTreeMap::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.ports.store.list("unknown", after.as_deref(), false, PAGE).await?;
+            for item in page.items {
+                let record: CommandRecord = serde_json::from_slice(&item.body)?;
+                if record.connection != *run.name() {
+                    continue;
+                }
+                if let Some(e) = self.unknown_effect(run, &record).await? {
+                    commands.insert(e.id.clone(), (item.key.pk, item.key.sk));
+                    expected.push(e);
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(commands);
+            }
+        }
+    }
+
+    async fn unknown_effect(
+        &self,
+        run: &Run<'_>,
+        record: &CommandRecord,
+    ) -> Result<Option<Expected>, WorkError> {
+        let params = record.params.clone().unwrap_or_default();
+        let Some(effect) = run.api.effect(run.connection, &record.action, &params) else { return Ok(None) };
+        let order = record.listeners.first().map(|l| l.order.clone());
+        let mut amount = effect.amount;
+        if let (None, Some(order), Some(payment)) = (amount, &order, &effect.payment) {
+            let item = self.ports.store.get(&[state_key(order)]).await?.into_iter().flatten().next();
+            let known: Option<OrderRecord> = item.map(|i| serde_json::from_slice(&i.body)).transpose()?;
+            amount = known.and_then(|r| r.state.payments.get(payment.as_ref())?.amount);
+        }
+        let Some(amount) = amount else { return Ok(None) };
+        let minor = if effect.kind == Kind::Charge { amount.minor } else { amount.minor.saturating_neg() };
+        Ok(Some(Expected {
+            id: record.id.as_str().into(),
+            kind: effect.kind,
+            standing: Standing::Unknown,
+            ids: Ids { own: None, parent: effect.parent, payment: effect.payment },
+            reference: Some(record.id.as_str().into()),
+            amount: minor,
+            booked_fee: 0,
+            currency: amount.currency,
+            due: run.rules.due(effect.kind, Day::of(record.created_at)),
+            card: None,
+            order: order.map(|o| o.as_str().into()),
+        }))
+    }
+}
+
+/// An order's entry of this connection, and when it was booked.
+fn entry_of(name: &ConnectionName, item: &Item) -> Result<Option<(Timestamp, Entry)>, WorkError> {
+    if !item.key.pk.starts_with(ORDER) {
+        return Ok(None);
+    }
+    let entry: Entry = serde_json::from_slice(&item.body)?;
+    if entry.connection != *name {
+        return Ok(None);
+    }
+    // The list is in the order of writing; what was written late was booked late.
+    let at = item.list.as_ref().and_then(|(_, at)| Timestamp::parse_rfc3339(at.split('#').next()?));
+    Ok(Some((at.unwrap_or(entry.at), entry)))
+}
+
+/// Whether a line settled it before it was booked; then it is settled with that.
+fn was_proven(doc: &mut BookDoc, found: &Expected) -> bool {
+    let own = found.ids.own.as_deref();
+    let at = doc.proven.iter().position(|p| p.kind == found.kind && Some(p.own.as_ref()) == own);
+    at.map(|at| doc.proven.swap_remove(at)).is_some()
+}
+
+/// What an expectation belongs to, by its order: authorization or charge, and payment.
+fn belongs_to(record: &OrderRecord, e: &Expected) -> (Option<Box<str>>, Option<Box<str>>) {
+    let state = &record.state;
+    let Some(own) = e.ids.own.as_deref() else { return (None, None) };
+    match e.kind {
+        Kind::Charge => {
+            for (payment, known) in &state.payments {
+                for (charge, held) in &known.charges {
+                    if charge == own || held.made.contains_key(own) {
+                        let parent = (charge != own).then(|| charge.as_str().into());
+                        return (parent, Some(payment.as_str().into()));
+                    }
+                }
+            }
+            (None, None)
+        }
+        Kind::Refund | Kind::RefundFailure => {
+            (None, state.refunds.get(own).map(|r| r.payment.as_str().into()))
+        }
+        Kind::Dispute | Kind::DisputeReversal => {
+            let found = state.disputes.iter().find(|(_, d)| d.moved.contains_key(own));
+            let parent = found.map(|(id, _)| id.as_str().into());
+            (parent, found.map(|(_, d)| d.payment.as_str().into()))
+        }
+        _ => (None, None),
+    }
+}

@@ -1,0 +1,56 @@
+//! What `explain` says of an order's settlement: the batch of each movement, and the certificate that proves it.
+
+use tillway_core::journal::Entry;
+use tillway_core::settle::Day;
+
+use super::records::{BatchDoc, BatchRecord};
+use crate::engine::{Engine, WorkError};
+use crate::explain::Line;
+
+impl Engine {
+    /// A line for each batch that settles some of these entries.
+    pub(crate) async fn settlement_lines(&self, entries: &[Entry]) -> Result<Vec<Line>, WorkError> {
+        let mut out = Vec::new();
+        let moves = |e: &&Entry| {
+            let what = e.id.split(':').next().unwrap_or_default();
+            matches!(what, "capture" | "refund" | "refund_failed" | "dispute")
+        };
+        let Some(first) = entries.iter().filter(moves).map(|e| Day::of(e.at)).min() else { return Ok(out) };
+        let mut names: Vec<_> = entries.iter().filter(moves).map(|e| &e.connection).collect();
+        names.sort();
+        names.dedup();
+        for name in names.into_iter().filter(|name| self.settles(name)) {
+            for record in self.batch_records(name).await? {
+                // A batch that ended before the first movement settles none of them.
+                if record.span.1 < first {
+                    continue;
+                }
+                let doc: BatchDoc = self.shelved(&record.doc).await?;
+                let own = entries.iter().filter(moves).filter(|e| e.connection == *name);
+                let details: Vec<String> = own.filter_map(|e| proven(&doc, e)).collect();
+                if !details.is_empty() {
+                    out.push(line(&record, details));
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn line(record: &BatchRecord, details: Vec<String>) -> Line {
+    let what = format!("settled in batch {} of {} ({})", record.batch.id, record.day, record.standing.name());
+    Line { at: record.at, system: record.batch.connection.to_string(), what, details }
+}
+
+fn proven(doc: &BatchDoc, entry: &Entry) -> Option<String> {
+    let sealed =
+        doc.certificates.iter().find(|c| c.group.expected.iter().any(|id| id.as_ref() == entry.id))?;
+    let lines: Vec<&str> = sealed.group.lines.iter().map(AsRef::as_ref).collect();
+    Some(format!(
+        "{} by line {} (matched by {}, certificate {})",
+        entry.id,
+        lines.join(", "),
+        sealed.group.tier.name(),
+        sealed.hash.get(..12).unwrap_or_default()
+    ))
+}

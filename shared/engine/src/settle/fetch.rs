@@ -1,0 +1,206 @@
+//! Reading the batches of a day: page by page onto the shelf, so that a run that dies reads on where it stood.
+
+use tillway_connectors::{BatchStanding, ListedBatch, SettleFault};
+use tillway_core::settle::{Class, Exception, SettlementLine};
+use tillway_core::time::Millis;
+
+use super::records::{ReadRecord, Refused, RunReport, Waiting, read_key};
+use super::{Run, Step, item, stopped};
+use crate::engine::{Engine, WorkError};
+use crate::ports::{Guard, Severity, Write};
+
+/// Pages of batches, at most: a gateway that never ends its list is no gateway.
+const MAX_PAGES: usize = 1000;
+/// Lines of one part.
+const PART: usize = 2000;
+/// Whoever is not there by then is missed.
+const PATIENCE: Millis = Millis::hours(36);
+
+/// A batch with all its lines.
+pub(super) struct Incoming {
+    pub(super) listed: ListedBatch,
+    pub(super) lines: Vec<SettlementLine>,
+    /// Where they lie.
+    pub(super) read: Vec<Box<str>>,
+}
+
+impl Engine {
+    /// Lists the day's batches and reads their lines.
+    pub(super) async fn fetch_batches(
+        &self,
+        run: &mut Run<'_>,
+        report: &mut RunReport,
+    ) -> Result<Vec<Incoming>, WorkError> {
+        let mut out = Vec::new();
+        let Some(listed) = self.list_batches(run, report).await? else { return Ok(out) };
+        for listed in listed {
+            let id = listed.batch.id.clone();
+            let why = match &listed.standing {
+                BatchStanding::Ready => None,
+                BatchStanding::Failed { code } => {
+                    let text = format!(
+                        "{}: the payout {id} of {} came back from the bank ({code}); {}",
+                        run.name(),
+                        run.day,
+                        Class::PayoutFailedLater.action()
+                    );
+                    self.alert("payout_failed", Severity::Critical, None, text).await;
+                    None
+                }
+                BatchStanding::Pending { after } => {
+                    report.waiting.push(Waiting {
+                        batch: id.clone(),
+                        why: "it is not finished at the gateway".to_owned(),
+                        again_at: Some(self.now() + *after),
+                    });
+                    continue;
+                }
+                BatchStanding::Unlisted { why } => Some(why.clone()),
+            };
+            if let Some(why) = why {
+                self.refuse(run, report, &id, vec![why]).await;
+                continue;
+            }
+            match self.read_lines(run, &listed).await {
+                Ok((lines, read)) => out.push(Incoming { listed, lines, read }),
+                Err(Stop::Fault(SettleFault::NotReady { after })) => {
+                    self.wait_for(run, report, id, after).await;
+                }
+                Err(Stop::Fault(fault @ SettleFault::Unreadable { .. })) => {
+                    self.refuse(run, report, &id, vec![fault.to_string()]).await;
+                }
+                Err(Stop::Fault(fault)) => return Err(stopped(run.name(), &fault)),
+                Err(Stop::Work(error)) => return Err(error),
+            }
+        }
+        Ok(out)
+    }
+
+    /// A batch that is not posted: a person has to look.
+    pub(super) async fn refuse(&self, run: &Run<'_>, report: &mut RunReport, batch: &str, why: Vec<String>) {
+        let reasons = why.join("; ");
+        let text = format!("{}: batch {batch} of {} is not posted: {reasons}", run.name(), run.day);
+        self.alert("settlement_refused", Severity::Critical, None, text).await;
+        report.refused.push(Refused { batch: batch.into(), why });
+    }
+
+    async fn wait_for(&self, run: &Run<'_>, report: &mut RunReport, batch: Box<str>, after: Millis) {
+        if self.now().since(run.day.plus(1).start()) > PATIENCE {
+            let text = format!(
+                "{}: the settlement of {} is still not to be had ({batch}); ask the gateway",
+                run.name(),
+                run.day
+            );
+            self.alert("settlement_late", Severity::Critical, None, text).await;
+        }
+        let why = "its report is not there yet".to_owned();
+        report.waiting.push(Waiting { batch, why, again_at: Some(self.now() + after) });
+    }
+
+    async fn list_batches(
+        &self,
+        run: &mut Run<'_>,
+        report: &mut RunReport,
+    ) -> Result<Option<Vec<ListedBatch>>, WorkError> {
+        let mut out: Vec<ListedBatch> = Vec::new();
+        let mut cursor: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let page = {
+                let http = self.outbound(run.connection, run.connector, None);
+                let call = self.settle_call(run, &http, self.now());
+                run.api.batches(&call, run.day, cursor.as_deref()).await
+            };
+            let page = match page {
+                Ok(page) => page,
+                Err(SettleFault::NotReady { after }) => {
+                    self.wait_for(run, report, "".into(), after).await;
+                    return Ok(None);
+                }
+                Err(fault @ SettleFault::Unreadable { .. }) => {
+                    self.refuse(run, report, "", vec![fault.to_string()]).await;
+                    return Ok(None);
+                }
+                Err(fault) => return Err(stopped(run.name(), &fault)),
+            };
+            for listed in page.batches {
+                // A page that comes twice lists its batches once.
+                if !out.iter().any(|known| known.batch.id == listed.batch.id) {
+                    out.push(listed);
+                }
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                out.sort_by(|a, b| a.batch.id.cmp(&b.batch.id));
+                return Ok(Some(out));
+            }
+            self.keep_book(run).await?;
+        }
+        Err(WorkError::Config(format!("{}: the list of batches has no end", run.name())))
+    }
+
+    /// All lines of a batch.
+    async fn read_lines(
+        &self,
+        run: &mut Run<'_>,
+        listed: &ListedBatch,
+    ) -> Result<(Vec<SettlementLine>, Vec<Box<str>>), Stop> {
+        let key = read_key(run.name(), &listed.batch.id);
+        let found = self.ports.store.get(std::slice::from_ref(&key)).await.map_err(WorkError::from)?;
+        let known = found.into_iter().flatten().next();
+        let known: Option<ReadRecord> =
+            known.map(|i| serde_json::from_slice(&i.body)).transpose().map_err(WorkError::from)?;
+        // What was read to its end by a run whose plan never stood is read anew: it may say something else now.
+        let mut record = known.filter(|r| !r.done).unwrap_or_default();
+        let mut lines: Vec<SettlementLine> = Vec::with_capacity(record.lines);
+        for part in &record.parts {
+            lines.extend(self.shelved::<Vec<SettlementLine>>(part).await?);
+        }
+        let mut kept = lines.len();
+        loop {
+            let page = {
+                let http = self.outbound(run.connection, run.connector, None);
+                let call = self.settle_call(run, &http, self.now());
+                run.api.lines(&call, &listed.batch, record.next.as_deref()).await
+            };
+            let page = page.map_err(Stop::Fault)?;
+            lines.extend(page.lines);
+            record.next = page.next;
+            record.done = record.next.is_none();
+            run.tell(&Step::Read(listed.batch.id.to_string(), lines.len()))?;
+            if record.done || lines.len().saturating_sub(kept) >= PART {
+                let fresh: Vec<&SettlementLine> = lines.iter().skip(kept).collect();
+                let n = record.parts.len();
+                let name = format!("{}/read/{}/{}-{n}", run.name(), listed.batch.id, run.book.fence);
+                self.shelve(&name, &fresh).await?;
+                record.parts.push(name.into());
+                record.lines = lines.len();
+                kept = lines.len();
+                let body = serde_json::to_vec(&record).map_err(WorkError::from)?;
+                let write = Write::Put(item(key.clone(), body, None), Guard::Any);
+                self.ports.store.transact(vec![write]).await.map_err(WorkError::from)?;
+                self.keep_book(run).await?;
+                run.tell(&Step::At("read"))?;
+            }
+            if record.done {
+                return Ok((lines, record.parts));
+            }
+        }
+    }
+}
+
+/// Why lines were not read.
+enum Stop {
+    Fault(SettleFault),
+    Work(WorkError),
+}
+
+impl From<WorkError> for Stop {
+    fn from(error: WorkError) -> Self {
+        Self::Work(error)
+    }
+}
+
+/// The exceptions that are about open items, not about what is matched.
+pub(super) fn about_open(exception: &Exception, open: impl Fn(&str) -> bool) -> bool {
+    exception.lines.iter().chain(&exception.expected).any(|id| open(id))
+}

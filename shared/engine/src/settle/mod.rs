@@ -1,0 +1,266 @@
+//! Settlement: what a gateway says it paid out, matched with the books, posted, and kept with its proof.
+//!
+//! ```text
+//! fetch ─▶ parts on the shelf ─▶ match, certify, check ─▶ plan on the shelf ═▶ post ─▶ prove ─▶ book of the day after
+//!                                (core::settle, pure)          │ one conditional write: the plan stands
+//! ```
+//! A run is of one connection and day. It holds a fenced lease and may die anywhere:
+//! - before the plan stands, nothing was posted; the next run reads on where the pages stopped, or matches again;
+//! - once it stands (`book.pending`), whoever comes next carries it out to its end before anything else. Each of its
+//!   steps is conditional and does nothing the second time: journal items under ids made of the batch and the
+//!   revision, the batch's record, the open items, the evidence, and last the new book.
+//!
+//! What is still expected is carried from run to run in the *book*: expectations and lines that no run has matched,
+//! and how far the journal was read. So a run reads the journal's newest days, and not the year. Writes grow with
+//! batches and open items: lines, certificates and entries lie in documents on the [`shelf`].
+
+mod evidence;
+mod expect;
+mod explain;
+mod fetch;
+mod look;
+mod plan;
+mod post;
+pub mod records;
+pub mod report;
+mod shelf;
+
+use std::sync::Arc;
+
+use tillway_connectors::port::Call;
+use tillway_connectors::{Connection, Connector, Secret, Secrets, SettleFault, Settlement};
+use tillway_core::ids::{CommandId, ConnectionName};
+use tillway_core::settle::{Day, Rules};
+use tillway_core::time::{Millis, Timestamp};
+
+use crate::engine::{Engine, WorkError};
+use crate::ports::{Guard, Key, NewItem, Severity, StoreError, Write};
+use records::{BookRecord, RunReport, book_key};
+
+pub use look::{BatchView, Checked, OpenView};
+
+/// A step of a run, for whoever watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A plan that an earlier run left was carried out.
+    Resumed,
+    /// A page of a batch's lines was read: batch, lines so far.
+    Read(String, usize),
+    /// Lines and expectations are matched: how many of each.
+    Matching(usize, usize),
+    /// A batch is posted.
+    Posted(String),
+    /// Where a test may end a run: a name that is reached once the step before it is done.
+    At(&'static str),
+}
+
+/// Hears of steps. `false` ends the run there, as a crash would.
+pub type Watch<'a> = &'a (dyn Fn(&Step) -> bool + Send + Sync);
+
+/// A run at work.
+struct Run<'a> {
+    connection: &'a Connection,
+    connector: &'static dyn Connector,
+    api: &'static dyn Settlement,
+    rules: Arc<Rules>,
+    secrets: Secrets,
+    token: Option<Secret>,
+    day: Day,
+    watch: Watch<'a>,
+    book: BookRecord,
+    rev: u64,
+    command: CommandId,
+}
+
+impl Run<'_> {
+    fn name(&self) -> &ConnectionName {
+        &self.connection.name
+    }
+    fn tell(&self, step: &Step) -> Result<(), WorkError> {
+        if (self.watch)(step) {
+            Ok(())
+        } else {
+            Err(WorkError::Config("stopped by whoever watches".to_owned()))
+        }
+    }
+}
+
+impl Engine {
+    /// Whether a connection settles at all.
+    #[must_use]
+    pub fn settles(&self, name: &ConnectionName) -> bool {
+        let found = self.config.connection(name.as_str());
+        found.is_some_and(|(connection, connector)| connector.settlement(connection).is_some())
+    }
+
+    /// The rules a connection settles by: the shop's own, else the connector's.
+    ///
+    /// # Errors
+    /// A connection that does not settle.
+    pub fn settlement_rules(&self, name: &ConnectionName) -> Result<Arc<Rules>, WorkError> {
+        if let Some(own) = self.config.settlement.get(name) {
+            return Ok(own.clone());
+        }
+        let (connection, _, api) = self.settlement_of(name)?;
+        let rules = Rules::load(name.as_str(), api.rules(connection));
+        let rules = rules.map_err(|found| {
+            let first = found.first().map(ToString::to_string).unwrap_or_default();
+            WorkError::Config(format!("the connector's settlement rules: {first}"))
+        })?;
+        Ok(Arc::new(rules))
+    }
+
+    fn settlement_of(
+        &self,
+        name: &ConnectionName,
+    ) -> Result<(&Connection, &'static dyn Connector, &'static dyn Settlement), WorkError> {
+        let (connection, connector) = self
+            .config
+            .connection(name.as_str())
+            .ok_or_else(|| WorkError::Config(format!("there is no connection {name}")))?;
+        let api = connector.settlement(connection).ok_or_else(|| {
+            let system = &connection.system;
+            WorkError::Config(format!(
+                "{name}: settlement of {system} is not read; choose a gateway's connection"
+            ))
+        })?;
+        Ok((connection, connector, api))
+    }
+
+    /// Settles a day of one connection: everything whose money reached the bank on it.
+    ///
+    /// # Errors
+    /// [`WorkError`]; nothing is half posted: the next run goes on.
+    pub async fn settle_day(
+        &self,
+        name: &ConnectionName,
+        day: Day,
+        watch: Watch<'_>,
+    ) -> Result<RunReport, WorkError> {
+        let (connection, connector, api) = self.settlement_of(name)?;
+        let rules = self.settlement_rules(name)?;
+        let key = book_key(name);
+        let item = self.ports.store.get(std::slice::from_ref(&key)).await?.into_iter().flatten().next();
+        let known: Option<BookRecord> = item.as_ref().map(|i| serde_json::from_slice(&i.body)).transpose()?;
+        let mut report = RunReport::of(name, day, self.now());
+        let mut book = known.unwrap_or_default();
+        if book.held_until.is_some_and(|t| t > self.now()) || self.waits_for_gateway(name).await? {
+            report.busy = true;
+            return Ok(report);
+        }
+        book.fence = book.fence.saturating_add(1);
+        let secrets = self.secrets(name.as_str(), false).await?;
+        let token = match connector.needs_token(connection) {
+            true => self.token(connection, connector, None).await?.ok(),
+            false => None,
+        };
+        let rev = item.map_or(0, |i| i.rev);
+        let command = CommandId::new("settle");
+        let mut run =
+            Run { connection, connector, api, rules, secrets, token, day, watch, book, rev, command };
+        if !self.hold_book(&mut run).await? {
+            report.busy = true;
+            return Ok(report);
+        }
+        let done = self.run_settlement(&mut run, &mut report).await;
+        run.book.held_until = None;
+        // A lease that was lost meanwhile writes nothing: the revision has moved on.
+        self.put_book(&mut run).await?;
+        if let Err(error) = &done {
+            let text = format!(
+                "{name}: the settlement of {day} stopped: {error}; the next run goes on where it stood"
+            );
+            self.alert("settlement_stopped", Severity::Warning, None, text).await;
+        }
+        done.map(|()| report)
+    }
+
+    async fn run_settlement(&self, run: &mut Run<'_>, report: &mut RunReport) -> Result<(), WorkError> {
+        if run.book.pending.is_some() {
+            // The plan of a run that died stands: it is carried out before anything else is looked at.
+            self.carry_out(run).await?;
+            report.resumed = true;
+            run.tell(&Step::Resumed)?;
+        }
+        let incoming = self.fetch_batches(run, report).await?;
+        run.tell(&Step::At("fetched"))?;
+        self.make_plan(run, incoming, report).await?;
+        run.tell(&Step::At("planned"))?;
+        let headline = self.carry_out(run).await?;
+        report.headline = headline;
+        Ok(())
+    }
+
+    /// Takes the lease, or holds it for one more step.
+    async fn hold_book(&self, run: &mut Run<'_>) -> Result<bool, WorkError> {
+        let step = Millis(self.config.times.call_limit.0.saturating_mul(2));
+        run.book.held_until = Some(self.now() + step);
+        self.put_book(run).await
+    }
+
+    /// The same, where it must not have been lost.
+    async fn keep_book(&self, run: &mut Run<'_>) -> Result<(), WorkError> {
+        if self.hold_book(run).await? {
+            return Ok(());
+        }
+        Err(WorkError::Config(format!("{}: another process settles it", run.name())))
+    }
+
+    async fn put_book(&self, run: &mut Run<'_>) -> Result<bool, WorkError> {
+        let guard = if run.rev == 0 { Guard::Absent } else { Guard::Rev(run.rev) };
+        let item = NewItem {
+            key: book_key(run.name()),
+            body: serde_json::to_vec(&run.book)?,
+            due: None,
+            list: None,
+            expires: None,
+        };
+        match self.ports.store.transact(vec![Write::Put(item, guard)]).await {
+            Ok(()) => {
+                run.rev = run.rev.saturating_add(1);
+                Ok(true)
+            }
+            Err(StoreError::Conflict(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A call's surroundings for the connector.
+    fn settle_call<'a>(
+        &self,
+        run: &'a Run<'_>,
+        http: &'a dyn tillway_connectors::http::Http,
+        now: Timestamp,
+    ) -> Call<'a> {
+        Call {
+            connection: run.connection,
+            secrets: &run.secrets,
+            token: run.token.as_ref(),
+            http,
+            action: "settle",
+            command: &run.command,
+            generation: 0,
+            prepared: &[],
+            now,
+            limit: self.config.times.call_limit,
+        }
+    }
+}
+
+/// Where an item stands alone: its key.
+fn item(key: Key, body: Vec<u8>, list: Option<(String, String)>) -> NewItem {
+    NewItem { key, body, due: None, list, expires: None }
+}
+
+/// What a fault of reading means for the run.
+fn stopped(name: &ConnectionName, fault: &SettleFault) -> WorkError {
+    use tillway_connectors::port::NotDone;
+    WorkError::Config(match fault {
+        SettleFault::NotNow { why: NotDone::Unauthorized, .. } => {
+            format!(
+                "{name}: the gateway refuses our credentials for settlement; give the key the right to read it"
+            )
+        }
+        fault => format!("{name}: {fault}; settle the day again"),
+    })
+}

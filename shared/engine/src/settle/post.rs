@@ -1,0 +1,155 @@
+//! Carrying a plan out. Every step is conditional and does nothing the second time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tillway_core::journal::Entry;
+
+use super::records::{
+    BatchDoc, BatchRecord, BookRecord, OPEN, OpenRecord, PlanDoc, batch_key, entries_key, open_key, read_key,
+    run_key, settle_pk,
+};
+use super::{Run, Step, item};
+use crate::engine::{Engine, WorkError};
+use crate::ports::{Guard, Key, MAX_WRITES, Severity, StoreError, Write};
+
+/// Bytes of entries in one item of the journal.
+const CHUNK: usize = 200 * 1024;
+
+impl Engine {
+    /// Carries out the plan that stands, to its end. Answers the morning's line.
+    pub(super) async fn carry_out(&self, run: &mut Run<'_>) -> Result<String, WorkError> {
+        let Some(name) = run.book.pending.clone() else { return Ok(String::new()) };
+        let plan: PlanDoc = self.shelved(&name).await?;
+        for record in &plan.batches {
+            self.post_batch(run, record).await?;
+            run.tell(&Step::Posted(record.batch.id.to_string()))?;
+            self.keep_book(run).await?;
+        }
+        self.write_open(run, &plan.open).await?;
+        let noticed = item(run_key(run.name(), plan.day), serde_json::to_vec(&plan.run)?, None);
+        self.ports.store.transact(vec![Write::Put(noticed, Guard::Any)]).await?;
+        run.tell(&Step::At("opened"))?;
+        self.take_evidence(run, &plan).await?;
+        run.tell(&Step::At("proven"))?;
+        self.alert("settlement", Severity::Warning, None, plan.headline.clone()).await;
+        run.tell(&Step::At("told"))?;
+        let before = run.book.doc.take();
+        let BookRecord { held_until, fence, .. } = run.book;
+        run.book = BookRecord { held_until, fence, ..plan.after.clone() };
+        self.keep_book(run).await?;
+        run.tell(&Step::At("booked"))?;
+        // What nobody reads any more; where this is not reached, it only takes room.
+        for gone in before.iter().map(String::as_str).chain([name.as_str()]) {
+            self.unshelve(gone).await?;
+        }
+        for part in &plan.read {
+            self.unshelve(part).await?;
+        }
+        let ids: BTreeSet<&str> = plan.batches.iter().map(|b| b.batch.id.as_ref()).collect();
+        for id in ids {
+            let write = Write::Delete(read_key(run.name(), id), Guard::Any);
+            self.ports.store.transact(vec![write]).await?;
+        }
+        Ok(plan.headline)
+    }
+
+    async fn post_batch(&self, run: &Run<'_>, record: &BatchRecord) -> Result<(), WorkError> {
+        let id = record.batch.id.as_ref();
+        let doc: BatchDoc = self.shelved(&record.doc).await?;
+        let fresh: BTreeSet<&str> = record.fresh.iter().map(AsRef::as_ref).collect();
+        let entries: Vec<&Entry> = doc.entries.iter().filter(|e| fresh.contains(e.id.as_str())).collect();
+        for (n, chunk) in chunks(&entries)?.into_iter().enumerate() {
+            let key = entries_key(run.name(), id, record.revision, n);
+            let place = format!("{}#{}#{}", record.at.rfc3339(), key.pk, key.sk);
+            let list = Some((format!("journal#{}", record.at.day()), place));
+            let write = Write::Put(item(key.clone(), chunk.clone(), list), Guard::Absent);
+            match self.ports.store.transact(vec![write]).await {
+                Ok(()) => {}
+                Err(StoreError::Conflict(_)) => self.same_or_defect(key, &chunk).await?,
+                Err(error) => return Err(error.into()),
+            }
+            run.tell(&Step::At("entries"))?;
+        }
+        let key = batch_key(run.name(), id);
+        let found = self.ports.store.get(std::slice::from_ref(&key)).await?.into_iter().flatten().next();
+        let known: Option<BatchRecord> =
+            found.as_ref().map(|i| serde_json::from_slice(&i.body)).transpose()?;
+        if known.as_ref().is_some_and(|k| k.revision >= record.revision) {
+            return Ok(());
+        }
+        let list = Some((format!("settled#{}", run.name()), format!("{}#{id}", record.day)));
+        let guard = found.map_or(Guard::Absent, |i| Guard::Rev(i.rev));
+        let write = Write::Put(item(key, serde_json::to_vec(record)?, list), guard);
+        self.ports.store.transact(vec![write]).await?;
+        if let Some(old) = known.filter(|old| old.doc != record.doc) {
+            self.unshelve(&old.doc).await?;
+        }
+        Ok(())
+    }
+
+    /// What stands there already must be what was to be written.
+    async fn same_or_defect(&self, key: Key, body: &[u8]) -> Result<(), WorkError> {
+        let name = format!("{} {}", key.pk, key.sk);
+        let found = self.ports.store.get(&[key]).await?.into_iter().flatten().next();
+        if found.is_some_and(|i| i.body == body) {
+            return Ok(());
+        }
+        let text =
+            format!("{name} was posted with other entries; nothing more is posted until a person has looked");
+        self.alert("settlement_conflict", Severity::Critical, None, text.clone()).await;
+        Err(WorkError::Config(text))
+    }
+
+    /// What is open now, and nothing else.
+    async fn write_open(&self, run: &Run<'_>, open: &[OpenRecord]) -> Result<(), WorkError> {
+        let mut stands: BTreeMap<Key, Vec<u8>> = BTreeMap::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.ports.store.query(&settle_pk(run.name()), OPEN, after.as_deref(), 200).await?;
+            stands.extend(page.items.into_iter().map(|i| (i.key, i.body)));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let mut writes = Vec::new();
+        let mut wanted: BTreeSet<Key> = BTreeSet::new();
+        for record in open {
+            let key = open_key(run.name(), &record.id);
+            wanted.insert(key.clone());
+            let body = serde_json::to_vec(record)?;
+            if stands.get(&key) != Some(&body) {
+                let place = format!("{}#{}#{}", record.exception.since, run.name(), record.id);
+                let list = Some(("settle-open".to_owned(), place));
+                writes.push(Write::Put(item(key, body, list), Guard::Any));
+            }
+        }
+        let gone = stands.into_keys().filter(|key| !wanted.contains(key));
+        writes.extend(gone.map(|key| Write::Delete(key, Guard::Any)));
+        for some in writes.chunks(MAX_WRITES) {
+            self.ports.store.transact(some.to_vec()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Entries in items of the journal.
+fn chunks(entries: &[&Entry]) -> Result<Vec<Vec<u8>>, WorkError> {
+    let mut out = Vec::new();
+    let mut open: Vec<&Entry> = Vec::new();
+    let mut size = 0_usize;
+    for entry in entries {
+        let length = serde_json::to_vec(entry)?.len();
+        if size.saturating_add(length) > CHUNK && !open.is_empty() {
+            out.push(serde_json::to_vec(&open)?);
+            open.clear();
+            size = 0;
+        }
+        size = size.saturating_add(length);
+        open.push(entry);
+    }
+    if !open.is_empty() {
+        out.push(serde_json::to_vec(&open)?);
+    }
+    Ok(out)
+}

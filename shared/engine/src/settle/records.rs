@@ -1,0 +1,390 @@
+//! What is stored of settlement.
+
+use serde::{Deserialize, Serialize};
+use tillway_core::ids::ConnectionName;
+use tillway_core::journal::{Entry, Role, TrialBalance};
+use tillway_core::money::{Currency, Money};
+use tillway_core::settle::certificate::Certificate;
+use tillway_core::settle::check::Verdict;
+use tillway_core::settle::{Batch, Class, Day, Exception, Expected, Explained, Kind, SettlementLine};
+use tillway_core::time::Timestamp;
+
+use super::report::RunRecord;
+use crate::ports::Key;
+
+/// Where the settlement of a connection stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BookRecord {
+    /// Raised with every plan that was carried out.
+    pub version: u64,
+    /// The journal was read up to here for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<Timestamp>,
+    /// The document of what is carried on ([`BookDoc`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doc: Option<String>,
+    /// The plan that stands and is being carried out ([`PlanDoc`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<String>,
+    /// Newest day that was settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub today: Option<Day>,
+    /// Lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<Timestamp>,
+    /// Raised with every lease.
+    #[serde(default)]
+    pub fence: u64,
+}
+
+/// What is carried from run to run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BookDoc {
+    /// Expectations that no run has matched.
+    pub expected: Vec<Expected>,
+    /// Lines that no run has matched or explained.
+    pub lines: Vec<SettlementLine>,
+    /// Entries of the journal newer than the cursor that were matched already.
+    pub ahead: Vec<Box<str>>,
+    /// What a line proved of an unknown effect before the books had it: its entry is settled when it comes.
+    pub proven: Vec<Proven>,
+    /// What the journal holds of the connection, as far as it was read for good and with all that was posted.
+    pub balance: Vec<(Currency, Role, i64)>,
+}
+
+impl BookDoc {
+    /// The same as a trial balance.
+    #[must_use]
+    pub fn trial_balance(&self) -> TrialBalance {
+        TrialBalance(self.balance.iter().map(|&(c, role, sum)| ((c, role), i128::from(sum))).collect())
+    }
+    /// Keeps a trial balance.
+    pub fn keep_balance(&mut self, balance: &TrialBalance) {
+        let narrow = |sum: &i128| i64::try_from(*sum).unwrap_or(i64::MAX);
+        self.balance = balance.0.iter().map(|((c, role), sum)| (*c, *role, narrow(sum))).collect();
+    }
+}
+
+/// A movement that a line proved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proven {
+    /// What it is.
+    pub kind: Kind,
+    /// The gateway's id of the object.
+    pub own: Box<str>,
+    /// When.
+    pub day: Day,
+}
+
+/// A run's decisions: what is posted, and what stands after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanDoc {
+    /// The day that was settled.
+    pub day: Day,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The book after it: cursor, document and day.
+    pub after: BookRecord,
+    /// Batches to be posted.
+    pub batches: Vec<BatchRecord>,
+    /// Everything that is open.
+    pub open: Vec<OpenRecord>,
+    /// Effects that lines prove.
+    pub proofs: Vec<Proof>,
+    /// Objects of the gateway that the books know nothing of, to be asked for.
+    pub unknown: Vec<Box<str>>,
+    /// Parts of what was read, to be thrown away.
+    pub read: Vec<Box<str>>,
+    /// What was noticed.
+    pub run: RunRecord,
+    /// The morning's line.
+    pub headline: String,
+}
+
+/// An effect that a line proves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// Where the command's record is.
+    pub record: (String, String),
+    /// The gateway's id to be read.
+    pub object: Box<str>,
+    /// The line.
+    pub line: Box<str>,
+    /// Its batch.
+    pub batch: Box<str>,
+}
+
+/// How a batch stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Funded, every line matched or explained.
+    Closed,
+    /// Funded and in balance, with lines in suspense.
+    Open,
+    /// Submitted; clearing stays open until funding is known.
+    Submitted,
+}
+
+impl Standing {
+    /// In a word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::Submitted => "submitted",
+        }
+    }
+}
+
+impl From<Verdict> for Standing {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Closed => Self::Closed,
+            Verdict::Open => Self::Open,
+            Verdict::Submitted => Self::Submitted,
+        }
+    }
+}
+
+/// What a batch comes to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sums {
+    /// Lines.
+    pub lines: usize,
+    /// Of them matched under a certificate.
+    pub matched: usize,
+    /// Of them explained by a rule.
+    pub explained: usize,
+    /// Of them open.
+    pub open: usize,
+    /// Charges.
+    pub payments: usize,
+    /// Refunds.
+    pub refunds: usize,
+    /// Disputes.
+    pub disputes: usize,
+    /// Sum of charges, minor units.
+    pub gross: i64,
+    /// Sum of refunds.
+    pub refunded: i64,
+    /// Fees, on lines and on lines of their own.
+    pub fees: i64,
+    /// Everything but the payout's own line.
+    pub net: i64,
+}
+
+impl Sums {
+    /// Fees of charges, in hundredths of a percent of them.
+    #[must_use]
+    pub fn fee_rate(&self) -> i64 {
+        self.fees.saturating_mul(10_000).checked_div(self.gross).unwrap_or(0)
+    }
+}
+
+/// A settled batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchRecord {
+    /// The batch.
+    pub batch: Batch,
+    /// The day it was settled under.
+    pub day: Day,
+    /// When it was last posted.
+    pub at: Timestamp,
+    /// Raised each time something of it is posted.
+    pub revision: u32,
+    /// How it stands.
+    pub standing: Standing,
+    /// SHA-256 over all its lines: a batch that is issued again with changes is noticed.
+    pub digest: String,
+    /// The document with lines, certificates and entries ([`BatchDoc`]).
+    pub doc: String,
+    /// Entries that are new with this revision.
+    pub fresh: Vec<Box<str>>,
+    /// What it comes to.
+    pub sums: Sums,
+    /// Days of what it settles, first and last.
+    pub span: (Day, Day),
+}
+
+/// Everything a batch rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchDoc {
+    /// The batch.
+    pub batch: Batch,
+    /// All its lines.
+    pub lines: Vec<SettlementLine>,
+    /// Lines of other batches that share a group with them.
+    pub other_lines: Vec<SettlementLine>,
+    /// The expectations its certificates name.
+    pub expected: Vec<Expected>,
+    /// A certificate for each group.
+    pub certificates: Vec<Certificate>,
+    /// Lines that need no expectation.
+    pub explained: Vec<Explained>,
+    /// Lines that stay open.
+    pub open_lines: Vec<Box<str>>,
+    /// Every entry of the batch.
+    pub entries: Vec<Entry>,
+    /// What is wrong with what was matched: late, or with an unexpected fee.
+    pub flaws: Vec<Exception>,
+}
+
+/// Something open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenRecord {
+    /// Identity: the same cause is one item.
+    pub id: String,
+    /// What is wrong.
+    pub exception: Exception,
+    /// Orders it is about, where known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<Box<str>>,
+    /// Batches of its lines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub batches: Vec<Box<str>>,
+    /// The gateway's ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<Box<str>>,
+}
+
+/// What was read of a batch so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadRecord {
+    /// Parts on the shelf.
+    pub parts: Vec<Box<str>>,
+    /// Lines in them.
+    pub lines: usize,
+    /// Where to go on; `None`: all was read.
+    pub next: Option<String>,
+    /// All was read.
+    pub done: bool,
+}
+
+/// What a run did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunReport {
+    /// The connection.
+    pub connection: ConnectionName,
+    /// The day.
+    pub day: Day,
+    /// When it ran.
+    pub at: Timestamp,
+    /// Another process settles it, or after a restore a sweep comes first.
+    pub busy: bool,
+    /// The plan of an earlier run was carried out first.
+    pub resumed: bool,
+    /// Batches as they stand now.
+    pub batches: Vec<BatchRecord>,
+    /// Batches that were settled before and say the same.
+    pub unchanged: Vec<Box<str>>,
+    /// Batches that cannot be read yet, with why.
+    pub waiting: Vec<Waiting>,
+    /// Batches that are not posted, with every reason.
+    pub refused: Vec<Refused>,
+    /// Everything open.
+    pub open: Vec<OpenRecord>,
+    /// Open items that are new with this run.
+    pub headline: String,
+}
+
+/// A batch that has to wait.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    /// The batch; empty where the day's list itself is not there.
+    pub batch: Box<str>,
+    /// Why.
+    pub why: String,
+    /// Ask again then.
+    pub again_at: Option<Timestamp>,
+}
+
+/// A batch that is not posted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// The batch.
+    pub batch: Box<str>,
+    /// Every reason.
+    pub why: Vec<String>,
+}
+
+impl RunReport {
+    pub(super) fn of(connection: &ConnectionName, day: Day, at: Timestamp) -> Self {
+        Self {
+            connection: connection.clone(),
+            day,
+            at,
+            busy: false,
+            resumed: false,
+            batches: Vec::new(),
+            unchanged: Vec::new(),
+            waiting: Vec::new(),
+            refused: Vec::new(),
+            open: Vec::new(),
+            headline: String::new(),
+        }
+    }
+
+    /// Whether a person has nothing to do and nothing is waited for.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        !self.busy && self.waiting.is_empty() && self.refused.is_empty() && self.open.is_empty()
+    }
+}
+
+impl OpenRecord {
+    /// Whether it is so by itself, without anything to be done.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.exception.class == Class::Late
+    }
+    /// What is at stake.
+    #[must_use]
+    pub const fn amount(&self) -> Money {
+        self.exception.amount
+    }
+}
+
+fn pk(connection: &ConnectionName) -> String {
+    format!("settle#{connection}")
+}
+/// The book of a connection.
+#[must_use]
+pub fn book_key(connection: &ConnectionName) -> Key {
+    Key::new(pk(connection), "book")
+}
+/// A settled batch.
+#[must_use]
+pub fn batch_key(connection: &ConnectionName, batch: &str) -> Key {
+    Key::new(pk(connection), format!("batch#{batch}"))
+}
+/// Begins the batches of a connection.
+pub(super) const BATCHES: &str = "batch#";
+/// What was read of a batch.
+#[must_use]
+pub fn read_key(connection: &ConnectionName, batch: &str) -> Key {
+    Key::new(pk(connection), format!("read#{batch}"))
+}
+/// What a run noticed of a day.
+#[must_use]
+pub fn run_key(connection: &ConnectionName, day: Day) -> Key {
+    Key::new(pk(connection), format!("run#{day}"))
+}
+/// Something open.
+#[must_use]
+pub fn open_key(connection: &ConnectionName, id: &str) -> Key {
+    Key::new(pk(connection), format!("{OPEN}{id}"))
+}
+/// Begins what is open.
+pub(super) const OPEN: &str = "open#";
+/// The partition of a connection's settlement.
+#[must_use]
+pub fn settle_pk(connection: &ConnectionName) -> String {
+    pk(connection)
+}
+/// Some entries of a batch, as one item of the journal.
+#[must_use]
+pub fn entries_key(connection: &ConnectionName, batch: &str, revision: u32, n: usize) -> Key {
+    Key::new(format!("settle#{connection}#{batch}"), format!("jrns#{revision:04}#{n:06}"))
+}

@@ -1,0 +1,282 @@
+//! What the connector reads as settled, against what the sandbox did.
+
+use tillway_connectors::port::Interpreted;
+use tillway_connectors::{BatchStanding, ListedBatch, SettleFault, Settlement};
+use tillway_core::settle::certificate::certify;
+use tillway_core::settle::check::{Statement, Verdict, check};
+use tillway_core::settle::{
+    Day, Expected, Funding, Ids, Kind as Lines, Rules, SettlementLine, Standing, entries, settle,
+};
+
+use super::*;
+
+impl World {
+    fn api(&self) -> &'static dyn Settlement {
+        Cybersource.settlement(&self.connection).unwrap()
+    }
+    /// All batches of a day.
+    async fn batches(&self, day: Day) -> Result<Vec<ListedBatch>, SettleFault> {
+        let command = CommandId::new("settle");
+        let (mut all, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = self.api().batches(&self.settling(&command), day, cursor.as_deref()).await?;
+            all.extend(page.batches);
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+    async fn lines(&self, listed: &ListedBatch) -> Result<Vec<SettlementLine>, SettleFault> {
+        let command = CommandId::new("settle");
+        let page = self.api().lines(&self.settling(&command), &listed.batch, None).await?;
+        assert_eq!(page.next, None);
+        Ok(page.lines)
+    }
+    fn settling<'a>(&'a self, command: &'a CommandId) -> Call<'a> {
+        Call {
+            connection: &self.connection,
+            secrets: &self.secrets,
+            token: None,
+            http: self,
+            action: "settle",
+            command,
+            generation: 0,
+            prepared: &[],
+            now: self.now(),
+            limit: Millis::mins(5),
+        }
+    }
+    /// Some trade in one batch: 10.00 and 5.00 captured, 2.50 refunded. Gives the second capture.
+    async fn trade(&self) -> String {
+        let payment = self.done(&authorize("c1", "tok_visa", 1500)).await;
+        self.done(&follow("capture", &payment, 1000, &[("last", Value::Bool(false))])).await;
+        let second = Step { command: "k2", ..follow("capture", &payment, 500, &[]) };
+        let capture = self.done(&second).await;
+        let more = [("capture", Value::text(capture.as_str())), ("request", Value::text("R-1"))];
+        self.done(&follow("refund", &payment, 250, &more)).await;
+        capture
+    }
+}
+
+fn shape(lines: &[SettlementLine]) -> Vec<(Lines, i64)> {
+    let mut all: Vec<_> = lines.iter().map(|l| (l.kind, l.gross)).collect();
+    all.sort_unstable();
+    all
+}
+
+/// What the journal would expect of an object.
+fn expect(id: String, kind: Lines, own: &str, amount: i64) -> Expected {
+    Expected {
+        id: id.into(),
+        kind,
+        standing: Standing::Booked,
+        ids: Ids { own: Some(own.into()), parent: None, payment: None },
+        reference: None,
+        amount,
+        booked_fee: 0,
+        currency: Currency::parse("USD").unwrap(),
+        due: today(),
+        card: None,
+        order: None,
+    }
+}
+
+/// The day the clock starts on.
+fn today() -> Day {
+    Day::of(Timestamp::from_unix(START))
+}
+
+#[tokio::test]
+async fn a_days_report_is_waited_for_then_read_in_both_formats() {
+    for format in ["csv", "xml"] {
+        let world = World::with(config(None), &[("settlement.format", format)]);
+        world.trade().await;
+        let not_ready = |e: SettleFault| matches!(e, SettleFault::NotReady { .. });
+        assert!(not_ready(world.batches(today()).await.unwrap_err()), "no cut-off yet");
+        world.pass(Millis::hours(14));
+        assert!(not_ready(world.batches(today()).await.unwrap_err()), "it is being made");
+        world.pass(Millis::hours(4));
+        let listed = world.batches(today()).await.unwrap();
+        let [batch] = listed.as_slice() else { panic!("{listed:?}") };
+        assert_eq!((batch.batch.funding, &batch.standing), (Funding::Submitted, &BatchStanding::Ready));
+        assert!(batch.batch.id.ends_with(&format!("@{}", today())));
+        let lines = world.lines(batch).await.unwrap();
+        assert_eq!(shape(&lines), [(Lines::Charge, 500), (Lines::Charge, 1000), (Lines::Refund, -250)]);
+        assert!(lines.iter().all(|l| l.batch == batch.batch.id));
+        // By the ids that the books name them by.
+        let truth = world.truth("A-1");
+        let made: Vec<&str> = truth.payments[0].transactions.iter().map(|t| t.id.as_str()).collect();
+        assert!(lines.iter().all(|l| made.contains(&l.ids.own.as_deref().unwrap())), "{lines:?} {made:?}");
+        let command = CommandId::new("settle");
+        let again = world.api().batch(&world.settling(&command), &batch.batch.id).await.unwrap();
+        assert_eq!(again.as_ref(), Some(batch));
+        // A day without any.
+        world.pass(Millis::days(1));
+        assert_eq!(world.batches(today().plus(1)).await.unwrap(), []);
+        assert!(world.sandbox(|s, _| s.counters().auth_refusals.is_empty()));
+    }
+}
+
+#[tokio::test]
+async fn a_net_funding_closes_the_batch_whose_sums_it_has() {
+    let mut config = config(None);
+    config.funded_after = Some(Millis::days(2));
+    let world = World::with(config, &[("settlement.funding", "net_fundings")]);
+    let capture = world.trade().await;
+    world.pass(Millis::days(2));
+    world.sandbox(|s, now| s.charge_back(now, &capture, 300, "10.4", false)).unwrap();
+    world.pass(Millis::days(1));
+    let before = world.batches(today()).await.unwrap();
+    assert_eq!(before.len(), 1);
+    let funded = world.batches(today().plus(2)).await.unwrap();
+    let [batch] = funded.as_slice() else { panic!("{funded:?}") };
+    assert_eq!(batch.batch.id, before[0].batch.id);
+    // 2.9 % of 15.00, and the chargeback.
+    assert_eq!(batch.batch.funding, Funding::Funded { payout: 1500 - 250 - 43 - 300, day: today().plus(2) });
+    let lines = world.lines(batch).await.unwrap();
+    assert_eq!(
+        shape(&lines),
+        [
+            (Lines::Charge, 500),
+            (Lines::Charge, 1000),
+            (Lines::Refund, -250),
+            (Lines::Dispute, -300),
+            (Lines::Fee, -43),
+        ]
+    );
+    assert_eq!(lines.iter().map(|l| l.net).sum::<i64>(), 907);
+    // What the books expect by the ids of those objects is matched, and the checker lets it be posted.
+    let truth = world.truth("A-1");
+    let objects = truth.payments.iter().flat_map(|p| &p.transactions);
+    let mut expected: Vec<Expected> = objects
+        .filter_map(|t| match t.kind {
+            Kind::Capture => Some(expect(format!("capture:{}", t.id), Lines::Charge, &t.id, t.amount)),
+            Kind::Refund => Some(expect(format!("refund:{}", t.id), Lines::Refund, &t.id, -t.amount)),
+            _ => None,
+        })
+        .collect();
+    // By the text under which the sweep tells the journal of it.
+    let command = CommandId::new("sweep");
+    let swept = Cybersource.sweep(world.settling(&command), Timestamp::from_unix(START), Some("chargebacks"));
+    let event = swept.await.unwrap().events.remove(0);
+    let told = Cybersource.interpret(&world.connection, &event.event_type, event.body.json()).unwrap();
+    let Interpreted::About { observation, .. } = told else { panic!("no order's event") };
+    let moved = observation.facts.iter().find_map(|f| match f {
+        Fact::DisputeMoved { txn, amount, .. } => Some((txn.clone(), amount.minor)),
+        _ => None,
+    });
+    let (txn, minor) = moved.unwrap();
+    expected.push(expect(format!("dispute:{txn}"), Lines::Dispute, &txn, minor));
+    let rules = Rules::load("r", world.api().rules(&world.connection)).unwrap();
+    let outcome = settle(&lines, &expected, &rules, today().plus(9));
+    assert_eq!((outcome.groups.len(), outcome.open_lines.len(), outcome.open_expected.len()), (4, 0, 0));
+    let booked =
+        entries(&batch.batch, &lines, &outcome.groups, &expected, &outcome.explained, &rules, |_| false);
+    let verdict = check(&Statement {
+        batch: &batch.batch,
+        lines: &lines,
+        other_lines: &[],
+        expected: &expected,
+        certificates: &certify(&outcome.groups, &lines, &expected),
+        explained: &outcome.explained,
+        open_lines: &[],
+        open_expected: &[],
+        entries: &booked.unwrap(),
+        rules: &rules,
+    });
+    assert_eq!(verdict, Ok(Verdict::Closed));
+    let mut other = batch.clone();
+    other.batch.funding = Funding::Funded { payout: 1200, day: today().plus(2) };
+    assert_eq!(world.lines(&other).await.unwrap_err().code(), "sum_differs");
+}
+
+#[tokio::test]
+async fn chargebacks_are_a_submitted_batch_where_no_funding_is_told() {
+    let world = World::new();
+    let capture = world.trade().await;
+    world.pass(Millis::days(1));
+    world.sandbox(|s, now| s.charge_back(now, &capture, 300, "10.4", false)).unwrap();
+    world.pass(Millis::days(1));
+    let listed = world.batches(today().plus(1)).await.unwrap();
+    let [batch] = listed.as_slice() else { panic!("{listed:?}") };
+    assert_eq!(batch.batch.id.as_ref(), format!("chargebacks-USD@{}", today().plus(1)));
+    assert_eq!(batch.batch.funding, Funding::Submitted);
+    let lines = world.lines(batch).await.unwrap();
+    assert_eq!(shape(&lines), [(Lines::Dispute, -300)]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_had_is_told_apart() {
+    let world = World::new();
+    world.trade().await;
+    world.pass(Millis::days(1));
+    world.fault("report-downloads", ApiFault::Refuse(503));
+    assert!(matches!(world.batches(today()).await.unwrap_err(), SettleFault::NotNow { .. }));
+    world.fault("report-downloads", ApiFault::SilenceBefore);
+    assert!(matches!(world.batches(today()).await.unwrap_err(), SettleFault::NotNow { .. }));
+    let mut other = World::with(config(None), &[("settlement.report", "Other")]);
+    other.sandbox = world.sandbox;
+    other.pass(Millis::days(1));
+    assert!(matches!(other.batches(today()).await.unwrap_err(), SettleFault::NotReady { .. }));
+    let strange = ListedBatch {
+        batch: tillway_core::settle::Batch {
+            id: "x".into(),
+            connection: "cyb-test".into(),
+            currency: Currency::parse("USD").unwrap(),
+            funding: Funding::Submitted,
+        },
+        standing: BatchStanding::Ready,
+    };
+    assert_eq!(other.lines(&strange).await.unwrap_err().code(), "no_id");
+}
+
+#[tokio::test]
+async fn every_merchant_id_has_its_own_report_and_its_own_money() {
+    let key = "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=";
+    let mut config = config(None);
+    config.funded_after = Some(Millis::days(1));
+    let credentials = Credentials::new("acme_eu", "eu-key", key);
+    config.merchants = vec![Merchant { credentials, manner: Manner::Usual }];
+    let settings = [
+        ("merchant_ids", "acme_eu"),
+        ("routes.acme_eu.key_id", "eu-key"),
+        ("settlement.funding", "net_fundings"),
+    ];
+    let mut world = World::with(config, &settings);
+    world.secrets.0.insert("shared_secret.acme_eu".into(), vec![Secret::new(key)]);
+    for (route, command, minor) in [("acme_test_001", "c1", 1000), ("acme_eu", "c2", 2000)] {
+        let mut step = authorize(command, "tok_visa", minor);
+        if let Value::Map(params) = &mut step.params {
+            params.insert("capture".into(), Value::Bool(true));
+            params.insert("route".into(), Value::text(route));
+            params.insert("order_id".into(), Value::text(command));
+        }
+        assert_eq!(how(&world.call(&step).await), "settled");
+    }
+    world.pass(Millis::days(2));
+    let listed = world.batches(today()).await.unwrap();
+    let shape_of = async |listed: &[ListedBatch]| {
+        let mut all = Vec::new();
+        for batch in listed {
+            let own = !batch.batch.id.ends_with("@acme_eu");
+            all.push((own, batch.batch.funding, shape(&world.lines(batch).await.unwrap())));
+        }
+        all
+    };
+    let day = today().plus(1);
+    assert_eq!(
+        shape_of(&listed).await,
+        [
+            (true, Funding::Submitted, vec![(Lines::Charge, 1000)]),
+            (false, Funding::Submitted, vec![(Lines::Charge, 2000)]),
+        ]
+    );
+    assert_eq!(
+        shape_of(&world.batches(day).await.unwrap()).await,
+        [
+            (true, Funding::Funded { payout: 971, day }, vec![(Lines::Charge, 1000), (Lines::Fee, -29)]),
+            (false, Funding::Funded { payout: 1942, day }, vec![(Lines::Charge, 2000), (Lines::Fee, -58)]),
+        ]
+    );
+}
