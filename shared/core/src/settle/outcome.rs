@@ -357,8 +357,9 @@ impl Outcome {
         self.open_lines.sort_unstable();
         self.open_expected.sort_unstable();
         self.evidence.sort_unstable();
+        // All of it, so that copies of one id that differ in a currency do not stand in the order they came in.
         self.exceptions.sort_by(|a, b| {
-            let key = |e: &Exception| (e.class, e.since, e.amount.minor);
+            let key = |e: &Exception| (e.class, e.since, e.amount.minor, e.amount.currency.code());
             (a.class, &a.lines, &a.expected).cmp(&(b.class, &b.lines, &b.expected)).then(key(a).cmp(&key(b)))
         });
     }
