@@ -2,6 +2,7 @@
 """Settles a generated month of trade by Tillway, DuckDB and pandas, in turns in one run, compares what they found and prints
 one table with ratios. `run.py --help`; what the figures are not stands in README.md."""
 import argparse
+import csv
 import json
 import os
 import pathlib
@@ -61,8 +62,10 @@ table("p", f'''select "is", coalesce(lines, '') || coalesce(expected, '') id
     from read_csv('{ours}/tables/*-rest.csv', header = true, all_varchar = true) where "is" like 'open%' ''')
 table("q", f'''select "is", id from read_csv('{theirs}/open.csv', header = true, all_varchar = true)''')
 one = lambda text: db.execute("select count(*) from " + text).fetchone()[0]
-print(json.dumps({"groups": one("o"), "only ours": one("(from o except from t)"), "only theirs": one("(from t except from o)"),
-    "open": one("p"), "open only ours": one("(from p except from q)"), "open only theirs": one("(from q except from p)")}))
+tiers = db.execute('''select tier, currency, count(*), sum(lines_sum::hugeint)::varchar, sum(expected_sum::hugeint)::varchar
+    from t group by all order by all''').fetchall()
+print(json.dumps({"groups": one("o"), "only ours": one("(from o except all from t)"), "only theirs": one("(from t except all from o)"),
+    "open": one("p"), "open only ours": one("(from p except all from q)"), "open only theirs": one("(from q except all from p)"), "tiers": tiers}))
 """
 
 
@@ -106,10 +109,14 @@ def main() -> None:
     for name in [n for n in out if not n.startswith("Tillway") and "Tillway" in out]:
         text = subprocess.run([python, "-c", COMPARE, out["Tillway"], out[name]], capture_output=True, text=True, check=True)
         compared[name] = json.loads(text.stdout)
+        tiers = compared[name].pop("tiers")
+        with open(out["Tillway"] / "report.csv") as file:
+            ours = [[r["what"], r["currency"], int(r["count"]), r["lines_sum"], r["expected_sum"]] for r in csv.DictReader(file) if r["is"] == "groups"]
+        compared[name]["tiers whose counts or sums differ"] = sum(row not in tiers for row in ours) + abs(len(ours) - len(tiers))
         print(f"\n{name}: {compared[name]}")
     if args.json:
         args.json.write_text(json.dumps({"figures": figures, "compared": compared, "load": load}, indent=1))
-    if any(v for c in compared.values() for k, v in c.items() if "only" in k):
+    if any(v for c in compared.values() for k, v in c.items() if "only" in k or "differ" in k):
         sys.exit("the results differ")
 
 

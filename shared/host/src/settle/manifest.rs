@@ -9,39 +9,13 @@ use sha2::{Digest as _, Sha256};
 use super::disk::Disk;
 use super::folder::Folder;
 use super::parts::Entry;
+use super::totals::Totals;
 use super::{Plan, SettleError};
 
 /// Its name.
 pub(super) const NAME: &str = "manifest";
 /// Raised when records or manifest change their shape.
-const FORMAT: u32 = 1;
-
-/// How much was settled.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Totals {
-    /// Lines read.
-    pub lines: u64,
-    /// Expectations read.
-    pub expected: u64,
-    /// Lines and expectations whose id came before.
-    pub copies: u64,
-    /// Groups.
-    pub groups: u64,
-    /// Lines in groups.
-    pub matched_lines: u64,
-    /// Expectations in groups.
-    pub matched_expected: u64,
-    /// Lines that need no expectation.
-    pub explained: u64,
-    /// Lines that stay open.
-    pub open_lines: u64,
-    /// Expectations that stay open.
-    pub open_expected: u64,
-    /// Unknown effects that lines prove.
-    pub evidence: u64,
-    /// Things for a person to look at.
-    pub exceptions: u64,
-}
+const FORMAT: u32 = 2;
 
 /// How far a run is.
 #[derive(Debug, Serialize, Deserialize)]

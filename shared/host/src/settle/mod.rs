@@ -12,10 +12,10 @@
 //! same data write the same bytes.
 //!
 //! # Memory
-//! In memory are the items of two partitions, the buffers of the files, and one bit in twenty-seven, say, of a table that
-//! tells which ids may have come before. No list grows with the lines: what is found goes to the [`Sink`] as it is
-//! found. A partition is loaded whole, and a key is never split: a reference that stands on every line puts all
-//! that gateway ids did not match into one.
+//! In memory are the items of two partitions, the buffers of the files, and a table of 128 KB a partition and side that
+//! tells which ids may have come before. What is found goes to the [`Sink`] as it is found. Two lists grow: of an id that
+//! comes again a few words, and of ids under which many copies lie in several files, these copies. A partition is loaded whole,
+//! and a key is never split: a reference that stands on every line puts all that gateway ids did not match into one.
 //!
 //! # Files
 //! A file is named by stage, partition and side, in a folder that only its owner can read. It is a sequence of records:
@@ -28,8 +28,8 @@
 //! | n | the open item in postcard: flag, nearest miss, item ([`record`](self)) |
 //!
 //! An id that comes again is found after reading: a bit table names the ids that may be twice, one look over the
-//! records' heads gathers these, and of each id the least by content stays. The places of the others are listed
-//! and passed over from then on.
+//! records' heads gathers these file by file, one more those that lie in several files, and of each id the least by content
+//! stays. The places of the others are listed and passed over from then on.
 //!
 //! # Going on after a crash
 //! When a stage has ended, and the sink has kept what came of it, `manifest` is replaced: the run's fingerprint, the
@@ -50,6 +50,7 @@ mod run;
 mod sink;
 mod stages;
 mod table;
+mod totals;
 mod turn;
 
 #[cfg(test)]
@@ -59,10 +60,10 @@ use std::path::{Path, PathBuf};
 
 use tillway_core::settle::{Day, Expected, Rules, SettlementLine, Tier};
 
-pub use manifest::Totals;
 pub use run::settle;
 pub use sink::{Collect, Found, Matched, Sink};
 pub use table::Table;
+pub use totals::{ClassSum, TierSum, Totals};
 
 /// What is to be settled, and where it may lie meanwhile.
 #[derive(Debug, Clone, Copy)]

@@ -2,10 +2,11 @@
 
 use super::disk::{Disk, Real};
 use super::folder::Folder;
-use super::manifest::{self, Manifest, Totals, fingerprint};
+use super::manifest::{self, Manifest, fingerprint};
 use super::parts::Parts;
 use super::sink::Sink;
 use super::stages::{self, Hand};
+use super::totals::Totals;
 use super::{Plan, SettleError, Source, Stage};
 
 /// Settles what the source gives and hands what is found to the sink. Where a run of the same name died in the folder, it
@@ -116,7 +117,7 @@ fn stages_from(
         let manifest = Manifest {
             fingerprint: run.clone(),
             ended: stage.rank(),
-            totals: hand.totals,
+            totals: hand.totals.clone(),
             lines: hand.lines.entries(),
             expected: hand.expected.entries(),
         };

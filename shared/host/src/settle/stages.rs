@@ -10,10 +10,10 @@ use tillway_core::settle::{
 
 use super::copies::{Seen, part_from};
 use super::disk::Disk;
-use super::manifest::Totals;
 use super::parts::{Entry, Parts, load, path};
 use super::record::{Item, Kept};
 use super::sink::{Found, Matched, Sink};
+use super::totals::{Totals, add};
 use super::{Plan, SettleError, Source, SourceError, Stage, Stream, turn};
 
 /// What stages write to.
@@ -30,24 +30,10 @@ impl Hand<'_> {
         if found.matched.is_empty() && found.rest == Outcome::default() {
             return Ok(());
         }
-        let total = &mut self.totals;
-        for matched in &found.matched {
-            add(&mut total.matched_lines, matched.lines.len());
-            add(&mut total.matched_expected, matched.expected.len());
-        }
-        add(&mut total.groups, found.matched.len());
-        add(&mut total.explained, found.rest.explained.len());
-        add(&mut total.open_lines, found.rest.open_lines.len());
-        add(&mut total.open_expected, found.rest.open_expected.len());
-        add(&mut total.evidence, found.rest.evidence.len());
-        add(&mut total.exceptions, found.rest.exceptions.len());
+        self.totals.count(&found);
         let taken = self.sink.take(stage, part, found);
         taken.map_err(|source| SettleError::Sink { stage: stage.name(), source })
     }
-}
-
-fn add(total: &mut u64, count: usize) {
-    *total = total.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
 }
 
 /// Reads both sides at a time, each on a thread of its own.
@@ -222,9 +208,9 @@ fn sealed<'k>(
 }
 
 fn picked<'k, T: Item>(ids: &[Box<str>], of: &[&'k Kept<T>]) -> Vec<&'k T> {
-    let find = |id: &Box<str>| {
+    let find = |id: &str| {
         let at = of.binary_search_by(|kept| kept.item.id().cmp(id)).ok()?;
         of.get(at).map(|kept| &kept.item)
     };
-    ids.iter().filter_map(find).collect()
+    ids.iter().filter_map(|id| find(id)).collect()
 }

@@ -1,4 +1,4 @@
-//! What was found as tables, for people and other programs.
+//! What was found as tables, for other programs.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -10,7 +10,8 @@ use super::Stage;
 use super::sink::{Found, Sink};
 
 /// Writes two tables for each stage: the groups, one a row, and the rest (open items, explained lines, evidence and
-/// exceptions). Same data, same bytes, in whatever order it came. What an earlier process wrote of the same run is kept
+/// exceptions). For programs: ids as the gateway wrote them, separated by spaces, not made safe for a spreadsheet as the
+/// report's are ([`tillway_core::settle::report::csv`]). Same data, same bytes, in whatever order it came. What an earlier process wrote of the same run is kept
 /// where it is still what was written.
 #[derive(Debug)]
 pub struct Table {

@@ -157,5 +157,6 @@ fn run(folder: &Path, out: &Path, seal: bool, partitions: Option<u16>) -> anyhow
     let name = format!("{} {size}", folder.display());
     let plan = Plan { folder: &place, run: &name, rules: &rules, today, partitions, seal };
     let totals = settle(&plan, &Files(folder), &mut Table::new(&out.join("tables"))?)?;
-    say(&format!("{totals:?}"))
+    fs::write(out.join("report.csv"), totals.csv())?;
+    say(&totals.csv())
 }

@@ -10,7 +10,7 @@ use super::given::{Given, Place, market};
 use crate::settle::disk::{Disk, Real};
 use crate::settle::run::settle_on;
 use crate::settle::sink::{Collect, Found, Sink};
-use crate::settle::{Plan, SettleError, Stage, Table, settle};
+use crate::settle::{Plan, SettleError, Stage, Table, Totals, settle};
 
 /// All files of a folder by name.
 pub(super) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -96,11 +96,18 @@ fn plan<'a>(given: &'a Given, place: &'a Place) -> Plan<'a> {
     Plan { seal: true, ..given.plan(place.path(), 3) }
 }
 
-/// The tables of a run that nothing befell.
+/// What a run that ended has left: its tables and its totals.
+fn ended(totals: &Totals, tables: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut all = files(tables);
+    all.insert("totals".to_owned(), totals.csv().into_bytes());
+    all
+}
+
+/// What a run that nothing befell leaves.
 fn whole(given: &Given) -> BTreeMap<String, Vec<u8>> {
     let (place, tables) = (Place::new(), Place::new());
-    settle(&plan(given, &place), given, &mut Table::new(tables.path()).unwrap()).unwrap();
-    files(tables.path())
+    let totals = settle(&plan(given, &place), given, &mut Table::new(tables.path()).unwrap()).unwrap();
+    ended(&totals, tables.path())
 }
 
 #[test]
@@ -121,9 +128,9 @@ fn a_run_that_is_cut_at_any_step_ends_the_same_when_it_is_started_again() {
         let disk = Faulty::new(at / 2, Fault::Full);
         let _ = settle_on(&disk, &plan(&given, &place), &given, &mut Table::new(tables.path()).unwrap());
         given.asked.store(0, Ordering::Relaxed);
-        settle(&plan(&given, &place), &given, &mut Table::new(tables.path()).unwrap()).unwrap();
+        let totals = settle(&plan(&given, &place), &given, &mut Table::new(tables.path()).unwrap()).unwrap();
         went_on += usize::from(given.asked.load(Ordering::Relaxed) == 0);
-        assert_eq!(files(tables.path()), want, "step {at}");
+        assert_eq!(ended(&totals, tables.path()), want, "step {at}");
         assert!(!place.path().exists());
     }
     assert!(cut > 60 && went_on > 20, "{cut} cuts, {went_on} gone on with");
@@ -171,8 +178,8 @@ fn a_sink_that_dies_at_any_call_gets_the_rest_later_and_nothing_twice() {
             Err(error) => assert!(matches!(error, SettleError::Sink { .. }), "call {left}: {error}"),
         }
         died += 1;
-        settle(&plan(&given, &place), &given, &mut Table::new(tables.path()).unwrap()).unwrap();
-        assert_eq!(files(tables.path()), want, "call {left}");
+        let totals = settle(&plan(&given, &place), &given, &mut Table::new(tables.path()).unwrap()).unwrap();
+        assert_eq!(ended(&totals, tables.path()), want, "call {left}");
     }
     assert!(died > 20, "{died}");
 }
@@ -190,8 +197,8 @@ fn dead(given: &Given) -> (Place, Place) {
 fn again(given: &Given, damage: impl FnOnce(&Path, &Path)) -> bool {
     let (place, tables) = dead(given);
     damage(place.path(), tables.path());
-    settle(&plan(given, &place), given, &mut Table::new(tables.path()).unwrap()).unwrap();
-    assert_eq!(files(tables.path()), whole(given));
+    let totals = settle(&plan(given, &place), given, &mut Table::new(tables.path()).unwrap()).unwrap();
+    assert_eq!(ended(&totals, tables.path()), whole(given));
     // `whole` asks once.
     given.asked.load(Ordering::Relaxed) > 1
 }
