@@ -54,6 +54,7 @@ COMPARE = """
 import duckdb, json, sys
 ours, theirs = sys.argv[1:]
 db = duckdb.connect()
+db.execute("set enable_progress_bar = false")
 columns = "tier, currency, lines_sum, expected_sum, coalesce(tolerance, '') t, lines, expected"
 def table(name, text): db.execute(f"create table {name} as {text}")
 table("o", f"select {columns} from read_csv('{ours}/tables/*-groups.csv', header = true, all_varchar = true)")
