@@ -9,4 +9,5 @@ pub mod notify;
 pub mod panics;
 pub mod people;
 pub mod quiet;
+pub mod settle;
 pub mod webhook;

@@ -110,6 +110,9 @@ impl<'a, 'r> Work<'a, 'r> {
         if slice.lines.len().saturating_mul(slice.expected.len()) > MAX_PAIRS {
             return self.too_many(&slice);
         }
+        if let ([line], [e]) = (slice.lines.as_slice(), slice.expected.as_slice()) {
+            return self.alone(*line, *e, &slice);
+        }
         self.pairs(&slice, |_, difference| difference == 0);
         if self.tier != Tier::Amount {
             self.sums(&slice);
@@ -120,6 +123,21 @@ impl<'a, 'r> Work<'a, 'r> {
             self.many_to_many(&slice);
         }
         self.misses(&slice);
+    }
+
+    /// What the steps come to for one line and one expectation, as most buckets are.
+    fn alone(&mut self, l: usize, x: usize, slice: &Slice) {
+        let (Some(line), Some(e)) = (self.line(l), self.exp(x)) else { return };
+        let amount = line.amount_in(e.currency).filter(|_| line.kind == e.kind && self.linked(line, e));
+        let fits = amount.and_then(|amount| amount.checked_sub(e.amount)).is_some_and(|difference| {
+            let covered = || self.rules.tolerates(e.kind, e.currency, difference).is_some();
+            difference == 0 || self.tier != Tier::Amount && covered()
+        });
+        if fits {
+            self.accept(&Proposal { lines: vec![l], expected: vec![x], cost: 0 });
+        } else {
+            self.misses(slice);
+        }
     }
 
     fn too_many(&mut self, slice: &Slice) {

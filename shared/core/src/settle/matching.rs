@@ -99,19 +99,22 @@ pub fn pass<'a>(
     // From here on an index stands for an id, so that nothing depends on the order of the input.
     lines.sort_unstable_by(|a, b| a.item.id.cmp(&b.item.id));
     expected.sort_unstable_by(|a, b| a.item.id.cmp(&b.item.id));
-    let mut keys: Vec<(Key<'a>, bool, usize)> =
+    // A number before the key: comparing it is cheaper than comparing texts, and which bucket is first decides nothing.
+    let mut keys: Vec<(u64, Key<'a>, bool, usize)> =
         Vec::with_capacity(lines.len().saturating_add(expected.len()));
-    keys.extend(lines.iter().enumerate().filter_map(|(i, l)| Some((line_key(tier, l)?, false, i))));
-    keys.extend(expected.iter().enumerate().filter_map(|(i, e)| Some((expected_key(tier, e)?, true, i))));
+    let numbered = |key: Key<'a>, is_expected, i| (key.spread(), key, is_expected, i);
+    keys.extend(lines.iter().enumerate().filter_map(|(i, l)| Some(numbered(line_key(tier, l)?, false, i))));
+    let of_expected = expected.iter().enumerate();
+    keys.extend(of_expected.filter_map(|(i, e)| Some(numbered(expected_key(tier, e)?, true, i))));
     keys.sort_unstable();
     let mut work = Work::new(tier, rules, lines, expected);
-    for bucket in keys.chunk_by(|a, b| a.0 == b.0) {
-        let split = bucket.partition_point(|(_, is_expected, _)| !is_expected);
+    for bucket in keys.chunk_by(|a, b| a.0 == b.0 && a.1 == b.1) {
+        let split = bucket.partition_point(|(_, _, is_expected, _)| !is_expected);
         if let Some((left, right)) = bucket.split_at_checked(split)
             && !left.is_empty()
             && !right.is_empty()
         {
-            work.bucket(left.iter().map(|k| k.2).collect(), right.iter().map(|k| k.2).collect());
+            work.bucket(left.iter().map(|k| k.3).collect(), right.iter().map(|k| k.3).collect());
         }
     }
     work.finish()
@@ -241,20 +244,7 @@ impl<'r> Conclusion<'r> {
                 self.out.exceptions.push(of_line(class, line.item, line.nearest.clone()));
             }
         }
-        self.sorted()
-    }
-
-    fn sorted(mut self) -> Outcome {
-        let out = &mut self.out;
-        out.groups.sort_unstable();
-        out.explained.sort_unstable();
-        out.open_lines.sort_unstable();
-        out.open_expected.sort_unstable();
-        out.evidence.sort_unstable();
-        out.exceptions.sort_by(|a, b| {
-            let key = |e: &Exception| (e.class, e.since, e.amount.minor);
-            (a.class, &a.lines, &a.expected).cmp(&(b.class, &b.lines, &b.expected)).then(key(a).cmp(&key(b)))
-        });
+        self.out.sort();
         self.out
     }
 }

@@ -333,3 +333,34 @@ pub struct Outcome {
     /// What a person has to look at.
     pub exceptions: Vec<Exception>,
 }
+
+impl Outcome {
+    /// One of several that share no item, as a run over partitions gives them.
+    #[must_use]
+    pub fn joined(parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut out = Self::default();
+        for mut part in parts {
+            out.groups.append(&mut part.groups);
+            out.explained.append(&mut part.explained);
+            out.open_lines.append(&mut part.open_lines);
+            out.open_expected.append(&mut part.open_expected);
+            out.evidence.append(&mut part.evidence);
+            out.exceptions.append(&mut part.exceptions);
+        }
+        out.sort();
+        out
+    }
+
+    pub(super) fn sort(&mut self) {
+        self.groups.sort_unstable();
+        self.explained.sort_unstable();
+        self.open_lines.sort_unstable();
+        self.open_expected.sort_unstable();
+        self.evidence.sort_unstable();
+        // All of it, so that copies of one id that differ in a currency do not stand in the order they came in.
+        self.exceptions.sort_by(|a, b| {
+            let key = |e: &Exception| (e.class, e.since, e.amount.minor, e.amount.currency.code());
+            (a.class, &a.lines, &a.expected).cmp(&(b.class, &b.lines, &b.expected)).then(key(a).cmp(&key(b)))
+        });
+    }
+}
