@@ -85,8 +85,20 @@ impl Routed {
         Self { w, market }
     }
     async fn place(&self, id: &str) {
+        self.place_in(id, "USD").await;
+    }
+    async fn place_in(&self, id: &str, currency: &str) {
+        self.placed(id, currency, &format!("tok_visa_{id}")).await;
+    }
+    async fn place_token(&self, id: &str, token: &str) {
+        self.placed(id, "USD", token).await;
+    }
+    async fn placed(&self, id: &str, currency: &str, token: &str) {
         let mut order = order(id, 1);
-        order["payment"] = json!({"token": format!("tok_visa_{id}"), "cardBrand": "Visa"});
+        for amount in ["/total/currency", "/lines/0/unitPrice/currency"] {
+            *order.pointer_mut(amount).unwrap() = currency.into();
+        }
+        order["payment"] = json!({"token": token, "cardBrand": "Visa"});
         self.market.lock().unwrap().shop.insert(id.to_owned(), order.clone());
         self.w.engine.work_event(event(&format!("e-{id}"), &order)).await.unwrap();
     }
@@ -163,6 +175,41 @@ async fn a_merchant_id_that_fails_is_left_out_and_tried_again_and_every_order_is
     assert!(r.explained(&format!("C-{first}")).await.contains("this order tries it again"));
     assert!(r.table().health(OWN).unwrap().failures.is_empty());
     assert_eq!(r.market.lock().unwrap().gateway.counters().auth_refusals.len(), 0);
+}
+
+/// Five orders in a currency that one id does not take leave it in the running for all others.
+#[tokio::test]
+async fn an_id_that_lacks_a_currency_is_not_left_out_for_the_others() {
+    let r = Routed::new(Manner::Without("EUR"), Manner::Usual, "leave_out_after: 2, pause: 2h").await;
+    let mut elsewhere = 0;
+    for n in 0..10 {
+        let id = format!("A-{n}");
+        r.place_in(&id, "EUR").await;
+        r.w.live(Millis::mins(4)).await;
+        let (state, truth) = (r.state(&id), r.truth(&id));
+        assert_eq!((state.status, truth.charges, truth.captured), (OrderStatus::Paid, 1, 1000), "{id}");
+        assert_eq!(truth.payments[0].merchant, EU);
+        elsewhere += usize::from(state.choices.values().any(|c| c.end == Some(RouteEnd::Unfit)));
+        r.is_rebuilt(&id);
+    }
+    assert!(elsewhere >= 3, "drawn there first: {elsewhere}");
+    assert!(r.table().health(OWN).is_none_or(|health| health.failures.is_empty()), "no failure of the id");
+    // In its own currency it is drawn like any other.
+    let mut used = std::collections::BTreeSet::new();
+    for n in 0..8 {
+        let id = format!("B-{n}");
+        r.pay(&id).await;
+        used.insert(r.truth(&id).payments[0].merchant.clone());
+    }
+    assert!(used.contains(OWN), "{used:?}");
+    // Nowhere enabled, it goes to a person who reads what to do.
+    r.market.lock().unwrap().gateway.config_mut().merchants[0].manner = Manner::Without("EUR");
+    r.place_in("C-0", "EUR").await;
+    r.w.live(Millis::mins(4)).await;
+    let parked: Vec<_> = r.w.engine.parked().await.unwrap();
+    let [one] = &parked[..] else { panic!("{}", parked.len()) };
+    assert_eq!(one.item.code, "currency_not_enabled");
+    assert!(one.item.what.contains("enable it there"), "{}", one.item.what);
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ impl Chosen {
     fn leads_on(&self) -> Option<&str> {
         let over = match self.end? {
             RouteEnd::SoftDeclined => self.retry,
-            RouteEnd::Failed => true,
+            RouteEnd::Failed | RouteEnd::Unfit => true,
             RouteEnd::Approved | RouteEnd::Declined | RouteEnd::Open => false,
         };
         self.cause.as_deref().filter(|_| over && !self.others.is_empty())

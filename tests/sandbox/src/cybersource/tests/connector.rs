@@ -39,6 +39,22 @@ async fn both_ways_to_sign_are_taken_and_a_wrong_secret_is_not() {
 }
 
 #[tokio::test]
+async fn a_currency_the_account_lacks_is_refused_with_what_to_do() {
+    let world = World::new();
+    let amount = Money::new(1000, Currency::parse("SEK").unwrap());
+    let mut step = authorize("c1", "tok_visa", 1000);
+    if let Value::Map(params) = &mut step.params {
+        params.insert("amount".into(), Value::Money(amount));
+    }
+    let outcome = world.call(&step).await;
+    let Outcome::Refused { code, summary, .. } = &outcome else { panic!("{outcome:?}") };
+    assert_eq!(code, "currency_not_enabled");
+    assert!(summary.contains("orderInformation.amountDetails.currency"), "{summary}");
+    assert!(summary.contains("enable it there"), "{summary}");
+    assert!(world.truth("A-1").payments.is_empty());
+}
+
+#[tokio::test]
 async fn reserved_captured_in_parts_refunded_and_read() {
     let world = World::new();
     let payment = world.done(&authorize("c1", "tok_visa", 1000)).await;
