@@ -212,6 +212,35 @@ async fn an_id_that_lacks_a_currency_is_not_left_out_for_the_others() {
     assert!(one.item.what.contains("enable it there"), "{}", one.item.what);
 }
 
+/// Beyond the window of a signature the answer reads like wrong credentials.
+#[tokio::test]
+async fn a_clock_that_is_off_is_told_from_credentials_that_are_wrong() {
+    for (ahead, code, says) in [
+        (Millis::mins(5), "clock_off", "5 min 0 s behind the one there: set the machine's clock"),
+        (Millis(0), "credentials_refused", "put new ones"),
+        (Millis::secs(-301), "clock_off", "5 min 1 s ahead of the one there"),
+    ] {
+        let r = Routed::new(Manner::Usual, Manner::Usual, "").await;
+        {
+            let mut market = r.market.lock().unwrap();
+            let config = market.gateway.config_mut();
+            config.clock_skew = ahead;
+            if ahead == Millis(0) {
+                config.credentials.shared_secret = "QUFBQUFBQUFBQUFBQUFBQQ==".into();
+                config.merchants[0].credentials.shared_secret = "QUFBQUFBQUFBQUFBQUFBQQ==".into();
+            }
+        }
+        r.place("A-1").await;
+        r.w.live(Millis::mins(1)).await;
+        let alerts = r.w.memory.alerts.lock().unwrap();
+        let told =
+            |of: &str| alerts.iter().filter(|a| a.code == of).map(|a| a.text.clone()).collect::<Vec<_>>();
+        let (clock, credentials) = (told("clock_off"), told("credentials_refused"));
+        assert!(clock.is_empty() != credentials.is_empty(), "one or the other: {clock:?} {credentials:?}");
+        assert!(told(code).iter().any(|text| text.contains(says)), "{ahead:?}: {clock:?} {credentials:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_follows_goes_to_the_id_of_the_payment() {
     let r = Routed::new(Manner::Usual, Manner::Usual, "").await;
