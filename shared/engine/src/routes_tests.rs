@@ -241,6 +241,46 @@ async fn a_clock_that_is_off_is_told_from_credentials_that_are_wrong() {
     }
 }
 
+/// What a card field (Microform) gives the shop is a JWT of some thousand characters.
+#[tokio::test]
+async fn a_transient_token_is_charged_from_the_shops_order_on() {
+    let r = Routed::new(Manner::Usual, Manner::Usual, "").await;
+    let jwt = |jti: &str, ends: i64| {
+        let part = |value: &Json| URL_SAFE_NO_PAD.encode(value.to_string());
+        let header = part(&json!({"kid": "3g", "alg": "RS256"}));
+        let context = "c".repeat(2400);
+        let claims =
+            part(&json!({"iss": "Flex/07", "exp": ends, "type": "mf-2.1.0", "jti": jti, "context": context}));
+        format!("{header}.{claims}.{}", URL_SAFE_NO_PAD.encode([7; 256]))
+    };
+    let now = r.w.memory.now().unix();
+    let good = jwt("tok_visa_1", now + 900);
+    assert!((3000..8192).contains(&good.len()), "{}", good.len());
+    for (id, token, status) in [
+        ("A-1", good.clone(), OrderStatus::Paid),
+        ("A-2", jwt("tok_stolen_1", now + 900), OrderStatus::PaymentFailed),
+    ] {
+        r.place_token(id, &token).await;
+        r.w.live(Millis::mins(4)).await;
+        assert_eq!(r.state(id).status, status, "{id}");
+        assert_eq!(r.truth(id).payments.len(), 1);
+        let explained = r.explained(id).await;
+        assert!(!explained.contains(&token), "what is charged stands in no sentence");
+        r.is_rebuilt(id);
+    }
+    assert_eq!(r.truth("A-1").captured, 1000);
+    // One that has run out is refused, and longer than any is parked on the way in.
+    for (id, token, code) in
+        [("A-3", jwt("tok_visa_2", now - 1), "INVALID_DATA"), ("A-4", "x".repeat(8193), "member_malformed")]
+    {
+        r.place_token(id, &token).await;
+        r.w.live(Millis::mins(4)).await;
+        let parked = r.w.engine.parked().await.unwrap();
+        assert!(parked.iter().any(|p| p.item.code == code), "{id}");
+        assert!(r.truth(id).payments.is_empty());
+    }
+}
+
 #[tokio::test]
 async fn what_follows_goes_to_the_id_of_the_payment() {
     let r = Routed::new(Manner::Usual, Manner::Usual, "").await;

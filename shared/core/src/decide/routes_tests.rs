@@ -353,6 +353,25 @@ fn what_was_certainly_not_executed_goes_on_elsewhere_until_nowhere_is_left() {
     assert_eq!(order.state.choices["pay/t1"].end, Some(RouteEnd::Failed));
 }
 
+/// The JWT of a card field names no step, and a second attempt finds it all the same.
+#[test]
+fn a_long_token_is_charged_whole_and_its_attempt_has_a_short_name() {
+    let token = "j".repeat(8192);
+    let mut order = Order::new(|_| {});
+    order.tell(&[snapshot(&token)]);
+    let first = order.out();
+    assert_eq!(first.params.at("token").as_text(), Some(token.as_str()));
+    assert!(first.step.starts_with("pay/token-") && first.step.len() < 80, "{}", first.step);
+    order.decline("p1", "SOFT", true);
+    let second = order.out();
+    assert_eq!(second.step, format!("{}~after:p1", first.step));
+    assert_eq!(second.params.at("token").as_text(), Some(token.as_str()));
+    // Another token is another attempt.
+    let mut other = Order::new(|_| {});
+    other.tell(&[snapshot(&format!("{token}x"))]);
+    assert_ne!(other.out().step, first.step);
+}
+
 #[test]
 fn what_an_id_does_not_take_goes_on_elsewhere_and_is_no_failure_of_it() {
     type Run = Box<dyn Fn(&mut Order)>;

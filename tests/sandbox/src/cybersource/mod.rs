@@ -10,7 +10,7 @@
 //! # What becomes of a payment
 //! A payment is approved unless its token or its amount says otherwise. Tokens stand wherever an id of the vault may
 //! (customer, payment instrument, instrument identifier, legacy token, transient token) and may end in anything that
-//! makes them unique: `tok_partial_7`. Amounts are whole major units in any currency: 4001.00 USD, 4001 JPY.
+//! makes them unique: `tok_partial_7`. A transient token may be a JWT with one as `jti`, good until its `exp`. Amounts are whole major units in any currency: 4001.00 USD, 4001 JPY.
 //!
 //! | amount | token | answer |
 //! |---|---|---|
