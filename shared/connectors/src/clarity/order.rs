@@ -250,6 +250,7 @@ fn address(at: &Node<'_>) -> Result<Option<Value>, Fault> {
     let text = |name: &str| at.member(name)?.text();
     Ok(map([
         ("name", joined(text("firstName")?.as_ref(), text("lastName")?.as_ref()).or(text("company")?)),
+        ("company", text("company")?),
         ("line1", text("street1")?),
         ("line2", text("street2")?),
         ("city", text("city")?),
