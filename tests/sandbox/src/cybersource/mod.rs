@@ -50,6 +50,12 @@
 //! An account may have several merchant ids ([`CybersourceConfig::merchants`]): each has its key and its [`Manner`], and sees
 //! its own transactions alone. Webhooks bear the first one's name, whoever they are about. \[assumed\]
 //!
+//! # Subscriptions
+//! Webhooks go out from the start, as if their subscriptions had been approved. With [`WebhookConfig::health`] they live as
+//! the provider's do: nothing before the address answered a health check (GET, then empty POST, in turns) with 200; suspended
+//! where the retries of a delivery end, and what comes waits until it answers again. The review of an address by people,
+//! BLOCKED, and subscriptions made and changed by API are not modelled.
+//!
 //! # Guesses
 //! Reasons the sources do not settle: capturing an expired, declined or risk-declined authorization is `MISSING_AUTH`;
 //! refunding more than was captured is `INVALID_AMOUNT`; an unknown payment in a path is `INVALID_PAYMENT_ID`; an unknown
@@ -102,7 +108,7 @@ pub use model::Kind;
 pub use risk::{RiskRule, RiskTest};
 pub use truth::{OrderTruth, PaymentTruth, TransactionTruth};
 pub use vault::CustomerTruth;
-pub use webhooks::{Envelope, RetryPolicy, SignedOver, WebhookConfig, forge, sign};
+pub use webhooks::{Envelope, RetryPolicy, SignedOver, Standing, WebhookConfig, forge, sign};
 
 use crate::{ApiFaultRule, Delivery, HookFaultRule, Reply, Sandbox};
 use ids::{Ids, Row};
