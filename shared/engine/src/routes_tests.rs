@@ -99,6 +99,9 @@ impl Routed {
             *order.pointer_mut(amount).unwrap() = currency.into();
         }
         order["payment"] = json!({"token": token, "cardBrand": "Visa"});
+        // A transient token knows no cardholder.
+        order["billingAddress"] = json!({"firstName": "Ann", "lastName": "Vogel", "street1": "1 Main St", "city": "Austin",
+            "region": "TX", "postalCode": "78701", "country": "US"});
         self.market.lock().unwrap().shop.insert(id.to_owned(), order.clone());
         self.w.engine.work_event(event(&format!("e-{id}"), &order)).await.unwrap();
     }
