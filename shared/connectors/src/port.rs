@@ -433,6 +433,12 @@ pub trait Connector: Send + Sync {
         false
     }
 
+    /// Whether a refusal with this code says that the merchant id does not take such orders (their currency is not enabled
+    /// there): another may, and how this one does with others is not told by it.
+    fn unfit_route(&self, _code: &str) -> bool {
+        false
+    }
+
     /// Whether a soft decline with this code may be tried at another merchant id at once, as far as scheme rules and
     /// sense allow.
     fn tried_elsewhere(&self, _code: &str) -> bool {

@@ -306,6 +306,9 @@ pub enum RouteEnd {
     SoftDeclined,
     /// The route failed, and certainly nothing was executed.
     Failed,
+    /// The route does not take what was asked of it (its currency), which says nothing about how it does; certainly nothing
+    /// was executed.
+    Unfit,
     /// Says nothing about the route.
     Open,
 }

@@ -15,6 +15,9 @@ pub struct Timestamp(pub i64);
 #[serde(transparent)]
 pub struct Millis(pub i64);
 
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
 impl Millis {
     /// Whole seconds.
     #[must_use]
@@ -73,6 +76,28 @@ impl Timestamp {
     pub fn rfc3339(self) -> String {
         jiff::Timestamp::from_millisecond(self.0)
             .map_or_else(|_| format!("@{}ms", self.0), |t| format!("{t:.3}"))
+    }
+    /// Reads the form of date HTTP writes, `Fri, 20 Nov 2026 10:15:30 GMT`.
+    #[must_use]
+    pub fn parse_http(text: &str) -> Option<Self> {
+        let mut parts = text.split_ascii_whitespace().skip(1);
+        let (day, month, year, time) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let month = MONTHS.iter().position(|m| *m == month)?.checked_add(1)?;
+        Self::parse_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z"))
+    }
+    /// Writes it.
+    #[must_use]
+    pub fn http(self) -> Option<String> {
+        let text = self.rfc3339();
+        let (day, clock) = text.split_once('T')?;
+        let mut parts = day.split('-');
+        let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+        let month: usize = month.parse().ok()?;
+        let month = MONTHS.get(month.checked_sub(1)?)?;
+        // The first of January 1970 was a Thursday.
+        let days = usize::try_from(self.unix().div_euclid(86_400).saturating_add(4).rem_euclid(7)).ok()?;
+        let week = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+        Some(format!("{}, {day} {month} {year} {} GMT", week.get(days)?, clock.get(..8)?))
     }
     /// The UTC day, `YYYY-MM-DD`.
     #[must_use]
@@ -137,6 +162,12 @@ mod tests {
         assert_eq!(t.day(), "2026-11-21");
         assert_eq!(t.unix(), 1_795_248_000);
         assert!(Timestamp::parse_rfc3339("yesterday").is_none());
+        assert_eq!(t.http().unwrap(), "Sat, 21 Nov 2026 08:00:00 GMT");
+        assert_eq!(Timestamp::parse_http("Sat, 21 Nov 2026 08:00:00 GMT").unwrap(), t - Millis(250));
+        for bad in ["", "Sat", "Sat, 21 Nov 2026", "Sat, 21 Now 2026 08:00:00 GMT", "Sat, 21 Nov 2026 8 GMT"]
+        {
+            assert!(Timestamp::parse_http(bad).is_none(), "{bad}");
+        }
     }
 
     #[test]

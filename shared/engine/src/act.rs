@@ -383,11 +383,17 @@ impl Engine {
             return self.end_parked(held, "unavailable", None, &what).await;
         }
         if why == NotDone::Unauthorized {
-            let text = format!(
-                "{} refuses our credentials; put new ones, then nothing else is to be done",
-                connection.name
-            );
-            self.alert("credentials_refused", Severity::Critical, None, text).await;
+            let (code, text) = match self.clock_off(&connection.name) {
+                Some(text) => ("clock_off", text),
+                None => {
+                    let text = format!(
+                        "{} refuses our credentials; put new ones, then nothing else is to be done",
+                        connection.name
+                    );
+                    ("credentials_refused", text)
+                }
+            };
+            self.alert(code, Severity::Critical, None, text).await;
         }
         let unreachable = matches!(why, NotDone::Unavailable | NotDone::Unauthorized);
         if unreachable && held.record.attempts >= ROUTE_TRIES && may_go_elsewhere(&held.record) {

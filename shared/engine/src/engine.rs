@@ -59,6 +59,7 @@ pub struct Engine {
     pub(crate) orders: Parsed<OrderRecord>,
     pub(crate) commands: Parsed<CommandRecord>,
     pub(crate) routes: crate::routes::RouteCounts,
+    pub(crate) clocks: crate::outbound::Clocks,
 }
 
 /// Why a piece of work could not be finished now; its message is handed out again.
@@ -177,6 +178,7 @@ impl Engine {
             orders: Parsed::default(),
             commands: Parsed::default(),
             routes: crate::routes::RouteCounts::default(),
+            clocks: crate::outbound::Clocks::default(),
         })
     }
 

@@ -391,6 +391,7 @@ impl Engine {
         let mut decision = loop {
             let per_person = |action: &str| self.per_person(action);
             let fault = |code: &str| self.blames_route(&pair.gateway, code);
+            let unfit = |code: &str| self.unfit_route(&pair.gateway, code);
             let again = |code: &str| self.tried_elsewhere(&pair.gateway, code);
             let plan = Plan {
                 flow: &flow,
@@ -405,6 +406,7 @@ impl Engine {
                     routing,
                     counts: counts.as_deref(),
                     fault: &fault,
+                    unfit: &unfit,
                     again: &again,
                 }),
             };

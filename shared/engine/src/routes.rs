@@ -42,6 +42,11 @@ impl Engine {
         self.config.connection(gateway.as_str()).is_some_and(|(_, connector)| connector.blames_route(code))
     }
 
+    /// Whether a refusal says that a merchant id does not take such orders.
+    pub(crate) fn unfit_route(&self, gateway: &ConnectionName, code: &str) -> bool {
+        self.config.connection(gateway.as_str()).is_some_and(|(_, connector)| connector.unfit_route(code))
+    }
+
     /// Whether a soft decline may be tried at another merchant id at once.
     pub(crate) fn tried_elsewhere(&self, gateway: &ConnectionName, code: &str) -> bool {
         self.config.connection(gateway.as_str()).is_some_and(|(_, connector)| connector.tried_elsewhere(code))
@@ -78,7 +83,7 @@ impl Engine {
                 RouteEnd::Approved => Ended::Approved,
                 RouteEnd::Declined | RouteEnd::SoftDeclined => Ended::Declined,
                 RouteEnd::Failed => Ended::Technical,
-                RouteEnd::Open => continue,
+                RouteEnd::Unfit | RouteEnd::Open => continue,
             };
             let pair = state.binding.as_ref().and_then(|binding| self.config.pair(&binding.pair));
             let (Some(pair), Some(chosen)) = (pair, state.choices.get(step)) else { continue };

@@ -85,8 +85,23 @@ impl Routed {
         Self { w, market }
     }
     async fn place(&self, id: &str) {
+        self.place_in(id, "USD").await;
+    }
+    async fn place_in(&self, id: &str, currency: &str) {
+        self.placed(id, currency, &format!("tok_visa_{id}")).await;
+    }
+    async fn place_token(&self, id: &str, token: &str) {
+        self.placed(id, "USD", token).await;
+    }
+    async fn placed(&self, id: &str, currency: &str, token: &str) {
         let mut order = order(id, 1);
-        order["payment"] = json!({"token": format!("tok_visa_{id}"), "cardBrand": "Visa"});
+        for amount in ["/total/currency", "/lines/0/unitPrice/currency"] {
+            *order.pointer_mut(amount).unwrap() = currency.into();
+        }
+        order["payment"] = json!({"token": token, "cardBrand": "Visa"});
+        // A transient token knows no cardholder.
+        order["billingAddress"] = json!({"firstName": "Ann", "lastName": "Vogel", "street1": "1 Main St", "city": "Austin",
+            "region": "TX", "postalCode": "78701", "country": "US"});
         self.market.lock().unwrap().shop.insert(id.to_owned(), order.clone());
         self.w.engine.work_event(event(&format!("e-{id}"), &order)).await.unwrap();
     }
@@ -163,6 +178,110 @@ async fn a_merchant_id_that_fails_is_left_out_and_tried_again_and_every_order_is
     assert!(r.explained(&format!("C-{first}")).await.contains("this order tries it again"));
     assert!(r.table().health(OWN).unwrap().failures.is_empty());
     assert_eq!(r.market.lock().unwrap().gateway.counters().auth_refusals.len(), 0);
+}
+
+/// Five orders in a currency that one id does not take leave it in the running for all others.
+#[tokio::test]
+async fn an_id_that_lacks_a_currency_is_not_left_out_for_the_others() {
+    let r = Routed::new(Manner::Without("EUR"), Manner::Usual, "leave_out_after: 2, pause: 2h").await;
+    let mut elsewhere = 0;
+    for n in 0..10 {
+        let id = format!("A-{n}");
+        r.place_in(&id, "EUR").await;
+        r.w.live(Millis::mins(4)).await;
+        let (state, truth) = (r.state(&id), r.truth(&id));
+        assert_eq!((state.status, truth.charges, truth.captured), (OrderStatus::Paid, 1, 1000), "{id}");
+        assert_eq!(truth.payments[0].merchant, EU);
+        elsewhere += usize::from(state.choices.values().any(|c| c.end == Some(RouteEnd::Unfit)));
+        r.is_rebuilt(&id);
+    }
+    assert!(elsewhere >= 3, "drawn there first: {elsewhere}");
+    assert!(r.table().health(OWN).is_none_or(|health| health.failures.is_empty()), "no failure of the id");
+    // In its own currency it is drawn like any other.
+    let mut used = std::collections::BTreeSet::new();
+    for n in 0..8 {
+        let id = format!("B-{n}");
+        r.pay(&id).await;
+        used.insert(r.truth(&id).payments[0].merchant.clone());
+    }
+    assert!(used.contains(OWN), "{used:?}");
+    // Nowhere enabled, it goes to a person who reads what to do.
+    r.market.lock().unwrap().gateway.config_mut().merchants[0].manner = Manner::Without("EUR");
+    r.place_in("C-0", "EUR").await;
+    r.w.live(Millis::mins(4)).await;
+    let parked: Vec<_> = r.w.engine.parked().await.unwrap();
+    let [one] = &parked[..] else { panic!("{}", parked.len()) };
+    assert_eq!(one.item.code, "currency_not_enabled");
+    assert!(one.item.what.contains("enable it there"), "{}", one.item.what);
+}
+
+/// Beyond the window of a signature the answer reads like wrong credentials.
+#[tokio::test]
+async fn a_clock_that_is_off_is_told_from_credentials_that_are_wrong() {
+    for (ahead, code, says) in [
+        (Millis::mins(5), "clock_off", "5 min 0 s behind the one there: set the machine's clock"),
+        (Millis(0), "credentials_refused", "put new ones"),
+        (Millis::secs(-301), "clock_off", "5 min 1 s ahead of the one there"),
+    ] {
+        let r = Routed::new(Manner::Usual, Manner::Usual, "").await;
+        {
+            let mut market = r.market.lock().unwrap();
+            let config = market.gateway.config_mut();
+            config.clock_skew = ahead;
+            if ahead == Millis(0) {
+                config.credentials.shared_secret = "QUFBQUFBQUFBQUFBQUFBQQ==".into();
+                config.merchants[0].credentials.shared_secret = "QUFBQUFBQUFBQUFBQUFBQQ==".into();
+            }
+        }
+        r.place("A-1").await;
+        r.w.live(Millis::mins(1)).await;
+        let alerts = r.w.memory.alerts.lock().unwrap();
+        let told =
+            |of: &str| alerts.iter().filter(|a| a.code == of).map(|a| a.text.clone()).collect::<Vec<_>>();
+        let (clock, credentials) = (told("clock_off"), told("credentials_refused"));
+        assert!(clock.is_empty() != credentials.is_empty(), "one or the other: {clock:?} {credentials:?}");
+        assert!(told(code).iter().any(|text| text.contains(says)), "{ahead:?}: {clock:?} {credentials:?}");
+    }
+}
+
+/// What a card field (Microform) gives the shop is a JWT of some thousand characters.
+#[tokio::test]
+async fn a_transient_token_is_charged_from_the_shops_order_on() {
+    let r = Routed::new(Manner::Usual, Manner::Usual, "").await;
+    let jwt = |jti: &str, ends: i64| {
+        let part = |value: &Json| URL_SAFE_NO_PAD.encode(value.to_string());
+        let header = part(&json!({"kid": "3g", "alg": "RS256"}));
+        let context = "c".repeat(2400);
+        let claims =
+            part(&json!({"iss": "Flex/07", "exp": ends, "type": "mf-2.1.0", "jti": jti, "context": context}));
+        format!("{header}.{claims}.{}", URL_SAFE_NO_PAD.encode([7; 256]))
+    };
+    let now = r.w.memory.now().unix();
+    let good = jwt("tok_visa_1", now + 900);
+    assert!((3000..8192).contains(&good.len()), "{}", good.len());
+    for (id, token, status) in [
+        ("A-1", good.clone(), OrderStatus::Paid),
+        ("A-2", jwt("tok_stolen_1", now + 900), OrderStatus::PaymentFailed),
+    ] {
+        r.place_token(id, &token).await;
+        r.w.live(Millis::mins(4)).await;
+        assert_eq!(r.state(id).status, status, "{id}");
+        assert_eq!(r.truth(id).payments.len(), 1);
+        let explained = r.explained(id).await;
+        assert!(!explained.contains(&token), "what is charged stands in no sentence");
+        r.is_rebuilt(id);
+    }
+    assert_eq!(r.truth("A-1").captured, 1000);
+    // One that has run out is refused, and longer than any is parked on the way in.
+    for (id, token, code) in
+        [("A-3", jwt("tok_visa_2", now - 1), "INVALID_DATA"), ("A-4", "x".repeat(8193), "member_malformed")]
+    {
+        r.place_token(id, &token).await;
+        r.w.live(Millis::mins(4)).await;
+        let parked = r.w.engine.parked().await.unwrap();
+        assert!(parked.iter().any(|p| p.item.code == code), "{id}");
+        assert!(r.truth(id).payments.is_empty());
+    }
 }
 
 #[tokio::test]

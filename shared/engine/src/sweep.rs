@@ -240,7 +240,8 @@ impl Engine {
                         // The provider may not know this page any more: the window is begun anew.
                         lease.cursor.open = None;
                     }
-                    return Err(not_now(connection, why));
+                    let clock = self.clock_off(&connection.name).filter(|_| why == NotDone::Unauthorized);
+                    return Err(clock.map_or_else(|| not_now(connection, why), WorkError::Config));
                 }
             };
             let mut news = Vec::new();

@@ -115,7 +115,9 @@ fn personal_data_and_addresses_go_into_the_authorization_in_their_places() {
     let mut order = order(&[]);
     let text = |t: &str| Value::text(t);
     let address = |line: &str| {
-        Value::map([("name", text("Ana Maria Ruiz")), ("line1", text(line)), ("country", text("US"))])
+        let company = format!("Ruiz {line}");
+        let fields = [("name", text("Ana Maria Ruiz")), ("line1", text(line)), ("country", text("US"))];
+        Value::map(fields.into_iter().chain([("company", Value::text(company))]))
     };
     let customer = Value::map([("email", text("ana@example.com"))]);
     let parts =
@@ -125,6 +127,8 @@ fn personal_data_and_addresses_go_into_the_authorization_in_their_places() {
     let get = |name: &str| param(&order, "authorize", name);
     assert_eq!((get("bill_to.first_name"), get("bill_to.last_name")), ("Ana".into(), "Maria Ruiz".into()));
     assert_eq!((get("bill_to.email"), get("ship_to.line1")), ("ana@example.com".into(), "2 Side St".into()));
+    assert_eq!(get("bill_to.company"), "Ruiz 1 Main St");
+    assert_eq!(get("ship_to.company"), "Ruiz 2 Side St");
     assert!(order.sent("authorize").personal && order.sent("authorize").money);
 }
 

@@ -57,19 +57,9 @@ fn code(response: &Response) -> String {
 fn retry_after(response: &Response, now: Timestamp) -> Option<Millis> {
     let header = |name| response.header(name).map(str::trim);
     let told = header("retry-after")
-        .and_then(|v| v.parse().ok().map(Millis::secs).or_else(|| Some(http_date(v)?.since(now))))
+        .and_then(|v| v.parse().ok().map(Millis::secs).or_else(|| Some(Timestamp::parse_http(v)?.since(now))))
         .or_else(|| header("ratelimit-reset")?.parse().ok().map(Millis::secs));
     told.map(|wait| wait.clamp(Millis(0), Millis::days(1)))
-}
-
-/// `Wed, 21 Oct 2015 07:28:00 GMT`, the only form of date HTTP still writes.
-fn http_date(text: &str) -> Option<Timestamp> {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let mut parts = text.split_ascii_whitespace().skip(1);
-    let (day, month, year, time) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let month = MONTHS.iter().position(|m| *m == month)? + 1;
-    Timestamp::parse_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z"))
 }
 
 fn not_done(why: NotDone) -> Outcome {

@@ -7,7 +7,7 @@ use tillway_core::profile::CustomerSnapshot;
 use tillway_core::value::Value;
 
 use super::actions;
-use super::order::{joined, map, token};
+use super::order::{STORED, joined, map, token};
 use super::settings;
 use super::wire::{Fault, Node};
 use crate::config::{Connection, Secret};
@@ -49,7 +49,7 @@ pub fn read(connection: &Connection, customer: &Node<'_>) -> Result<Option<Obser
     };
     let instrument = match settings::get(connection, settings::INSTRUMENT) {
         "" => None,
-        name => token(&ids.member(name)?)?,
+        name => token(&ids.member(name)?, STORED)?,
     };
     let text = |name| customer.member(name)?.text();
     let (email, first, last) = (text("email")?, text("firstName")?, text("lastName")?);

@@ -68,7 +68,7 @@ pub fn read(connection: &Connection, order: &Node<'_>, version: i64) -> Result<R
         tax: amounts.tax,
         shipping: amounts.shipping,
         shipments: shipments(order)?,
-        token: token(&payment.member("token")?)?,
+        token: token(&payment.member("token")?, TRANSIENT)?,
         payment: payment.member("paymentIntentId")?.id()?,
         gateway: payment.member("gateway")?.id()?,
         guest: customer_ref.is_none(),
@@ -93,14 +93,20 @@ fn status(connection: &Connection, at: &Node<'_>) -> Result<OrderStatus, Fault> 
     })
 }
 
+/// Longest token that is charged: the JWT of a card field (Microform and the like) has some thousand characters.
+const TRANSIENT: usize = 8192;
+/// Longest id of a stored token.
+pub(super) const STORED: usize = 256;
+
 /// A gateway's token, which is never a card number.
-pub(super) fn token(at: &Node<'_>) -> Result<Option<String>, Fault> {
+pub(super) fn token(at: &Node<'_>, most: usize) -> Result<Option<String>, Fault> {
     let Some(token) = at.text()? else { return Ok(None) };
     if !pan::find(&token).is_empty() {
         return Err(at.fault("card_number", "a card number stands where a gateway's token belongs"));
     }
-    if token.len() > 256 || !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(at.fault("member_malformed", "expected a token of up to 256 characters without spaces"));
+    if token.len() > most || !token.bytes().all(|b| b.is_ascii_graphic()) {
+        let what = format!("expected a token of up to {most} characters without spaces");
+        return Err(at.fault("member_malformed", what));
     }
     Ok(Some(token))
 }
@@ -244,6 +250,7 @@ fn address(at: &Node<'_>) -> Result<Option<Value>, Fault> {
     let text = |name: &str| at.member(name)?.text();
     Ok(map([
         ("name", joined(text("firstName")?.as_ref(), text("lastName")?.as_ref()).or(text("company")?)),
+        ("company", text("company")?),
         ("line1", text("street1")?),
         ("line2", text("street2")?),
         ("city", text("city")?),

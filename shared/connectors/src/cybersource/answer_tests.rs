@@ -47,6 +47,32 @@ async fn a_refusal_names_its_field() {
 }
 
 #[tokio::test]
+async fn a_currency_that_is_not_enabled_is_not_the_merchant_ids_fault() {
+    let named = json!({"status": "INVALID_REQUEST", "reason": "INVALID_MERCHANT_CONFIGURATION", "message": "x",
+        "details": [{"field": "orderInformation.amountDetails.currency", "reason": "INVALID_DATA"}]});
+    let told = json!({"reason": "INVALID_MERCHANT_CONFIGURATION", "message": "Currency not supported"});
+    let other = json!({"reason": "INVALID_MERCHANT_CONFIGURATION", "message": "not set up",
+        "details": [{"field": "processingInformation.commerceIndicator", "reason": "INVALID_DATA"}]});
+    let wrong = json!({"reason": "INVALID_DATA",
+        "details": [{"field": "orderInformation.amountDetails.currency", "reason": "INVALID_DATA"}]});
+    for (body, code) in [
+        (named, "currency_not_enabled"),
+        (told, "currency_not_enabled"),
+        (other, "INVALID_MERCHANT_CONFIGURATION"),
+        (wrong, "INVALID_DATA"),
+    ] {
+        // A refusal of data may mean that it was done before: that is looked up.
+        let none = answer(201, json!({"totalCount": 0}));
+        let outcome = Run::new(PAY, pay_params(), [answer(400, body), none]).call().await;
+        assert_eq!(how(&outcome), format!("refused {code}"));
+    }
+    let declined = json!({"id": "7", "status": "DECLINED", "clientReferenceInformation": {"code": "ORD-1001"},
+        "errorInformation": {"reason": "INVALID_MERCHANT_CONFIGURATION", "message": "currency not enabled"}});
+    let outcome = Run::new(PAY, pay_params(), [answer(201, declined)]).call().await;
+    assert_eq!(how(&outcome), "refused currency_not_enabled");
+}
+
+#[tokio::test]
 async fn without_a_secret_nothing_is_sent() {
     let run = Run::new(PAY, pay_params(), []);
     let outcome = run.go_with(&Secrets::default(), async |call| Cybersource.call(call).await).await;

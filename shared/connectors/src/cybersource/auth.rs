@@ -129,7 +129,7 @@ impl Signer {
     }
 
     fn http_signature(&self, request: &Signed<'_>) -> Option<Vec<(&'static str, String)>> {
-        let date = http_date(request.now)?;
+        let date = request.now.http()?;
         let digest = request.body.map(|body| format!("SHA-256={}", digest(body)));
         let method = request.method.as_str().to_ascii_lowercase();
         let text = self.signing_string(request, &date, &method, digest.as_deref());
@@ -198,21 +198,6 @@ pub(super) fn mac(key: &[u8], text: &[u8]) -> Option<Vec<u8>> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
     mac.update(text);
     Some(mac.finalize().into_bytes().to_vec())
-}
-
-/// `Fri, 20 Nov 2026 10:15:30 GMT`.
-fn http_date(at: Timestamp) -> Option<String> {
-    let text = at.rfc3339();
-    let (day, clock) = text.split_once('T')?;
-    let mut parts = day.split('-');
-    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
-    let month: usize = month.parse().ok()?;
-    let names = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let month = names.get(month.checked_sub(1)?)?;
-    // The first of January 1970 was a Thursday.
-    let days = usize::try_from(at.unix().div_euclid(86_400).saturating_add(4).rem_euclid(7)).ok()?;
-    let week = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
-    Some(format!("{}, {day} {month} {year} {} GMT", week.get(days)?, clock.get(..8)?))
 }
 
 /// Sets one request of this process apart from another.

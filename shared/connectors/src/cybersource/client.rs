@@ -56,6 +56,10 @@ impl Answer {
     pub(super) fn reason(&self) -> String {
         errors::reason(self.body.json()).unwrap_or_else(|| format!("http_{}", self.status))
     }
+    /// The code it ends a command with.
+    fn code(&self) -> String {
+        errors::code(self.body.json()).unwrap_or_else(|| self.reason())
+    }
     /// `400 INVALID_DATA orderInformation.…`, with the correlation id.
     pub(super) fn said(&self) -> String {
         let mut said = self.status.to_string();
@@ -74,9 +78,17 @@ impl Answer {
     }
 }
 
+/// What helps where a merchant id does not take the order's currency.
+const CURRENCY_CURE: &str =
+    ": the merchant id is not enabled for this currency; enable it there, or route by `order.currency`";
+
 /// A refusal with what is known.
 pub(super) fn refused(answer: &Answer, observation: Observation) -> Outcome {
-    Outcome::Refused { code: answer.reason(), observation, summary: answer.said() }
+    let (code, mut summary) = (answer.code(), answer.said());
+    if code == errors::CURRENCY_NOT_ENABLED {
+        summary.push_str(CURRENCY_CURE);
+    }
+    Outcome::Refused { code, observation, summary }
 }
 
 pub(super) fn unknown(why: impl Into<String>) -> Outcome {

@@ -29,6 +29,20 @@ pub(super) fn blames_route(reason: &str) -> bool {
     reason == "INVALID_MERCHANT_CONFIGURATION"
 }
 
+/// Code of a refusal by a merchant id that is set up, and not for the order's currency.
+pub(super) const CURRENCY_NOT_ENABLED: &str = "currency_not_enabled";
+
+/// The code of a refusal or decline: the vendor's reason; our own where a merchant id is blamed for the currency alone.
+/// Whether Cybersource names the field, the message, or neither is not verified.
+pub(super) fn code(body: Json<'_>) -> Option<String> {
+    let reason = reason(body)?;
+    let about = |text: &str| text.to_ascii_lowercase().contains("currency");
+    let message = || text(body, &["errorInformation", "message"]).or_else(|| text(body, &["message"]));
+    let field = field(body);
+    let currency = || field.as_deref().or_else(message).is_some_and(about);
+    Some(if blames_route(&reason) && currency() { CURRENCY_NOT_ENABLED.to_owned() } else { reason })
+}
+
 /// Advice of a card scheme that forbids another try: for good (03, 21, 40 to 43), or for now (02, 22, 24 to 30) [from
 /// memory].
 const FORBIDDING: [&str; 16] =

@@ -98,7 +98,7 @@ impl Paid<'_> {
             Went::Invalid => "INVALID_REQUEST",
             _ => "DECLINED",
         };
-        errors::reason(self.answer).unwrap_or_else(|| by_status.to_owned())
+        errors::code(self.answer).unwrap_or_else(|| by_status.to_owned())
     }
 
     /// Whether less was reserved than asked for, and that is not wanted.

@@ -123,6 +123,10 @@ impl Connector for Cybersource {
         errors::blames_route(code)
     }
 
+    fn unfit_route(&self, code: &str) -> bool {
+        code == errors::CURRENCY_NOT_ENABLED
+    }
+
     fn tried_elsewhere(&self, code: &str) -> bool {
         errors::tried_elsewhere(code)
     }

@@ -194,7 +194,7 @@ fn authorized(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Res
         return Ok(unknown(format!("{said} {raw}")));
     }
     if went == Went::Invalid {
-        let code = errors::reason(answer).unwrap_or_else(|| raw.to_owned());
+        let code = errors::code(answer).unwrap_or_else(|| raw.to_owned());
         let observation = Observation::default();
         return Ok(Outcome::Refused { code, observation, summary: format!("{said} {raw}") });
     }

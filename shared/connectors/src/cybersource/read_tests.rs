@@ -123,6 +123,21 @@ async fn a_status_nobody_knows_is_parked_with_what_else_is_known() {
     let outcome = run.call().await;
     let Outcome::Disagrees { what, observation, .. } = &outcome else { panic!("{outcome:?}") };
     assert!(what.contains("`HALF_DONE`") && observation.facts.len() == 2, "{what}");
+    // Of a payment neither: the codes say that it went well, and are not believed. What later befell it is no such status.
+    let shown = |status: &str, applications: &[&str]| {
+        let odd = with_status(transaction(AUTH, applications, "102.21", None), status);
+        Run::new(READ, params(""), [search(&[&odd]), detail(&odd)])
+    };
+    for applications in [&["ics_auth"][..], &["ics_auth", "ics_bill"]] {
+        let outcome = shown("AUTHORIZED_HALFWAY", applications).call().await;
+        let Outcome::Disagrees { what, observation, .. } = &outcome else { panic!("{outcome:?}") };
+        assert!(what.contains("status_unknown") && what.contains("`AUTHORIZED_HALFWAY`"), "{what}");
+        assert!(observation.facts.is_empty(), "{observation:?}");
+        for known in ["PENDING", "TRANSMITTED", "BATCHED", "VOIDED", "REVERSED", "AUTHORIZED"] {
+            let told = facts(&shown(known, applications).call().await);
+            assert!(told.iter().any(|f| matches!(f, Fact::Authorized { .. })), "{known}");
+        }
+    }
     let mut odd = transaction(AUTH, &["ics_auth"], "102.21", None);
     odd["applicationInformation"]["applications"][0]["rCode"] = "7".into();
     let run = Run::new(READ, params(""), [search(&[&odd]), detail(&odd)]);

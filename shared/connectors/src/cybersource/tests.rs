@@ -101,6 +101,70 @@ impl Run {
     }
 }
 
+/// The paths of the commissioned description, whole: every call about tokens and decisions goes to them, and none beside.
+#[tokio::test]
+async fn the_commissioned_paths_can_be_set_as_a_whole() {
+    const PATHS: [(&str, &str); 5] = [
+        ("paths.customers", "/tss/v2/tokens"),
+        ("paths.customer", "/tss/v2/tokens/{id}"),
+        ("paths.instruments", "/tss/v2/tokens/{id}/payment-instruments"),
+        ("paths.decisions", "/dm/v2/decisions"),
+        ("paths.case_actions", "/dm/v2/decisions/{id}/actions"),
+    ];
+    let texts = |given: &[(&'static str, &str)]| {
+        Value::map(given.iter().map(|(name, text)| (*name, Value::text(*text))))
+    };
+    let person = [("email", "canary@example.com"), ("reference", "CU-1")];
+    let known = texts(&[&person[..], &[("known", "T1")]].concat());
+    let changed = texts(&[&person[..], &[("customer", "T1")]].concat());
+    let card = texts(&[("customer", "T1"), ("instrument", "7010000000016241111")]);
+    let reject = Value::map([
+        ("order_id", Value::text("ORD-1001")),
+        ("payment", Value::text(AUTH)),
+        ("decision", Value::text("reject")),
+    ]);
+    let gone = || error(404, "notFound");
+    let theirs = || answer(200, json!({"id": "T1", "buyerInformation": {"merchantCustomerID": "CU-1"}}));
+    let none = || answer(200, json!({"count": 0, "total": 0}));
+    let one = format!("/dm/v2/decisions/{AUTH}/actions");
+    let cases = [
+        (
+            "cybersource.ensure_customer",
+            known,
+            vec![gone(), ok(json!({"id": "T9"}))],
+            vec!["GET /tss/v2/tokens/T1".to_owned(), "POST /tss/v2/tokens".to_owned()],
+        ),
+        (
+            "cybersource.update_customer",
+            changed,
+            vec![theirs(), theirs()],
+            vec!["GET /tss/v2/tokens/T1".to_owned(), "PATCH /tss/v2/tokens/T1".to_owned()],
+        ),
+        (
+            "cybersource.attach_instrument",
+            card,
+            vec![none(), ok(json!({"id": "I1"}))],
+            vec![
+                "GET /tss/v2/tokens/T1/payment-instruments".to_owned(),
+                "POST /tss/v2/tokens/T1/payment-instruments".to_owned(),
+            ],
+        ),
+        (
+            "cybersource.screen",
+            pay_params(),
+            vec![error(400, "MISSING_FIELD")],
+            vec!["POST /dm/v2/decisions".to_owned()],
+        ),
+        ("cybersource.decide_case", reject, vec![error(400, "MISSING_FIELD")], vec![format!("POST {one}")]),
+    ];
+    for (action, params, answers, calls) in cases {
+        let run = Run::with(&PATHS, action, params, answers);
+        assert_eq!(Cybersource.check_settings(&run.connection), []);
+        run.call().await;
+        assert_eq!(run.http.calls(), calls, "{action}");
+    }
+}
+
 pub(super) fn pay_params() -> Value {
     Value::map([
         ("order_id", Value::text("ORD-1001")),

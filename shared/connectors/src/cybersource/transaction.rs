@@ -70,6 +70,11 @@ impl Kind {
 /// up. What is not listed, time-outs above all, leaves it open.
 const NOT_BEGUN: [&str; 4] = ["101", "102", "104", "234"];
 
+/// Statuses of a payment's detail that say what became of it later, or of a sale's bill, and not what the bank did: its codes
+/// tell that. Details of plain authorizations mostly show none.
+const LATER: [&str; 8] =
+    ["", "PENDING", "TRANSMITTED", "BATCHED", "SUCCEEDED", "VOIDED", "CANCELLED", "REVERSED"];
+
 fn applications(transaction: Json<'_>) -> impl Iterator<Item = Json<'_>> {
     transaction.at(&["applicationInformation", "applications"]).into_iter().flat_map(Json::items)
 }
@@ -185,6 +190,7 @@ impl<'a> Transaction<'a> {
         if let Some(went) = Went::of(self.status()) {
             return Ok(went);
         }
+        self.known_status(&LATER)?;
         let reason = errors::reason(self.detail).unwrap_or_default();
         let says = |code: &str, word: &str| self.reason_code() == code || reason == word;
         // Held by a check of address or security code, or because the bank wants to be asked: the code reads like a decline,

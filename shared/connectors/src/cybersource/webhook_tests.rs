@@ -60,6 +60,31 @@ fn each_accepted_message_fits_and_no_other() {
     assert_eq!(run(&other, &secrets(&[KEY], &[]), body.as_bytes()).err(), Some(EdgeFault::SignatureWrong));
 }
 
+/// What the vendor's test of a subscription sends: answered 2xx, and about nothing, also where it names a type that moves money.
+#[test]
+fn the_test_call_of_a_subscription_is_taken_and_unhandled() {
+    let payloads = json!({"testPayload": {"message": "test"}});
+    for (stated, expected) in [
+        (json!({"payloads": payloads}), "payments.authorization.status.accepted"),
+        (
+            json!({"eventType": "payments.capture.status.accepted", "webhookId": "w", "payloads": payloads}),
+            "payments.capture.status.accepted",
+        ),
+    ] {
+        let body = stated.to_string();
+        let verified = run(&signed(body.as_bytes()), &secrets(&[KEY], &[]), body.as_bytes()).unwrap();
+        assert_eq!(verified.event_type, expected);
+        let doc = Doc::from(&stated);
+        let meant = events::interpret(&connection(), &verified.event_type, doc.json()).unwrap();
+        assert_eq!(meant, crate::port::Interpreted::Unhandled);
+    }
+    let unnamed = json!({"payloads": payloads}).to_string();
+    let headers = [("v-c-signature".to_owned(), signed(unnamed.as_bytes()))];
+    let inbound = Inbound { topic: "payments", headers: &headers, body: unnamed.as_bytes() };
+    let verified = verify(&connection(), &secrets(&[KEY], &[]), inbound, Timestamp(AT)).unwrap();
+    assert_eq!(verified.event_type, "test");
+}
+
 #[test]
 fn the_shared_vectors_hold() {
     let Some(file) = spec("webhook-vectors.json") else { return };

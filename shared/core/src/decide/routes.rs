@@ -20,6 +20,8 @@ pub struct Routes<'a> {
     pub counts: Option<&'a Table>,
     /// Whether a refusal with this code is the fault of the merchant id, as the connector tells.
     pub fault: &'a (dyn Fn(&str) -> bool + Sync),
+    /// Whether it says that the merchant id does not take such orders, however well it does with others.
+    pub unfit: &'a (dyn Fn(&str) -> bool + Sync),
     /// Whether a soft decline with this code may be tried at another one at once.
     pub again: &'a (dyn Fn(&str) -> bool + Sync),
 }
@@ -79,7 +81,7 @@ impl Run<'_> {
         // A second attempt after a decline waits for nobody: the order has failed already.
         let state = &self.out.state;
         let failed = key.and_then(|key| state.choice_before(key)).map(|(_, first)| first.end);
-        let declined = choice.after.is_some() && failed != Some(Some(RouteEnd::Failed));
+        let declined = choice.after.is_some() && !failed.flatten().is_some_and(RouteEnd::is_unexecuted);
         let taken = Taken {
             route: choice.route.clone(),
             segment: choice.segment.clone(),
@@ -103,7 +105,7 @@ impl Run<'_> {
         let (rule, candidates, retry) = match before {
             // Somewhere else, among those the first could have gone to; after a decline that is the last one.
             Some((_, first)) => {
-                let retry = first.retry && first.end == Some(RouteEnd::Failed);
+                let retry = first.retry && first.end.is_some_and(RouteEnd::is_unexecuted);
                 (first.rule, first.others.as_slice(), retry)
             }
             None => match routes.routing.candidates(view) {
@@ -145,10 +147,12 @@ impl Run<'_> {
         });
         let reserved = told.iter().any(|f| matches!(f, Fact::Authorized { .. }));
         let blamed = |code: &str| self.plan.routes.is_some_and(|routes| (routes.fault)(code));
+        let unfit = |code: &str| self.plan.routes.is_some_and(|routes| (routes.unfit)(code));
         let again = |code: &str| self.plan.routes.is_some_and(|routes| (routes.again)(code));
         let (end, cause) = match (end, failed) {
             (CommandEnd::Done | CommandEnd::Refused { .. }, Some((attempt, code, soft))) => {
                 let end = match code {
+                    code if unfit(code) => RouteEnd::Unfit,
                     code if blamed(code) => RouteEnd::Failed,
                     code if soft && again(code) => RouteEnd::SoftDeclined,
                     _ => RouteEnd::Declined,
@@ -157,6 +161,9 @@ impl Run<'_> {
             }
             (CommandEnd::Done, None) if reserved => (RouteEnd::Approved, None),
             // Nothing was executed, for certain: a refusal is settled.
+            (CommandEnd::Refused { code }, None) if unfit(code) => {
+                (RouteEnd::Unfit, Some(command.to_string()))
+            }
             (CommandEnd::Refused { code }, None) if code == ROUTE_UNAVAILABLE || blamed(code) => {
                 (RouteEnd::Failed, Some(command.to_string()))
             }
@@ -183,6 +190,11 @@ impl Run<'_> {
 }
 
 impl RouteEnd {
+    /// Whether nothing was executed, so that what follows elsewhere is no second attempt.
+    const fn is_unexecuted(self) -> bool {
+        matches!(self, Self::Failed | Self::Unfit)
+    }
+
     /// In words.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -191,6 +203,7 @@ impl RouteEnd {
             Self::Declined => "declined",
             Self::SoftDeclined => "declined softly",
             Self::Failed => "unexecuted: the route failed",
+            Self::Unfit => "unexecuted: the route does not take such orders",
             Self::Open => "in a way that says nothing about the route",
         }
     }

@@ -98,6 +98,7 @@ impl Order {
             routing: &self.routing,
             counts,
             fault: &|code| code == "NOT_SET_UP",
+            unfit: &|code| code == "NOT_IN_THIS_CURRENCY",
             again: &|code| code == "SOFT",
         };
         let plan = Plan {
@@ -350,6 +351,43 @@ fn what_was_certainly_not_executed_goes_on_elsewhere_until_nowhere_is_left() {
     order.decline("p1", "NOT_SET_UP", false);
     assert_eq!(order.out().step, "pay/t1~after:p1");
     assert_eq!(order.state.choices["pay/t1"].end, Some(RouteEnd::Failed));
+}
+
+/// The JWT of a card field names no step, and a second attempt finds it all the same.
+#[test]
+fn a_long_token_is_charged_whole_and_its_attempt_has_a_short_name() {
+    let token = "j".repeat(8192);
+    let mut order = Order::new(|_| {});
+    order.tell(&[snapshot(&token)]);
+    let first = order.out();
+    assert_eq!(first.params.at("token").as_text(), Some(token.as_str()));
+    assert!(first.step.starts_with("pay/token-") && first.step.len() < 80, "{}", first.step);
+    order.decline("p1", "SOFT", true);
+    let second = order.out();
+    assert_eq!(second.step, format!("{}~after:p1", first.step));
+    assert_eq!(second.params.at("token").as_text(), Some(token.as_str()));
+    // Another token is another attempt.
+    let mut other = Order::new(|_| {});
+    other.tell(&[snapshot(&format!("{token}x"))]);
+    assert_ne!(other.out().step, first.step);
+}
+
+#[test]
+fn what_an_id_does_not_take_goes_on_elsewhere_and_is_no_failure_of_it() {
+    type Run = Box<dyn Fn(&mut Order)>;
+    let refused: Run = Box::new(|o| o.end(CommandEnd::Refused { code: "NOT_IN_THIS_CURRENCY".into() }, &[]));
+    let declined: Run = Box::new(|o| o.decline("p1", "NOT_IN_THIS_CURRENCY", false));
+    for run in [refused, declined] {
+        let mut order = Order::paying(|routing| routing.retry = true);
+        let first = order.route();
+        run(&mut order);
+        assert_eq!(order.state.choices["pay/t1"].end, Some(RouteEnd::Unfit));
+        assert_ne!(order.route(), first);
+        // Nobody was asked there: a soft decline at the next one may still be tried once more.
+        order.decline("p2", "SOFT", true);
+        assert_eq!(order.state.choices.len(), 3);
+        assert_ne!(order.route(), first);
+    }
 }
 
 #[test]

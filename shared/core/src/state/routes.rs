@@ -1,10 +1,12 @@
 //! Routes of an order's authorizations: what was chosen, what became of it, and what may be tried again.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::OrderState;
 use crate::facts::{RouteEnd, StepState};
-use crate::ids::CommandId;
+use crate::ids::{CommandId, digest};
 use crate::routing::{Choice, Segment};
 
 /// A choice, as far as later decisions need it; the fact holds all that it saw.
@@ -38,7 +40,7 @@ impl Chosen {
     fn leads_on(&self) -> Option<&str> {
         let over = match self.end? {
             RouteEnd::SoftDeclined => self.retry,
-            RouteEnd::Failed => true,
+            RouteEnd::Failed | RouteEnd::Unfit => true,
             RouteEnd::Approved | RouteEnd::Declined | RouteEnd::Open => false,
         };
         self.cause.as_deref().filter(|_| over && !self.others.is_empty())
@@ -88,8 +90,8 @@ impl OrderState {
             let of_it = |p: &&super::Payment| p.failures.iter().any(|f| f.attempt == cause);
             let mut payments = self.payments.values().filter(of_it);
             let holds = payments.any(|p| p.charges.values().any(|c| c.ended.is_none()));
-            let token = self.tokens.iter().find(|t| is_of(step, t)).filter(|_| !holds)?;
-            Some((format!("{token}{AGAIN}{cause}"), token.as_str()))
+            let token = self.tokens.iter().find(|t| is_of(step, &attempt_key(t))).filter(|_| !holds)?;
+            Some((format!("{}{AGAIN}{cause}", attempt_key(token)), token.as_str()))
         })
     }
 
@@ -124,11 +126,22 @@ impl OrderState {
     }
 }
 
+/// Longest token that is its attempt's key.
+const SHORT: usize = 256;
+
+/// The key of an attempt: its token, or the hash of one that would make every name of a step some thousand characters long.
+pub(super) fn attempt_key(token: &str) -> Cow<'_, str> {
+    if token.len() <= SHORT {
+        return Cow::Borrowed(token);
+    }
+    Cow::Owned(format!("token-{}", digest(&["attempt", token])))
+}
+
 /// Stands between a token and what causes a second attempt with it.
 const AGAIN: &str = "~after:";
 
-/// Whether a step instance is of a token, or of a second attempt with it.
-fn is_of(step: &str, token: &str) -> bool {
+/// Whether a step instance is of an attempt, or of a second one with the same token.
+fn is_of(step: &str, first: &str) -> bool {
     let Some((_, key)) = step.split_once('/') else { return false };
-    key.strip_prefix(token).is_some_and(|rest| rest.is_empty() || rest.starts_with(AGAIN))
+    key.strip_prefix(first).is_some_and(|rest| rest.is_empty() || rest.starts_with(AGAIN))
 }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 pub use schema::{ADDRESS, AWAITS, BASE, OBJECTS, PAIR_OPTIONS, personal_part};
 
 use super::OrderState;
+use super::routes::attempt_key;
 use crate::facts::{AuthorizationEnd, OrderStatus, RefundStatus, ReviewOutcome};
 use crate::money::Money;
 use crate::value::Value;
@@ -148,7 +149,7 @@ impl OrderState {
         match kind {
             "attempt" => {
                 let again = self.second_attempts().map(|(key, _)| Cow::Owned(key));
-                known(self.tokens.iter()).into_iter().chain(again).collect()
+                self.tokens.iter().map(|token| attempt_key(token)).chain(again).collect()
             }
             "authorization" => known(payments().flat_map(|p| p.charges.keys())),
             "capture" => captures(),
@@ -237,7 +238,7 @@ impl OrderState {
                 ("n", Value::Int(n)),
                 ("failure_before", Value::opt_text(before.clone())),
             ]);
-            (token.clone(), view)
+            (attempt_key(token).into_owned(), view)
         };
         let mut out: Vec<(String, Value)> = self.tokens.iter().enumerate().map(one).collect();
         for (key, token) in self.second_attempts() {

@@ -69,7 +69,9 @@ impl Engine {
                 Err(Stop::Fault(fault @ SettleFault::Unreadable { .. })) => {
                     self.refuse(run, report, &id, vec![fault.to_string()]).await;
                 }
-                Err(Stop::Fault(fault)) => return Err(stopped(run.name(), &fault)),
+                Err(Stop::Fault(fault)) => {
+                    return Err(stopped(run.name(), &fault, self.clock_off(run.name())));
+                }
                 Err(Stop::Work(error)) => return Err(error),
             }
         }
@@ -120,7 +122,7 @@ impl Engine {
                     self.refuse(run, report, "", vec![fault.to_string()]).await;
                     return Ok(None);
                 }
-                Err(fault) => return Err(stopped(run.name(), &fault)),
+                Err(fault) => return Err(stopped(run.name(), &fault, self.clock_off(run.name()))),
             };
             for listed in page.batches {
                 // A page that comes twice lists its batches once.

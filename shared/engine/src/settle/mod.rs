@@ -252,15 +252,16 @@ fn item(key: Key, body: Vec<u8>, list: Option<(String, String)>) -> NewItem {
     NewItem { key, body, due: None, list, expires: None }
 }
 
-/// What a fault of reading means for the run.
-fn stopped(name: &ConnectionName, fault: &SettleFault) -> WorkError {
+/// What a fault of reading means for the run. `clock`: what is said where our clock is off.
+fn stopped(name: &ConnectionName, fault: &SettleFault, clock: Option<String>) -> WorkError {
     use tillway_connectors::port::NotDone;
-    WorkError::Config(match fault {
-        SettleFault::NotNow { why: NotDone::Unauthorized, .. } => {
+    WorkError::Config(match (fault, clock) {
+        (SettleFault::NotNow { why: NotDone::Unauthorized, .. }, Some(clock)) => clock,
+        (SettleFault::NotNow { why: NotDone::Unauthorized, .. }, None) => {
             format!(
                 "{name}: the gateway refuses our credentials for settlement; give the key the right to read it"
             )
         }
-        fault => format!("{name}: {fault}; settle the day again"),
+        (fault, _) => format!("{name}: {fault}; settle the day again"),
     })
 }

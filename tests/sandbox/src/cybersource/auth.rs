@@ -270,7 +270,13 @@ fn signature_of(
         return Err("signature: wrong");
     }
     let date = request.header(if has("v-c-date") { "v-c-date" } else { "date" }).ok_or("date")?;
-    timely(credentials, http_time(date).ok_or("date: not as RFC 7231 has it")?, now)?;
+    timely(
+        credentials,
+        Timestamp::parse_http(date)
+            .filter(|t| t.http().as_deref() == Some(date))
+            .ok_or("date: not as RFC 7231 has it")?,
+        now,
+    )?;
     if with_body(request.method)
         && request.header("digest") != Some(format!("SHA-256={}", digest(&request.body)).as_str())
     {
@@ -293,15 +299,4 @@ fn signing_string(credentials: &Credentials, request: &Request, covered: &[&str]
         lines.push(format!("{name}: {value}"));
     }
     Ok(lines.join("\n"))
-}
-
-/// Reads `Fri, 20 Nov 2026 10:15:30 GMT`.
-fn http_time(text: &str) -> Option<Timestamp> {
-    let parts: Vec<&str> = text.split(' ').collect();
-    let [week, day, month, year, clock, "GMT"] = parts.as_slice() else { return None };
-    let names = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let month = names.iter().position(|m| m == month)?.saturating_add(1);
-    (week.len() == 4 && week.ends_with(',') && day.len() == 2)
-        .then(|| Timestamp::parse_rfc3339(&format!("{year}-{month:02}-{day}T{clock}Z")))
-        .flatten()
 }

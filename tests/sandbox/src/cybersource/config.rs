@@ -39,6 +39,8 @@ pub enum Manner {
     Broken,
     /// 400 INVALID_MERCHANT_CONFIGURATION to every payment.
     NotSetUp,
+    /// 400 INVALID_MERCHANT_CONFIGURATION, naming the currency, to payments in this one; approves others.
+    Without(&'static str),
 }
 
 /// A further merchant id of the account. Transactions belong to their id; the token vault is shared.

@@ -48,7 +48,7 @@ impl CybersourceSandbox {
         self.gate.requests += 1;
         let correlation = self.ids.uuid(Kind::Correlation, self.gate.requests);
         match self.pass(request) {
-            Ok(Some(doc)) => Reply::Answer(respond(doc, correlation)),
+            Ok(Some(doc)) => Reply::Answer(respond(doc, correlation, self.now + self.config.clock_skew)),
             Ok(None) => Reply::Silence,
             Err(error) => {
                 *self.counters.refusals.entry(error.status).or_default() += 1;
@@ -57,7 +57,11 @@ impl CybersourceSandbox {
                     _ => &mut self.counters.reasons,
                 };
                 *tally.entry(error.reason).or_default() += 1;
-                Reply::Answer(respond(Doc(error.status, error.body(self.now), None), correlation))
+                Reply::Answer(respond(
+                    Doc(error.status, error.body(self.now), None),
+                    correlation,
+                    self.now + self.config.clock_skew,
+                ))
             }
         }
     }
@@ -163,7 +167,7 @@ impl CybersourceSandbox {
     }
 }
 
-fn respond(Doc(status, body, tag): Doc, correlation: String) -> Response {
+fn respond(Doc(status, body, tag): Doc, correlation: String, at: Timestamp) -> Response {
     // A report is the one body that is no JSON.
     let (kind, body) = match body {
         Value::String(file) if file.starts_with('<') => ("application/xml", file),
@@ -172,6 +176,7 @@ fn respond(Doc(status, body, tag): Doc, correlation: String) -> Response {
     };
     let mut headers =
         vec![("content-type".to_owned(), kind.to_owned()), ("v-c-correlation-id".to_owned(), correlation)];
+    headers.extend(at.http().map(|date| ("date".to_owned(), date)));
     headers.extend(tag.map(|tag| ("etag".to_owned(), tag)));
     Response { status, headers, body: body.into_bytes() }
 }

@@ -10,7 +10,7 @@
 //! # What becomes of a payment
 //! A payment is approved unless its token or its amount says otherwise. Tokens stand wherever an id of the vault may
 //! (customer, payment instrument, instrument identifier, legacy token, transient token) and may end in anything that
-//! makes them unique: `tok_partial_7`. Amounts are whole major units in any currency: 4001.00 USD, 4001 JPY.
+//! makes them unique: `tok_partial_7`. A transient token may be a JWT with one as `jti`, good until its `exp`. Amounts are whole major units in any currency: 4001.00 USD, 4001 JPY.
 //!
 //! | amount | token | answer |
 //! |---|---|---|
@@ -49,6 +49,12 @@
 //!
 //! An account may have several merchant ids ([`CybersourceConfig::merchants`]): each has its key and its [`Manner`], and sees
 //! its own transactions alone. Webhooks bear the first one's name, whoever they are about. \[assumed\]
+//!
+//! # Subscriptions
+//! Webhooks go out from the start, as if their subscriptions had been approved. With [`WebhookConfig::health`] they live as
+//! the provider's do: nothing before the address answered a health check (GET, then empty POST, in turns) with 200; suspended
+//! where the retries of a delivery end, and what comes waits until it answers again. The review of an address by people,
+//! BLOCKED, and subscriptions made and changed by API are not modelled.
 //!
 //! # Guesses
 //! Reasons the sources do not settle: capturing an expired, declined or risk-declined authorization is `MISSING_AUTH`;
@@ -102,7 +108,7 @@ pub use model::Kind;
 pub use risk::{RiskRule, RiskTest};
 pub use truth::{OrderTruth, PaymentTruth, TransactionTruth};
 pub use vault::CustomerTruth;
-pub use webhooks::{Envelope, RetryPolicy, SignedOver, WebhookConfig, forge, sign};
+pub use webhooks::{Envelope, RetryPolicy, SignedOver, Standing, WebhookConfig, forge, sign};
 
 use crate::{ApiFaultRule, Delivery, HookFaultRule, Reply, Sandbox};
 use ids::{Ids, Row};

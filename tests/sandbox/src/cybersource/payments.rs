@@ -16,7 +16,11 @@ impl CybersourceSandbox {
         let reference = Reference::of(body)?;
         let fields = defined(body)?;
         let actions = rules::actions(body)?;
-        let currency = body.currency(CURRENCY, &self.enabled())?;
+        let mut enabled = self.enabled();
+        if let Manner::Without(code) = self.config.manner_of(self.caller) {
+            enabled.retain(|currency| currency.code() != code);
+        }
+        let currency = body.currency(CURRENCY, &enabled)?;
         let amount = body.amount(TOTAL, currency)?;
         let sale = body.flag("processingInformation.capture")?;
         let mut source = self.source(body)?;
@@ -106,7 +110,7 @@ impl CybersourceSandbox {
     /// What becomes of a payment at the merchant id that calls.
     fn in_its_manner(&self, fate: Fate) -> Fate {
         match self.config.manner_of(self.caller) {
-            Manner::Usual => fate,
+            Manner::Usual | Manner::Without(_) => fate,
             Manner::Unavailable => Fate::Refused("PROCESSOR_UNAVAILABLE"),
             Manner::NotSetUp => Fate::Refused("INVALID_MERCHANT_CONFIGURATION"),
             Manner::Broken => Fate::Broken("SYSTEM_ERROR", false),

@@ -1,5 +1,9 @@
 //! What is charged: an id of the vault, or a transient token. Exactly one, and it must exist.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+
 use super::CybersourceSandbox;
 use super::body::Body;
 use super::errors::ApiError;
@@ -38,9 +42,13 @@ impl CybersourceSandbox {
         match (others.as_slice(), customer) {
             // An instrument may be named with its customer, which magic ones all have.
             ([(path, token, stored)], customer) if customer.is_none() || path.contains("Instrument") => {
-                let card = magic::card_of(token).ok_or_else(|| unknown(path))?;
+                let token = match path.ends_with("Jwt") && token.contains('.') {
+                    true => self.transient(token).map_err(|what| ApiError::invalid(*path, what))?,
+                    false => (*token).to_owned(),
+                };
+                let card = magic::card_of(&token).ok_or_else(|| unknown(path))?;
                 let customer = customer.map(str::to_owned);
-                Ok(Source { card, customer, origin: Some((*token).to_owned()), stored: *stored })
+                Ok(Source { card, customer, origin: Some(token), stored: *stored })
             }
             ([], Some(id)) => {
                 let kept = || self.vault.customer(id).and_then(|c| c.card.clone());
@@ -51,5 +59,19 @@ impl CybersourceSandbox {
             ([], None) => Err(ApiError::missing("paymentInformation")),
             _ => Err(ApiError::invalid("paymentInformation", "more than one source")),
         }
+    }
+
+    /// The magic token in a JWT as Microform makes them: its `jti`, until it ends. Nobody but the service itself could check
+    /// its signature.
+    fn transient(&self, jwt: &str) -> Result<String, &'static str> {
+        let parts: Vec<&str> = jwt.split('.').collect();
+        let [_, claims, _] = parts.as_slice() else { return Err("no JWT") };
+        let claims = URL_SAFE_NO_PAD.decode(claims).map_err(|_| "no JWT")?;
+        let claims: Value = serde_json::from_slice(&claims).map_err(|_| "no JWT")?;
+        let ends = claims.get("exp").and_then(Value::as_i64).ok_or("a JWT without an end")?;
+        if self.now.unix() >= ends {
+            return Err("the transient token has expired");
+        }
+        claims.get("jti").and_then(Value::as_str).map(str::to_owned).ok_or("a JWT without jti")
     }
 }

@@ -1,7 +1,7 @@
 //! Webhooks: topics, envelopes, signatures, delivery and retries, faults of delivery.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -65,6 +65,10 @@ pub struct WebhookConfig {
     pub signed_over: SignedOver,
     /// Retries.
     pub retries: RetryPolicy,
+    /// How long after a subscription was made, and again and again while it does not live, its address is asked whether it
+    /// is there (the provider: 5 to 10 minutes). Nothing is delivered before that is answered 200, and where the retries of a
+    /// delivery end it is suspended and keeps what comes. `None`: active from the start, and what is given up is lost.
+    pub health: Option<Millis>,
     /// How event types begin, and their topic; the first that fits counts. What fits none is not delivered.
     pub topics: Vec<(String, String)>,
 }
@@ -82,9 +86,33 @@ impl WebhookConfig {
             envelope: Envelope::EncData,
             signed_over: SignedOver::Body,
             retries: RetryPolicy { first: Millis::mins(10), interval: Millis::mins(10), times: 10 },
+            health: None,
             topics: topics.iter().map(|(p, t)| ((*p).into(), (*t).into())).collect(),
         }
     }
+}
+
+/// How a subscription stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Its address was never seen to live.
+    Inactive,
+    /// Delivered to.
+    Active,
+    /// Its address failed; what comes waits.
+    Suspended,
+}
+
+/// The subscription of a topic.
+#[derive(Debug)]
+struct Subscription {
+    standing: Standing,
+    /// When its address is asked next; `None` while it is being asked, and where it lives.
+    check_at: Option<i64>,
+    /// How often it was asked.
+    asked: u32,
+    /// Deliveries that wait for it.
+    held: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -101,14 +129,93 @@ pub(super) struct Hooks {
     queue: BinaryHeap<Reverse<(i64, u64)>>,
     live: HashMap<u64, Hook>,
     serial: u64,
+    subscriptions: BTreeMap<String, Subscription>,
+    /// Health checks in flight, and whose they are.
+    checks: BTreeMap<u64, String>,
 }
 
 impl Hooks {
     pub(super) fn in_flight(&self) -> usize {
-        self.live.len().saturating_sub(self.queue.len())
+        let held: usize = self.subscriptions.values().map(|s| s.held.len()).sum();
+        let waiting = self.queue.len().saturating_add(held);
+        self.live.len().saturating_sub(waiting).saturating_add(self.checks.len())
     }
     pub(super) fn next_due(&self) -> Option<i64> {
-        self.queue.peek().map(|Reverse((due, _))| *due)
+        let checks = self.subscriptions.values().filter_map(|s| s.check_at);
+        self.queue.peek().map(|Reverse((due, _))| *due).into_iter().chain(checks).min()
+    }
+
+    /// Health checks that are due: a GET, then an empty POST, in turns.
+    fn due_checks(&mut self, topics: &[(String, String)], now: i64, every: Millis) -> Vec<Delivery> {
+        let mut due = Vec::new();
+        for (_, topic) in topics {
+            let made = || Subscription {
+                standing: Standing::Inactive,
+                check_at: Some(now.saturating_add(every.0)),
+                asked: 0,
+                held: Vec::new(),
+            };
+            let subscription = self.subscriptions.entry(topic.clone()).or_insert_with(made);
+            if subscription.check_at.is_none_or(|at| at > now) {
+                continue;
+            }
+            subscription.check_at = None;
+            let method = if subscription.asked.is_multiple_of(2) { Method::Get } else { Method::Post };
+            subscription.asked += 1;
+            self.serial += 1;
+            self.checks.insert(self.serial, topic.clone());
+            due.push(Delivery {
+                id: self.serial,
+                topic: topic.clone(),
+                event_id: HEALTH.to_owned(),
+                event_type: HEALTH.to_owned(),
+                request: Request::new(method, ""),
+            });
+        }
+        due
+    }
+
+    /// Takes the answer to a health check: 200 alone lets what waits go out.
+    fn checked(&mut self, topic: &str, lives: bool, now: i64, every: Millis) {
+        let Some(subscription) = self.subscriptions.get_mut(topic) else { return };
+        if !lives {
+            subscription.check_at = Some(now.saturating_add(every.0));
+            return;
+        }
+        subscription.standing = Standing::Active;
+        let held = std::mem::take(&mut subscription.held);
+        self.queue.extend(held.into_iter().map(|id| Reverse((now, id))));
+    }
+
+    /// Whether a delivery waits for its subscription.
+    fn hold(&mut self, id: u64, topic: &str) -> bool {
+        let subscription = self.subscriptions.get_mut(topic).filter(|s| s.standing != Standing::Active);
+        let Some(subscription) = subscription else { return false };
+        subscription.held.push(id);
+        true
+    }
+
+    /// An address failed as often as is tried: its subscription stops, and the delivery waits with what comes.
+    fn suspend(&mut self, id: u64, now: i64, every: Millis) -> bool {
+        let Some(hook) = self.live.get_mut(&id) else { return false };
+        let Some(subscription) = self.subscriptions.get_mut(&hook.topic) else { return false };
+        hook.attempt = 0;
+        subscription.held.push(id);
+        if subscription.standing == Standing::Active {
+            subscription.standing = Standing::Suspended;
+            subscription.check_at = Some(now.saturating_add(every.0));
+        }
+        true
+    }
+}
+
+/// What a health check is called among deliveries.
+const HEALTH: &str = "health";
+
+impl Hooks {
+    /// How the subscription of a topic stands.
+    fn standing(&self, topic: &str) -> Standing {
+        self.subscriptions.get(topic).map_or(Standing::Inactive, |s| s.standing)
     }
 }
 
@@ -171,11 +278,18 @@ impl CybersourceSandbox {
     /// What is due now, signed as of now.
     pub(super) fn due_deliveries(&mut self) -> Vec<Delivery> {
         let mut due = Vec::new();
+        if let Some(every) = self.config.webhooks.health {
+            due = self.hooks.due_checks(&self.config.webhooks.topics, self.now.0, every);
+        }
         while let Some(Reverse((at, id))) = self.hooks.queue.peek().copied() {
             if at > self.now.0 {
                 break;
             }
             self.hooks.queue.pop();
+            let topic = self.hooks.live.get(&id).map(|hook| hook.topic.clone()).unwrap_or_default();
+            if self.hooks.hold(id, &topic) {
+                continue;
+            }
             self.counters.deliveries += 1;
             let serial = self.counters.deliveries;
             let Some(hook) = self.hooks.live.get(&id) else { continue };
@@ -255,6 +369,10 @@ impl CybersourceSandbox {
 
     /// Takes the answer to a delivery; anything but 2xx is tried again.
     pub(super) fn settle_delivery(&mut self, id: u64, status: Option<u16>) {
+        if let (Some(topic), Some(every)) = (self.hooks.checks.remove(&id), self.config.webhooks.health) {
+            self.hooks.checked(&topic, status == Some(200), self.now.0, every);
+            return;
+        }
         if matches!(status, Some(200..=299)) {
             if self.hooks.live.remove(&id).is_some() {
                 self.counters.deliveries_accepted += 1;
@@ -264,6 +382,11 @@ impl CybersourceSandbox {
         let retries = self.config.webhooks.retries;
         let Some(hook) = self.hooks.live.get_mut(&id) else { return };
         if hook.attempt >= retries.times {
+            if let Some(every) = self.config.webhooks.health
+                && self.hooks.suspend(id, self.now.0, every)
+            {
+                return;
+            }
             self.hooks.live.remove(&id);
             self.counters.deliveries_given_up += 1;
             return;
@@ -273,7 +396,13 @@ impl CybersourceSandbox {
         self.hooks.queue.push(Reverse((self.now.0.saturating_add(wait), id)));
     }
 
-    /// Deliveries queued or in flight.
+    /// How the subscription of a topic stands; told where [`WebhookConfig::health`] is set.
+    #[must_use]
+    pub fn subscription(&self, topic: &str) -> Standing {
+        self.hooks.standing(topic)
+    }
+
+    /// Deliveries queued, held or in flight.
     #[must_use]
     pub fn deliveries_open(&self) -> usize {
         self.hooks.live.len()

@@ -62,6 +62,36 @@ fn a_shipping_address_counts_only_where_it_differs() {
 }
 
 #[test]
+fn a_company_stands_beside_the_name_and_for_one_that_is_missing() {
+    let billing = order()["billingAddress"].clone();
+    let firm = with(with(billing, "/company", "Firm".into()), "/city", "Dallas".into());
+    let nobody = with(with(firm.clone(), "/firstName", Json::Null), "/lastName", Json::Null);
+    let data = with(with(order(), "/billingAddress", firm), "/shippingAddress", nobody);
+    let (_, observation, _) = about(&connection(&[]), &data);
+    let personal = |path| observation.personal.at(path).as_text();
+    assert_eq!(
+        (personal("order.bill_to.company"), personal("order.ship_to.company")),
+        (Some("Firm"), Some("Firm"))
+    );
+    assert_eq!(
+        (personal("order.bill_to.name"), personal("order.ship_to.name")),
+        (Some("Kanarie Vogel"), Some("Firm"))
+    );
+}
+
+#[test]
+fn a_token_may_be_as_long_as_the_jwt_of_a_card_field() {
+    for (length, fits) in [(257, true), (8192, true), (8193, false)] {
+        let data = with(order(), "/payment/token", "e".repeat(length).into());
+        let read = Clarity.interpret(&connection(&[]), "order.updated", doc("order.updated", &data).json());
+        assert_eq!(read.is_ok(), fits, "{length}");
+        if let Err(rejected) = read {
+            assert!(rejected.field.ends_with("payment.token"), "{}", rejected.field);
+        }
+    }
+}
+
+#[test]
 fn the_person_is_known_by_mail_then_by_account_then_not() {
     let person = |data: Json| about(&connection(&[]), &data).2;
     let without_mail = with(order(), "/customer/email", Json::Null);

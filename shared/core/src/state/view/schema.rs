@@ -17,7 +17,8 @@ const fn flag(name: &'static str, doc: &'static str) -> Field {
 pub static ADDRESS: Schema = Schema {
     name: "address",
     fields: &[
-        text("name", "full name").masked(Class::Name),
+        text("name", "full name; the company's where no person is named").masked(Class::Name),
+        text("company", "company").masked(Class::Name),
         text("line1", "street and number").masked(Class::Street),
         text("line2", "second line").masked(Class::Street),
         text("city", "city").masked(Class::City),

@@ -38,6 +38,102 @@ async fn both_ways_to_sign_are_taken_and_a_wrong_secret_is_not() {
     assert_eq!(world.sandbox(|s, _| s.counters().auth_refusals.clone()).get("token: signature"), Some(&1));
 }
 
+/// RS256 with a certificate's key, as a P12 holds it; and its serial number and key are asked for.
+#[tokio::test]
+async fn a_certificates_key_signs_what_the_sandbox_takes() {
+    use rsa::pkcs8::DecodePrivateKey as _;
+    let world = |serial: &str, key: &str| {
+        let (encryption, _) = key_pair();
+        let mut config = config(None);
+        config.credentials.certificate = Some(("1677854".to_owned(), encryption.key));
+        let mut world = World::with(config, &[("auth", "jwt_p12"), ("certificate_serial", serial)]);
+        // The certificate's key alone: what the shared secret would sign is not sent.
+        world.secrets.0.remove("shared_secret");
+        world.secrets.0.insert("private_key".into(), vec![Secret::new(key)]);
+        world
+    };
+    let (_, pem) = key_pair();
+    let right = world("1677854", &pem);
+    let payment = right.done(&authorize("c1", "tok_visa", 1000)).await;
+    right.done(&follow("capture", &payment, 1000, &[])).await;
+    right.pass(Millis::mins(1));
+    let read = right.call(&step("read_order", "r1", &[("order_id", Value::text("A-1"))])).await;
+    assert_eq!((how(&read).as_str(), right.truth("A-1").captured), ("settled", 1000));
+    let other = rsa::PrivateKey::new(&mut Seeded::new(b"another"), 1024).unwrap();
+    let other = rsa::pkcs8::EncodePrivateKey::to_pkcs8_pem(&other, rsa::pkcs8::LineEnding::LF).unwrap();
+    assert!(rsa::PrivateKey::from_pkcs8_pem(&other).is_ok());
+    for (serial, key, why) in
+        [("1677854", other.as_str(), "token: signature"), ("1677855", pem.as_str(), "token: kid")]
+    {
+        let wrong = world(serial, key);
+        assert_eq!(how(&wrong.call(&authorize("c1", "tok_visa", 1000)).await), "not done Unauthorized");
+        assert_eq!(wrong.sandbox(|s, _| s.counters().auth_refusals.clone()).get(why), Some(&1), "{why}");
+    }
+}
+
+/// Forms of the HTTP signature that other connectors send, with `v-c-date` and `(request-target)`.
+#[test]
+fn the_dialects_of_the_http_signature_are_taken() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/spec/cybersource/auth-vectors.json");
+    let Ok(text) = std::fs::read_to_string(path) else {
+        // Past the test's captured output: a vector that was not asked is not one that holds.
+        let _told = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("skipped: {path} is not here, so no dialect was checked\n"),
+        );
+        return;
+    };
+    let file: Json = serde_json::from_str(&text).unwrap();
+    let first = &file["http_signature"][0];
+    let of = |vector: &Json, name: &str| vector[name].as_str().unwrap().to_owned();
+    let credentials =
+        Credentials::new(of(first, "merchant_id"), of(first, "key_id"), of(first, "shared_secret_b64"));
+    let dialects = file["http_signature_dialects_not_from_sdk"].as_array().unwrap();
+    assert_eq!(dialects.len(), 2);
+    for vector in dialects {
+        let covered = of(vector, "headers");
+        let dated = if covered.contains("v-c-date") { "v-c-date" } else { "date" };
+        let signed = |signature: &str| {
+            let header = format!(
+                "keyid=\"{}\", algorithm=\"HmacSHA256\", headers=\"{covered}\", signature=\"{signature}\"",
+                of(first, "key_id")
+            );
+            Request::new(Method::Post, format!("https://{}{}", of(first, "host"), of(first, "path")))
+                .with_header("v-c-merchant-id", of(first, "merchant_id"))
+                .with_header(dated, of(first, "date"))
+                .with_header("digest", of(first, "digest_header"))
+                .with_header("signature", header)
+                .with_body("application/json", of(first, "body").into_bytes())
+        };
+        let now = Timestamp::parse_http(&of(first, "date")).unwrap();
+        let (signature, name) = (of(vector, "signature"), of(vector, "name"));
+        assert!(super::super::auth::check(&credentials, &signed(&signature), now).is_ok(), "{name}");
+        // The other's does not fit this one.
+        let swapped = dialects.iter().map(|d| of(d, "signature")).find(|s| *s != signature).unwrap();
+        assert_eq!(
+            super::super::auth::check(&credentials, &signed(&swapped), now).err(),
+            Some("signature: wrong"),
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_currency_the_account_lacks_is_refused_with_what_to_do() {
+    let world = World::new();
+    let amount = Money::new(1000, Currency::parse("SEK").unwrap());
+    let mut step = authorize("c1", "tok_visa", 1000);
+    if let Value::Map(params) = &mut step.params {
+        params.insert("amount".into(), Value::Money(amount));
+    }
+    let outcome = world.call(&step).await;
+    let Outcome::Refused { code, summary, .. } = &outcome else { panic!("{outcome:?}") };
+    assert_eq!(code, "currency_not_enabled");
+    assert!(summary.contains("orderInformation.amountDetails.currency"), "{summary}");
+    assert!(summary.contains("enable it there"), "{summary}");
+    assert!(world.truth("A-1").payments.is_empty());
+}
+
 #[tokio::test]
 async fn reserved_captured_in_parts_refunded_and_read() {
     let world = World::new();

@@ -212,3 +212,62 @@ async fn what_issuers_took_back_and_returned_is_told_of_the_payment() {
     let truth = world.truth("A-1").payments.remove(0);
     assert_eq!((truth.withdrawn, truth.reinstated, truth.captured), (700, 200, 1000));
 }
+
+/// Nothing is delivered before the address lives, and what a failing one would have lost waits for it.
+#[tokio::test]
+async fn a_subscription_is_asked_whether_it_lives_and_suspended_where_it_fails() {
+    let world = sealed();
+    let every = Millis::mins(5);
+    world.sandbox(|s, _| s.config_mut().webhooks.health = Some(every));
+    world.sandbox(|s, _| s.config_mut().webhooks.retries.times = 1);
+    let due = || world.sandbox(|s, now| s.take_deliveries(now));
+    let told = |id: u64, status: u16| world.sandbox(|s, now| s.delivered(now, id, Some(status)));
+    let standing = || world.sandbox(|s, _| s.subscription("payments"));
+    let only = |topic: &str, status: u16| {
+        let mut due = due();
+        let at = due.iter().position(|d| d.topic == topic).unwrap_or_else(|| panic!("nothing for {topic}"));
+        let one = due.swap_remove(at);
+        for other in due {
+            told(other.id, 200);
+        }
+        told(one.id, status);
+        one
+    };
+    world.done(&authorize("c1", "tok_visa", 1000)).await;
+    assert!(due().is_empty() && standing() == Standing::Inactive, "nobody was asked yet");
+    world.pass(every);
+    let check = only("payments", 503);
+    assert_eq!(
+        (check.request.method, check.request.body.len(), check.event_type.as_str()),
+        (Method::Get, 0, "health")
+    );
+    assert!(due().is_empty() && standing() == Standing::Inactive);
+    world.pass(every);
+    let check = only("payments", 200);
+    assert_eq!((check.request.method, standing()), (Method::Post, Standing::Active));
+    // The event that happened before it goes out now, fails, and with its last retry suspends.
+    assert_eq!(only("payments", 500).event_type, "payments.authorization.status.accepted");
+    world.pass(Millis::mins(10));
+    only("payments", 500);
+    assert_eq!(standing(), Standing::Suspended);
+    world.pass(Millis::mins(1));
+    world.call(&authorize("c2", "tok_insufficient", 1000)).await;
+    assert!(due().is_empty(), "what comes waits");
+    assert_eq!(
+        world.sandbox(|s, _| (s.deliveries_open(), s.in_flight(), s.counters().deliveries_given_up)),
+        (2, 0, 0)
+    );
+    world.pass(every);
+    let checks = due();
+    let [check] = &checks[..] else { panic!("{}", checks.len()) };
+    told(check.id, 200);
+    let kinds: Vec<String> = due()
+        .into_iter()
+        .map(|d| {
+            told(d.id, 200);
+            d.event_type
+        })
+        .collect();
+    assert_eq!(kinds, ["payments.authorization.status.accepted", "payments.authorization.status.rejected"]);
+    assert_eq!((standing(), world.sandbox(|s, _| s.deliveries_open())), (Standing::Active, 0));
+}

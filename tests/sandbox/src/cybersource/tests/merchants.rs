@@ -74,6 +74,23 @@ async fn manners_are_those_of_the_id() {
         assert_eq!(how(&world.call(&authorize("c1", "tok_visa", 1000)).await), expected);
         assert_eq!(how(&world.call(&at(EU, authorize("c2", "tok_visa", 1000))).await), "settled");
     }
+    // A currency is the merchant id's own affair: one that is not enabled there says nothing about the rest.
+    let euros = |command: &'static str| {
+        let mut step = authorize(command, "tok_visa", 1000);
+        let amount = Money::new(1000, Currency::parse("EUR").unwrap());
+        if let Value::Map(params) = &mut step.params {
+            params.insert("amount".into(), Value::Money(amount));
+        }
+        step
+    };
+    let without = world(Manner::Without("EUR"), Manner::Usual);
+    let outcome = without.call(&euros("c1")).await;
+    let Outcome::Refused { code, summary, .. } = &outcome else { panic!("{outcome:?}") };
+    assert!(summary.contains("INVALID_MERCHANT_CONFIGURATION") && summary.contains("enable it"), "{summary}");
+    assert!(Cybersource.unfit_route(code) && !Cybersource.blames_route(code), "{code}");
+    assert_eq!(how(&without.call(&at(EU, euros("c2"))).await), "settled");
+    assert_eq!(how(&without.call(&authorize("c3", "tok_visa", 1000)).await), "settled");
+    assert!(Cybersource.blames_route("INVALID_MERCHANT_CONFIGURATION"));
     let world = world(Manner::Declines { permille: 300, reason: "ISSUER_UNAVAILABLE" }, Manner::Usual);
     world.sandbox(|s, _| s.config_mut().duplicates = Duplicates::Off);
     let mut declined = 0;
