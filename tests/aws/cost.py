@@ -14,7 +14,7 @@ import json
 import pathlib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-SCHEDULES = ("tick", "sweep-")
+SCHEDULES = ("tick", "sweep-", "settle-")
 MEMORY_GB, MILLISECONDS = 0.25, 50
 
 

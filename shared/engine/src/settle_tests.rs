@@ -12,6 +12,9 @@ use super::*;
 use crate::settle::records::{RunReport, Standing};
 use crate::settle::{BatchView, Step};
 
+#[path = "settle_due_tests.rs"]
+mod due_tests;
+
 /// A shop that charges by itself, and its account.
 struct Trade {
     w: World,

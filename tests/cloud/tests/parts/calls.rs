@@ -16,7 +16,7 @@ async fn calls(cloud: &mut Cloud) -> Vec<Json> {
         let by = call["function"].as_str().unwrap_or_default();
         let what = call["call"].as_str().unwrap_or_default();
         // Start of a cold environment, schedules, and the tick's own look-outs are no order's.
-        let work = ["tick", "sweep"].iter().all(|name| !by.contains(name));
+        let work = ["tick", "sweep", "settle"].iter().all(|name| !by.contains(name));
         let start = what.starts_with("secretsmanager:");
         !by.is_empty()
             && work
