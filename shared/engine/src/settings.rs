@@ -20,12 +20,11 @@ use tillway_core::check::{Problem, did_you_mean, sorted};
 use tillway_core::ids::ConnectionName;
 use tillway_core::routing::Routing;
 use tillway_core::scope::Scope;
-use tillway_core::settle::Rules;
 use tillway_core::state::view::PAIR_OPTIONS;
 use tillway_core::time::Millis;
 use tillway_core::yaml::{self, Node};
 
-use crate::config::{Config, Pair, Settling, Times};
+use crate::config::{Config, Pair, Times};
 use crate::profile::flow_of_profiles;
 use crate::vocabulary::vocabulary;
 
@@ -85,72 +84,6 @@ pub fn load(
     let config =
         Config { connections, pairs, bundle, notices, masking, settlement, times, max_body: MAX_BODY };
     Ok((config, extras))
-}
-
-/// Reads what a document says of the settlement of the connections:
-///
-/// ```yaml
-/// stripe-main:
-///   time-zone: Europe/Berlin   # default UTC
-///   cut-off: "07:00"           # a day is settled on the next morning at this hour; default 06:00
-///   scheduled: yes             # no: by command alone
-///   rules:                     # what differs from the connector's rules (`core::settle::Rules`)
-///     grace: 7
-///     tolerances: {rounding: {kinds: [charge], up-to: 2, account: suspense, reason: rounding of the gateway}}
-/// ```
-///
-/// # Errors
-/// Every problem found, in order.
-pub fn load_settlement(config: &mut Config, file: &str, text: &str) -> Result<(), Vec<Problem>> {
-    let root = yaml::parse(file, text)?;
-    let mut problems = Vec::new();
-    for (key, node) in root.map("a table of connections", &mut problems) {
-        let Some(name) = key.text("a connection's name", &mut problems) else { continue };
-        let found = config.connection(name);
-        let Some((connection, api)) = found.and_then(|(c, k)| Some((c, k.settlement(c)?))) else {
-            let gateways = config.connections.values().filter(|(c, k)| k.settlement(c).is_some());
-            let hint = did_you_mean(name, gateways.map(|(c, _)| c.name.as_str()));
-            problems.push(key.problem(
-                "unknown-connection",
-                format!("`{name}` is no connection that settles"),
-                hint,
-            ));
-            continue;
-        };
-        node.only_keys(&["time-zone", "cut-off", "scheduled", "rules"], &mut problems);
-        let mut settling = Settling::default();
-        if let Some(node) = node.get("time-zone") {
-            let zone = node.text("a time zone", &mut problems).unwrap_or_default();
-            match settling.cut_off.clone().in_zone(zone) {
-                Some(cut_off) => settling.cut_off = cut_off,
-                None => problems.push(node.problem(
-                    "unknown-time-zone",
-                    format!("`time-zone`: there is no time zone `{zone}`"),
-                    "write its name in the IANA database, e.g. Europe/Berlin, America/New_York or UTC",
-                )),
-            }
-        }
-        if let Some(node) = node.get("cut-off") {
-            let hour = node.text("an hour", &mut problems).unwrap_or_default();
-            match settling.cut_off.clone().at(hour) {
-                Some(cut_off) => settling.cut_off = cut_off,
-                None => problems.push(node.problem(
-                    "bad-hour",
-                    format!("`cut-off`: `{hour}` is no hour of a day"),
-                    "write 06:00, on 24 hours",
-                )),
-            }
-        }
-        settling.scheduled = node.get("scheduled").is_none_or(|n| n.flag(&mut problems));
-        if let Some(node) = node.get("rules") {
-            match Rules::load(name, api.rules(connection)) {
-                Ok(rules) => settling.rules = Some(Arc::new(rules.with(node, &mut problems))),
-                Err(found) => problems.extend(found),
-            }
-        }
-        config.settlement.insert(ConnectionName::new(name), settling);
-    }
-    if problems.is_empty() { Ok(()) } else { Err(sorted(problems)) }
 }
 
 /// Reads the connections and times of a configuration file and nothing else: a function that only receives

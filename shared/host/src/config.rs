@@ -96,7 +96,7 @@ pub fn read_config(file: &Path) -> Result<(Config, Extras), ConfigError> {
     let own = beside.join("settlement.yaml");
     if own.is_file() {
         let text = std::fs::read_to_string(&own).map_err(unreadable("the file", &own))?;
-        settings::load_settlement(&mut config, &own.display().to_string(), &text)
+        tillway_engine::settle::settings::load(&mut config, &own.display().to_string(), &text)
             .map_err(ConfigError::Problems)?;
     }
     Ok((config, extras))

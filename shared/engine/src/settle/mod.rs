@@ -24,6 +24,7 @@ mod plan;
 mod post;
 pub mod records;
 pub mod report;
+pub mod settings;
 mod shelf;
 
 use std::sync::Arc;

@@ -93,7 +93,15 @@ pub(crate) async fn nothing_secret_is_logged(cloud: &mut Cloud) {
     }
     assert!(lines > 100, "{lines} lines of log");
     let metrics = cloud.stack.ask(json!({ "do": "metrics" })).await;
-    for name in ["received", "receive_refused", "decided", "events", "parked_open", "due_oldest_seconds"] {
+    for name in [
+        "received",
+        "receive_refused",
+        "decided",
+        "events",
+        "parked_open",
+        "due_oldest_seconds",
+        "settlement_overdue_seconds",
+    ] {
         assert!(metrics.get(name).is_some(), "{name} was never told: {metrics}");
     }
 }
