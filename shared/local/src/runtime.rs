@@ -42,7 +42,7 @@ impl Default for Options {
             actors: 8,
             tick: Millis::secs(15),
             sweep: Millis::mins(15),
-            settle: Some(Millis::mins(1)),
+            settle: Some(Millis::secs(15)),
         }
     }
 }

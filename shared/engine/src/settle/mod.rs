@@ -197,13 +197,15 @@ impl Engine {
             // The plan of a run that died stands: it is carried out before anything else is looked at.
             let plan = self.carry_out(run).await?;
             report.resumed = true;
-            run.tell(&Step::Resumed)?;
             // Nothing came since: it is this run's own plan.
             let whole = |plan: &PlanDoc| plan.day == run.day && plan.run.notices.is_empty();
             if let Some(plan) = plan.filter(|plan| run.goes_on && whole(plan)) {
-                (report.batches, report.open, report.headline) = (plan.batches, plan.open, plan.headline);
+                let settled = self.settled_batches(run.name()).await?;
+                report.batches = settled.into_iter().filter(|record| record.day == run.day).collect();
+                (report.open, report.headline) = (plan.open, plan.headline);
                 return Ok(());
             }
+            run.tell(&Step::Resumed)?;
         }
         let incoming = self.fetch_batches(run, report).await?;
         run.tell(&Step::At("fetched"))?;

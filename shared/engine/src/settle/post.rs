@@ -31,13 +31,12 @@ impl Engine {
         run.tell(&Step::At("opened"))?;
         self.take_evidence(run, &plan).await?;
         run.tell(&Step::At("proven"))?;
+        // From here on nothing stops for want of time: what is told is told once.
         self.alert("settlement", Severity::Warning, None, plan.headline.clone()).await;
-        run.tell(&Step::At("told"))?;
         let before = run.book.doc.take();
         let BookRecord { held_until, fence, .. } = run.book;
         run.book = BookRecord { held_until, fence, ..plan.after.clone() };
         self.keep_book(run).await?;
-        run.tell(&Step::At("booked"))?;
         // What nobody reads any more; where this is not reached, it only takes room.
         for gone in before.iter().map(String::as_str).chain([name.as_str()]) {
             self.unshelve(gone).await?;
