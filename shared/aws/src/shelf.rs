@@ -1,4 +1,7 @@
 //! Documents of settlement in S3: under `settlement/` in the bucket, for as long as the books are kept.
+//!
+//! What is thrown away lies under `settlement-gone/` for longer than the table can be restored to (the bucket's
+//! lifecycle rule removes it): a restored table names the documents of its day.
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
@@ -9,6 +12,8 @@ use crate::trouble;
 
 /// Folder of documents in the bucket.
 const FOLDER: &str = "settlement/";
+/// And of those that were thrown away.
+const GONE: &str = "settlement-gone/";
 
 /// [`Shelf`] in a bucket.
 pub struct S3Shelf {
@@ -27,12 +32,18 @@ fn unavailable(said: &str) -> StoreError {
     StoreError::Unavailable(format!("documents of settlement: {said}"))
 }
 
+impl S3Shelf {
+    async fn write(&self, key: String, document: Vec<u8>) -> Result<(), StoreError> {
+        let put = self.client.put_object().bucket(&self.bucket).key(key);
+        let sent = put.body(ByteStream::from(document)).send().await;
+        sent.map(|_| ()).map_err(|e| unavailable(&trouble::describe(&e)))
+    }
+}
+
 #[async_trait]
 impl Shelf for S3Shelf {
     async fn put(&self, name: &str, document: Vec<u8>) -> Result<(), StoreError> {
-        let put = self.client.put_object().bucket(&self.bucket).key(format!("{FOLDER}{name}"));
-        let sent = put.body(ByteStream::from(document)).send().await;
-        sent.map(|_| ()).map_err(|e| unavailable(&trouble::describe(&e)))
+        self.write(format!("{FOLDER}{name}"), document).await
     }
 
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -47,6 +58,8 @@ impl Shelf for S3Shelf {
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        let Some(document) = self.get(name).await? else { return Ok(()) };
+        self.write(format!("{GONE}{name}"), document).await?;
         let key = format!("{FOLDER}{name}");
         let sent = self.client.delete_object().bucket(&self.bucket).key(key).send().await;
         sent.map(|_| ()).map_err(|e| unavailable(&trouble::describe(&e)))
