@@ -67,7 +67,7 @@ pub(crate) async fn a_payout_is_settled_once_it_is_announced(cloud: &mut Cloud) 
 pub(crate) async fn a_day_of_the_second_gateway_is_asked_for(cloud: &mut Cloud) {
     let (name, now) = (ConnectionName::new(SECOND), cloud.now());
     let yesterday = Day::of(now).plus(-1);
-    let agenda = Agenda {
+    let asked = Agenda {
         through: yesterday,
         announced: [(yesterday, now)].into(),
         waiting: std::collections::BTreeMap::new(),
@@ -75,7 +75,7 @@ pub(crate) async fn a_day_of_the_second_gateway_is_asked_for(cloud: &mut Cloud) 
         rests_until: None,
     };
     let store = &cloud.stack.engine().ports.store;
-    let body = serde_json::to_vec(&agenda).unwrap();
+    let body = serde_json::to_vec(&asked).unwrap();
     let item = NewItem { key: agenda_key(&name), body, due: None, list: None, expires: None };
     store.transact(vec![Write::Put(item, Guard::Any)]).await.unwrap();
     assert_eq!(cloud.stack.invoke("settle-cybersource").await, None);
