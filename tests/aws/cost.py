@@ -22,7 +22,7 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-SCHEDULES = ("tick", "sweep-")
+SCHEDULES = ("tick", "sweep-", "settle-")
 MEMORY_GB, MILLISECONDS = 0.25, 50
 # PutLogEvents counts 26 bytes for each event beside its text.
 EVENT = 26

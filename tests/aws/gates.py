@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import zoneinfo
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import expand  # noqa: E402
@@ -142,8 +143,11 @@ class Gates:
                ["functions differ in memory; the cost widget multiplies by one size"])
 
     def schedule_expressions_are_valid(self):
-        found = [(n, p["ScheduleExpression"]) for n, p in self.of("AWS::Scheduler::Schedule").items()]
-        return schedules.self_test() + [f"{n}: {e}: {w}" for n, e in found if (w := schedules.wrong(e))] + ([] if found else ["there are none"])
+        schedules_of_ours = self.of("AWS::Scheduler::Schedule")
+        found = [(n, self.names.of(p["ScheduleExpression"])) for n, p in schedules_of_ours.items()]
+        zones = [(n, self.names.of(p["ScheduleExpressionTimezone"])) for n, p in schedules_of_ours.items() if "ScheduleExpressionTimezone" in p]
+        return (schedules.self_test() + [f"{n}: {e}: {w}" for n, e in found if (w := schedules.wrong(e))] + ([] if found else ["there are none"])
+                + [f"{n}: there is no time zone {z}" for n, z in zones if z not in zoneinfo.available_timezones()])
 
     def queues_wait_long_enough_and_bury_nothing_silently(self):
         problems, read = [], {}

@@ -61,6 +61,7 @@ CASES = [
     ("prices_are_those_of_the_one_file", "another price", instead("Dashboard", "* 0.625", "* 0.626"), "0.626"),
     ("schedule_expressions_are_valid", "a bad rate", put("Tick", "Events", "EveryMinute", "Properties", "ScheduleExpression", "rate(1 minutes)"), "1 minute"),
     ("schedule_expressions_are_valid", "a bad cron", put("SweepStripe", "Events", "EveryQuarter", "Properties", "ScheduleExpression", "cron(0/15 * * * * *)"), "exactly one"),
+    ("schedule_expressions_are_valid", "a zone nobody knows", put("SettleStripe", "Events", "EveryMorning", "Properties", "ScheduleExpressionTimezone", "Europe/Bärlin"), "no time zone"),
     ("queues_wait_long_enough_and_bury_nothing_silently", "a short visibility", put("Events", "VisibilityTimeout", 60), "six times"),
     ("queues_wait_long_enough_and_bury_nothing_silently", "whole batches", put("ActStripe", "Events", "Commands", "Properties", "FunctionResponseTypes", []), "whole batch"),
     ("queues_wait_long_enough_and_bury_nothing_silently", "another share", put("Notify", "Environment", "Variables", "TILLWAY_CONCURRENCY", "9"), "rate limit"),

@@ -75,7 +75,7 @@ def main(schedules):
             assert error and "AccessDenied" in answer["errorMessage"], answer
             print("a call without permission is refused:", answer["errorMessage"][:110])
 
-            for name in ("tick", "sweep-stripe", "sweep-cybersource", "sweep-clarity"):
+            for name in ("tick", "sweep-stripe", "sweep-cybersource", "sweep-clarity", "settle-stripe", "settle-cybersource"):
                 error, answer = stack.invoke(name)
                 assert not error, answer
             invoked = stack.invocations()

@@ -76,7 +76,7 @@ def run():
         table.scan(TableName=env["TILLWAY_TABLE"])
 
     stage = name.split("-")[0]
-    work = {"orchestrate": orchestrate, "tick": schedule, "sweep": schedule, "triage": consume, "act": consume,
+    work = {"orchestrate": orchestrate, "tick": schedule, "sweep": schedule, "settle": schedule, "triage": consume, "act": consume,
             "notify": consume}.get(stage, webhook)
     api = env["AWS_LAMBDA_RUNTIME_API"]
     while True:

@@ -114,7 +114,8 @@ async fn measure(args: &Args, folder: &std::path::Path) -> anyhow::Result<ExitCo
         Some(Arc::new(LogNotify)),
     )
     .await?;
-    let options = Options { deciders: args.workers, actors: args.workers, ..Options::default() };
+    let options =
+        Options { deciders: args.workers, actors: args.workers, settle: None, ..Options::default() };
     let runtime = Runtime::start(&machine.engine, &machine.queue, options);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;

@@ -10,6 +10,7 @@ use tillway_core::check::Problem;
 use tillway_engine::config::Config;
 use tillway_engine::ports::{Clock, Notify, SecretSource};
 use tillway_engine::settings::Extras;
+use tillway_engine::settle::StoreShelf;
 use tillway_engine::{Engine, Ports};
 use tillway_host::config::ConfigError;
 pub use tillway_host::config::{read_config, yaml_files};
@@ -68,6 +69,7 @@ pub async fn assemble(
     let queue = Arc::new(database.queue());
     let ports = Ports {
         store: Arc::new(database.store()),
+        shelf: Arc::new(StoreShelf::new(Arc::new(database.store()))),
         queue: queue.clone(),
         clock,
         entropy: Arc::new(OsEntropy),

@@ -94,6 +94,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         // A tick sends what is due: it is no rarer than that.
         tick: Options::default().tick.min(machine.engine.config.times.resend_after),
         sweep: machine.extras.sweep_every.unwrap_or(Millis::mins(15)),
+        settle: Options::default().settle,
     };
     let runtime = Runtime::start(&machine.engine, &machine.queue, options);
     let front = Arc::new(EngineFront { engine: machine.engine.clone(), alerts: machine.alerts.clone() });

@@ -5,7 +5,9 @@ use async_trait::async_trait;
 use tillway_connectors::http::{Http, HttpError};
 use tillway_core::http::{Request, Response};
 use tillway_core::time::{Millis, Timestamp};
-use tillway_engine::ports::{Item, ItemPage, Key, Notice, Notify, NotifyError, Store, StoreError, Write};
+use tillway_engine::ports::{
+    Item, ItemPage, Key, Notice, Notify, NotifyError, Shelf, Store, StoreError, Write,
+};
 
 const NO_STORE: &str = "this function has no store";
 
@@ -35,6 +37,23 @@ impl Store for NoStore {
         no_store()
     }
     async fn scan(&self, _: Option<&str>, _: usize) -> Result<ItemPage, StoreError> {
+        no_store()
+    }
+}
+
+/// Stands where a function has no documents.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoShelf;
+
+#[async_trait]
+impl Shelf for NoShelf {
+    async fn put(&self, _: &str, _: Vec<u8>) -> Result<(), StoreError> {
+        no_store()
+    }
+    async fn get(&self, _: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        no_store()
+    }
+    async fn delete(&self, _: &str) -> Result<(), StoreError> {
         no_store()
     }
 }

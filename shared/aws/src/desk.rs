@@ -6,7 +6,7 @@
 //! | table | `tillway-dev`, or the restored one that is named |
 //! | queues | `tillway-dev-events.fifo`, `tillway-dev-commands-<system>` |
 //! | secrets | `tillway/dev/<connection>` |
-//! | claim checks | `tillway-dev-claims-<account>`; `erasures/` in it outlives a restore of the table |
+//! | claim checks | `tillway-dev-claims-<account>`; `erasures/` and `settlement/` in it outlive a restore of the table |
 //! | alerts | `tillway-dev-alerts` |
 
 use std::path::Path;

@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | `Store` | one DynamoDB table | [`store`] |
 //! | `Queue` | SQS, with S3 for large bodies | [`queue`], [`claims`] |
+//! | `Shelf` | S3 | [`shelf`] |
 //! | `SecretSource` | Secrets Manager | [`secrets`] |
 //! | `Alerts` | SNS, and metrics as log lines | [`alerts`], [`metrics`] |
 //! | `SecretKeeper` (for the command line) | Secrets Manager | [`keeper`], [`desk`] |
@@ -24,6 +25,7 @@ pub mod metrics;
 mod pack;
 pub mod queue;
 pub mod secrets;
+pub mod shelf;
 pub mod store;
 #[cfg(test)]
 mod testing;

@@ -26,7 +26,7 @@ const fn gauge(name: &'static str, unit: &'static str, meaning: &'static str) ->
 }
 
 /// The table.
-pub const METRICS: [Metric; 13] = [
+pub const METRICS: [Metric; 15] = [
     counter("received", "connection", "a webhook was accepted: verified, and taken by the events queue"),
     counter(
         "receive_refused",
@@ -52,6 +52,12 @@ pub const METRICS: [Metric; 13] = [
     gauge("due_oldest_seconds", "Seconds", "how long the oldest due piece of work has waited to be sent"),
     gauge("unknown_oldest_seconds", "Seconds", "for how long the oldest outcome of a call has been unknown"),
     gauge("parked_open", "Count", "items that wait for a person"),
+    gauge(
+        "settlement_overdue_seconds",
+        "Seconds",
+        "for how long a day has waited for its settlement since its cut-off",
+    ),
+    gauge("settlement_open_days", "Count", "days that the oldest open item of settlement has stood"),
 ];
 
 /// The row of a name.

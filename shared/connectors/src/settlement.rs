@@ -12,6 +12,7 @@ pub(crate) mod values;
 pub(crate) mod xml;
 
 use async_trait::async_trait;
+use tillway_core::doc::Json;
 use tillway_core::money::Money;
 use tillway_core::settle::{Batch, Day, Kind, SettlementLine};
 use tillway_core::time::Millis;
@@ -159,6 +160,11 @@ pub trait Settlement: Send + Sync {
     /// # Errors
     /// [`SettleFault`].
     async fn batch(&self, call: &Call<'_>, id: &str) -> Result<Option<ListedBatch>, SettleFault>;
+
+    /// The day of a batch that an event announces: finished, at the bank, or sent back. `None`: it announces none.
+    fn announced(&self, _connection: &Connection, _event_type: &str, _body: Json<'_>) -> Option<Day> {
+        None
+    }
 
     /// Reads a page of a batch's lines. The movement to the bank may be among them ([`tillway_core::settle::Kind::Payout`]).
     ///

@@ -8,7 +8,7 @@ use tillway_connectors::{Connection, Connector};
 use tillway_core::bundle::Bundle;
 use tillway_core::ids::ConnectionName;
 use tillway_core::routing::Routing;
-use tillway_core::settle::Rules;
+use tillway_core::settle::{CutOff, Rules};
 use tillway_core::time::Millis;
 
 /// A pair: a flow between a shop connection and a gateway connection.
@@ -69,6 +69,23 @@ impl Default for Times {
     }
 }
 
+/// How a connection is settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settling {
+    /// The shop's own rules; the connector's where it has none.
+    pub rules: Option<Arc<Rules>>,
+    /// When a day is due.
+    pub cut_off: CutOff,
+    /// Days are settled by themselves, and not by command alone.
+    pub scheduled: bool,
+}
+
+impl Default for Settling {
+    fn default() -> Self {
+        Self { rules: None, cut_off: CutOff::default(), scheduled: true }
+    }
+}
+
 /// Everything the engine is told at start.
 pub struct Config {
     /// Connections by name.
@@ -81,8 +98,8 @@ pub struct Config {
     pub notices: BTreeMap<String, String>,
     /// Whether people's data is masked on its way to other systems and people: outside production, unless it says `off`.
     pub masking: bool,
-    /// The shop's own settlement rules, by connection; the connector's where it has none.
-    pub settlement: BTreeMap<ConnectionName, Arc<Rules>>,
+    /// What the shop says of the settlement of a connection.
+    pub settlement: BTreeMap<ConnectionName, Settling>,
     /// Times.
     pub times: Times,
     /// Largest webhook body, bytes.

@@ -11,7 +11,7 @@ use tillway_core::time::{Millis, Timestamp};
 
 use crate::ports::{
     DUE_SHARDS, Due, Guard, InMessage, Item, Key, MAX_BODY, MAX_MESSAGE, MAX_WRITES, NewItem, OutMessage,
-    Queue, QueueError, Store, StoreError, Write,
+    Queue, QueueError, Shelf, Store, StoreError, Write,
 };
 
 /// Why a check failed.
@@ -79,6 +79,83 @@ pub async fn store_suite(make: MakeStore<'_>) -> Result<Vec<&'static str>, Strin
         racing_transactions_stay_whole,
     );
     Ok(passed)
+}
+
+// ------------------------------------------------------------------------------------------------- the shelf
+
+/// A maker of shelves. Each call gives an empty one.
+pub type MakeShelf<'a> = &'a (dyn Fn() -> Box<dyn Shelf> + Sync);
+
+/// Runs every check of [`Shelf`], each over an empty one.
+///
+/// # Errors
+/// The first check that failed, and what was seen.
+pub async fn shelf_suite(make: MakeShelf<'_>) -> Result<Vec<&'static str>, String> {
+    let mut passed = Vec::new();
+    run!(
+        make,
+        passed,
+        documents_of_any_size_come_back,
+        a_document_put_again_is_one,
+        names_are_apart,
+        a_deleted_document_is_gone,
+    );
+    Ok(passed)
+}
+
+async fn shelve(shelf: &dyn Shelf, name: &str, document: &[u8]) -> Checked {
+    shelf.put(name, document.to_vec()).await.map_err(|e| format!("put {name}: {e}"))
+}
+
+async fn holds(shelf: &dyn Shelf, name: &str, document: Option<&[u8]>) -> Checked {
+    let found = shelf.get(name).await.map_err(|e| format!("get {name}: {e}"))?;
+    // Not shown: it may be of megabytes.
+    ensure!(found.as_deref() == document, "{name}: {:?} bytes came back", found.map(|d| d.len()));
+    Ok(())
+}
+
+async fn documents_of_any_size_come_back(make: MakeShelf<'_>) -> Checked {
+    let shelf = make();
+    holds(&*shelf, "c/none", None).await?;
+    for size in [0_usize, 1, 300 * 1024, 300 * 1024 + 1, 6 * 1024 * 1024] {
+        let document: Vec<u8> = (0_u8..251).cycle().take(size).collect();
+        let name = format!("c/1-1/batch/{size}");
+        shelve(&*shelf, &name, &document).await?;
+        holds(&*shelf, &name, Some(&document)).await?;
+    }
+    Ok(())
+}
+
+async fn a_document_put_again_is_one(make: MakeShelf<'_>) -> Checked {
+    let (shelf, document) = (make(), vec![7_u8; 700_000]);
+    shelve(&*shelf, "c/again", &document).await?;
+    shelve(&*shelf, "c/again", &document).await?;
+    holds(&*shelf, "c/again", Some(&document)).await
+}
+
+async fn names_are_apart(make: MakeShelf<'_>) -> Checked {
+    let shelf = make();
+    let names = ["c/1", "c/10", "c/1/entries", "c/1@2026-11-28@acme_us", "c/a b+c%2F", "c/\u{e4}"];
+    for name in names {
+        shelve(&*shelf, name, name.as_bytes()).await?;
+    }
+    shelf.delete("c/1").await.map_err(|e| format!("delete: {e}"))?;
+    holds(&*shelf, "c/1", None).await?;
+    for name in names.into_iter().skip(1) {
+        holds(&*shelf, name, Some(name.as_bytes())).await?;
+    }
+    Ok(())
+}
+
+async fn a_deleted_document_is_gone(make: MakeShelf<'_>) -> Checked {
+    let (shelf, document) = (make(), vec![7_u8; 4 * 1024 * 1024]);
+    shelve(&*shelf, "c/gone", &document).await?;
+    for _ in 0..2 {
+        shelf.delete("c/gone").await.map_err(|e| format!("delete: {e}"))?;
+        holds(&*shelf, "c/gone", None).await?;
+    }
+    shelve(&*shelf, "c/gone", b"new").await?;
+    holds(&*shelf, "c/gone", Some(b"new")).await
 }
 
 fn thing(pk: &str, sk: &str) -> NewItem {

@@ -16,7 +16,8 @@ use crate::config::Config;
 use crate::limits::Limits;
 use crate::parsed::Parsed;
 use crate::ports::{
-    Alert, Alerts, Clock, Entropy, Notify, Queue, SecretError, SecretSource, Severity, Store, StoreError,
+    Alert, Alerts, Clock, Entropy, Notify, Queue, SecretError, SecretSource, Severity, Shelf, Store,
+    StoreError,
 };
 use crate::records::{CommandRecord, Event, OrderRecord, PersonKey, Sealed, person_key};
 use crate::shrink::{grow, shrink};
@@ -27,6 +28,8 @@ use crate::vault::{DataKey, Vault, VaultError};
 pub struct Ports {
     /// Keeps items.
     pub store: Arc<dyn Store>,
+    /// Keeps documents.
+    pub shelf: Arc<dyn Shelf>,
     /// Passes messages on.
     pub queue: Arc<dyn Queue>,
     /// Tells the time.
@@ -86,6 +89,9 @@ pub enum WorkError {
     /// Configuration and data do not fit.
     #[error("{0}")]
     Config(String),
+    /// Whoever gave the time wants an end; what was done stands.
+    #[error("there was no time for all of it; the next run goes on where it stood")]
+    OutOfTime,
     /// A defect of ours met on the way.
     #[error("a defect of ours stopped this piece of work; the log above says where")]
     Panicked,
@@ -112,6 +118,7 @@ impl WorkError {
             Self::Contended => "contended",
             Self::NotSent => "not_sent",
             Self::Config(_) => "config",
+            Self::OutOfTime => "out_of_time",
             Self::Panicked => "panicked",
         }
     }

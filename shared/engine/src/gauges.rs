@@ -18,11 +18,15 @@ pub struct Gauges {
     pub unknown_oldest: Millis,
     /// Items that wait for a person.
     pub parked: usize,
+    /// For how long the settlement of a day has been overdue.
+    pub settlement_overdue: Millis,
+    /// Days that the oldest open item of settlement has stood.
+    pub settlement_open: i32,
 }
 
 impl Engine {
-    /// Looks how things stand and tells the gauges `due_oldest_seconds`, `unknown_oldest_seconds` and
-    /// `parked_open`, zeros included: where they are silent, nobody looks. To be called before
+    /// Looks how things stand and tells the gauges `due_oldest_seconds`, `unknown_oldest_seconds`, `parked_open`,
+    /// `settlement_overdue_seconds` and `settlement_open_days`, zeros included: where they are silent, nobody looks. To be called before
     /// [`Engine::tick`], which works what is due.
     ///
     /// # Errors
@@ -53,11 +57,19 @@ impl Engine {
                 break;
             }
         }
+        for name in self.config.connections.keys() {
+            let Some(cut_off) = self.settled_by_itself(name) else { continue };
+            let (agenda, _) = self.agenda(name, &cut_off).await?;
+            gauges.settlement_overdue = gauges.settlement_overdue.max(agenda.overdue(&cut_off, now));
+        }
+        gauges.settlement_open = self.oldest_open().await?;
         let seconds = |length: Millis| u64::try_from(length.0 / 1000).unwrap_or(0);
         let alerts = &self.ports.alerts;
         alerts.gauge("due_oldest_seconds", seconds(gauges.due_oldest));
         alerts.gauge("unknown_oldest_seconds", seconds(gauges.unknown_oldest));
         alerts.gauge("parked_open", u64::try_from(gauges.parked).unwrap_or(u64::MAX));
+        alerts.gauge("settlement_overdue_seconds", seconds(gauges.settlement_overdue));
+        alerts.gauge("settlement_open_days", u64::try_from(gauges.settlement_open).unwrap_or(0));
         Ok(gauges)
     }
 }

@@ -114,7 +114,9 @@ impl Engine {
         };
         let (owner, mut observation, person) = match interpreted {
             Ok(Interpreted::Unhandled) => {
-                self.list_unhandled(event, "unhandled").await?;
+                if !self.hear_of_settlement(event, json).await? {
+                    self.list_unhandled(event, "unhandled").await?;
+                }
                 if !event.redacted.is_empty() {
                     self.park_event(event, redacted(event), None).await?;
                 }

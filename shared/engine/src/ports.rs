@@ -163,6 +163,17 @@ pub trait Store: Send + Sync {
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<ItemPage, StoreError>;
 }
 
+/// Keeps documents of any size. A name is put once; put again, it is with the same bytes.
+#[async_trait]
+pub trait Shelf: Send + Sync {
+    /// Keeps a document, durably and whole: until this is `Ok` there may be none of that name.
+    async fn put(&self, name: &str, document: Vec<u8>) -> Result<(), StoreError>;
+    /// The document; `None`: there is none.
+    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Throws it away; one that is not there is gone already.
+    async fn delete(&self, name: &str) -> Result<(), StoreError>;
+}
+
 /// A message to send.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OutMessage {

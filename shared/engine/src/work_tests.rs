@@ -282,6 +282,7 @@ impl World {
             .unwrap();
         let ports = Ports {
             store: memory.clone(),
+            shelf: Arc::new(crate::settle::StoreShelf::new(memory.clone())),
             queue: memory.clone(),
             clock: memory.clone(),
             entropy: memory.clone(),

@@ -1,4 +1,4 @@
-//! The configuration folder: `tillway.yaml`, and beside it `flows/` and `notices/`.
+//! The configuration folder: `tillway.yaml`, and beside it `settlement.yaml`, `flows/` and `notices/`.
 
 use std::path::{Path, PathBuf};
 
@@ -68,8 +68,8 @@ fn read_text(file: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(file).map_err(unreadable("the configuration", file))
 }
 
-/// Reads the configuration file, with the merchant's overrides from the folder `flows` beside it and notices
-/// from the folder `notices`, where these are.
+/// Reads the configuration file, with the merchant's overrides from the folder `flows` beside it, notices from the
+/// folder `notices`, and how connections are settled from `settlement.yaml`, where these are.
 ///
 /// # Errors
 /// Every problem, with file and line.
@@ -90,8 +90,16 @@ pub fn read_config(file: &Path) -> Result<(Config, Extras), ConfigError> {
         }
     }
     let name = file.display().to_string();
-    settings::load(&name, &text, &tillway_templates::sources(), &overrides, notices)
-        .map_err(ConfigError::Problems)
+    let (mut config, extras) =
+        settings::load(&name, &text, &tillway_templates::sources(), &overrides, notices)
+            .map_err(ConfigError::Problems)?;
+    let own = beside.join("settlement.yaml");
+    if own.is_file() {
+        let text = std::fs::read_to_string(&own).map_err(unreadable("the file", &own))?;
+        tillway_engine::settle::settings::load(&mut config, &own.display().to_string(), &text)
+            .map_err(ConfigError::Problems)?;
+    }
+    Ok((config, extras))
 }
 
 /// Reads the connections alone: what a receiving function needs, without the time the flows take to check.

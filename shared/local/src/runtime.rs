@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use tillway_core::time::Millis;
 use tillway_engine::ports::{Alerts as _, InMessage};
 use tillway_engine::records::{EVENTS, command_queue};
+use tillway_engine::settle::Step;
 use tillway_engine::{Engine, guarded};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,11 +31,19 @@ pub struct Options {
     pub tick: Millis,
     /// Time between sweeps of a connection.
     pub sweep: Millis,
+    /// Time between looks at what is to be settled; `None`: by command alone.
+    pub settle: Option<Millis>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { deciders: 8, actors: 8, tick: Millis::secs(15), sweep: Millis::mins(15) }
+        Self {
+            deciders: 8,
+            actors: 8,
+            tick: Millis::secs(15),
+            sweep: Millis::mins(15),
+            settle: Some(Millis::secs(15)),
+        }
     }
 }
 
@@ -81,6 +90,9 @@ impl Runtime {
         tasks.spawn(watcher(engine.clone(), stopped.clone()));
         for name in engine.config.connections.keys() {
             tasks.spawn(sweeper(engine.clone(), name.clone(), options.sweep, stopped.clone()));
+            if let Some(every) = options.settle.filter(|_| engine.settled_by_itself(name).is_some()) {
+                tasks.spawn(settler(engine.clone(), name.clone(), every, stopped.clone()));
+            }
         }
         Self { tasks, stop }
     }
@@ -272,6 +284,34 @@ async fn sweeper(
                 "swept"
             ),
             Err(error) => tracing::warn!(code = error.code(), connection = %connection, "sweep: {error}"),
+        }
+    }
+}
+
+async fn settler(
+    engine: Arc<Engine>,
+    connection: tillway_core::ids::ConnectionName,
+    every: Millis,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let ends = stopped.clone();
+    // A run stops at its next step where the process ends, and is gone on with.
+    let goes_on = move |_: &Step| !*ends.borrow();
+    while !*stopped.borrow() {
+        tokio::select! {
+            () = engine.ports.clock.sleep(every) => {}
+            _ = stopped.changed() => return,
+        }
+        match guarded(engine.settle_due(&connection, &goes_on)).await {
+            Ok(report) => {
+                for run in report.runs {
+                    let (batches, open, waiting) = (run.batches.len(), run.open.len(), run.waiting.len());
+                    tracing::info!(connection = %connection, day = %run.day, batches, open, waiting, "settled");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(code = error.code(), connection = %connection, "settlement: {error}");
+            }
         }
     }
 }

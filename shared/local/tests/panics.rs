@@ -104,6 +104,7 @@ async fn a_panic_fails_one_message_and_no_worker() {
     let (config, _) = tillway_engine::settings::load("t.yaml", CONFIG, &flows, &[], notices).unwrap();
     let ports = Ports {
         store: store.clone(),
+        shelf: Arc::new(tillway_engine::settle::StoreShelf::new(store.clone())),
         queue: queue.clone(),
         clock: clock.clone(),
         entropy: Arc::new(OsEntropy),
@@ -114,7 +115,8 @@ async fn a_panic_fails_one_message_and_no_worker() {
     };
     let engine = Arc::new(Engine::new(Arc::new(config), ports).await.unwrap());
     // One worker, so that one that died would be missed.
-    let options = Options { deciders: 1, actors: 1, tick: Millis::hours(1), sweep: Millis::hours(1) };
+    let options =
+        Options { deciders: 1, actors: 1, tick: Millis::hours(1), sweep: Millis::hours(1), settle: None };
     let runtime = Runtime::start(&engine, &queue, options);
     for id in ["TRAP", "A-1", "A-2"] {
         let body = json!({"type": "order.created", "data": {"orderId": id}}).to_string();

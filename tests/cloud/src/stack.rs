@@ -11,6 +11,7 @@ use serde_json::{Value as Json, json};
 use tillway_aws::claims::S3Claims;
 use tillway_aws::clients::Clients;
 use tillway_aws::queue::SqsQueue;
+use tillway_aws::shelf::S3Shelf;
 use tillway_aws::store::DynamoStore;
 use tillway_connectors::http::live::{AddressPolicy, LiveHttp};
 use tillway_connectors::{Secret, Secrets};
@@ -135,9 +136,11 @@ async fn engine(place: &Json, config: &Path) -> Engine {
     }
     urls.insert("events-dead.fifo".to_owned(), at("events-dead.fifo"));
     let claims = Arc::new(S3Claims::new(clients.s3(), "none", entropy.clone()));
+    let documents = format!("{prefix}-claims-{}", text("access_key"));
     let (config, _) = tillway_host::config::read_config(config).unwrap();
     let ports = Ports {
         store: Arc::new(DynamoStore::new(clients.dynamodb(), prefix, clock.clone(), entropy.clone())),
+        shelf: Arc::new(S3Shelf::new(clients.s3(), documents)),
         queue: Arc::new(SqsQueue::new(clients.sqs(), urls, claims, entropy.clone())),
         clock,
         entropy,

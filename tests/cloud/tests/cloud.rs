@@ -20,6 +20,7 @@ mod parts {
     pub(crate) mod faults;
     pub(crate) mod orders;
     pub(crate) mod second;
+    pub(crate) mod settle;
 }
 
 use std::path::Path;
@@ -60,6 +61,9 @@ async fn the_bundle_works_on_a_local_aws() {
     step("what the killed worker held");
     parts::orders::captured_on_shipment(&mut cloud).await;
     step("shipment");
+    parts::settle::a_payout_is_settled_once_it_is_announced(&mut cloud).await;
+    parts::settle::a_day_of_the_second_gateway_is_asked_for(&mut cloud).await;
+    step("settlement");
     parts::calls::nothing_secret_is_logged(&mut cloud).await;
     if let Ok(calls) = std::env::var("TILLWAY_TEST_CALLS") {
         std::fs::copy(cloud.stack.calls(), calls).unwrap();

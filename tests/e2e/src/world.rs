@@ -15,6 +15,7 @@ use tillway_engine::explain::Explanation;
 use tillway_engine::ports::{Clock, Item, Queue, SecretSource, Store};
 use tillway_engine::receive::Receipt;
 use tillway_engine::records::{EVENTS, OrderRecord, ParkedRecord, command_queue};
+use tillway_engine::settle::StoreShelf;
 use tillway_engine::{Engine, Ports};
 use tillway_local::alerts::LogAlerts;
 use tillway_local::entropy::OsEntropy;
@@ -101,8 +102,10 @@ impl World {
         let taps = Arc::new(Taps::default());
         let notices = Arc::new(MemoryNotify::default());
         let alerts = Arc::new(LogAlerts::new(clock.clone()));
+        let store = Arc::new(TappedStore { inner: Arc::new(database.store()), taps: taps.clone() });
         let ports = Ports {
-            store: Arc::new(TappedStore { inner: Arc::new(database.store()), taps: taps.clone() }),
+            store: store.clone(),
+            shelf: Arc::new(StoreShelf::new(store)),
             queue: Arc::new(TappedQueue { inner: Arc::new(database.queue()), taps: taps.clone() }),
             clock: clock.clone(),
             entropy: Arc::new(OsEntropy),

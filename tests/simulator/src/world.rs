@@ -13,6 +13,7 @@ use tillway_engine::config::Config;
 use tillway_engine::ports::Queue as _;
 use tillway_engine::records::{EVENTS, command_queue};
 use tillway_engine::settings;
+use tillway_engine::settle::StoreShelf;
 use tillway_engine::{Engine, Ports};
 
 use crate::dice::Dice;
@@ -165,6 +166,7 @@ impl World {
         let counted: Arc<Mutex<BTreeMap<(&'static str, String), u64>>> = Arc::default();
         let ports = Ports {
             store: Arc::new(store.clone()),
+            shelf: Arc::new(StoreShelf::new(Arc::new(store.clone()))),
             queue: Arc::new(queue.clone()),
             clock: Arc::new(SimClock(core.clone())),
             entropy: Arc::new(SimEntropy(Mutex::new(Dice::new(plan.seed, 4)))),

@@ -9,8 +9,12 @@
     reason = "a test that fails shows the history and panics"
 )]
 
+use std::sync::Arc;
 use tillway_engine::bugs::Bug;
-use tillway_engine::contract::{QueueRig, queue_suite, store_suite};
+
+use tillway_engine::contract::{QueueRig, queue_suite, shelf_suite, store_suite};
+use tillway_engine::ports::Shelf;
+use tillway_engine::settle::StoreShelf;
 use tillway_simulator::contract::{Bench, MAX_RECEIVES};
 use tillway_simulator::{FaultLevel, Options, Outcome, Pair, Promise, run, shrink};
 
@@ -132,6 +136,15 @@ fn the_memory_store_keeps_the_contract() {
     let stores = bench.stores();
     let passed = bench.run(async move { store_suite(&stores).await }).unwrap().unwrap();
     assert!(passed.len() > 20, "{passed:?}");
+}
+
+#[test]
+fn the_shelf_in_the_memory_store_keeps_the_contract() {
+    let mut bench = Bench::new(3);
+    let stores = bench.stores();
+    let shelves = move || -> Box<dyn Shelf> { Box::new(StoreShelf::new(Arc::from(stores()))) };
+    let passed = bench.run(async move { shelf_suite(&shelves).await }).unwrap().unwrap();
+    assert_eq!(passed.len(), 4, "{passed:?}");
 }
 
 #[test]

@@ -272,7 +272,8 @@ impl Stage {
         )
         .await?;
         // Sweeps are run by the scenarios, so that what they find can be shown.
-        let options = Options { deciders: 4, actors: 4, sweep: Millis::days(3650), ..Options::default() };
+        let options =
+            Options { deciders: 4, actors: 4, sweep: Millis::days(3650), settle: None, ..Options::default() };
         let runtime = Runtime::start(&machine.engine, &machine.queue, options);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let front_url = format!("http://{}/webhooks", listener.local_addr()?);

@@ -73,6 +73,12 @@ pub fn sweep(system: &'static str) -> ExitCode {
     schedule(Role::Sweep(system), async move |function, deadline| function.sweep(system, deadline).await)
 }
 
+/// Settles what a system paid out.
+#[must_use]
+pub fn settle(system: &'static str) -> ExitCode {
+    schedule(Role::Settle(system), async move |function, deadline| function.settle(system, deadline).await)
+}
+
 fn batches<W>(role: Role, work: W) -> ExitCode
 where
     W: AsyncFn(&Function, SqsEvent, Timestamp) -> Result<SqsBatchResponse, WorkError>,

@@ -16,13 +16,14 @@ use tillway_host::config::{ConfigError, read_config, read_connections};
 use tillway_host::entropy::OsEntropy;
 use tillway_host::people::channels;
 
-use crate::absent::{NoHttp, NoNotify, NoStore};
+use crate::absent::{NoHttp, NoNotify, NoShelf, NoStore};
 use crate::alerts::{AwsAlerts, SnsTopic};
 use crate::claims::{Claims, S3Claims};
 use crate::clients::Clients;
 use crate::env::{Env, EnvError};
 use crate::queue::SqsQueue;
 use crate::secrets::{CachedSecrets, SecretsManager};
+use crate::shelf::S3Shelf;
 use crate::store::DynamoStore;
 
 /// Why a function cannot start.
@@ -74,6 +75,8 @@ pub(crate) enum Role {
     Tick,
     /// Asks one system.
     Sweep(&'static str),
+    /// Settles what one system paid out.
+    Settle(&'static str),
     /// A person at the command line: all that a schedule may, and whatever secrets are there.
     Desk,
 }
@@ -92,12 +95,15 @@ impl Role {
         }
     }
     fn goes_out(self) -> bool {
-        matches!(self, Self::Act(_) | Self::Notify | Self::Tick | Self::Sweep(_) | Self::Desk)
+        matches!(
+            self,
+            Self::Act(_) | Self::Notify | Self::Tick | Self::Sweep(_) | Self::Settle(_) | Self::Desk
+        )
     }
     /// Whose secrets have to be there before it starts.
     fn needs_secrets_of(self, system: &str) -> bool {
         match self {
-            Self::Act(own) | Self::Sweep(own) => own == system,
+            Self::Act(own) | Self::Sweep(own) | Self::Settle(own) => own == system,
             Self::Tick => true,
             Self::Decide | Self::Notify | Self::Triage | Self::Desk => false,
         }
@@ -164,6 +170,7 @@ pub(crate) async fn receiver(env: &Env, system: &'static str) -> Result<Function
     own.map_err(|error| StartError::Secret("tillway".to_owned(), error))?;
     let ports = Ports {
         store: Arc::new(NoStore),
+        shelf: Arc::new(NoShelf),
         queue: common.queue([(EVENTS.to_owned(), events)].into()),
         clock: common.clock.clone(),
         entropy: common.entropy.clone(),
@@ -181,7 +188,7 @@ pub(crate) async fn worker(env: &Env, role: Role) -> Result<Function, StartError
     let table = env.table()?;
     let mut urls = BTreeMap::from([(EVENTS.to_owned(), env.events()?)]);
     let (mut config, extras) = read_config(&env.config())?;
-    if let Role::Act(system) | Role::Sweep(system) = role {
+    if let Role::Act(system) | Role::Sweep(system) | Role::Settle(system) = role {
         has_system(&config, system)?;
     }
     for system in systems(&config) {
@@ -205,8 +212,10 @@ pub(crate) async fn worker(env: &Env, role: Role) -> Result<Function, StartError
         common.clock.clone(),
         common.entropy.clone(),
     ));
+    let shelf = Arc::new(S3Shelf::new(common.clients.s3(), env.claims()?));
     let ports = Ports {
         store,
+        shelf,
         queue: common.queue(urls),
         clock: common.clock.clone(),
         entropy: common.entropy.clone(),

@@ -17,7 +17,7 @@ use tillway_host::entropy::OsEntropy;
 
 use super::batch::Batch;
 use super::http::Desk;
-use crate::absent::{NoHttp, NoNotify, NoStore};
+use crate::absent::{NoHttp, NoNotify, NoShelf, NoStore};
 use crate::alerts::AwsAlerts;
 use crate::claims::Claims as _;
 use crate::testing::{Hand, MemoryClaims, MemoryQueue, Published};
@@ -52,6 +52,7 @@ async fn rig() -> Rig {
     let alerts = Arc::new(AwsAlerts::new(Box::new(Published::default()), "test", clock.clone()));
     let ports = Ports {
         store: Arc::new(NoStore),
+        shelf: Arc::new(NoShelf),
         queue: queue.clone(),
         clock,
         entropy: Arc::new(OsEntropy),

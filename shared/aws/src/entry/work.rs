@@ -5,6 +5,7 @@ use tillway_core::ids::ConnectionName;
 use tillway_core::time::{Millis, Timestamp};
 use tillway_engine::ports::InMessage;
 use tillway_engine::records::{EVENTS, command_queue};
+use tillway_engine::settle::Step;
 use tillway_engine::{WorkError, guarded};
 
 use super::batch::Batch;
@@ -115,19 +116,56 @@ impl Function {
         Ok(())
     }
 
+    fn connections_of(&self, system: &str) -> Vec<ConnectionName> {
+        let all = self.engine.config.connections.values().map(|(connection, _)| connection);
+        all.filter(|connection| connection.system == system)
+            .map(|connection| connection.name.clone())
+            .collect()
+    }
+
+    /// Settles what is due of the connections of a system.
+    pub(crate) async fn settle(&self, system: &str, deadline: Timestamp) -> Result<(), WorkError> {
+        self.engine.refresh_restore().await?;
+        let left = || Millis(deadline.since(self.clock.now()).0.saturating_sub(BEFORE_THE_END.0));
+        // A step may hold a call.
+        let needed = Millis(self.engine.config.times.call_limit.0.saturating_add(AROUND_A_CALL.0));
+        let in_time = move |_: &Step| left() > needed;
+        let mut failed = None;
+        for name in self.connections_of(system) {
+            let settled = tokio::select! {
+                settled = guarded(self.engine.settle_due(&name, &in_time)) => settled,
+                // It may be stopped anywhere: the lease of the run ends by itself, and the next one goes on.
+                () = self.clock.sleep(left()) => Err(WorkError::OutOfTime),
+            };
+            match settled {
+                Ok(report) => {
+                    for run in &report.runs {
+                        let (batches, open, waiting) = (run.batches.len(), run.open.len(), run.waiting.len());
+                        let refused = run.refused.len();
+                        tracing::info!(connection = %name, day = %run.day, batches, open, waiting, refused, "settled");
+                    }
+                    if report.more {
+                        tracing::info!(connection = %name, "the settlement is gone on with by the next invocation");
+                    }
+                }
+                Err(WorkError::OutOfTime) => {
+                    tracing::warn!(code = "out_of_time", connection = %name, "the settlement was cut short");
+                }
+                // Another connection may fare better; the invocation is told of the failure at the end.
+                Err(error) => {
+                    tracing::warn!(code = error.code(), connection = %name, "settlement: {error}");
+                    failed = Some(error);
+                }
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
     /// Sweeps the connections of a system.
     pub(crate) async fn sweep(&self, system: &str, deadline: Timestamp) -> Result<(), WorkError> {
         self.engine.refresh_restore().await?;
-        let names: Vec<ConnectionName> = self
-            .engine
-            .config
-            .connections
-            .values()
-            .filter(|(connection, _)| connection.system == system)
-            .map(|(connection, _)| connection.name.clone())
-            .collect();
         let mut failed = None;
-        for name in names {
+        for name in self.connections_of(system) {
             loop {
                 match guarded(self.engine.sweep(&name)).await {
                     Ok(report) => {

@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use tillway_aws::claims::{Claims, S3Claims};
 use tillway_aws::clients::Clients;
 use tillway_aws::queue::SqsQueue;
+use tillway_aws::shelf::S3Shelf;
 use tillway_aws::store::DynamoStore;
 use tillway_core::time::Millis;
 use tillway_host::clock::SystemClock;
@@ -160,14 +161,23 @@ impl Cloud {
         answer.items().iter().map(read).collect()
     }
 
-    /// A bucket for claim checks.
-    pub(crate) async fn claims(&self) -> Arc<dyn Claims> {
+    async fn bucket(&self) -> String {
         let (client, bucket) = (self.clients.s3(), name("claims"));
         let place = aws_sdk_s3::types::CreateBucketConfiguration::builder()
             .location_constraint(aws_sdk_s3::types::BucketLocationConstraint::EuWest1)
             .build();
         client.create_bucket().bucket(&bucket).create_bucket_configuration(place).send().await.unwrap();
-        Arc::new(S3Claims::new(client, bucket, Arc::new(OsEntropy)))
+        bucket
+    }
+
+    /// A bucket for claim checks.
+    pub(crate) async fn claims(&self) -> Arc<dyn Claims> {
+        Arc::new(S3Claims::new(self.clients.s3(), self.bucket().await, Arc::new(OsEntropy)))
+    }
+
+    /// A bucket for documents.
+    pub(crate) async fn shelf(&self) -> S3Shelf {
+        S3Shelf::new(self.clients.s3(), self.bucket().await)
     }
 
     async fn create(&self, name: &str, dead_letters: Option<&str>) -> String {

@@ -1,8 +1,8 @@
 //! The same contract as SQLite and the simulator's memory.
 
 use tillway_aws::store::Layout;
-use tillway_engine::contract::{FIFO, QueueRig, STANDARD, queue_suite, store_suite};
-use tillway_engine::ports::{Queue, Store};
+use tillway_engine::contract::{FIFO, QueueRig, STANDARD, queue_suite, shelf_suite, store_suite};
+use tillway_engine::ports::{Queue, Shelf, Store};
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 
@@ -27,6 +27,15 @@ async fn the_store_keeps_the_contract_with_every_item_in_a_page() {
     };
     let passed = store_suite(&make).await.unwrap();
     assert!(passed.len() > 20, "{passed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_shelf_keeps_the_contract() {
+    let Some(cloud) = cloud("the shelf's contract").await else { return };
+    let make =
+        || -> Box<dyn Shelf> { Box::new(block_in_place(|| Handle::current().block_on(cloud.shelf()))) };
+    let passed = shelf_suite(&make).await.unwrap();
+    assert_eq!(passed.len(), 4, "{passed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

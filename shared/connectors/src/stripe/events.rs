@@ -13,6 +13,11 @@ fn wants_live(connection: &Connection) -> bool {
     connection.flag("livemode", connection.production)
 }
 
+/// Whether an event is of the mode that the connection is in.
+pub(super) fn is_of(connection: &Connection, body: Json<'_>) -> bool {
+    check_mode(connection, body, &Owner::Nobody).is_ok()
+}
+
 /// Says what an event means.
 pub(super) fn interpret(
     connection: &Connection,

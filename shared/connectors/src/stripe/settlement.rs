@@ -24,8 +24,8 @@ use tillway_core::time::Millis;
 use tillway_core::value::Value as Params;
 
 use super::client::{Client, ReadFault};
-use super::currency;
 use super::wire::{self, Fault, expanded, flag, id, int, text};
+use super::{currency, events, subscriptions};
 use crate::config::Connection;
 use crate::port::{Call, NotDone};
 use crate::settlement::{BatchPage, BatchStanding, Effect, LinePage, ListedBatch, SettleFault, Settlement};
@@ -83,6 +83,15 @@ impl Settlement for Payouts {
             Err(ReadFault::Missing(_)) => Ok(None),
             Err(fault) => Err(not_read(fault)),
         }
+    }
+
+    fn announced(&self, connection: &Connection, event_type: &str, body: Json<'_>) -> Option<Day> {
+        let known = subscriptions::SUBSCRIPTIONS.iter().find(|s| s.topic == "payouts")?;
+        let object = body.at(&["data", "object"])?;
+        if !known.types.contains(&event_type) || !events::is_of(connection, body) {
+            return None;
+        }
+        Some(Day::of(tillway_core::time::Timestamp::from_unix(int(object, "arrival_date")?)))
     }
 
     async fn lines(

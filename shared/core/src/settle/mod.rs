@@ -82,6 +82,7 @@ mod books;
 mod bucket;
 pub mod certificate;
 pub mod check;
+mod cut_off;
 mod entries;
 mod line;
 pub mod market;
@@ -101,6 +102,7 @@ mod check_tests;
 mod matching_tests;
 
 pub use books::expected_of;
+pub use cut_off::CutOff;
 pub use entries::entries;
 pub use line::{Batch, Card, Day, Expected, Funding, Ids, Kind, SettlementLine, Standing};
 pub use matching::{Conclusion, expected_partition, line_partition, pass, settle};

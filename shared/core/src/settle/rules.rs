@@ -147,19 +147,21 @@ impl Rules {
     pub fn load(file: &str, text: &str) -> Result<Self, Vec<Problem>> {
         let node = yaml::parse(file, text)?;
         let mut problems = Vec::new();
-        let rules = Self::compile(&node, &mut problems);
+        if node.get("settlement").is_none() {
+            problems.push(node.problem("missing-key", "no `settlement`", "name it: `settlement: default`"));
+        }
+        let rules = Self::default().with(&node, &mut problems);
         if problems.is_empty() { Ok(rules) } else { Err(sorted(problems)) }
     }
 
-    fn compile(node: &Node, out: &mut Vec<Problem>) -> Self {
-        let mut rules = Self::default();
-        node.map("a map", out);
+    /// These rules with what a document says otherwise: single days, windows, and rules by their names.
+    #[must_use]
+    pub fn with(self, node: &Node, out: &mut Vec<Problem>) -> Self {
+        let mut rules = self;
+        node.map("a map of rules", out);
         node.only_keys(&KEYS, out);
-        match node.get("settlement") {
-            Some(name) => rules.name = name.text("a name", out).unwrap_or_default().to_owned(),
-            None => {
-                out.push(node.problem("missing-key", "no `settlement`", "name it: `settlement: default`"))
-            }
+        if let Some(name) = node.get("settlement") {
+            rules.name = name.text("a name", out).unwrap_or_default().to_owned();
         }
         if let Some(due) = node.get("due") {
             for (key, value) in due.map("a map from kind to days", out) {
@@ -186,9 +188,9 @@ impl Rules {
                 };
             }
         }
-        rules.tolerances = named(node, "tolerances", out, tolerance);
-        rules.fees = named(node, "fees", out, fee);
-        rules.explain = named(node, "explain", out, explain);
+        rules.tolerances.extend(named(node, "tolerances", out, tolerance));
+        rules.fees.extend(named(node, "fees", out, fee));
+        rules.explain.extend(named(node, "explain", out, explain));
         if let Some(account) = node.get("tax-on-fees") {
             rules.tax_on_fees = role(account, &[Role::Fees, Role::Tax], out);
         }
@@ -466,6 +468,23 @@ mod tests {
             assert_eq!((problems[0].code, problems[0].line), (code, 2), "{line}: {problems:?}");
         }
         assert_eq!(Rules::load("r.yaml", "grace: 1\n").unwrap_err()[0].code, "missing-key");
+    }
+
+    #[test]
+    fn rules_over_others_change_what_they_name() {
+        let base = "settlement: base\ndue: {charge: 2, refund: 3}\ngrace: 5\n\
+                    tolerances: {a: {kinds: [charge], up-to: 1, account: fx, reason: x}}\n";
+        let base = Rules::load("base.yaml", base).unwrap();
+        let over =
+            "due: {charge: 4}\ntolerances: {b: {kinds: [refund], up-to: 2, account: fees, reason: y}}\n";
+        let mut problems = Vec::new();
+        let node = yaml::parse("over.yaml", over).unwrap();
+        let rules = base.clone().with(&node, &mut problems);
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!((rules.due(Kind::Charge, Day(0)), rules.due(Kind::Refund, Day(0))), (Day(4), Day(3)));
+        assert_eq!((rules.grace, rules.tolerances.len(), rules.name.as_str()), (5, 2, "base"));
+        let nothing = yaml::parse("over.yaml", "tax-on-fees: fees\n").unwrap();
+        assert_eq!(base.clone().with(&nothing, &mut problems), base);
     }
 
     #[test]

@@ -11,8 +11,8 @@ use crate::ports::{Guard, Severity, Write};
 
 /// Pages of batches, at most: a gateway that never ends its list is no gateway.
 const MAX_PAGES: usize = 1000;
-/// Lines of one part.
-const PART: usize = 2000;
+/// Lines of one part: what a run that dies reads once more, and one write of the store.
+const PART: usize = 20_000;
 /// Whoever is not there by then is missed.
 const PATIENCE: Millis = Millis::hours(36);
 
@@ -152,13 +152,13 @@ impl Engine {
         let known: Option<ReadRecord> =
             known.map(|i| serde_json::from_slice(&i.body)).transpose().map_err(WorkError::from)?;
         // What was read to its end by a run whose plan never stood is read anew: it may say something else now.
-        let mut record = known.filter(|r| !r.done).unwrap_or_default();
+        let mut record = known.filter(|r| run.goes_on || !r.done).unwrap_or_default();
         let mut lines: Vec<SettlementLine> = Vec::with_capacity(record.lines);
         for part in &record.parts {
             lines.extend(self.shelved::<Vec<SettlementLine>>(part).await?);
         }
         let mut kept = lines.len();
-        loop {
+        while !record.done {
             let page = {
                 let http = self.outbound(run.connection, run.connector, None);
                 let call = self.settle_call(run, &http, self.now());
@@ -168,8 +168,9 @@ impl Engine {
             lines.extend(page.lines);
             record.next = page.next;
             record.done = record.next.is_none();
-            run.tell(&Step::Read(listed.batch.id.to_string(), lines.len()))?;
-            if record.done || lines.len().saturating_sub(kept) >= PART {
+            let told = run.tell(&Step::Read(listed.batch.id.to_string(), lines.len()));
+            // What a run without time has read is kept for the next.
+            if record.done || told.is_err() || lines.len().saturating_sub(kept) >= PART {
                 let fresh: Vec<&SettlementLine> = lines.iter().skip(kept).collect();
                 let n = record.parts.len();
                 let name = format!("{}/read/{}/{}-{n}", run.name(), listed.batch.id, run.book.fence);
@@ -181,12 +182,13 @@ impl Engine {
                 let write = Write::Put(item(key.clone(), body, None), Guard::Any);
                 self.ports.store.transact(vec![write]).await.map_err(WorkError::from)?;
                 self.keep_book(run).await?;
+                told?;
                 run.tell(&Step::At("read"))?;
-            }
-            if record.done {
-                return Ok((lines, record.parts));
+            } else {
+                self.renew_book(run).await?;
             }
         }
+        Ok((lines, record.parts))
     }
 }
 

@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 use tillway_core::ids::ConnectionName;
+use tillway_core::journal::Entry;
 use tillway_core::settle::Day;
 use tillway_core::settle::check::{Statement, check};
 
 use super::plan::{digest, texts};
-use super::records::{BatchDoc, BatchRecord, OpenRecord, Standing, batch_key};
+use super::records::{BatchDoc, BatchRecord, OpenRecord, Posted, Standing, batch_key};
 use crate::engine::{Engine, WorkError};
 
 /// Items of one page.
@@ -109,6 +110,15 @@ impl Engine {
         }
     }
 
+    /// Days that the oldest item has stood of which a person has to know.
+    pub(crate) async fn oldest_open(&self) -> Result<i32, WorkError> {
+        let today = Day::of(self.now());
+        let page = self.ports.store.list("settle-open", None, false, PAGE).await?;
+        let records = page.items.iter().map(|item| serde_json::from_slice::<OpenRecord>(&item.body));
+        let records = records.collect::<Result<Vec<_>, _>>()?;
+        Ok(records.iter().filter(|r| !r.is_quiet()).map(|r| r.exception.age(today)).max().unwrap_or(0))
+    }
+
     /// Runs the checker over a posted batch: certificates, sums, and the entries as the journal has them.
     ///
     /// # Errors
@@ -136,8 +146,8 @@ impl Engine {
             rejected.push("the lines are not those that were read".to_owned());
         }
         let posted = self.posted_entries(&record.batch.connection, &record.batch.id).await?;
-        let mut wanted: Vec<&tillway_core::journal::Entry> = doc.entries.iter().collect();
-        let mut stands: Vec<&tillway_core::journal::Entry> = posted.iter().collect();
+        let mut wanted: Vec<&Entry> = doc.entries.iter().collect();
+        let mut stands: Vec<&Entry> = posted.iter().collect();
         wanted.sort_by(|a, b| a.id.cmp(&b.id));
         stands.sort_by(|a, b| a.id.cmp(&b.id));
         if wanted != stands {
@@ -162,14 +172,17 @@ impl Engine {
         &self,
         connection: &ConnectionName,
         batch: &str,
-    ) -> Result<Vec<tillway_core::journal::Entry>, WorkError> {
+    ) -> Result<Vec<Entry>, WorkError> {
         let pk = format!("settle#{connection}#{batch}");
         let mut out = Vec::new();
         let mut after: Option<String> = None;
         loop {
             let page = self.ports.store.query(&pk, "jrns#", after.as_deref(), PAGE).await?;
             for item in page.items {
-                out.extend(serde_json::from_slice::<Vec<tillway_core::journal::Entry>>(&item.body)?);
+                match serde_json::from_slice(&item.body)? {
+                    Posted::Entries(entries) => out.extend(entries),
+                    Posted::Doc { doc } => out.extend(self.shelved::<Vec<Entry>>(&doc).await?),
+                }
             }
             after = page.next;
             if after.is_none() {

@@ -14,6 +14,7 @@
 //! and how far the journal was read. So a run reads the journal's newest days, and not the year. Writes grow with
 //! batches and open items: lines, certificates and entries lie in documents on the [`shelf`].
 
+pub mod due;
 mod evidence;
 mod expect;
 mod explain;
@@ -23,6 +24,7 @@ mod plan;
 mod post;
 pub mod records;
 pub mod report;
+pub mod settings;
 mod shelf;
 
 use std::sync::Arc;
@@ -35,9 +37,11 @@ use tillway_core::time::{Millis, Timestamp};
 
 use crate::engine::{Engine, WorkError};
 use crate::ports::{Guard, Key, NewItem, Severity, StoreError, Write};
-use records::{BookRecord, RunReport, book_key};
+use records::{BookRecord, PlanDoc, RunReport, book_key};
 
+pub use due::{Agenda, DueReport};
 pub use look::{BatchView, Checked, OpenView};
+pub use shelf::StoreShelf;
 
 /// A step of a run, for whoever watches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +58,7 @@ pub enum Step {
     At(&'static str),
 }
 
-/// Hears of steps. `false` ends the run there, as a crash would.
+/// Hears of steps. `false` ends the run there; the next one goes on.
 pub type Watch<'a> = &'a (dyn Fn(&Step) -> bool + Send + Sync);
 
 /// A run at work.
@@ -70,6 +74,8 @@ struct Run<'a> {
     book: BookRecord,
     rev: u64,
     command: CommandId,
+    /// The run before this one was of the same day and had no time left: what it read is as good as new.
+    goes_on: bool,
 }
 
 impl Run<'_> {
@@ -77,11 +83,7 @@ impl Run<'_> {
         &self.connection.name
     }
     fn tell(&self, step: &Step) -> Result<(), WorkError> {
-        if (self.watch)(step) {
-            Ok(())
-        } else {
-            Err(WorkError::Config("stopped by whoever watches".to_owned()))
-        }
+        if (self.watch)(step) { Ok(()) } else { Err(WorkError::OutOfTime) }
     }
 }
 
@@ -98,8 +100,8 @@ impl Engine {
     /// # Errors
     /// A connection that does not settle.
     pub fn settlement_rules(&self, name: &ConnectionName) -> Result<Arc<Rules>, WorkError> {
-        if let Some(own) = self.config.settlement.get(name) {
-            return Ok(own.clone());
+        if let Some(own) = self.config.settlement.get(name).and_then(|s| s.rules.clone()) {
+            return Ok(own);
         }
         let (connection, _, api) = self.settlement_of(name)?;
         let rules = Rules::load(name.as_str(), api.rules(connection));
@@ -156,17 +158,32 @@ impl Engine {
         };
         let rev = item.map_or(0, |i| i.rev);
         let command = CommandId::new("settle");
-        let mut run =
-            Run { connection, connector, api, rules, secrets, token, day, watch, book, rev, command };
+        let goes_on = book.unfinished.take() == Some(day);
+        let mut run = Run {
+            connection,
+            connector,
+            api,
+            rules,
+            secrets,
+            token,
+            day,
+            watch,
+            book,
+            rev,
+            command,
+            goes_on,
+        };
         if !self.hold_book(&mut run).await? {
             report.busy = true;
             return Ok(report);
         }
         let done = self.run_settlement(&mut run, &mut report).await;
         run.book.held_until = None;
+        let stopped = matches!(done, Err(WorkError::OutOfTime));
+        run.book.unfinished = stopped.then_some(day);
         // A lease that was lost meanwhile writes nothing: the revision has moved on.
         self.put_book(&mut run).await?;
-        if let Err(error) = &done {
+        if let Some(error) = done.as_ref().err().filter(|_| !stopped) {
             let text = format!(
                 "{name}: the settlement of {day} stopped: {error}; the next run goes on where it stood"
             );
@@ -178,16 +195,23 @@ impl Engine {
     async fn run_settlement(&self, run: &mut Run<'_>, report: &mut RunReport) -> Result<(), WorkError> {
         if run.book.pending.is_some() {
             // The plan of a run that died stands: it is carried out before anything else is looked at.
-            self.carry_out(run).await?;
+            let plan = self.carry_out(run).await?;
             report.resumed = true;
+            // Nothing came since: it is this run's own plan.
+            let whole = |plan: &PlanDoc| plan.day == run.day && plan.run.notices.is_empty();
+            if let Some(plan) = plan.filter(|plan| run.goes_on && whole(plan)) {
+                let settled = self.settled_batches(run.name()).await?;
+                report.batches = settled.into_iter().filter(|record| record.day == run.day).collect();
+                (report.open, report.headline) = (plan.open, plan.headline);
+                return Ok(());
+            }
             run.tell(&Step::Resumed)?;
         }
         let incoming = self.fetch_batches(run, report).await?;
         run.tell(&Step::At("fetched"))?;
         self.make_plan(run, incoming, report).await?;
         run.tell(&Step::At("planned"))?;
-        let headline = self.carry_out(run).await?;
-        report.headline = headline;
+        report.headline = self.carry_out(run).await?.map(|plan| plan.headline).unwrap_or_default();
         Ok(())
     }
 
@@ -204,6 +228,12 @@ impl Engine {
             return Ok(());
         }
         Err(WorkError::Config(format!("{}: another process settles it", run.name())))
+    }
+
+    /// The same, where half of the lease is over.
+    async fn renew_book(&self, run: &mut Run<'_>) -> Result<(), WorkError> {
+        let near = self.now() + self.config.times.call_limit;
+        if run.book.held_until.is_some_and(|t| t > near) { Ok(()) } else { self.keep_book(run).await }
     }
 
     async fn put_book(&self, run: &mut Run<'_>) -> Result<bool, WorkError> {

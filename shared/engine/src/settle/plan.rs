@@ -119,6 +119,7 @@ impl Engine {
             let name = format!("{stem}/batch/{id}");
             let record = self.batch_record(run, candidate, standing, &batch, name.clone());
             self.shelve(&name, &batch).await?;
+            self.renew_book(run).await?;
             let fresh: BTreeSet<&str> = record.fresh.iter().map(AsRef::as_ref).collect();
             batch.entries.iter().filter(|e| fresh.contains(e.id.as_str())).for_each(|e| balance.add(e));
             records.push((record, batch));
@@ -167,6 +168,7 @@ impl Engine {
                 doc: Some(book_name),
                 pending: None,
                 today: Some(today),
+                unfinished: None,
                 held_until: None,
                 fence: 0,
             },

@@ -5,20 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use tillway_core::journal::Entry;
 
 use super::records::{
-    BatchDoc, BatchRecord, BookRecord, OPEN, OpenRecord, PlanDoc, batch_key, entries_key, open_key, read_key,
-    run_key, settle_pk,
+    BatchDoc, BatchRecord, BookRecord, OPEN, OpenRecord, PlanDoc, Posted, batch_key, entries_key, open_key,
+    read_key, run_key, settle_pk,
 };
 use super::{Run, Step, item};
 use crate::engine::{Engine, WorkError};
 use crate::ports::{Guard, Key, MAX_WRITES, Severity, StoreError, Write};
 
-/// Bytes of entries in one item of the journal.
-const CHUNK: usize = 200 * 1024;
+/// Bytes of entries that lie in the item of the journal itself.
+const IN_PLACE: usize = 200 * 1024;
 
 impl Engine {
-    /// Carries out the plan that stands, to its end. Answers the morning's line.
-    pub(super) async fn carry_out(&self, run: &mut Run<'_>) -> Result<String, WorkError> {
-        let Some(name) = run.book.pending.clone() else { return Ok(String::new()) };
+    /// Carries out the plan that stands, to its end. Answers it.
+    pub(super) async fn carry_out(&self, run: &mut Run<'_>) -> Result<Option<PlanDoc>, WorkError> {
+        let Some(name) = run.book.pending.clone() else { return Ok(None) };
         let plan: PlanDoc = self.shelved(&name).await?;
         for record in &plan.batches {
             self.post_batch(run, record).await?;
@@ -31,13 +31,12 @@ impl Engine {
         run.tell(&Step::At("opened"))?;
         self.take_evidence(run, &plan).await?;
         run.tell(&Step::At("proven"))?;
+        // From here on nothing stops for want of time: what is told is told once.
         self.alert("settlement", Severity::Warning, None, plan.headline.clone()).await;
-        run.tell(&Step::At("told"))?;
         let before = run.book.doc.take();
         let BookRecord { held_until, fence, .. } = run.book;
         run.book = BookRecord { held_until, fence, ..plan.after.clone() };
         self.keep_book(run).await?;
-        run.tell(&Step::At("booked"))?;
         // What nobody reads any more; where this is not reached, it only takes room.
         for gone in before.iter().map(String::as_str).chain([name.as_str()]) {
             self.unshelve(gone).await?;
@@ -50,7 +49,7 @@ impl Engine {
             let write = Write::Delete(read_key(run.name(), id), Guard::Any);
             self.ports.store.transact(vec![write]).await?;
         }
-        Ok(plan.headline)
+        Ok(Some(plan))
     }
 
     async fn post_batch(&self, run: &Run<'_>, record: &BatchRecord) -> Result<(), WorkError> {
@@ -58,14 +57,15 @@ impl Engine {
         let doc: BatchDoc = self.shelved(&record.doc).await?;
         let fresh: BTreeSet<&str> = record.fresh.iter().map(AsRef::as_ref).collect();
         let entries: Vec<&Entry> = doc.entries.iter().filter(|e| fresh.contains(e.id.as_str())).collect();
-        for (n, chunk) in chunks(&entries)?.into_iter().enumerate() {
-            let key = entries_key(run.name(), id, record.revision, n);
+        if !entries.is_empty() {
+            let body = self.journal_body(&record.doc, &entries).await?;
+            let key = entries_key(run.name(), id, record.revision);
             let place = format!("{}#{}#{}", record.at.rfc3339(), key.pk, key.sk);
             let list = Some((format!("journal#{}", record.at.day()), place));
-            let write = Write::Put(item(key.clone(), chunk.clone(), list), Guard::Absent);
+            let write = Write::Put(item(key.clone(), body.clone(), list), Guard::Absent);
             match self.ports.store.transact(vec![write]).await {
                 Ok(()) => {}
-                Err(StoreError::Conflict(_)) => self.same_or_defect(key, &chunk).await?,
+                Err(StoreError::Conflict(_)) => self.same_or_defect(key, &body).await?,
                 Err(error) => return Err(error.into()),
             }
             run.tell(&Step::At("entries"))?;
@@ -85,6 +85,17 @@ impl Engine {
             self.unshelve(&old.doc).await?;
         }
         Ok(())
+    }
+
+    /// The journal's item of a batch: its entries, or where they are too many the name of their document.
+    async fn journal_body(&self, doc: &str, entries: &[&Entry]) -> Result<Vec<u8>, WorkError> {
+        let body = serde_json::to_vec(entries)?;
+        if body.len() <= IN_PLACE {
+            return Ok(body);
+        }
+        let name = format!("{doc}/entries");
+        self.shelve(&name, &entries).await?;
+        Ok(serde_json::to_vec(&Posted::Doc { doc: name.into() })?)
     }
 
     /// What stands there already must be what was to be written.
@@ -131,25 +142,4 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-/// Entries in items of the journal.
-fn chunks(entries: &[&Entry]) -> Result<Vec<Vec<u8>>, WorkError> {
-    let mut out = Vec::new();
-    let mut open: Vec<&Entry> = Vec::new();
-    let mut size = 0_usize;
-    for entry in entries {
-        let length = serde_json::to_vec(entry)?.len();
-        if size.saturating_add(length) > CHUNK && !open.is_empty() {
-            out.push(serde_json::to_vec(&open)?);
-            open.clear();
-            size = 0;
-        }
-        size = size.saturating_add(length);
-        open.push(entry);
-    }
-    if !open.is_empty() {
-        out.push(serde_json::to_vec(&open)?);
-    }
-    Ok(out)
 }

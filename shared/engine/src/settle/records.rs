@@ -29,6 +29,9 @@ pub struct BookRecord {
     /// Newest day that was settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub today: Option<Day>,
+    /// A run of this day had no time left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<Day>,
     /// Lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_until: Option<Timestamp>,
@@ -262,6 +265,19 @@ pub struct ReadRecord {
     pub done: bool,
 }
 
+/// What an item of the journal holds of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Posted {
+    /// The entries.
+    Entries(Vec<Entry>),
+    /// The document where they lie: there are many of them.
+    Doc {
+        /// Its name.
+        doc: Box<str>,
+    },
+}
+
 /// What a run did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RunReport {
@@ -383,8 +399,13 @@ pub(super) const OPEN: &str = "open#";
 pub fn settle_pk(connection: &ConnectionName) -> String {
     pk(connection)
 }
-/// Some entries of a batch, as one item of the journal.
+/// What is to be settled of a connection, and when.
 #[must_use]
-pub fn entries_key(connection: &ConnectionName, batch: &str, revision: u32, n: usize) -> Key {
-    Key::new(format!("settle#{connection}#{batch}"), format!("jrns#{revision:04}#{n:06}"))
+pub fn agenda_key(connection: &ConnectionName) -> Key {
+    Key::new(pk(connection), "agenda")
+}
+/// What a revision of a batch posted, as one item of the journal.
+#[must_use]
+pub fn entries_key(connection: &ConnectionName, batch: &str, revision: u32) -> Key {
+    Key::new(format!("settle#{connection}#{batch}"), format!("jrns#{revision:04}"))
 }

@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tillway_core::time::{Millis, Timestamp};
-use tillway_engine::contract::{QueueRig, queue_suite, store_suite};
-use tillway_engine::ports::{Guard, Key, NewItem, OutMessage, Queue, Store, StoreError, Write};
+use tillway_engine::contract::{QueueRig, queue_suite, shelf_suite, store_suite};
+use tillway_engine::ports::{Guard, Key, NewItem, OutMessage, Queue, Shelf, Store, StoreError, Write};
+use tillway_engine::settle::StoreShelf;
 
 use super::*;
 
@@ -89,6 +90,18 @@ async fn the_store_keeps_the_contract() {
     };
     let passed = store_suite(&make).await.unwrap();
     assert!(passed.len() > 20, "{passed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_shelf_keeps_the_contract() {
+    let dir = Dir::new();
+    let count = AtomicU64::new(0);
+    let make = || -> Box<dyn Shelf> {
+        let name = format!("shelf-{}.db", count.fetch_add(1, Ordering::SeqCst));
+        Box::new(StoreShelf::new(Arc::new(open(&dir.file(&name)).store())))
+    };
+    let passed = shelf_suite(&make).await.unwrap();
+    assert_eq!(passed.len(), 4, "{passed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

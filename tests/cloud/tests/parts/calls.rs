@@ -19,7 +19,7 @@ async fn calls(cloud: &mut Cloud) -> Vec<Json> {
         let by = call["function"].as_str().unwrap_or_default();
         let what = call["call"].as_str().unwrap_or_default();
         // Start of a cold environment, schedules, and the tick's own look-outs are no order's.
-        let work = ["tick", "sweep"].iter().all(|name| !by.contains(name));
+        let work = ["tick", "sweep", "settle"].iter().all(|name| !by.contains(name));
         let start = what.starts_with("secretsmanager:");
         !by.is_empty()
             && work
@@ -119,7 +119,15 @@ pub(crate) async fn nothing_secret_is_logged(cloud: &mut Cloud) {
     }
     assert!(lines > 100, "{lines} lines of log");
     let metrics = cloud.stack.ask(json!({ "do": "metrics" })).await;
-    for name in ["received", "receive_refused", "decided", "events", "parked_open", "due_oldest_seconds"] {
+    for name in [
+        "received",
+        "receive_refused",
+        "decided",
+        "events",
+        "parked_open",
+        "due_oldest_seconds",
+        "settlement_overdue_seconds",
+    ] {
         assert!(metrics.get(name).is_some(), "{name} was never told: {metrics}");
     }
 }

@@ -26,6 +26,8 @@ fn pay_out(place: &Place) -> (String, String) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_day_is_settled_once_and_can_be_looked_at() {
     let place = Place::open(TILLWAY, "", "").await;
+    // The command has it to itself.
+    place.folder.write("settlement.yaml", "stripe: { scheduled: false }\n");
     let serving = place.serve().await;
     let payment = paid(&place, "A-1").await;
     paid(&place, "A-2").await;
@@ -80,6 +82,8 @@ async fn a_day_is_settled_once_and_can_be_looked_at() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_order_stands_for_is_named_with_what_to_do() {
     let place = Place::open(TILLWAY, "", "").await;
+    // The command has it to itself.
+    place.folder.write("settlement.yaml", "stripe: { scheduled: false }\n");
     let serving = place.serve().await;
     paid(&place, "A-1").await;
     let now = place.now();
@@ -128,4 +132,24 @@ async fn settle_says_what_it_cannot_do() {
     let said = place.on_data(&["settle", "run", "--connection", "stripe"]).await.ok();
     assert!(said.contains("nothing was settled on"), "{said}");
     assert!(serving.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_announced_payout_is_settled_without_a_command() {
+    let place = Place::open(TILLWAY, "", "").await;
+    place.folder.write(
+        "settlement.yaml",
+        "stripe:\n  time-zone: Europe/Berlin\n  cut-off: \"07:00\"\n  rules: { grace: 9 }\n",
+    );
+    let serving = place.serve().await;
+    paid(&place, "A-1").await;
+    let (payout, _) = pay_out(&place);
+    let check = ["settle", "check", &payout];
+    wait_for("the payout is settled", async || place.on_data(&check).await.code == Some(0)).await;
+    assert!(place.on_data(&check).await.ok().contains("holds: closed, 1 certificates"));
+    assert!(serving.terminate().await.success());
+    // What is wrong in it is said with its line.
+    place.folder.write("settlement.yaml", "stripe:\n  time-zone: Berlin\n");
+    let said = place.on_data(&["settle", "open"]).await.failed();
+    assert!(said.contains("settlement.yaml:2") && said.contains("`time-zone`"), "{said}");
 }

@@ -1,0 +1,13 @@
+//! Settles what Stripe paid out: each day after its cut-off, and what was announced or is waited for.
+//!
+//! Listens to: the schedules, every morning in the merchant's time zone and every five minutes.
+//! Feeds: the events queue, with what orders did not know of their payments.
+//! May: read and write the table and its lists; read, write and remove the documents of settlement; send to the
+//! events queue; put objects into the claims bucket; read the secrets `tillway` and those of the stripe
+//! connections; publish alerts.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tillway_aws::entry::settle("stripe")
+}
