@@ -56,7 +56,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(orders) = args.routing {
-        for line in crate::market::report(orders, args.seed) {
+        for line in crate::market::report(orders, args.seed)? {
             say(line);
         }
         return Ok(ExitCode::SUCCESS);

@@ -5,6 +5,7 @@
 //! drift over thirty days, and two segments change their best id on the way; one id is down for twelve hours. A rule keeps one
 //! id away from what it has no licence for. What is measured is counted once a minute, as the tick does.
 
+use anyhow::Context as _;
 use tillway_core::ids::digest;
 use tillway_core::money::{Currency, Money};
 use tillway_core::routing::{Choice, Ended, Note, Routing, Segment, Table, choose};
@@ -145,11 +146,14 @@ fn hindsight(orders: &[Order]) -> Vec<(usize, u64, u64)> {
 }
 
 /// The routing that [`CONFIG`] says.
-fn routing() -> Routing {
+fn routing() -> anyhow::Result<Routing> {
     let (flows, notices) = (tillway_templates::sources(), tillway_templates::notices());
-    let config = tillway_engine::settings::load("market.yaml", CONFIG, &flows, &[], notices).ok();
-    let told = config.and_then(|(config, _)| config.pairs.first()?.routing.as_deref().cloned());
-    told.unwrap_or_else(|| Routing::over(ROUTES.map(str::to_owned).into()))
+    let (config, _) =
+        tillway_engine::settings::load("market.yaml", CONFIG, &flows, &[], notices).map_err(|problems| {
+            anyhow::anyhow!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        })?;
+    let told = config.pairs.first().and_then(|pair| pair.routing.as_deref().cloned());
+    told.context("the market's configuration has no routing")
 }
 
 fn segment(order: &Order, routing: &Routing) -> Segment {
@@ -161,16 +165,19 @@ fn segment(order: &Order, routing: &Routing) -> Segment {
 }
 
 /// The ids that the rules leave for an order.
-fn candidates(order: &Order, routing: &Routing) -> Vec<String> {
+///
+/// # Errors
+/// A rule that cannot be evaluated.
+fn candidates(order: &Order, routing: &Routing) -> anyhow::Result<Vec<String>> {
     let code = SEGMENTS.get(order.segment).map_or("", |segment| segment.1);
     let view = Value::map([("order", Value::map([("currency", Value::text(code))]))]);
-    routing.candidates(&View::of(&view)).map(|(_, routes, _)| routes.to_vec()).unwrap_or_default()
+    Ok(routing.candidates(&View::of(&view)).map(|(_, routes, _)| routes.to_vec())?)
 }
 
 /// Routing as an order meets it: counts a minute old, what fails technically goes on elsewhere, and where asked a soft decline
 /// once. Answers the totals, and approvals by segment.
-fn routed(orders: &[Order], retry: bool) -> (Tally, Vec<u64>) {
-    let routing = routing();
+fn routed(orders: &[Order], retry: bool) -> anyhow::Result<(Tally, Vec<u64>)> {
+    let routing = routing()?;
     let (mut table, mut notes): (Table, Vec<Note>) = (Table::default(), Vec::new());
     let mut result = Tally::default();
     let mut by_segment = vec![0_u64; SEGMENTS.len()];
@@ -181,7 +188,7 @@ fn routed(orders: &[Order], retry: bool) -> (Tally, Vec<u64>) {
             notes.clear();
             minute = order.at;
         }
-        let mut left = candidates(order, &routing);
+        let mut left = candidates(order, &routing)?;
         let mut attempt = 0_u32;
         let mut fate = order.fate.0;
         while let Some(choice) = pick(order, attempt, &left, &table, &routing) {
@@ -215,7 +222,7 @@ fn routed(orders: &[Order], retry: bool) -> (Tally, Vec<u64>) {
             }
         }
     }
-    (result, by_segment)
+    Ok((result, by_segment))
 }
 
 fn pick(order: &Order, attempt: u32, left: &[String], table: &Table, routing: &Routing) -> Option<Choice> {
@@ -237,12 +244,14 @@ fn points(ours: u64, theirs: u64, whole: u64) -> String {
 }
 
 /// The lines of the report.
-#[must_use]
-pub fn report(count: u32, seed: u32) -> Vec<String> {
+///
+/// # Errors
+/// The market's configuration does not load, which is a defect of ours.
+pub fn report(count: u32, seed: u32) -> anyhow::Result<Vec<String>> {
     let orders = orders(count, seed);
     let whole = u64::from(count);
-    let (ours, by_segment) = routed(&orders, false);
-    let (again, _) = routed(&orders, true);
+    let (ours, by_segment) = routed(&orders, false)?;
+    let (again, _) = routed(&orders, true)?;
     let best = hindsight(&orders);
     let best_sum: u64 = best.iter().map(|(_, approved, _)| approved).sum();
     let mut out = vec![format!(
@@ -282,7 +291,7 @@ pub fn report(count: u32, seed: u32) -> Vec<String> {
         percent(again.approved, whole),
         points(again.approved, ours.approved, whole)
     ));
-    out
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -294,7 +303,7 @@ mod tests {
         for seed in [1, 2, 3] {
             let count = 12_000;
             let orders = orders(count, seed);
-            let (ours, by_segment) = routed(&orders, false);
+            let (ours, by_segment) = routed(&orders, false).unwrap();
             assert_eq!(by_segment.iter().sum::<u64>(), ours.approved);
             for (route, name) in ROUTES.iter().enumerate() {
                 assert!(ours.approved > fixed(&orders, route).approved, "seed {seed}, {name}");
@@ -304,18 +313,18 @@ mod tests {
             assert!(best.saturating_sub(ours.approved) * 200 < u64::from(count) * 3, "{best} {ours:?}");
             // Twelve hours down are 200 orders; after a few failures, nearly all go elsewhere at once.
             assert!(ours.waited < 40, "{ours:?}");
-            let (again, _) = routed(&orders, true);
+            let (again, _) = routed(&orders, true).unwrap();
             assert!(again.again > 0 && again.approved > ours.approved, "{again:?}");
         }
     }
 
     #[test]
     fn the_rule_and_every_part_of_a_segment_are_there() {
-        let routing = routing();
+        let routing = routing().unwrap();
         assert_eq!((routing.rules.len(), routing.by.len()), (1, 4));
         let all = orders(2000, 1);
         for order in &all {
-            let allowed = candidates(order, &routing);
+            let allowed = candidates(order, &routing).unwrap();
             assert_eq!(allowed.len(), if order.segment == 7 { 2 } else { 3 }, "{allowed:?}");
         }
         let kinds: std::collections::BTreeSet<String> =
@@ -325,7 +334,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_report() {
-        assert_eq!(report(3000, 7), report(3000, 7));
-        assert_ne!(report(3000, 7), report(3000, 8));
+        assert_eq!(report(3000, 7).unwrap(), report(3000, 7).unwrap());
+        assert_ne!(report(3000, 7).unwrap(), report(3000, 8).unwrap());
     }
 }
