@@ -82,9 +82,8 @@ connections:
   shop: { system: clarity, base_url: "https://shop.sim.example/api/v1", rate_limit.per_second: 1000 }
   shop2: { system: clarity, base_url: "https://shop2.sim.example/api/v1", rate_limit.per_second: 1000 }
   cyber: { system: cybersource, base_url: "https://cyber.sim.example", merchant_id: sim, key_id: k1, rate_limit.per_second: 1000, allow_three_decimals: yes }
-  cyber2: { system: cybersource, base_url: "https://cyber2.sim.example", merchant_id: sim, key_id: k1, rate_limit.per_second: 1000, allow_three_decimals: yes,
-    merchant_ids: [sim_eu, sim_br], routes: { sim_eu: { key_id: k2 }, sim_br: { key_id: k3 } } }
+  cyber2: { system: cybersource, base_url: "https://cyber2.sim.example", merchant_id: sim, key_id: k1, rate_limit.per_second: 1000, allow_three_decimals: yes }
 pairs:
   main: { flow: cybersource-clarity, shop: shop, gateway: cyber }
-  second: { flow: cybersource-clarity, shop: shop2, gateway: cyber2, routing: { retry_soft_declines: yes } }
+  second: { flow: cybersource-clarity, shop: shop2, gateway: cyber2 }
 "#;

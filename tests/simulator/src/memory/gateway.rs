@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 use tillway_core::time::Millis;
 use tillway_sandbox::Sandbox;
 use tillway_sandbox::cybersource::{
-    Credentials, CybersourceConfig, CybersourceSandbox, Duplicates, Encryption, Envelope, Manner, Merchant,
-    SignedOver, WebhookConfig,
+    Credentials, CybersourceConfig, CybersourceSandbox, Duplicates, Encryption, Envelope, SignedOver,
+    WebhookConfig,
 };
 use tillway_sandbox::stripe::{StripeConfig, StripeSandbox};
 
@@ -73,14 +73,6 @@ fn account(seed: u64, world: u64) -> CybersourceConfig {
     config.shows_comments = dice.chance(7000);
     config.shows_defined = !config.shows_comments || dice.chance(7000);
     config.lenient = lenient(world);
-    // Further merchant ids, for whoever routes over them: some decline softly now and then, some are out of order.
-    let mut further = |id: &str, key: &str| {
-        let soft = Manner::Declines { permille: 200, reason: "ISSUER_UNAVAILABLE" };
-        let manner = dice.pick(&[Manner::Usual, soft, Manner::Unavailable, Manner::Broken]);
-        let credentials = Credentials::new(id, key, CYBERSOURCE_KEY);
-        Merchant { credentials, manner: manner.unwrap_or(Manner::Usual) }
-    };
-    config.merchants = vec![further("sim_eu", "k2"), further("sim_br", "k3")];
     config
 }
 
