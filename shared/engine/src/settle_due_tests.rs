@@ -177,3 +177,62 @@ async fn the_many_entries_of_a_batch_are_one_item_of_the_journal() {
     let checked = t.w.engine.check_batch(&t.batch(&payout).await).await.unwrap();
     assert!(checked.rejected.is_empty() && checked.entries > 800, "{checked:?}");
 }
+
+#[tokio::test]
+async fn a_payout_of_the_same_day_whose_webhook_is_lost_is_settled_by_the_morning() {
+    let t = Trade::new().await;
+    t.busy_day().await;
+    let first = t.pay_out_and_hear().await;
+    assert_eq!(t.due().await.len(), 1);
+    t.w.pass(Millis::hours(3));
+    t.charge("A-8", 2_200);
+    t.hear().await;
+    let second = t.pay_out();
+    assert!(t.due().await.is_empty());
+    t.w.pass(Millis::hours(20));
+    let runs = t.due().await;
+    assert_eq!((runs.len(), runs[0].unchanged.as_slice()), (1, &[first.as_str().into()][..]));
+    assert!(runs[0].batches.iter().any(|b| *b.batch.id == *second && b.standing == Standing::Closed));
+    assert!(t.due().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_plan_that_is_carried_out_the_next_morning_is_no_look_at_the_gateway() {
+    let t = Trade::new().await;
+    t.busy_day().await;
+    t.pay_out_and_hear().await;
+    // Out of time while it posts.
+    let stop = |step: &Step| !matches!(step, Step::Posted(_));
+    assert!(t.w.engine.settle_due(&gate(), &stop).await.unwrap().more);
+    t.charge("A-8", 2_200);
+    t.hear().await;
+    let second = t.pay_out();
+    t.w.pass(Millis::hours(23));
+    let runs = t.due().await;
+    let batches = || runs.iter().flat_map(|run| &run.batches).filter(|b| *b.batch.id == *second);
+    assert_eq!(batches().map(|b| b.standing).collect::<Vec<_>>(), [Standing::Closed], "{runs:?}");
+}
+
+#[tokio::test]
+async fn a_run_that_is_killed_again_and_again_is_told_and_rests() {
+    use futures_util::FutureExt as _;
+    let t = Trade::new().await;
+    t.busy_day().await;
+    t.pay_out_and_hear().await;
+    let kill = |_: &Step| panic!("killed");
+    for _ in 0..3 {
+        let name = gate();
+        let run = std::panic::AssertUnwindSafe(t.w.engine.settle_due(&name, &kill)).catch_unwind();
+        assert!(run.await.is_err());
+        assert_eq!(t.w.alerted("settlement_killed"), 0);
+        // The lease of the dead runs out.
+        t.w.pass(Millis::mins(3));
+    }
+    assert!(t.due().await.is_empty());
+    assert_eq!(t.w.alerted("settlement_killed"), 1);
+    t.w.pass(Millis::mins(14));
+    assert!(t.due().await.is_empty(), "it rests");
+    t.w.pass(Millis::mins(2));
+    assert_eq!(t.due().await.len(), 1);
+    assert_eq!(t.w.alerted("settlement_killed"), 1);
+}

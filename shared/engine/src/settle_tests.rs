@@ -21,6 +21,8 @@ struct Trade {
     stripe: Arc<Mutex<StripeSandbox>>,
     /// What stands in place of a text in the gateway's answers.
     bent: Arc<Mutex<Option<(String, String)>>>,
+    /// What the gateway knows nothing of.
+    gone: Arc<Mutex<Option<String>>>,
 }
 
 const TEXT: &str = "connections:\n  shop: { system: clarity, base_url: \"https://shop.example/api/v1\", auth: api_key }\n  \
@@ -41,9 +43,17 @@ impl Trade {
         let clock: Arc<OnceLock<Arc<Memory>>> = Arc::default();
         let bent: Arc<Mutex<Option<(String, String)>>> = Arc::default();
         let (behind, time, bend) = (Arc::clone(&stripe), Arc::clone(&clock), Arc::clone(&bent));
+        let gone: Arc<Mutex<Option<String>>> = Arc::default();
+        let hidden = Arc::clone(&gone);
         let w = World::with(TEXT, move |request| {
             if request.url.starts_with("https://shop.example") {
                 return Response::new(404);
+            }
+            if hidden.lock().unwrap().as_ref().is_some_and(|part| request.url.contains(part.as_str())) {
+                return Response::json(
+                    404,
+                    &json!({"error": {"type": "invalid_request_error", "code": "resource_missing"}}),
+                );
             }
             let mut response = match behind.lock().unwrap().handle(time.get().unwrap().now(), request) {
                 Reply::Answer(response) => response,
@@ -57,7 +67,7 @@ impl Trade {
         })
         .await;
         assert!(clock.set(Arc::clone(&w.memory)).is_ok());
-        Self { w, stripe, bent }
+        Self { w, stripe, bent, gone }
     }
     fn now(&self) -> Timestamp {
         self.w.memory.now()
@@ -473,4 +483,17 @@ async fn a_line_that_names_a_call_of_unknown_outcome_proves_it() {
     assert!(report.is_clean(), "{report:?}");
     let checked = t.w.engine.check_batch(&t.batch(&payout).await).await.unwrap();
     assert_eq!(checked.standing, Some(Standing::Closed));
+}
+
+#[tokio::test]
+async fn what_a_line_proves_and_the_gateway_does_not_show_stays_unknown_and_is_told() {
+    let t = Trade::new().await;
+    let first = t.busy_day().await;
+    let at = unknown_refund(&t, "A-1", &first);
+    t.pay_out();
+    *t.gone.lock().unwrap() = Some("/v1/refunds/".to_owned());
+    t.settle().await;
+    let record: rec::CommandRecord = serde_json::from_slice(&t.w.item(&at).unwrap().body).unwrap();
+    assert!(matches!(record.state, rec::CommandState::Unknown { .. }), "nothing would ever book it");
+    assert_eq!(t.w.alerted("settlement_evidence"), 1);
 }

@@ -144,3 +144,24 @@ async fn a_funding_closes_the_batch_and_its_day_may_be_settled_again() {
     let again = t.settle(day).await;
     assert_eq!((again.unchanged.len(), again.refused.len()), (1, 0), "{again:?}");
 }
+
+#[tokio::test]
+async fn a_void_that_is_heard_of_late_closes_what_was_missed() {
+    let t = Trade::new().await;
+    let day = Day::of(t.w.memory.now());
+    // From here on each sweep begins where the last one ended.
+    t.sweep().await;
+    t.paid("A-1").await;
+    let second = t.paid("A-2").await;
+    t.gateway(|g, now| g.void_by_hand(now, &second)).unwrap();
+    t.w.pass(Millis::hours(20));
+    t.settle(day).await;
+    t.w.pass(Millis::days(1));
+    // It is due, looked at, and not yet missed; nobody told us of the void.
+    t.settle(day.plus(1)).await;
+    assert_eq!(t.clearing(day.plus(1)).await, 2_000);
+    t.sweep().await;
+    t.w.pass(Millis::days(11));
+    t.settle(day.plus(12)).await;
+    assert_eq!((t.open().await, t.clearing(day.plus(12)).await), (vec![], 1_000));
+}

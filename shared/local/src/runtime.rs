@@ -304,6 +304,9 @@ async fn settler(
         }
         match guarded(engine.settle_due(&connection, &goes_on)).await {
             Ok(report) => {
+                if report.busy {
+                    tracing::debug!(connection = %connection, "settlement waits for another process, or for a sweep after a restore");
+                }
                 for run in report.runs {
                     let (batches, open, waiting) = (run.batches.len(), run.open.len(), run.waiting.len());
                     tracing::info!(connection = %connection, day = %run.day, batches, open, waiting, "settled");

@@ -41,6 +41,6 @@ impl Engine {
             note(&mut held.record, self.now(), said);
             self.end(held, CommandEnd::Done, observation.clone(), said.to_owned()).await?;
         }
-        Ok(())
+        Err(WorkError::Contended)
     }
 }

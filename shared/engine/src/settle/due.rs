@@ -25,6 +25,9 @@ const AGAIN: (Millis, Millis) = (Millis::mins(5), Millis::hours(6));
 const WAITED_FOR: i32 = 14;
 /// A connection whose run failed rests: first, and at most.
 const REST: (Millis, Millis) = (Millis::mins(15), Millis::hours(4));
+/// Runs one after the other that began and came to no end: after so many the process is taken for killed by them, and the
+/// connection rests.
+const KILLED: u32 = 3;
 /// Runs of one look, at most.
 const RUNS: usize = 100;
 /// How often the agenda is written against others.
@@ -44,6 +47,9 @@ pub struct Agenda {
     /// Runs that failed since the last that did not.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failed: u32,
+    /// Runs that began since the last that came to an end.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub begun: u32,
     /// None begins before this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rests_until: Option<Timestamp>,
@@ -86,14 +92,21 @@ impl Agenda {
         now.since(cut_off.due(self.through.plus(1))).max(Millis(0))
     }
 
-    /// A run of a day came to its end. `heard`: what was announced of it before.
-    fn done(&mut self, day: Day, heard: Option<Timestamp>, again: Option<Timestamp>) {
-        (self.failed, self.rests_until) = (0, None);
-        if day == self.through.plus(1) {
+    /// A run of a day came to its end that looked at `looked`. `heard`: what was announced of it before.
+    fn done(
+        &mut self,
+        day: Day,
+        (looked, cut_off): (Timestamp, &CutOff),
+        heard: Option<Timestamp>,
+        again: Option<Timestamp>,
+    ) {
+        (self.failed, self.begun, self.rests_until) = (0, 0, None);
+        // What an announcement brought about before the cut-off is no morning: more may come that day.
+        if day == self.through.plus(1) && cut_off.due(day) <= looked {
             self.through = day;
         }
         // What was announced meanwhile is another run.
-        if self.announced.get(&day).copied() == heard {
+        if self.announced.get(&day).copied() == heard.filter(|at| *at <= looked) {
             self.announced.remove(&day);
         }
         self.waiting.remove(&day);
@@ -104,7 +117,7 @@ impl Agenda {
 
     fn failed(&mut self, now: Timestamp) {
         let rest = REST.0.0.saturating_mul(1_i64.checked_shl(self.failed.min(8)).unwrap_or(1));
-        self.failed = self.failed.saturating_add(1);
+        (self.failed, self.begun) = (self.failed.saturating_add(1), 0);
         self.rests_until = Some(now + Millis(rest).min(REST.1));
     }
 }
@@ -129,19 +142,38 @@ impl Engine {
         for _ in 0..RUNS {
             let agenda = self.agenda(name, &cut_off).await?.0;
             let Some(day) = agenda.next(&cut_off, self.now()) else { return Ok(report) };
-            match self.settle_day(name, day, watch).await {
+            if agenda.begun >= KILLED {
+                let text = format!(
+                    "{name}: {KILLED} runs of {day} began and came to no end; the process was killed each time, for want of \
+                     memory or of time: give it more, it is tried again later"
+                );
+                self.alert("settlement_killed", Severity::Critical, None, text).await;
+                let now = self.now();
+                self.change_agenda(name, &cut_off, |agenda| agenda.failed(now)).await?;
+                return Ok(report);
+            }
+            self.change_agenda(name, &cut_off, |agenda| agenda.begun = agenda.begun.saturating_add(1))
+                .await?;
+            let ended = self.settle_day(name, day, watch).await;
+            match ended {
                 Err(WorkError::OutOfTime) => {
+                    self.change_agenda(name, &cut_off, |agenda| agenda.begun = 0).await?;
                     report.more = true;
                     return Ok(report);
                 }
                 Ok(run) if run.busy => {
+                    // It never began.
+                    let less = |agenda: &mut Agenda| agenda.begun = agenda.begun.saturating_sub(1);
+                    self.change_agenda(name, &cut_off, less).await?;
                     report.busy = true;
                     return Ok(report);
                 }
                 Ok(run) => {
                     let again = self.again(name, &run).await;
                     let heard = agenda.announced.get(&day).copied();
-                    self.change_agenda(name, &cut_off, |agenda| agenda.done(day, heard, again)).await?;
+                    let looked = (run.at, &cut_off);
+                    self.change_agenda(name, &cut_off, |agenda| agenda.done(day, looked, heard, again))
+                        .await?;
                     report.runs.push(run);
                 }
                 Err(error) => {
@@ -222,6 +254,7 @@ impl Engine {
             announced: BTreeMap::new(),
             waiting: BTreeMap::new(),
             failed: 0,
+            begun: 0,
             rests_until: None,
         };
         // Written down, so that a run that never comes is missed.

@@ -3,6 +3,7 @@
 use tillway_connectors::port::NotDone;
 use tillway_connectors::{Observation, Owner};
 use tillway_core::ids::OrderKey;
+use tillway_core::time::Millis;
 
 use super::Run;
 use super::records::{PlanDoc, Proof};
@@ -10,16 +11,22 @@ use crate::engine::{Engine, WorkError};
 use crate::ports::{Key, Severity};
 use crate::records::{Event, EventBody, Origin};
 
+/// How long a run waits for an object that a line proves, and cannot be read.
+const PATIENCE: Millis = Millis::hours(6);
+
 impl Engine {
     /// Lets every effect that a line proves leave Unknown, and tells orders of what only the gateway knew.
     pub(super) async fn take_evidence(&self, run: &mut Run<'_>, plan: &PlanDoc) -> Result<(), WorkError> {
         for proof in &plan.proofs {
-            self.take_proof(run, proof).await?;
+            self.take_proof(run, plan, proof).await?;
             self.keep_book(run).await?;
         }
         for object in &plan.unknown {
             // Nobody's, or not to be had now: it stays open, and the next run asks again.
-            if let Ok(Some((order, told))) = self.ask(run, object).await {
+            let found = self.read(run, object).await.ok().flatten();
+            if let Some((Owner::Order { id }, told)) = found
+                && let Some(order) = self.order_key(run.name(), &id)
+            {
                 self.tell_order(run, object, order, told).await?;
             }
             self.keep_book(run).await?;
@@ -27,40 +34,38 @@ impl Engine {
         Ok(())
     }
 
-    async fn take_proof(&self, run: &Run<'_>, proof: &Proof) -> Result<(), WorkError> {
+    /// The line stands whatever the gateway says of the object; but what it says is booked, and without it nothing is: then the
+    /// call stays of unknown outcome, and a person is told.
+    async fn take_proof(&self, run: &Run<'_>, plan: &PlanDoc, proof: &Proof) -> Result<(), WorkError> {
         let Proof { record: (pk, sk), object, line, batch } = proof;
-        let observation = match self.ask(run, object).await {
-            Ok(Some((_, observation))) => observation,
-            // The line stands whatever the gateway says of the object now.
-            Ok(None) => Observation::default(),
-            Err(NotDone::Unauthorized) => {
-                let text = format!(
-                    "{}: the gateway refuses to show {object}, which line {line} proves; give the key the right to \
-                     read it, then look the payment up by hand",
-                    run.name()
-                );
-                self.alert("settlement_evidence", Severity::Critical, None, text).await;
-                return Ok(());
+        let name = run.name();
+        let why = match self.read(run, object).await {
+            Ok(Some((_, told))) if !told.facts.is_empty() => {
+                let said = format!("proven by settlement line {line} of batch {batch}");
+                return self.prove(&Key::new(pk.as_str(), sk.as_str()), &said, object, &told).await;
             }
-            Err(why) => {
-                let name = run.name();
+            Ok(_) => "tells nothing of it".to_owned(),
+            Err(NotDone::Unauthorized) => "refuses to show it (give the key the right to read it)".to_owned(),
+            Err(why) if self.now().since(plan.at) < PATIENCE => {
                 return Err(WorkError::Config(format!("{name}: {object} cannot be read now ({why:?})")));
             }
+            // One object that cannot be read must not hold up all others for good.
+            Err(why) => format!("cannot show it ({why:?})"),
         };
-        let said = format!("proven by settlement line {line} of batch {batch}");
-        self.prove(&Key::new(pk.as_str(), sk.as_str()), &said, object, &observation).await
+        let text = format!(
+            "{name}: line {line} of batch {batch} proves {object}, and the gateway {why}; look the payment up and settle its \
+             call by hand"
+        );
+        self.alert("settlement_evidence", Severity::Critical, None, text).await;
+        Ok(())
     }
 
-    /// What the gateway says of an object.
-    async fn ask(&self, run: &Run<'_>, object: &str) -> Result<Option<(OrderKey, Observation)>, NotDone> {
+    /// What the gateway says of an object, and whose it is.
+    async fn read(&self, run: &Run<'_>, object: &str) -> Result<Option<(Owner, Observation)>, NotDone> {
         let http = self.outbound(run.connection, run.connector, None);
         let call =
             tillway_connectors::port::Call { action: "resolve", ..self.settle_call(run, &http, self.now()) };
-        let found = run.connector.resolve(call, object).await?;
-        Ok(found.and_then(|(owner, observation)| match owner {
-            Owner::Order { id } => Some((self.order_key(run.name(), &id)?, observation)),
-            _ => None,
-        }))
+        run.connector.resolve(call, object).await
     }
 
     /// The facts go the way of all facts: as an event to decide.

@@ -10,7 +10,7 @@ use tillway_core::time::{Millis, Timestamp};
 use super::Run;
 use super::records::BookDoc;
 use crate::engine::{Engine, WorkError};
-use crate::ports::{Item, Key};
+use crate::ports::Key;
 use crate::records::{CommandRecord, OrderRecord, state_key};
 
 /// How far back the first run of a connection reads the journal.
@@ -55,35 +55,20 @@ impl Engine {
         let carried = expected.len();
         let mut ahead = BTreeSet::new();
         let (mut balance, mut newer_balance) = (doc.trial_balance(), TrialBalance::default());
-        let (mut day, last) = (Day::of(from), Day::of(now));
-        while day <= last {
-            let mut after: Option<String> = None;
-            loop {
-                let page =
-                    self.ports.store.list(&format!("journal#{day}"), after.as_deref(), false, PAGE).await?;
-                for item in &page.items {
-                    let Some((at, entry)) = entry_of(run.name(), item)? else { continue };
-                    let newer = at > cursor;
-                    if newer {
-                        newer_balance.add(&entry);
-                    } else if at > from {
-                        balance.add(&entry);
-                    }
-                    let order = item.key.pk.strip_prefix(ORDER);
-                    let Some(found) = expected_of(&entry, order, &run.rules) else { continue };
-                    if newer {
-                        ahead.insert(found.id.clone());
-                    }
-                    if at > from && !known.contains(&found.id) && !was_proven(doc, &found) {
-                        expected.push(found);
-                    }
-                }
-                after = page.next;
-                if after.is_none() {
-                    break;
-                }
+        for (entry, order) in self.entries_since(run.name(), from).await? {
+            let newer = entry.at > cursor;
+            if newer {
+                newer_balance.add(&entry);
+            } else {
+                balance.add(&entry);
             }
-            day = day.plus(1);
+            let Some(found) = expected_of(&entry, Some(&order), &run.rules) else { continue };
+            if newer {
+                ahead.insert(found.id.clone());
+            }
+            if !known.contains(&found.id) && !was_proven(doc, &found) {
+                expected.push(found);
+            }
         }
         let fees: Vec<Expected> =
             expected.iter().skip(carried).filter_map(|e| run.rules.fee_line_of(e)).collect();
@@ -101,6 +86,19 @@ impl Engine {
         from: Timestamp,
     ) -> Result<TrialBalance, WorkError> {
         let mut balance = TrialBalance::default();
+        for (entry, _) in self.entries_since(name, from).await? {
+            balance.add(&entry);
+        }
+        Ok(balance)
+    }
+
+    /// What orders booked at a connection after an instant, with the order.
+    async fn entries_since(
+        &self,
+        name: &ConnectionName,
+        from: Timestamp,
+    ) -> Result<Vec<(Entry, String)>, WorkError> {
+        let mut out = Vec::new();
         let (mut day, last) = (Day::of(from), Day::of(self.now()));
         while day <= last {
             let mut after: Option<String> = None;
@@ -108,8 +106,10 @@ impl Engine {
                 let page =
                     self.ports.store.list(&format!("journal#{day}"), after.as_deref(), false, PAGE).await?;
                 for item in &page.items {
-                    if let Some((_, entry)) = entry_of(name, item)?.filter(|(at, _)| *at > from) {
-                        balance.add(&entry);
+                    let Some(order) = item.key.pk.strip_prefix(ORDER) else { continue };
+                    let entry: Entry = serde_json::from_slice(&item.body)?;
+                    if entry.connection == *name && entry.at > from {
+                        out.push((entry, order.to_owned()));
                     }
                 }
                 after = page.next;
@@ -119,7 +119,7 @@ impl Engine {
             }
             day = day.plus(1);
         }
-        Ok(balance)
+        Ok(out)
     }
 
     /// Adds what only the order knows, where no line names the object itself: most need no look at their order.
@@ -133,7 +133,8 @@ impl Engine {
         let mut wanted: BTreeMap<OrderKey, Vec<&mut Expected>> = BTreeMap::new();
         for e in expected.iter_mut() {
             let own = e.ids.own.as_deref().is_some_and(|own| named.contains(own));
-            if own || e.ids.payment.is_some() || e.due > run.day {
+            // One that stays open is looked at each time: a void of it may have been heard of since.
+            if own || e.due > run.day {
                 continue;
             }
             if let Some(order) = e.order.as_deref() {
@@ -151,7 +152,10 @@ impl Engine {
                     if never_settles(&record, e) {
                         undone.insert(e.id.clone());
                     }
-                    e.ids = Ids { own: e.ids.own.take(), parent, payment };
+                    // A fee has no id of its own, and bears its capture's.
+                    let (known, paid) = (e.ids.parent.take(), e.ids.payment.take());
+                    e.ids =
+                        Ids { own: e.ids.own.take(), parent: parent.or(known), payment: payment.or(paid) };
                 }
             }
         }
@@ -216,18 +220,6 @@ impl Engine {
             order: order.map(|o| o.as_str().into()),
         }))
     }
-}
-
-/// An order's entry of this connection, and when it was booked.
-fn entry_of(name: &ConnectionName, item: &Item) -> Result<Option<(Timestamp, Entry)>, WorkError> {
-    if !item.key.pk.starts_with(ORDER) {
-        return Ok(None);
-    }
-    let entry: Entry = serde_json::from_slice(&item.body)?;
-    if entry.connection != *name {
-        return Ok(None);
-    }
-    Ok(Some((entry.at, entry)))
 }
 
 /// Whether a line settled it before it was booked; then it is settled with that.

@@ -1,11 +1,14 @@
 //! What `explain` says of an order's settlement: the batch of each movement, and the certificate that proves it.
 
 use tillway_core::journal::Entry;
-use tillway_core::settle::Day;
+use tillway_core::settle::{Day, Kind};
 
 use super::records::{BatchDoc, BatchRecord};
 use crate::engine::{Engine, WorkError};
 use crate::explain::Line;
+
+/// Days by which what was expected may have been due later than by the rules of today.
+const RULES_CHANGED: i32 = 31;
 
 impl Engine {
     /// A line for each batch that settles some of these entries.
@@ -15,14 +18,19 @@ impl Engine {
             let what = e.id.split(':').next().unwrap_or_default();
             matches!(what, "capture" | "refund" | "refund_failed" | "dispute")
         };
-        let Some(first) = entries.iter().filter(moves).map(|e| Day::of(e.at)).min() else { return Ok(out) };
+        let days = || entries.iter().filter(moves).map(|e| Day::of(e.at));
+        let (Some(first), Some(newest)) = (days().min(), days().max()) else { return Ok(out) };
         let mut names: Vec<_> = entries.iter().filter(moves).map(|e| &e.connection).collect();
         names.sort();
         names.dedup();
         for name in names.into_iter().filter(|name| self.settles(name)) {
+            let rules = self.settlement_rules(name)?;
+            let due = Kind::ALL.iter().map(|(kind, _)| rules.due(*kind, newest)).max().unwrap_or(newest);
+            let last = due.plus(RULES_CHANGED);
             for record in self.batch_records(name).await? {
-                // A batch that ended before the first movement settles none of them.
-                if record.span.1 < first {
+                // A batch that ended before the first movement settles none of them, and one whose lines and expectations
+                // are all of later than the last was due none either.
+                if record.span.1 < first || record.span.0 > last {
                     continue;
                 }
                 let doc: BatchDoc = self.shelved(&record.doc).await?;

@@ -113,10 +113,21 @@ impl Engine {
     /// Days that the oldest item has stood of which a person has to know.
     pub(crate) async fn oldest_open(&self) -> Result<i32, WorkError> {
         let today = Day::of(self.now());
-        let page = self.ports.store.list("settle-open", None, false, PAGE).await?;
-        let records = page.items.iter().map(|item| serde_json::from_slice::<OpenRecord>(&item.body));
-        let records = records.collect::<Result<Vec<_>, _>>()?;
-        Ok(records.iter().filter(|r| !r.is_quiet()).map(|r| r.exception.age(today)).max().unwrap_or(0))
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.ports.store.list("settle-open", after.as_deref(), false, PAGE).await?;
+            for item in &page.items {
+                let record: OpenRecord = serde_json::from_slice(&item.body)?;
+                // The list is in the order of their days.
+                if !record.is_quiet() {
+                    return Ok(record.exception.age(today));
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(0);
+            }
+        }
     }
 
     /// Runs the checker over a posted batch: certificates, sums, and the entries as the journal has them.

@@ -202,7 +202,7 @@ impl Engine {
             if let Some(plan) = plan.filter(|plan| run.goes_on && whole(plan)) {
                 let settled = self.settled_batches(run.name()).await?;
                 report.batches = settled.into_iter().filter(|record| record.day == run.day).collect();
-                (report.open, report.headline) = (plan.open, plan.headline);
+                (report.at, report.open, report.headline) = (plan.at, plan.open, plan.headline);
                 return Ok(());
             }
             run.tell(&Step::Resumed)?;

@@ -20,6 +20,7 @@ use super::records::{
 use super::report::{RunRecord, Sheet, add};
 use super::{Run, Step};
 use crate::engine::{Engine, WorkError};
+use crate::ports::Severity;
 
 /// A proof whose entry did not come within so many days is not waited for any more.
 const PROVEN_DAYS: i32 = 120;
@@ -65,9 +66,10 @@ impl Engine {
             None => BookDoc::default(),
         };
         let mut read: Vec<Box<str>> = incoming.iter().flat_map(|i| i.read.iter().cloned()).collect();
+        let read_of: Vec<Box<str>> = incoming.iter().map(|i| i.listed.batch.id.clone()).collect();
         let mut candidates = self.candidates(run, incoming, report).await?;
-        self.carried_batches(run, &mut candidates, &doc).await?;
-        let mut carried = std::mem::take(&mut doc.lines);
+        let carried = std::mem::take(&mut doc.lines);
+        self.carried_batches(run, &mut candidates, &carried).await?;
         let pool = |candidates: &BTreeMap<Box<str>, Candidate>| -> Vec<SettlementLine> {
             let fresh = |c: &Candidate| -> Vec<SettlementLine> {
                 c.lines.iter().filter(|l| c.fresh.contains(&l.id)).cloned().collect()
@@ -100,12 +102,11 @@ impl Engine {
                 break (outcome, certificates, planned);
             }
             for (id, why) in rejected {
-                // Its carried lines stay where they are.
+                // What earlier runs left open of it goes on without what came now.
                 let out = candidates.remove(&id);
-                let kept = out.into_iter().filter(|c| c.listed.is_none()).flat_map(|c| c.lines);
-                let was: BTreeSet<Box<str>> = carried.iter().map(|l| l.id.clone()).collect();
-                carried.retain(|l| l.batch != id);
-                carried.extend(kept.filter(|l| was.contains(&l.id)));
+                if let Some(before) = out.filter(|c| c.listed.is_some()).and_then(|c| c.before) {
+                    candidates.extend(left_open(&id, before, &carried));
+                }
                 self.refuse(run, report, &id, why).await;
             }
         };
@@ -125,6 +126,17 @@ impl Engine {
             records.push((record, batch));
         }
         doc.keep_balance(&balance);
+        for gone in doc.proven.iter().filter(|p| today.since(p.day) > PROVEN_DAYS) {
+            let text = format!(
+                "{}: {} {} was settled on {}, and no order booked it in {PROVEN_DAYS} days; it is waited for no more, and \
+                 clearing is off by it",
+                run.name(),
+                gone.kind.name(),
+                gone.own,
+                gone.day
+            );
+            self.alert("settlement_unbooked", Severity::Critical, None, text).await;
+        }
         let lines = pool(&candidates);
         let after = carry_on(&outcome, &lines, &expected, doc, today, &carried, &candidates, &ahead);
         let open = open_records(&outcome, &lines, &expected);
@@ -161,7 +173,7 @@ impl Engine {
         read.dedup();
         let plan = PlanDoc {
             day: run.day,
-            at: self.now(),
+            at: report.at,
             after: BookRecord {
                 version,
                 cursor: Some(cursor),
@@ -179,6 +191,7 @@ impl Engine {
             proofs,
             unknown,
             read,
+            read_of,
         };
         report.batches.retain(|same| plan.batches.iter().all(|b| b.batch.id != same.batch.id));
         report.batches.extend(plan.batches.iter().cloned());
@@ -237,20 +250,15 @@ impl Engine {
         &self,
         run: &Run<'_>,
         candidates: &mut BTreeMap<Box<str>, Candidate>,
-        doc: &BookDoc,
+        carried: &[SettlementLine],
     ) -> Result<(), WorkError> {
-        let batches: BTreeSet<&Box<str>> = doc.lines.iter().map(|l| &l.batch).collect();
+        let batches: BTreeSet<&Box<str>> = carried.iter().map(|l| &l.batch).collect();
         for id in batches {
             if candidates.contains_key(id) {
                 continue;
             }
-            let Some((record, known)) = self.batch_before(run, id).await? else { continue };
-            let lines = known.lines.clone();
-            let fresh = doc.lines.iter().filter(|l| l.batch == *id).map(|l| l.id.clone()).collect();
-            let digest = record.digest.clone();
-            let before = Some((record, known));
-            let candidate = Candidate { listed: None, before, lines, fresh, digest, read: Vec::new() };
-            candidates.insert(id.clone(), candidate);
+            let Some(before) = self.batch_before(run, id).await? else { continue };
+            candidates.extend(left_open(id, before, carried));
         }
         Ok(())
     }
@@ -316,10 +324,27 @@ impl Engine {
     }
 }
 
+/// A batch as a candidate for the lines that earlier runs left open of it; none where there are none.
+fn left_open(
+    id: &str,
+    before: (BatchRecord, BatchDoc),
+    carried: &[SettlementLine],
+) -> Option<(Box<str>, Candidate)> {
+    let fresh: BTreeSet<Box<str>> =
+        carried.iter().filter(|l| l.batch.as_ref() == id).map(|l| l.id.clone()).collect();
+    if fresh.is_empty() {
+        return None;
+    }
+    let (lines, digest) = (before.1.lines.clone(), before.0.digest.clone());
+    let before = Some(before);
+    Some((id.into(), Candidate { listed: None, before, lines, fresh, digest, read: Vec::new() }))
+}
+
 /// Whether it is what was submitted once, of a batch that was funded since: all that was traded in it, and not yet what was kept
 /// back of it.
 fn is_submission_of(batch: &Batch, lines: &[SettlementLine], record: &BatchRecord, known: &BatchDoc) -> bool {
-    if *batch != (Batch { funding: Funding::Submitted, ..record.batch.clone() }) {
+    let funded = matches!(record.batch.funding, Funding::Funded { .. });
+    if !funded || *batch != (Batch { funding: Funding::Submitted, ..record.batch.clone() }) {
         return false;
     }
     let given: BTreeMap<&str, &SettlementLine> = lines.iter().map(|l| (l.id.as_ref(), l)).collect();
@@ -360,7 +385,12 @@ fn batch_doc(
     let mut other_lines: Vec<SettlementLine> = pool.iter().filter(other).cloned().collect();
     let mut flaws: Vec<Exception> = {
         let matched: BTreeSet<&str> = beside.iter().map(|l| l.as_ref()).collect();
-        let of_matched = |x: &&Exception| x.lines.iter().any(|l| matched.contains(l.as_ref()));
+        let open: BTreeSet<&str> =
+            outcome.open_lines.iter().chain(&outcome.open_expected).map(AsRef::as_ref).collect();
+        // What is about something open stands among the open items.
+        let of_matched = |x: &&Exception| {
+            x.lines.iter().any(|l| matched.contains(l.as_ref())) && !about_open(x, |id| open.contains(id))
+        };
         outcome.exceptions.iter().filter(of_matched).cloned().collect()
     };
     if let Some(known) = known {

@@ -41,13 +41,13 @@ impl Engine {
         for gone in before.iter().map(String::as_str).chain([name.as_str()]) {
             self.unshelve(gone).await?;
         }
-        for part in &plan.read {
-            self.unshelve(part).await?;
-        }
-        let ids: BTreeSet<&str> = plan.batches.iter().map(|b| b.batch.id.as_ref()).collect();
-        for id in ids {
+        // The names of parts go before the parts: nobody finds a name without its part.
+        for id in &plan.read_of {
             let write = Write::Delete(read_key(run.name(), id), Guard::Any);
             self.ports.store.transact(vec![write]).await?;
+        }
+        for part in &plan.read {
+            self.unshelve(part).await?;
         }
         Ok(Some(plan))
     }
@@ -60,9 +60,7 @@ impl Engine {
         if !entries.is_empty() {
             let body = self.journal_body(&record.doc, &entries).await?;
             let key = entries_key(run.name(), id, record.revision);
-            let place = format!("{}#{}#{}", record.at.rfc3339(), key.pk, key.sk);
-            let list = Some((format!("journal#{}", record.at.day()), place));
-            let write = Write::Put(item(key.clone(), body.clone(), list), Guard::Absent);
+            let write = Write::Put(item(key.clone(), body.clone(), None), Guard::Absent);
             match self.ports.store.transact(vec![write]).await {
                 Ok(()) => {}
                 Err(StoreError::Conflict(_)) => self.same_or_defect(key, &body).await?,

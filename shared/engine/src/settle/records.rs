@@ -84,7 +84,7 @@ pub struct Proven {
 pub struct PlanDoc {
     /// The day that was settled.
     pub day: Day,
-    /// When it was decided.
+    /// When its run began: what the gateway had by then was looked at.
     pub at: Timestamp,
     /// The book after it: cursor, document and day.
     pub after: BookRecord,
@@ -98,6 +98,9 @@ pub struct PlanDoc {
     pub unknown: Vec<Box<str>>,
     /// Parts of what was read, to be thrown away.
     pub read: Vec<Box<str>>,
+    /// The batches they are of.
+    #[serde(default)]
+    pub read_of: Vec<Box<str>>,
     /// What was noticed.
     pub run: RunRecord,
     /// The morning's line.
@@ -176,14 +179,6 @@ pub struct Sums {
     pub fees: i64,
     /// Everything but the payout's own line.
     pub net: i64,
-}
-
-impl Sums {
-    /// Fees of charges, in hundredths of a percent of them.
-    #[must_use]
-    pub fn fee_rate(&self) -> i64 {
-        self.fees.saturating_mul(10_000).checked_div(self.gross).unwrap_or(0)
-    }
 }
 
 /// A settled batch.
@@ -285,7 +280,7 @@ pub struct RunReport {
     pub connection: ConnectionName,
     /// The day.
     pub day: Day,
-    /// When it ran.
+    /// When it looked at the gateway; where a plan that stood was carried out, when that one's run did.
     pub at: Timestamp,
     /// Another process settles it, or after a restore a sweep comes first.
     pub busy: bool,
@@ -301,7 +296,7 @@ pub struct RunReport {
     pub refused: Vec<Refused>,
     /// Everything open.
     pub open: Vec<OpenRecord>,
-    /// Open items that are new with this run.
+    /// The morning's line.
     pub headline: String,
 }
 
