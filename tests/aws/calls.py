@@ -51,6 +51,11 @@ def read(method, path, headers, body, place):
         operation = {"PUT": "PutObject", "GET": "GetObject", "HEAD": "HeadObject", "DELETE": "DeleteObject"}.get(method, method)
         if "/" not in key:
             operation = f"{method} bucket"
+        if "x-amz-copy-source" in headers:
+            # A copy has no permission of its own: it reads the one and writes the other.
+            source = urllib.parse.unquote(headers["x-amz-copy-source"].split("?", 1)[0]).lstrip("/")
+            return "s3:CopyObject", [(f"s3:{action}Object", place.arn("s3", name, where=False))
+                                     for action, name in (("Get", source), ("Put", key))], 1
         return one("s3", operation, place.arn("s3", key, where=False))
     return None
 

@@ -50,7 +50,7 @@ def count(recorded, invocations, orders):
             kind = "fifo" if any("fifo" in r for _, r in call["actions"]) else "standard"
             # Each 64 KB of a call is a request.
             out[f"requests sqs {kind}"] += -(-call["in"] // 65536)
-        if call["call"] == "s3:PutObject":
+        if call["call"] in ("s3:PutObject", "s3:CopyObject"):
             out["s3 puts"] += 1
     for stage, times in invocations.items():
         if stage == "schedules":

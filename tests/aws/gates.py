@@ -138,9 +138,25 @@ class Gates:
         cost = next(w for w in self.widgets() if w["properties"].get("title") == "US dollars")
         said = [r[0]["expression"] for r in cost["properties"]["metrics"] if isinstance(r[0], dict)]
         used = [float(n) for e in said for n in re.findall(r"\* (\d+\.\d+)", e)]
-        memory = {p.get("MemorySize") / 1024 for p in self.of("AWS::Lambda::Function").values()}
-        return [f"{n} stands in no price list" for n in used if n not in prices | memory] + ([] if len(memory) == 1 else
-               ["functions differ in memory; the cost widget multiplies by one size"])
+        memory = {self.names.of(p["FunctionName"]): p["MemorySize"] / 1024 for p in self.of("AWS::Lambda::Function").values()}
+        counted = self.gigabytes(cost["properties"]["metrics"])
+        return ([f"{n} stands in no price list" for n in used if n not in prices | set(memory.values())]
+                + [f"{name} has {size} GB; the cost widget multiplies its time by {counted.get(name)}"
+                   for name, size in memory.items() if counted.get(name) != [size]])
+
+    def gigabytes(self, rows):
+        """A function's name -> what the cost widget multiplies its time by, for each time it is counted."""
+        sizes = dict(re.findall(r'METRICS\("(\w+)"\), 0\)\) / 1000 \* (\d+\.\d+)', json.dumps(rows).replace('\\"', '"')))
+        counted, before = {}, []
+        for row in rows:
+            if isinstance(row[0], dict):
+                continue
+            said = row[:-1]
+            before = before[:len(before) + 1 - len(said)] + said[1:] if said[0] == "..." else said
+            if before[:2] == ["AWS/Lambda", "Duration"]:
+                # METRICS("d") is every metric with a d in its id.
+                counted.setdefault(before[-1], []).extend(float(size) for part, size in sizes.items() if part in row[-1]["id"])
+        return counted
 
     def schedule_expressions_are_valid(self):
         schedules_of_ours = self.of("AWS::Scheduler::Schedule")
@@ -183,6 +199,14 @@ class Gates:
                 if "None" in resource or resource.endswith(".Arn"):
                     problems.append(f"{function}: {action} on {resource}: a reference that policy.py cannot fill in")
         return sorted(set(problems))
+
+    def who_may_read_an_object_is_told_that_it_is_gone(self):
+        # S3 answers NoSuchKey to who may list the bucket, and AccessDenied to others. A read has no prefix, so that a
+        # condition on one never holds for it.
+        bare = policy.permissions(self.template, self.names, conditional=False)
+        return [f"{function}: {action} on {resource}, without s3:ListBucket on the bucket for all its names: a missing object is AccessDenied"
+                for function, allowed in policy.permissions(self.template, self.names).items() for action, resource in sorted(allowed)
+                if action == "s3:GetObject" and ("s3:ListBucket", resource.split("/")[0]) not in bare[function]]
 
     def table_has_the_attributes_of_the_code(self):
         code = ROOT / "shared" / "aws" / "src" / "item.rs"
@@ -256,7 +280,7 @@ def main():
     passed = failed = 0
     with tempfile.TemporaryDirectory() as folder:
         gates = Gates(folder)
-        names = [n for n in vars(Gates) if not n.startswith("_") and n not in ("of", "widgets", "namespace", "own_metrics")]
+        names = [n for n in vars(Gates) if not n.startswith("_") and n not in ("of", "widgets", "namespace", "own_metrics", "gigabytes")]
         for name in names:
             try:
                 problems = getattr(gates, name)()

@@ -45,6 +45,15 @@ def everything(template):
     statement["Action"], statement["Resource"] = "dynamodb:*", "*"
 
 
+def listing(role, change):
+    """Changes the statement that lets a role list the bucket."""
+    def broken(template):
+        statements = properties(role)(template)["Policies"][0]["PolicyDocument"]["Statement"]
+        at = next(n for n, s in enumerate(statements) if s["Action"] == "s3:ListBucket")
+        statements[at] = statements[at] | change
+    return broken
+
+
 # (gate, what is broken, how, what must be said)
 CASES = [
     ("cfn_lint", "a batch of 99999", put("Orchestrate", "Events", "Events", "Properties", "BatchSize", 99999), "99999"),
@@ -59,6 +68,9 @@ CASES = [
     ("what_the_alarms_mean_is_written_down", "another name", put("ActorsFailAlarm", "AlarmName", {"Fn::Sub": "${Name}-${Environment}-actors-fall"}), "actors-fall"),
     ("what_the_alarms_mean_is_written_down", "a name twice", put("ActorsFailAlarm", "AlarmName", {"Fn::Sub": "${Name}-${Environment}-workers-fail"}), "one name"),
     ("prices_are_those_of_the_one_file", "another price", instead("Dashboard", "* 0.625", "* 0.626"), "0.626"),
+    ("prices_are_those_of_the_one_file", "a function of another size", put("Tick", "MemorySize", 1024), "tillway-dev-tick has 1.0 GB"),
+    ("prices_are_those_of_the_one_file", "counted at the small size", instead("Dashboard", '"id": "m1"', '"id": "d23"'), "tillway-dev-settle-cybersource has 1.0 GB"),
+    ("prices_are_those_of_the_one_file", "a function that is not counted", instead("Dashboard", '"id": "d18"', '"id": "x18"'), "tillway-dev-tick has 0.25 GB"),
     ("schedule_expressions_are_valid", "a bad rate", put("Tick", "Events", "EveryMinute", "Properties", "ScheduleExpression", "rate(1 minutes)"), "1 minute"),
     ("schedule_expressions_are_valid", "a bad cron", put("SweepStripe", "Events", "EveryQuarter", "Properties", "ScheduleExpression", "cron(0/15 * * * * *)"), "exactly one"),
     ("schedule_expressions_are_valid", "a zone nobody knows", put("SettleStripe", "Events", "EveryMorning", "Properties", "ScheduleExpressionTimezone", "Europe/Bärlin"), "no time zone"),
@@ -66,6 +78,9 @@ CASES = [
     ("queues_wait_long_enough_and_bury_nothing_silently", "whole batches", put("ActStripe", "Events", "Commands", "Properties", "FunctionResponseTypes", []), "whole batch"),
     ("queues_wait_long_enough_and_bury_nothing_silently", "another share", put("Notify", "Environment", "Variables", "TILLWAY_CONCURRENCY", "9"), "rate limit"),
     ("permissions_name_actions_and_resources", "everything on everything", everything, "dynamodb:* on *"),
+    ("who_may_read_an_object_is_told_that_it_is_gone", "no listing", listing("OrchestrateRole", {"Action": "s3:GetBucketLocation"}), "tillway-dev-orchestrate"),
+    ("who_may_read_an_object_is_told_that_it_is_gone", "a listing below a prefix", listing("SettleStripeRole", {"Condition": {"StringLike": {"s3:prefix": "settlement/*"}}}), "tillway-dev-settle-stripe"),
+    ("who_may_read_an_object_is_told_that_it_is_gone", "a listing of the objects", listing("TriageRole", {"Resource": {"Fn::Sub": "${Claims.Arn}/claims/*"}}), "tillway-dev-triage"),
 ]
 # These compare with the code; they are tried where the code is.
 WITH_CODE = [

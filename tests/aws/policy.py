@@ -105,8 +105,8 @@ def listed(value):
     return value if isinstance(value, list) else [value]
 
 
-def permissions(template, names):
-    """Function's name -> every (action, resource) its role allows."""
+def permissions(template, names, conditional=True):
+    """Function's name -> every (action, resource) its role allows; where told so, without what is allowed on a condition."""
     out = {}
     for logical, resource in template["Resources"].items():
         if resource["Type"] != "AWS::Lambda::Function":
@@ -119,7 +119,7 @@ def permissions(template, names):
         allowed = set()
         for document in documents:
             for statement in document["Statement"]:
-                if statement["Effect"] == "Allow":
+                if statement["Effect"] == "Allow" and (conditional or "Condition" not in statement):
                     allowed |= {(a, r) for a in listed(names.of(statement["Action"])) for r in listed(names.of(statement["Resource"]))}
         out[names.name(logical)] = allowed
     return out

@@ -32,18 +32,26 @@ fn unavailable(said: &str) -> StoreError {
     StoreError::Unavailable(format!("documents of settlement: {said}"))
 }
 
-impl S3Shelf {
-    async fn write(&self, key: String, document: Vec<u8>) -> Result<(), StoreError> {
-        let put = self.client.put_object().bucket(&self.bucket).key(key);
-        let sent = put.body(ByteStream::from(document)).send().await;
-        sent.map(|_| ()).map_err(|e| unavailable(&trouble::describe(&e)))
+/// The source of a copy, which is a header: percent-encoded but for its slashes.
+fn source(bucket: &str, key: &str) -> String {
+    let mut out = String::new();
+    for byte in bucket.bytes().chain([b'/']).chain(key.bytes()) {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                out.push(char::from(byte))
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
     }
+    out
 }
 
 #[async_trait]
 impl Shelf for S3Shelf {
     async fn put(&self, name: &str, document: Vec<u8>) -> Result<(), StoreError> {
-        self.write(format!("{FOLDER}{name}"), document).await
+        let put = self.client.put_object().bucket(&self.bucket).key(format!("{FOLDER}{name}"));
+        let sent = put.body(ByteStream::from(document)).send().await;
+        sent.map(|_| ()).map_err(|e| unavailable(&trouble::describe(&e)))
     }
 
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -58,10 +66,25 @@ impl Shelf for S3Shelf {
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
-        let Some(document) = self.get(name).await? else { return Ok(()) };
-        self.write(format!("{GONE}{name}"), document).await?;
         let key = format!("{FOLDER}{name}");
+        let copy = self.client.copy_object().bucket(&self.bucket).key(format!("{GONE}{name}"));
+        match copy.copy_source(source(&self.bucket, &key)).send().await {
+            Ok(_) => {}
+            Err(error) if trouble::is(&error, "NoSuchKey") => return Ok(()),
+            Err(error) => return Err(unavailable(&trouble::describe(&error))),
+        }
         let sent = self.client.delete_object().bucket(&self.bucket).key(key).send().await;
         sent.map(|_| ()).map_err(|e| unavailable(&trouble::describe(&e)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_of_a_copy_is_a_header_and_one_name() {
+        assert_eq!(source("b", "settlement/c/1-1/book"), "b/settlement/c/1-1/book");
+        assert_eq!(source("b", "c/1@2026 a+b%2F?v=\u{e4}"), "b/c/1%402026%20a%2Bb%252F%3Fv%3D%C3%A4");
     }
 }

@@ -33,6 +33,11 @@ impl Function {
         }
     }
 
+    /// What a step that may hold a call needs.
+    fn a_call(&self) -> Millis {
+        Millis(self.engine.config.times.call_limit.0.saturating_add(AROUND_A_CALL.0))
+    }
+
     /// Works events.
     pub(crate) async fn decide(
         &self,
@@ -52,7 +57,7 @@ impl Function {
         deadline: Timestamp,
     ) -> Result<SqsBatchResponse, WorkError> {
         self.engine.refresh_restore().await?;
-        let needed = Millis(self.engine.config.times.call_limit.0.saturating_add(AROUND_A_CALL.0));
+        let needed = self.a_call();
         if deadline.since(self.clock.now()) < needed {
             let needed = needed.to_string();
             tracing::error!(
@@ -127,8 +132,7 @@ impl Function {
     pub(crate) async fn settle(&self, system: &str, deadline: Timestamp) -> Result<(), WorkError> {
         self.engine.refresh_restore().await?;
         let left = || Millis(deadline.since(self.clock.now()).0.saturating_sub(BEFORE_THE_END.0));
-        // A step may hold a call.
-        let needed = Millis(self.engine.config.times.call_limit.0.saturating_add(AROUND_A_CALL.0));
+        let needed = self.a_call();
         let in_time = move |_: &Step| left() > needed;
         let mut failed = None;
         for name in self.connections_of(system) {
@@ -144,8 +148,9 @@ impl Function {
                         let refused = run.refused.len();
                         tracing::info!(connection = %name, day = %run.day, batches, open, waiting, refused, "settled");
                     }
-                    if report.more {
-                        tracing::info!(connection = %name, "the settlement is gone on with by the next invocation");
+                    if report.more || report.busy {
+                        let busy = report.busy;
+                        tracing::info!(connection = %name, busy, "the settlement is gone on with by the next invocation");
                     }
                 }
                 Err(WorkError::OutOfTime) => {

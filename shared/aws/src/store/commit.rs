@@ -8,28 +8,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{ReturnValuesOnConditionCheckFailure, TransactWriteItem};
-use tillway_engine::ports::{Guard, Key, NewItem, StoreError, Write};
+use tillway_engine::ports::{Guard, Key, StoreError, Write};
 
+use super::DynamoStore;
 use super::layout::{chunk_key, own_key};
-use super::page::{Change, NewItemOf, Own, Page};
-use super::write::{Verdict, verdict};
-use super::{DynamoStore, refused};
-use crate::item::{self, On, Update};
+use super::page::{Change, Own, Page};
+use super::write::{Request, Verdict, not_a_write};
+use crate::item::{self, On};
 
 /// How often a transaction is tried against other writers of its pages.
 const TRIES: u32 = 24;
 /// So often at once; then with widening pauses.
 const AT_ONCE: u32 = 3;
-
-/// One request of a transaction.
-pub(super) enum Request<'a> {
-    Update(Key, Update),
-    Delete(Key, On<'a>),
-    Check(Key, On<'a>),
-}
 
 /// A transaction as it goes out.
 pub(super) struct Outgoing<'a> {
@@ -37,6 +27,9 @@ pub(super) struct Outgoing<'a> {
     /// Pages as they will stand.
     pub(super) pages: Vec<(Key, Arc<Page>)>,
 }
+
+/// Writes by the page they are about, and those of items that lie alone.
+pub(super) type Grouped<'a> = (BTreeMap<Key, Vec<&'a Write>>, Vec<&'a Write>);
 
 /// How a sending ended.
 enum Sent {
@@ -46,8 +39,8 @@ enum Sent {
 }
 
 impl DynamoStore {
-    /// Writes where pages are among what is written.
-    pub(super) async fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
+    /// The writes of a transaction that ask something.
+    pub(super) fn grouped<'a>(&self, writes: &'a [Write]) -> Grouped<'a> {
         // A check that always holds asks nothing.
         let asks = |write: &&Write| !matches!(write, Write::Check(_, Guard::Any));
         let mut by_page: BTreeMap<Key, Vec<&Write>> = BTreeMap::new();
@@ -58,6 +51,12 @@ impl DynamoStore {
                 None => alone.push(write),
             }
         }
+        (by_page, alone)
+    }
+
+    /// Writes where pages are among what is written.
+    pub(super) async fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
+        let (by_page, alone) = self.grouped(writes);
         if by_page.is_empty() && alone.is_empty() {
             return Ok(());
         }
@@ -71,7 +70,7 @@ impl DynamoStore {
             for missing in missing.chunks(super::MAX_KEYS) {
                 pages.extend(self.fetch_pages(&[], missing).await?.1);
             }
-            if let Some(outgoing) = self.outgoing(&by_page, &alone, &pages) {
+            if let Some(outgoing) = self.outgoing(&by_page, &alone, &pages)? {
                 match self.send(&outgoing).await? {
                     Sent::Done => {
                         for (key, page) in outgoing.pages {
@@ -101,29 +100,22 @@ impl DynamoStore {
         by_page: &BTreeMap<Key, Vec<&Write>>,
         alone: &[&Write],
         pages: &'a HashMap<Key, Arc<Page>>,
-    ) -> Option<Outgoing<'a>> {
+    ) -> Result<Option<Outgoing<'a>>, StoreError> {
         let mut changes: Vec<(&Key, &'a Arc<Page>, Change)> = Vec::new();
         for (key, writes) in by_page {
-            let page = pages.get(key)?;
-            changes.push((key, page, page.change(writes)?));
+            let changed = pages.get(key).and_then(|page| Some((key, page, page.change(writes)?)));
+            let Some(changed) = changed else { return Ok(None) };
+            changes.push(changed);
         }
         let touched = |change: &Change| usize::from(change.page.is_some() || change.looked);
         let count = changes.iter().map(|(_, _, change)| touched(change).saturating_add(change.own.len()));
         let together = count.fold(alone.len(), usize::saturating_add) > 1;
         let mut outgoing = Outgoing { requests: Vec::new(), pages: Vec::new() };
         for (key, before, change) in changes {
-            self.page_requests(key, before, change, together, &mut outgoing);
+            self.page_requests(key, before, change, together, &mut outgoing)?;
         }
-        for write in alone {
-            outgoing.requests.push(match write {
-                Write::Put(new, guard) => {
-                    Request::Update(new.key.clone(), item::update(new, On::Guard(*guard), None))
-                }
-                Write::Delete(key, guard) => Request::Delete(key.clone(), On::Guard(*guard)),
-                Write::Check(key, guard) => Request::Check(key.clone(), On::Guard(*guard)),
-            });
-        }
-        Some(outgoing)
+        outgoing.requests.extend(alone.iter().filter_map(|write| Request::of(write)));
+        Ok(Some(outgoing))
     }
 
     fn page_requests<'a>(
@@ -133,18 +125,13 @@ impl DynamoStore {
         change: Change,
         together: bool,
         outgoing: &mut Outgoing<'a>,
-    ) {
+    ) -> Result<(), StoreError> {
         let at = |sk: &str| own_key(&key.pk, sk);
-        let item = |of: NewItemOf| NewItem {
-            key: own_key(&key.pk, &of.sk),
-            body: of.body,
-            due: of.due,
-            list: of.list,
-            expires: of.expires,
-        };
         match change.page {
             Some(mut page) => {
-                let (packed, chunk) = page.shed(key, &self.layout, together);
+                let not_packed =
+                    || StoreError::Invalid(format!("page {} {} cannot be packed", key.pk, key.sk));
+                let (packed, chunk) = page.shed(key, &self.layout, together).ok_or_else(not_packed)?;
                 if let Some((number, body)) = chunk {
                     let key = chunk_key(&key.pk, number);
                     outgoing.requests.push(Request::Update(key, item::update_chunk(body)));
@@ -164,77 +151,35 @@ impl DynamoStore {
         }
         for own in change.own {
             outgoing.requests.push(match own {
-                Own::Make(of, rev) => {
-                    let new = item(of);
-                    let before = rev.saturating_sub(1);
-                    Request::Update(
-                        new.key.clone(),
-                        item::update_after(&new, before, On::Guard(Guard::Absent), None),
-                    )
+                Own::Make(new, rev) => {
+                    let update =
+                        item::update_after(&new, rev.saturating_sub(1), On::Guard(Guard::Absent), None);
+                    Request::Update(new.key, update)
                 }
-                Own::Again(of, guard) => {
-                    let new = item(of);
-                    Request::Update(new.key.clone(), item::update(&new, there(guard), None))
+                Own::Again(new, guard) => {
+                    let update = item::update(&new, there(guard), None);
+                    Request::Update(new.key, update)
                 }
                 Own::Drop(sk, guard) => Request::Delete(at(&sk), there(guard)),
                 Own::Look(sk, guard) => Request::Check(at(&sk), there(guard)),
             });
         }
+        Ok(())
     }
 
     async fn send(&self, outgoing: &Outgoing<'_>) -> Result<Sent, StoreError> {
-        match outgoing.requests.as_slice() {
-            [] => Ok(Sent::Done),
-            [Request::Update(key, update)] if !outgoing.pages.is_empty() => self.send_page(key, update).await,
-            requests => self.send_together(requests).await,
-        }
-    }
-
-    /// A page alone. After a lost answer the SDK sends it again, and then the page bears the very tag it was to get.
-    async fn send_page(&self, key: &Key, update: &Update) -> Result<Sent, StoreError> {
-        let sent = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(item::key_of(key)))
-            .update_expression(&update.expression)
-            .set_expression_attribute_names(Some(update.names.clone()))
-            .set_expression_attribute_values(Some(update.values.clone()))
-            .set_condition_expression(update.condition.map(str::to_owned))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        let Err(error) = sent else { return Ok(Sent::Done) };
-        match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                let ours = update.values.get(":by").and_then(|tag| tag.as_s().ok());
-                let there = failed.item().and_then(|old| item::text_of(old, "by"));
-                Ok(if ours.is_some() && there.as_ref() == ours { Sent::Done } else { Sent::Met })
+        let verdict = match outgoing.requests.as_slice() {
+            [] => None,
+            // After a lost answer the SDK sends a page again, and then it bears the very tag it was to get.
+            [Request::Update(key, update)] if !outgoing.pages.is_empty() => {
+                self.send_update(key, update).await?
             }
-            Some(UpdateItemError::TransactionConflictException(_)) => Ok(Sent::Met),
-            _ => Err(refused(&error)),
-        }
-    }
-
-    async fn send_together(&self, requests: &[Request<'_>]) -> Result<Sent, StoreError> {
-        let items = requests.iter().map(|request| self.built(request)).collect::<Result<Vec<_>, _>>()?;
-        let sent = self.client.transact_write_items().set_transact_items(Some(items)).send().await;
-        let Err(error) = sent else { return Ok(Sent::Done) };
-        let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
-        else {
-            return Err(refused(&error));
+            requests => self.send_together(requests).await?,
         };
-        match verdict(cancelled.cancellation_reasons()) {
-            Verdict::Failed(_) | Verdict::Busy => Ok(Sent::Met),
-            Verdict::Invalid => Err(StoreError::Invalid("a write of the transaction".to_owned())),
-        }
-    }
-
-    fn built(&self, request: &Request<'_>) -> Result<TransactWriteItem, StoreError> {
-        match request {
-            Request::Update(key, update) => self.transact_update(key, update.clone()),
-            Request::Delete(key, on) => self.transact_delete(key, *on),
-            Request::Check(key, on) => self.transact_check(key, *on),
+        match verdict {
+            None => Ok(Sent::Done),
+            Some(Verdict::Failed(_) | Verdict::Busy) => Ok(Sent::Met),
+            Some(Verdict::Invalid) => Err(not_a_write()),
         }
     }
 }

@@ -59,8 +59,3 @@ pub(crate) fn own_key(pk: &str, sk: &str) -> Key {
 pub(crate) fn chunk_key(pk: &str, number: u64) -> Key {
     Key::new(pk, format!("{CHUNK}{number:06}"))
 }
-
-/// Whether this item stands behind a page.
-pub(crate) fn is_behind(sk: &str) -> bool {
-    sk.starts_with(OWN) || sk.starts_with(CHUNK)
-}

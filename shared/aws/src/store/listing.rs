@@ -6,14 +6,14 @@ use std::sync::Arc;
 use tillway_core::time::Timestamp;
 use tillway_engine::ports::{Item, ItemPage, Key, StoreError};
 
-use super::layout::{Layout, OWN, is_behind};
+use super::layout::{Layout, OWN};
 use super::page::Page;
-use super::pages::{moving, read_page};
+use super::pages::{MOVED, moving, read_page};
 use super::{DynamoStore, MAX_KEYS, from_token, limit_of, refused, token, unique};
 use crate::item::{self, Attributes};
 
-/// How often a listing of a partition begins anew because entries moved meanwhile.
-const MOVED: u32 = 8;
+/// Entries of the index `due` that are read at once, at least, where as many as were asked for did not suffice.
+const MORE: usize = 25;
 
 /// What stands behind the entries of an index, read after them and consistently: what no longer is where its entry says is
 /// left out.
@@ -145,7 +145,7 @@ impl DynamoStore {
         limit: usize,
     ) -> Result<Vec<Item>, StoreError> {
         let mut out: Vec<Item> = Vec::new();
-        let (mut start, mut reached) = (None, Timestamp(i64::MIN));
+        let (mut start, mut reached, mut at_once) = (None, Timestamp(i64::MIN), limit);
         loop {
             let answer = self
                 .client
@@ -157,7 +157,7 @@ impl DynamoStore {
                 .expression_attribute_names("#at", "at")
                 .expression_attribute_values(":shard", item::number(shard))
                 .expression_attribute_values(":until", item::number(until.0))
-                .limit(limit_of(limit.saturating_sub(out.len())))
+                .limit(limit_of(at_once))
                 .set_exclusive_start_key(start)
                 .send()
                 .await
@@ -169,6 +169,7 @@ impl DynamoStore {
                 out.extend(behind.due(entry, shard, until)?);
             }
             start = answer.last_evaluated_key;
+            at_once = limit.max(MORE);
             // A page lies in the index where its first entry is due; its others may be due after what is not read yet.
             out.sort_by(|a, b| (a.due.map(|due| due.at)).cmp(&b.due.map(|due| due.at)));
             let sure = out.iter().filter(|item| item.due.is_some_and(|due| due.at <= reached)).count();
@@ -308,7 +309,7 @@ impl DynamoStore {
                     let next = token(&[&last_pk, &last_sk, &key.pk, told]);
                     return Ok(ItemPage { items, next: Some(next) });
                 }
-            } else if !paged && !is_behind(&key.sk) {
+            } else if !paged {
                 if items.len() == limit {
                     return Ok(ItemPage { items, next: Some(token(&[&last_pk, &last_sk, "", ""])) });
                 }

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use tillway_core::time::{Millis, Timestamp};
 use tillway_engine::ports::{Due, Guard, Item, Key, NewItem, Write};
 
-use super::layout::Layout;
+use super::layout::{Layout, own_key};
 use crate::pack::{self, Reader};
 
 /// A body above this has an item of its own.
@@ -69,30 +69,19 @@ pub(crate) struct Page {
 }
 
 /// An entry's own item, and what a transaction does with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Own {
     /// Written for the first time, at this revision.
-    Make(NewItemOf, u64),
+    Make(NewItem, u64),
     /// Written again, where it stands, under this guard.
-    Again(NewItemOf, Guard),
+    Again(NewItem, Guard),
     /// Removed, under this guard.
     Drop(String, Guard),
     /// Looked at, under this guard.
     Look(String, Guard),
 }
 
-/// What [`NewItem`] says beside its key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct NewItemOf {
-    pub(crate) sk: String,
-    pub(crate) body: Vec<u8>,
-    pub(crate) due: Option<Due>,
-    pub(crate) list: Option<(String, String)>,
-    pub(crate) expires: Option<Timestamp>,
-}
-
 /// What the writes of one partition come to.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Change {
     /// The page as it is to be; `None`: it stays as it is.
     pub(crate) page: Option<Page>,
@@ -130,7 +119,8 @@ impl Page {
                 Write::Check(..) if own => change.own.push(Own::Look(sk.to_owned(), *guard)),
                 Write::Check(..) => change.looked |= *guard != Guard::Any,
                 Write::Delete(..) => {
-                    change.looked |= *guard != Guard::Any;
+                    // That there is nothing to remove is what this page says, and it may be an old one.
+                    change.looked |= *guard != Guard::Any || !self.entries.contains_key(sk);
                     if page.entries.remove(sk).is_some() && own {
                         change.own.push(Own::Drop(sk.to_owned(), *guard));
                     }
@@ -148,13 +138,7 @@ impl Page {
     fn put(&mut self, item: &NewItem, guard: Guard, own: bool, beside: &mut Vec<Own>) {
         let sk = item.key.sk.as_str();
         let fits = self.fits(item);
-        let of = NewItemOf {
-            sk: sk.to_owned(),
-            body: item.body.clone(),
-            due: item.due,
-            list: item.list.clone(),
-            expires: item.expires,
-        };
+        let outside = || NewItem { key: own_key(&item.key.pk, sk), ..item.clone() };
         let before = self.entries.get(sk).map_or(0, |entry| entry.rev);
         let rev = match (own, guard) {
             // Its revision is known only where it is a condition.
@@ -162,13 +146,13 @@ impl Page {
                 beside.push(Own::Drop(sk.to_owned(), guard));
                 rev.saturating_add(1)
             }
-            (true, _) => return beside.push(Own::Again(of, guard)),
+            (true, _) => return beside.push(Own::Again(outside(), guard)),
             (false, _) => before.saturating_add(1),
         };
         let entry = if fits {
             Entry { rev, due: item.due, list: item.list.clone(), place: Place::Here(item.body.clone()) }
         } else {
-            beside.push(Own::Make(of, rev));
+            beside.push(Own::Make(outside(), rev));
             Entry { rev, due: None, list: None, place: Place::Own }
         };
         self.entries.insert(sk.to_owned(), entry);
@@ -211,18 +195,18 @@ impl Page {
     }
 
     /// As it lies in the table, and what is cold in a chunk to be written with it, where the page outgrows a unit and is written
-    /// in a transaction anyway, or is full.
+    /// in a transaction anyway, or is full; `None` where it cannot be packed.
     pub(crate) fn shed(
         &mut self,
         key: &Key,
         layout: &Layout,
         in_transaction: bool,
-    ) -> (Vec<u8>, Option<Chunk>) {
-        let packed = self.pack();
+    ) -> Option<(Vec<u8>, Option<Chunk>)> {
+        let packed = self.pack()?;
         let weight =
             [packed.len(), key.pk.len(), key.sk.len(), BESIDE].into_iter().fold(0, usize::saturating_add);
         if self.bytes() <= FULL && (!in_transaction || weight <= UNIT) {
-            return (packed, None);
+            return Some((packed, None));
         }
         let cold = |sk: &str, entry: &Entry| {
             let here = matches!(entry.place, Place::Here(_));
@@ -236,14 +220,14 @@ impl Page {
             }
         }
         if bodies.is_empty() {
-            return (packed, None);
+            return Some((packed, None));
         }
         self.chunks = number;
-        (self.pack(), Some((number, pack_chunk(&bodies))))
+        Some((self.pack()?, Some((number, pack_chunk(&bodies)?))))
     }
 
-    /// As it lies in the table.
-    pub(crate) fn pack(&self) -> Vec<u8> {
+    /// As it lies in the table; `None` where it cannot be packed.
+    pub(crate) fn pack(&self) -> Option<Vec<u8>> {
         let mut out = pack::Writer::default();
         out.number(self.chunks);
         for (sk, entry) in &self.entries {
@@ -321,7 +305,7 @@ impl Entry {
 }
 
 /// Bodies by sort key, as a chunk lies in the table.
-fn pack_chunk(bodies: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
+fn pack_chunk(bodies: &BTreeMap<String, Vec<u8>>) -> Option<Vec<u8>> {
     let mut out = pack::Writer::default();
     for (sk, body) in bodies {
         out.text(sk);
@@ -371,8 +355,11 @@ mod tests {
         page.entries.get_mut("log#1").unwrap().place = Place::Chunk(300);
         page.entries.get_mut("state").unwrap().place = Place::Own;
         page.tag = Some("t".into());
-        assert_eq!(Page::unpack(&page.pack(), "t".into(), page.due, page.list()), Some(page.clone()));
-        let packed = page.pack();
+        assert_eq!(
+            Page::unpack(&page.pack().unwrap(), "t".into(), page.due, page.list()),
+            Some(page.clone())
+        );
+        let packed = page.pack().unwrap();
         assert_eq!(Page::unpack(&packed[..packed.len() - 2], "t".into(), None, page.list()), None, "cut off");
         assert_eq!(Page::unpack(&pack::pack(b"{}"), "t".into(), None, None), None, "another item");
     }
@@ -398,7 +385,11 @@ mod tests {
         // What changes nothing, but looks, is a condition and no write.
         let change = page.change(&[&check("nobody", Guard::Absent)]).unwrap();
         assert!(change.page.is_none() && change.looked);
-        assert!(!page.change(&[&delete("nobody", Guard::Any)]).unwrap().looked);
+        // So is that there is nothing to remove: the page may be an old one.
+        let change = page.change(&[&delete("nobody", Guard::Any)]).unwrap();
+        assert!(change.page.is_none() && change.looked);
+        let change = page.change(&[&delete("log#1", Guard::Any)]).unwrap();
+        assert!(change.page.is_some() && !change.looked, "what is removed is written anyway");
     }
 
     #[test]
@@ -433,8 +424,12 @@ mod tests {
             .collect();
         let mut page = after(&Page::default(), &writes);
         let key = Key::new(PK, "state");
-        assert_eq!(page.clone().shed(&key, &Layout::ENGINE, false).1, None, "a page alone is one write");
-        let (number, chunk) = page.shed(&key, &Layout::ENGINE, true).1.unwrap();
+        assert_eq!(
+            page.clone().shed(&key, &Layout::ENGINE, false).unwrap().1,
+            None,
+            "a page alone is one write"
+        );
+        let (number, chunk) = page.shed(&key, &Layout::ENGINE, true).unwrap().1.unwrap();
         let moved = unpack_chunk(&chunk).unwrap();
         assert_eq!(moved.keys().collect::<Vec<_>>(), ["cmd#told", "log#1", "log#2"]);
         assert_eq!((number, &moved["log#2"]), (1, &noise(3)));
@@ -447,6 +442,6 @@ mod tests {
             Some((2, b"again".to_vec()))
         );
         let small = after(&Page::default(), &[put("state", None), put("log#1", None)]);
-        assert_eq!(small.clone().shed(&key, &Layout::ENGINE, true).1, None, "within a unit");
+        assert_eq!(small.clone().shed(&key, &Layout::ENGINE, true).unwrap().1, None, "within a unit");
     }
 }

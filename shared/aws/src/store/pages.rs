@@ -10,10 +10,11 @@ use super::page::{Page, Place, unpack_chunk};
 use super::{DynamoStore, MAX_KEYS, unique};
 use crate::item::{self, Attributes};
 
-/// Pages kept of those read or written last: what a decision read is what it writes.
-const KEPT: usize = 64;
+/// Pages kept of those read or written last: what a decision read is what it writes. More than twice what one read brings
+/// ([`MAX_KEYS`], as the tick does).
+const KEPT: usize = 256;
 /// How often a read begins anew because entries moved meanwhile.
-const MOVED: u32 = 8;
+pub(super) const MOVED: u32 = 8;
 
 /// Pages as they were read or written last. They only save reads: every write is under the condition that the page is
 /// still that.

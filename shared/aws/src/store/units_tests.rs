@@ -13,8 +13,8 @@ use tillway_core::time::Timestamp;
 use tillway_engine::ports::{Due, Guard, Key, NewItem, Write};
 use tillway_host::entropy::OsEntropy;
 
-use super::commit::Request;
 use super::page::Page;
+use super::write::Request;
 use super::{DynamoStore, Layout};
 use crate::clients::Clients;
 use crate::item::{self, On, Update};
@@ -109,14 +109,7 @@ async fn cost(layout: Layout) -> usize {
     for line in include_str!("../../tests/order.jsonl").lines() {
         let said: Vec<Json> = serde_json::from_str(line).unwrap();
         let writes: Vec<Write> = said.iter().map(write).collect();
-        let mut by_page: BTreeMap<Key, Vec<&Write>> = BTreeMap::new();
-        let mut alone = Vec::new();
-        for write in &writes {
-            match store.layout.page_key(write.key()) {
-                Some(page) => by_page.entry(page).or_default().push(write),
-                None => alone.push(write),
-            }
-        }
+        let (by_page, alone) = store.grouped(&writes);
         for key in by_page.keys() {
             pages.entry(key.clone()).or_default();
         }
@@ -125,7 +118,8 @@ async fn cost(layout: Layout) -> usize {
             sum += units(&[Request::Update(new.key.clone(), update)], &mut table);
             continue;
         }
-        let outgoing = store.outgoing(&by_page, &alone, &pages).expect("guards that held then hold again");
+        let outgoing = store.outgoing(&by_page, &alone, &pages).unwrap();
+        let outgoing = outgoing.expect("guards that held then hold again");
         sum += units(&outgoing.requests, &mut table);
         let now = outgoing.pages;
         pages.extend(now);

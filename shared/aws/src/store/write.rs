@@ -18,6 +18,27 @@ const MAX_TRANSACTION: usize = 4_000_000;
 /// A write that met a transaction is tried this often in all.
 const TRIES: u32 = 5;
 
+/// One request of a transaction.
+pub(super) enum Request<'a> {
+    Update(Key, item::Update),
+    Delete(Key, On<'a>),
+    Check(Key, On<'a>),
+}
+
+impl Request<'_> {
+    /// A write of an item that lies alone; `None`: a check that always holds.
+    pub(super) fn of(write: &Write) -> Option<Self> {
+        Some(match write {
+            Write::Check(_, Guard::Any) => return None,
+            Write::Put(new, guard) => {
+                Self::Update(new.key.clone(), item::update(new, On::Guard(*guard), None))
+            }
+            Write::Delete(key, guard) => Self::Delete(key.clone(), On::Guard(*guard)),
+            Write::Check(key, guard) => Self::Check(key.clone(), On::Guard(*guard)),
+        })
+    }
+}
+
 impl DynamoStore {
     pub(super) async fn alone(&self, write: Write) -> Result<(), StoreError> {
         match write {
@@ -41,34 +62,14 @@ impl DynamoStore {
     async fn put_alone(&self, new: &NewItem, guard: Guard) -> Result<(), StoreError> {
         let mut drawn = [0_u8; 8];
         self.entropy.fill(&mut drawn);
-        let by = hex::encode(drawn);
+        let update = item::update(new, On::Guard(guard), Some(&hex::encode(drawn)));
         for tried in 0..TRIES {
-            let update = item::update(new, On::Guard(guard), Some(&by));
-            let sent = self
-                .client
-                .update_item()
-                .table_name(&self.table)
-                .set_key(Some(item::key_of(&new.key)))
-                .update_expression(update.expression)
-                .set_expression_attribute_names(Some(update.names))
-                .set_expression_attribute_values(Some(update.values))
-                .set_condition_expression(update.condition.map(str::to_owned))
-                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-                .send()
-                .await;
-            let error = match sent {
-                Ok(_) => return Ok(()),
-                Err(error) => error,
-            };
-            match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                    let there = failed.item().and_then(|old| item::text_of(old, "by"));
-                    return if there.as_deref() == Some(&by) { Ok(()) } else { Err(StoreError::Conflict(0)) };
-                }
-                Some(UpdateItemError::TransactionConflictException(_)) if tried + 1 < TRIES => {
-                    self.pause(tried).await;
-                }
-                _ => return Err(refused(&error)),
+            match self.send_update(&new.key, &update).await? {
+                None => return Ok(()),
+                Some(Verdict::Failed(at)) => return Err(StoreError::Conflict(at)),
+                Some(Verdict::Invalid) => return Err(not_a_write()),
+                Some(Verdict::Busy) if tried + 1 < TRIES => self.pause(tried).await,
+                Some(Verdict::Busy) => break,
             }
         }
         Err(StoreError::Unavailable("other transactions on the item".to_owned()))
@@ -76,58 +77,81 @@ impl DynamoStore {
 
     pub(super) async fn together(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         // A check that always holds is no request; places are those of the caller.
-        let mut places = Vec::with_capacity(writes.len());
-        let mut items = Vec::with_capacity(writes.len());
-        for (place, write) in writes.iter().enumerate() {
-            if let Some(item) = self.request(write)? {
-                places.push(place);
-                items.push(item);
-            }
-        }
-        if items.is_empty() {
+        let asked = writes.iter().enumerate().filter_map(|(place, write)| Some((place, Request::of(write)?)));
+        let (places, requests): (Vec<usize>, Vec<Request<'_>>) = asked.unzip();
+        if requests.is_empty() {
             return Ok(());
         }
         for tried in 0..TRIES {
-            // Each call has a token of its own: what was cancelled is a new request.
-            let sent =
-                self.client.transact_write_items().set_transact_items(Some(items.clone())).send().await;
-            let error = match sent {
-                Ok(_) => return Ok(()),
-                Err(error) => error,
-            };
-            let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
-                error.as_service_error()
-            else {
-                return Err(refused(&error));
-            };
-            match verdict(cancelled.cancellation_reasons()) {
-                Verdict::Failed(at) => {
+            match self.send_together(&requests).await? {
+                None => return Ok(()),
+                Some(Verdict::Failed(at)) => {
                     return Err(StoreError::Conflict(places.get(at).copied().unwrap_or(at)));
                 }
-                Verdict::Invalid => return Err(not_a_write()),
-                Verdict::Busy if tried + 1 < TRIES => self.pause(tried).await,
-                Verdict::Busy => break,
+                Some(Verdict::Invalid) => return Err(not_a_write()),
+                Some(Verdict::Busy) if tried + 1 < TRIES => self.pause(tried).await,
+                Some(Verdict::Busy) => break,
             }
         }
         Err(StoreError::Unavailable("other transactions on the same items, or throttled".to_owned()))
     }
 
-    fn request(&self, write: &Write) -> Result<Option<TransactWriteItem>, StoreError> {
-        Ok(Some(match write {
-            Write::Check(_, Guard::Any) => return Ok(None),
-            Write::Put(new, guard) => {
-                self.transact_update(&new.key, item::update(new, On::Guard(*guard), None))?
-            }
-            Write::Delete(key, guard) => self.transact_delete(key, On::Guard(*guard))?,
-            Write::Check(key, guard) => self.transact_check(key, On::Guard(*guard))?,
-        }))
-    }
-
-    pub(super) fn transact_update(
+    /// A plain write, which bears in `by` who it is from; `None`: it is written. After a lost answer the SDK sends it again, and
+    /// finds itself.
+    pub(super) async fn send_update(
         &self,
         key: &Key,
-        update: item::Update,
-    ) -> Result<TransactWriteItem, StoreError> {
+        update: &item::Update,
+    ) -> Result<Option<Verdict>, StoreError> {
+        let sent = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(item::key_of(key)))
+            .update_expression(&update.expression)
+            .set_expression_attribute_names(Some(update.names.clone()))
+            .set_expression_attribute_values(Some(update.values.clone()))
+            .set_condition_expression(update.condition.map(str::to_owned))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let Err(error) = sent else { return Ok(None) };
+        match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                let ours = update.values.get(":by").and_then(|by| by.as_s().ok());
+                let there = failed.item().and_then(|old| item::text_of(old, "by"));
+                Ok(if ours.is_some() && there.as_ref() == ours { None } else { Some(Verdict::Failed(0)) })
+            }
+            Some(UpdateItemError::TransactionConflictException(_)) => Ok(Some(Verdict::Busy)),
+            _ => Err(refused(&error)),
+        }
+    }
+
+    /// A transaction; `None`: it is written. Each call has a token of its own: what was cancelled is a new request.
+    pub(super) async fn send_together(
+        &self,
+        requests: &[Request<'_>],
+    ) -> Result<Option<Verdict>, StoreError> {
+        let items = requests.iter().map(|request| self.built(request)).collect::<Result<Vec<_>, _>>()?;
+        let sent = self.client.transact_write_items().set_transact_items(Some(items)).send().await;
+        let Err(error) = sent else { return Ok(None) };
+        match error.as_service_error() {
+            Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+                Ok(Some(verdict(cancelled.cancellation_reasons())))
+            }
+            _ => Err(refused(&error)),
+        }
+    }
+
+    fn built(&self, request: &Request<'_>) -> Result<TransactWriteItem, StoreError> {
+        match request {
+            Request::Update(key, update) => self.transact_update(key, update.clone()),
+            Request::Delete(key, on) => self.transact_delete(key, *on),
+            Request::Check(key, on) => self.transact_check(key, *on),
+        }
+    }
+
+    fn transact_update(&self, key: &Key, update: item::Update) -> Result<TransactWriteItem, StoreError> {
         let update = Update::builder()
             .table_name(&self.table)
             .set_key(Some(item::key_of(key)))
@@ -140,7 +164,7 @@ impl DynamoStore {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    pub(super) fn transact_delete(&self, key: &Key, on: On<'_>) -> Result<TransactWriteItem, StoreError> {
+    fn transact_delete(&self, key: &Key, on: On<'_>) -> Result<TransactWriteItem, StoreError> {
         let condition = item::condition(on);
         let delete = Delete::builder()
             .table_name(&self.table)
@@ -153,7 +177,7 @@ impl DynamoStore {
         Ok(TransactWriteItem::builder().delete(delete).build())
     }
 
-    pub(super) fn transact_check(&self, key: &Key, on: On<'_>) -> Result<TransactWriteItem, StoreError> {
+    fn transact_check(&self, key: &Key, on: On<'_>) -> Result<TransactWriteItem, StoreError> {
         let condition = item::condition(on);
         let check = ConditionCheck::builder()
             .table_name(&self.table)
@@ -172,7 +196,7 @@ fn some<V>(map: HashMap<String, V>) -> Option<HashMap<String, V>> {
     (!map.is_empty()).then_some(map)
 }
 
-fn not_a_write() -> StoreError {
+pub(super) fn not_a_write() -> StoreError {
     StoreError::Invalid("a write of the transaction".to_owned())
 }
 

@@ -161,7 +161,8 @@ impl Cloud {
         answer.items().iter().map(read).collect()
     }
 
-    async fn bucket(&self) -> String {
+    /// An empty bucket.
+    pub(crate) async fn bucket(&self) -> String {
         let (client, bucket) = (self.clients.s3(), name("claims"));
         let place = aws_sdk_s3::types::CreateBucketConfiguration::builder()
             .location_constraint(aws_sdk_s3::types::BucketLocationConstraint::EuWest1)

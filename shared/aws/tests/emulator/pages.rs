@@ -129,6 +129,30 @@ async fn a_page_in_memory_that_is_old_neither_refuses_nor_overwrites() {
 }
 
 #[tokio::test]
+async fn what_an_old_page_does_not_have_is_removed_all_the_same() {
+    let Some(cloud) = cloud("removed by an old page").await else { return };
+    let (old, table) = cloud.table().await;
+    let new = cloud.over(&table);
+    let whatever_is_there = |sk: &str| Write::Delete(Key::new(ORDER, sk), Guard::Any);
+    old.transact(decision(1)).await.unwrap();
+    new.transact(decision(2)).await.unwrap();
+    // By its memory there is no such command.
+    old.transact(vec![whatever_is_there("cmd#2")]).await.unwrap();
+    assert_eq!(names(&new, "cmd#").await, ["cmd#1"]);
+    // Nor among other writes: neither of this page, nor of another one.
+    new.transact(decision(3)).await.unwrap();
+    old.transact(vec![put("log#0009", Guard::Absent), whatever_is_there("cmd#3")]).await.unwrap();
+    new.transact(decision(4)).await.unwrap();
+    let alias = Write::Put(item("alias#stripe#pi_1", "alias", b"a"), Guard::Absent);
+    old.transact(vec![alias, whatever_is_there("cmd#4")]).await.unwrap();
+    assert_eq!(names(&new, "cmd#").await, ["cmd#1"]);
+    // What is nowhere is removed already, on a page and where there is none.
+    old.transact(vec![whatever_is_there("cmd#9")]).await.unwrap();
+    old.transact(vec![Write::Delete(Key::new("order#shop/A-2", "cmd#1"), Guard::Any)]).await.unwrap();
+    assert_eq!(everything(&new).await.len(), 8);
+}
+
+#[tokio::test]
 async fn a_transaction_over_two_pages_is_whole_or_not_at_all() {
     let Some(cloud) = cloud("two pages").await else { return };
     let (store, table) = cloud.table().await;

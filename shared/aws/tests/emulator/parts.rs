@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 
 use tillway_aws::alerts::{SnsTopic, Topic as _};
 use tillway_aws::secrets::{CachedSecrets, SecretsManager};
+use tillway_aws::shelf::S3Shelf;
 use tillway_core::time::Millis;
 use tillway_engine::ports::{
-    Guard, Key, NewItem, OutMessage, Queue as _, SecretError, SecretSource as _, Store as _, StoreError,
-    Write,
+    Guard, Key, NewItem, OutMessage, Queue as _, SecretError, SecretSource as _, Shelf as _, Store as _,
+    StoreError, Write,
 };
 use tillway_host::clock::SystemClock;
 
@@ -42,6 +43,24 @@ async fn a_large_body_goes_beside_the_queue_and_leaves_with_its_message() {
         assert_eq!(claims.get(&key).await, Ok(None));
     }
     assert_eq!(queue.depth("q").await, Ok(0));
+}
+
+#[tokio::test]
+async fn a_document_thrown_away_lies_beside_for_a_restored_table() {
+    let Some(cloud) = cloud("documents thrown away").await else { return };
+    let (client, bucket) = (cloud.clients.s3(), cloud.bucket().await);
+    let shelf = S3Shelf::new(client.clone(), &bucket);
+    for name in ["c/1-1/book", "c/1@2026-11-28@acme_us", "c/a b+c%2F?versionId=x", "c/\u{e4}"] {
+        shelf.put(name, name.as_bytes().to_vec()).await.unwrap();
+        // Once more is no fault, and what was kept stays.
+        for _ in 0..2 {
+            assert_eq!(shelf.delete(name).await, Ok(()), "{name}");
+        }
+        assert_eq!(shelf.get(name).await, Ok(None), "{name}");
+        let gone = client.get_object().bucket(&bucket).key(format!("settlement-gone/{name}")).send().await;
+        let body = gone.unwrap().body.collect().await.unwrap();
+        assert_eq!(body.into_bytes(), name.as_bytes(), "{name}");
+    }
 }
 
 #[tokio::test]

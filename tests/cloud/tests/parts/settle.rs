@@ -50,7 +50,8 @@ pub(crate) async fn a_payout_is_settled_once_it_is_announced(cloud: &mut Cloud) 
         let all: Vec<String> =
             calls.as_array().unwrap().iter().filter(by).map(|c| c["call"].to_string()).collect();
         let count = |what: &str| all.iter().filter(|c| c.contains(what)).count();
-        (count("s3:PutObject"), count("dynamodb:TransactWriteItems") + count("dynamodb:UpdateItem"))
+        let written = count("s3:PutObject") + count("s3:CopyObject");
+        (written, count("dynamodb:TransactWriteItems") + count("dynamodb:UpdateItem"))
     };
     let before = puts(&documents);
     println!("documents put and store writes of a settlement of {} lines: {before:?}", view.doc.lines.len());
@@ -72,6 +73,7 @@ pub(crate) async fn a_day_of_the_second_gateway_is_asked_for(cloud: &mut Cloud) 
         announced: [(yesterday, now)].into(),
         waiting: std::collections::BTreeMap::new(),
         failed: 0,
+        begun: 0,
         rests_until: None,
     };
     let store = &cloud.stack.engine().ports.store;
