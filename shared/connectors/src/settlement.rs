@@ -11,6 +11,8 @@ pub(crate) mod table;
 pub(crate) mod values;
 pub(crate) mod xml;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use tillway_core::doc::Json;
 use tillway_core::money::Money;
@@ -22,8 +24,8 @@ use crate::config::Connection;
 use crate::port::{Call, NotDone};
 
 pub use fault::FileFault;
-pub(crate) use statement::{Aside, Whole};
-pub use statement::{BatchSum, Before, Ending, Evidence, Lines, Reader, Statement, Tally};
+pub use statement::{BatchSum, Ending, Evidence, Lines, Reader, Statement, Tally};
+pub(crate) use statement::{Unfamiliar, Whole};
 
 /// How a batch stands at the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +75,9 @@ pub struct LinePage {
     pub lines: Vec<SettlementLine>,
     /// Where the next page begins; `None`: done.
     pub next: Option<String>,
+    /// The gateway's words that nobody here knows, how often each came. Their lines are adjustments, which stay open
+    /// for a person.
+    pub unfamiliar: BTreeMap<String, u64>,
 }
 
 /// Why nothing was read.
@@ -93,22 +98,8 @@ pub enum SettleFault {
         after: Option<Millis>,
     },
     /// What came cannot be read as a settlement of this connection and day. Asking again changes nothing.
-    #[error("{code}: `{field}`{}: {what}", at(*.line))]
-    Unreadable {
-        /// Stable code: `truncated`, `wrong_merchant`, `wrong_date`, `mixed_currencies`, `bad_number`, `no_id`,
-        /// `duplicate_header`, `unknown_header`, `overflow`, …
-        code: &'static str,
-        /// Member or column at fault, in the gateway's words.
-        field: String,
-        /// Line of the file, from 1, where it is one.
-        line: Option<u64>,
-        /// What is wrong and what to do. Shapes, never contents.
-        what: String,
-    },
-}
-
-fn at(line: Option<u64>) -> String {
-    line.map(|n| format!(" in line {n}")).unwrap_or_default()
+    #[error(transparent)]
+    Unreadable(#[from] FileFault),
 }
 
 impl SettleFault {
@@ -118,7 +109,7 @@ impl SettleFault {
         match self {
             Self::NotReady { .. } => "not_ready",
             Self::NotNow { .. } => "not_now",
-            Self::Unreadable { code, .. } => code,
+            Self::Unreadable(fault) => fault.code,
         }
     }
 }
@@ -154,12 +145,6 @@ pub trait Settlement: Send + Sync {
         day: Day,
         cursor: Option<&str>,
     ) -> Result<BatchPage, SettleFault>;
-
-    /// Reads one batch again by its id, for an announcement that names it. `None`: there is none such.
-    ///
-    /// # Errors
-    /// [`SettleFault`].
-    async fn batch(&self, call: &Call<'_>, id: &str) -> Result<Option<ListedBatch>, SettleFault>;
 
     /// The day of a batch that an event announces: finished, at the bank, or sent back. `None`: it announces none.
     fn announced(&self, _connection: &Connection, _event_type: &str, _body: Json<'_>) -> Option<Day> {

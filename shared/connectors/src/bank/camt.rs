@@ -84,7 +84,7 @@ pub(super) fn read(layout: &Layout, bytes: impl Read) -> Result<BankStatement, F
                     }
                     "Ntry" if own_end(path, "Stmt") => {
                         if let Some(item) = item.take()
-                            && open.account.as_deref().is_none_or(|a| layout.is_account(a))
+                            && open.account.as_deref().is_some_and(|a| layout.is_account(a))
                         {
                             entry(layout, open, item, &mut found).map_err(|f| f.at(line))?;
                         }

@@ -38,7 +38,7 @@ pub struct Unclosed {
     pub candidates: Vec<Box<str>>,
 }
 
-/// Finds the booking of each batch: the one that names it, else the one booking of its amount within `window` days after
+/// Finds the booking of each batch: the one that names it and goes the same way, else the one booking of its amount within `window` days after
 /// it was submitted, where that booking could pay no other batch. What several could be stays open on both sides.
 #[must_use]
 pub fn close(waiting: &[Waiting], lines: &[BankLine], window: i32) -> (Vec<Closing>, Vec<Unclosed>) {
@@ -47,6 +47,8 @@ pub fn close(waiting: &[Waiting], lines: &[BankLine], window: i32) -> (Vec<Closi
     let in_time = |w: &Waiting, line: &BankLine| {
         w.batch.currency == line.amount.currency && (0..=window).contains(&line.day.since(w.day))
     };
+    // What takes money back, a returned payout say, pays nothing.
+    let same_way = |w: &Waiting, line: &BankLine| w.net.signum() == line.amount.minor.signum();
     let naming: Vec<(&BankLine, Vec<&str>)> = lines
         .iter()
         .map(|line| {
@@ -60,7 +62,7 @@ pub fn close(waiting: &[Waiting], lines: &[BankLine], window: i32) -> (Vec<Closi
         match named.as_slice() {
             [] => by_amount.push(*line),
             [id] if naming.iter().filter(|(_, other)| other.contains(id)).count() == 1 => {
-                match left.get(id).copied().filter(|w| in_time(w, line)) {
+                match left.get(id).copied().filter(|w| in_time(w, line) && same_way(w, line)) {
                     Some(w) => {
                         left.remove(id);
                         closed.push(paid(w, line));

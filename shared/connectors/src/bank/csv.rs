@@ -1,15 +1,17 @@
 //! A statement as CSV, in the columns its layout names.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::Read;
 
+use tillway_core::ids::digest;
 use tillway_core::money::{Currency, Money};
 use tillway_core::settle::Day;
 
 use super::layout::{Dates, Layout};
 use super::{BankLine, BankStatement, Collected};
 use crate::settlement::table::{Column, Dialect, Row, Table};
-use crate::settlement::{Ending, FileFault, values};
+use crate::settlement::{FileFault, values};
 
 /// Longest text kept of a booking.
 pub(super) const MAX_TEXT: usize = 2_000;
@@ -42,20 +44,25 @@ pub(super) fn read(layout: &Layout, bytes: impl Read) -> Result<BankStatement, F
     let dialect = Dialect { delimiter: layout.delimiter, latin1: layout.latin1, before: layout.before };
     let mut table = Table::open(bytes, columns(layout), dialect)?;
     let mut found = Collected::new(layout);
-    let mut chain = Chain::default();
+    let (mut chain, mut names) = (Chain::default(), Names::default());
     while let Some(row) = table.row()? {
-        let line = booking(layout, &row, &mut chain)?;
+        let line = booking(layout, &row, &mut chain, &mut names)?;
         let at = row.line;
         found.take(line).map_err(|f| f.at(at))?;
     }
     let seen = table.seen();
     // Each balance follows from the one before, but the file may end anywhere.
-    let ending = if seen.line_ended { Ending::Open } else { Ending::Torn };
+    let ending = table.ending();
     let Collected { lines, others, .. } = found;
     Ok(BankStatement { lines, others, digest: seen.digest, bytes: seen.bytes, ending })
 }
 
-fn booking(layout: &Layout, row: &Row<'_>, chain: &mut Chain) -> Result<BankLine, FileFault> {
+fn booking(
+    layout: &Layout,
+    row: &Row<'_>,
+    chain: &mut Chain,
+    names: &mut Names,
+) -> Result<BankLine, FileFault> {
     if let Some(account) = row.some(ACCOUNT)?
         && !layout.is_account(&account)
     {
@@ -105,9 +112,25 @@ fn booking(layout: &Layout, row: &Row<'_>, chain: &mut Chain) -> Result<BankLine
             id.as_ref().into()
         }
         None if layout.columns.id.is_some() => return Err(FileFault::no_id(row.name(ID)).at(row.line)),
-        None => format!("{}:{day}:{}", layout.name, row.line).into(),
+        // Others' bookings are left out, whatever they are called.
+        None if !layout.is_ours(&text) => Box::default(),
+        None => format!("{}:{day}:{}", layout.name, names.of(day, amount, &text)).into(),
     };
     Ok(BankLine { id, day, amount: Money::new(amount, currency), text: text.into() })
+}
+
+/// Names for bookings that have none: the same in whatever statement the booking comes, however long that is.
+#[derive(Default)]
+struct Names(BTreeMap<String, u64>);
+
+impl Names {
+    fn of(&mut self, day: Day, amount: i64, text: &str) -> String {
+        let name = digest(&[&day.to_string(), &amount.to_string(), text]);
+        let n = self.0.entry(name.clone()).or_default();
+        *n = n.saturating_add(1);
+        // Of the second one and those after it, which one it is.
+        if *n == 1 { name } else { digest(&[&name, &n.to_string()]) }
+    }
 }
 
 /// Balances that follow one another, upwards or downwards.

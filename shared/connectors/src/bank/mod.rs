@@ -28,7 +28,7 @@ const MAX_LINES: usize = 100_000;
 /// One booking of the bank's.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BankLine {
-    /// The bank's id of it, else one made of the statement and its place there.
+    /// The bank's id of it. Else one made of what the booking says (CSV), or of the statement and its place there.
     pub id: Box<str>,
     /// The day the money was there (value date), else the day it was booked.
     pub day: Day,

@@ -82,11 +82,40 @@ fn a_csv_statement_gives_the_gateways_bookings() {
     assert_eq!(read(&layout(), &file[..]).unwrap_err().code, "bad_encoding");
 }
 
+/// A booking without an id of the bank's has the same name in the statement of a day and in that of a month.
+#[test]
+fn a_name_that_is_made_up_does_not_depend_on_the_line() {
+    let row = |day: &str, amount: &str, text: &str| {
+        format!("DE02120300000000202051;{day};{amount};;{text};ACQ\r\n")
+    };
+    let head = FILE.split_inclusive("\r\n").take(2).collect::<String>();
+    let ids = |rows: &[String]| -> Vec<String> {
+        let told = csv(&format!("{head}{}", rows.concat())).unwrap();
+        told.lines.iter().map(|l| l.id.to_string()).collect()
+    };
+    let ours = row("20.11.2026", "50,00", "CYBERSOURCE A");
+    let others = row("19.11.2026", "7,00", "Miete");
+    let one = ids(std::slice::from_ref(&ours));
+    assert_eq!(ids(&[others.clone(), ours.clone()]), one);
+    let changed = [
+        row("21.11.2026", "50,00", "CYBERSOURCE A"),
+        row("20.11.2026", "50,01", "CYBERSOURCE A"),
+        row("20.11.2026", "50,00", "CYBERSOURCE B"),
+    ];
+    // The second of two that say the same is another booking.
+    let mut all = ids(&[&[ours.clone(), ours.clone(), others, ours][..], &changed].concat());
+    assert_eq!(all[0], one[0]);
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 6);
+}
+
 #[test]
 fn what_is_wrong_with_a_csv_statement_is_named() {
     for (name, text, code, field, line) in [
         ("empty", String::new(), "empty", "file", None),
         ("locale", FILE.replace("1.142,21", "1142.21"), "bad_number", "Betrag", Some(3)),
+        ("thousands", FILE.replace("1.142,21", "1,142"), "bad_number", "Betrag", Some(3)),
         ("overflow", FILE.replace("1.142,21", "99999999999999999,00"), "overflow", "Betrag", Some(3)),
         (
             "account",
@@ -163,6 +192,13 @@ fn camt_gives_what_is_booked_and_its_balances_are_checked() {
         let fault = camt(&text).unwrap_err();
         assert_eq!((fault.code, fault.field.as_str()), (code, field), "{name}: {fault}");
     }
+    // Entries of a statement that names no account are nobody's of ours, whatever else is in the file.
+    let second = CAMT
+        .replace("<Acct><Id><IBAN>DE02120300000000202051</IBAN></Id><Ccy>EUR</Ccy></Acct>", "")
+        .replace("REF", "OTHER");
+    let stmt = &second[second.find("<Stmt>").unwrap()..second.find("</BkToCstmrStmt>").unwrap()];
+    let both = CAMT.replace("</Stmt></BkToCstmrStmt>", &format!("</Stmt>{stmt}</BkToCstmrStmt>"));
+    assert_eq!(camt(&both).unwrap().lines, told.lines);
     // Any cut before the last tag is noticed.
     let end = CAMT.trim_end().len();
     for cut in (0..end).filter(|c| CAMT.is_char_boundary(*c)) {
@@ -231,6 +267,12 @@ fn a_booking_pays_the_batch_it_names_else_the_only_one_of_its_amount() {
     assert_eq!(closed[0].batch.funding, Funding::Funded { payout: 13_900, day: Day(12) });
     let open: Vec<_> = open.iter().map(|o| (o.line.as_ref(), o.candidates.len())).collect();
     assert_eq!(open, [("c", 2), ("d", 0), ("e", 0)]);
+    // A booking that takes money back pays nothing, though it names the batch.
+    let back = [booking("a", -14_221, 12, "CYB 21265991580, returned")];
+    let (closed, open) = close(&batches, &back, 5);
+    assert_eq!((closed, open[0].candidates.len()), (vec![], 1));
+    let owed = [waiting("21265991584", -500, 10)];
+    assert_eq!(close(&owed, &[booking("a", -480, 12, "CYB 21265991584")], 5).0[0].difference, 20);
     // Two bookings for one batch pay it neither way.
     let twice = [booking("a", 5_000, 11, "CYB"), booking("b", 5_000, 12, "CYB")];
     assert_eq!(close(&batches, &twice, 5).0, []);

@@ -19,7 +19,7 @@ use tillway_core::time::Millis;
 
 use super::auth::{self, Signed, Signer};
 use super::{errors, settings};
-use crate::common::{address_forbidden, retry_after, share, trace_id};
+use crate::common::{File, address_forbidden, retry_after, share, trace_id};
 use crate::http::HttpError;
 use crate::port::{Call, NotDone, Observation, Outcome};
 
@@ -238,16 +238,13 @@ impl<'a> Client<'a> {
     }
 
     /// Reads a file.
-    pub(super) async fn download(&self, target: &str, accept: &str) -> Result<Vec<u8>, ReadFault> {
+    pub(super) async fn download(&self, target: &str, accept: &str) -> Result<File, ReadFault> {
         let request = self.request(Method::Get, target, None).map(|mut request| {
             request.headers.retain(|(name, _)| name != "accept");
             request.with_header("accept", accept)
         });
         let response = self.fetch(request).await?;
-        if matches!(response.status, 200..=299) {
-            return Ok(response.body);
-        }
-        Self::judge(Answer::read(response)).map(|_| Vec::new())
+        if response.is_success() { Ok(File::of(response)) } else { Err(fault_of(Answer::read(response))) }
     }
 
     /// Asks a search, which is a POST that changes nothing.
@@ -258,7 +255,8 @@ impl<'a> Client<'a> {
     }
 
     async fn read(&self, request: Option<Request>) -> Result<Answer, ReadFault> {
-        Self::judge(Answer::read(self.fetch(request).await?))
+        let answer = Answer::read(self.fetch(request).await?);
+        if answer.is_success() && answer.body.json().is_object() { Ok(answer) } else { Err(fault_of(answer)) }
     }
 
     async fn fetch(&self, request: Option<Request>) -> Result<Response, ReadFault> {
@@ -268,17 +266,17 @@ impl<'a> Client<'a> {
         let sent = self.call.http.send(request, self.each).await;
         sent.map_err(|_| ReadFault::NotNow(None, NotDone::Unavailable))
     }
+}
 
-    fn judge(answer: Answer) -> Result<Answer, ReadFault> {
-        match answer.status {
-            200..=299 if answer.body.json().is_object() => Ok(answer),
-            404 => Err(ReadFault::Missing(answer)),
-            401 => Err(ReadFault::NotNow(None, NotDone::Unauthorized)),
-            403 => Err(ReadFault::Forbidden(answer)),
-            409 => Err(ReadFault::NotNow(answer.after, NotDone::Conflict)),
-            429 => Err(ReadFault::NotNow(answer.after, NotDone::Throttled)),
-            400..=499 => Err(ReadFault::Refused(answer)),
-            _ => Err(ReadFault::NotNow(answer.after, NotDone::Unavailable)),
-        }
+/// Why an answer to a read is none that can be used.
+fn fault_of(answer: Answer) -> ReadFault {
+    match answer.status {
+        404 => ReadFault::Missing(answer),
+        401 => ReadFault::NotNow(None, NotDone::Unauthorized),
+        403 => ReadFault::Forbidden(answer),
+        409 => ReadFault::NotNow(answer.after, NotDone::Conflict),
+        429 => ReadFault::NotNow(answer.after, NotDone::Throttled),
+        400..=499 => ReadFault::Refused(answer),
+        _ => ReadFault::NotNow(answer.after, NotDone::Unavailable),
     }
 }

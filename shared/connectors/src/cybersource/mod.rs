@@ -34,6 +34,7 @@ mod settings;
 mod settlement;
 pub mod settlement_detail;
 pub mod settlement_docs;
+mod settlement_funding;
 mod settlement_settings;
 #[cfg(test)]
 mod settlement_tests;

@@ -13,7 +13,7 @@ use tillway_core::time::{Millis, Timestamp};
 use crate::config::Connection;
 use crate::settlement::source::Seen;
 use crate::settlement::table::{Column, Dialect, Row, Table, column};
-use crate::settlement::{Aside, Ending, FileFault, Lines, Reader, Whole, values};
+use crate::settlement::{Ending, FileFault, Lines, Reader, Unfamiliar, Whole, values};
 
 use super::wire;
 
@@ -43,6 +43,13 @@ fn columns() -> Vec<Column> {
         column(false, &["status", "Batch.Status"]),
     ]
 }
+
+/// Days that a batch may be apart from the report's day: where the file tells its period, and where its batches alone
+/// tell whose day it is.
+pub(super) const TOLD: u32 = 2;
+const UNTOLD: u32 = 1;
+
+const PERIOD: &str = "period of the first record";
 
 /// What is asked of a file.
 #[derive(Debug, Clone)]
@@ -84,7 +91,11 @@ impl Asked {
     ///
     /// # Errors
     /// `wrong_date`.
-    pub(super) fn ends(&self, field: &str, end: Timestamp) -> Result<(), FileFault> {
+    pub(super) fn ends(&self, field: &str, end: &str) -> Result<(), FileFault> {
+        let end = values::instant(end).ok_or_else(|| {
+            let what = "is no time, so it cannot be seen whose day the report is; fetch it again";
+            FileFault::new("wrong_date", field, what)
+        })?;
         let Some(day) = self.day else { return Ok(()) };
         let found = self.day_of(end);
         if found == day {
@@ -103,13 +114,13 @@ impl Asked {
         Day::of(end + self.offset - Millis::hours(1) - Millis::secs(1))
     }
 
-    /// Whether a batch of that day may be in the report.
+    /// Whether a batch of that day may be in the report: at most so many days apart.
     ///
     /// # Errors
     /// `wrong_date`.
-    pub(super) fn batched(&self, field: &str, batched: Day) -> Result<(), FileFault> {
+    pub(super) fn batched(&self, field: &str, batched: Day, apart: u32) -> Result<(), FileFault> {
         match self.day {
-            Some(day) if batched.since(day).unsigned_abs() > 2 => {
+            Some(day) if batched.since(day).unsigned_abs() > apart => {
                 let what = format!("a batch of {batched} in the report of {day}; fetch the report anew");
                 Err(FileFault::new("wrong_date", field, what))
             }
@@ -221,7 +232,9 @@ pub struct BatchDetail<R> {
     connection: Connection,
     asked: Asked,
     signs: Signs,
-    aside: Aside,
+    unfamiliar: Unfamiliar,
+    /// Days that a batch may be apart from the report's.
+    apart: u32,
     at: u64,
 }
 
@@ -235,15 +248,18 @@ pub fn read<R: Read>(
     bytes: R,
 ) -> Result<Reader<BatchDetail<R>>, FileFault> {
     let table = Table::open(bytes, columns(), Dialect::default())?;
+    let mut apart = UNTOLD;
     for about in table.preamble() {
         head(&asked, &about).map_err(|f| f.at(1))?;
+        apart = TOLD;
     }
     Ok(Reader::new(BatchDetail {
         table,
         connection: connection.clone(),
         asked,
         signs: Signs::default(),
-        aside: Aside::default(),
+        unfamiliar: Unfamiliar::default(),
+        apart,
         at: 1,
     }))
 }
@@ -254,20 +270,17 @@ fn head(asked: &Asked, cells: &[std::borrow::Cow<'_, str>]) -> Result<(), FileFa
         asked.merchant("merchant of the first record", merchant)?;
     }
     let period = cells.iter().find_map(|c| c.split_once(" to "));
-    if let Some(end) = period.and_then(|(_, end)| values::instant(end)) {
-        asked.ends("period of the first record", end)?;
-    }
-    Ok(())
+    asked.ends(PERIOD, period.map_or("", |(_, end)| end))
 }
 
 impl<R: Read> Lines for BatchDetail<R> {
     fn line(&mut self) -> Result<Option<SettlementLine>, FileFault> {
         let Some(row) = self.table.row()? else { return Ok(None) };
         self.at = row.line;
-        let (line, status) =
-            of_row(&self.connection, &self.asked, &mut self.signs, &row).map_err(|f| f.at(row.line))?;
+        let (line, status) = of_row(&self.connection, &self.asked, self.apart, &mut self.signs, &row)
+            .map_err(|f| f.at(row.line))?;
         if let Some(status) = status {
-            self.aside.unfamiliar(&status);
+            self.unfamiliar.note(&status);
         }
         Ok(Some(line))
     }
@@ -279,12 +292,13 @@ impl<R: Read> Lines for BatchDetail<R> {
 fn of_row(
     connection: &Connection,
     asked: &Asked,
+    apart: u32,
     signs: &mut Signs,
     row: &Row<'_>,
 ) -> Result<(SettlementLine, Option<String>), FileFault> {
     asked.merchant(row.name(MERCHANT), &row.text(MERCHANT)?)?;
     let day = values::needed_day(row.name(BATCH_DATE), &row.text(BATCH_DATE)?)?;
-    asked.batched(row.name(BATCH_DATE), day)?;
+    asked.batched(row.name(BATCH_DATE), day, apart)?;
     let (batch, request) = (row.id(BATCH)?, row.id(REQUEST)?);
     let (code, currency, amount) = (row.text(CODE)?, row.text(CURRENCY)?, row.text(AMOUNT)?);
     let (applications, link, status) = (row.text(APPLICATION)?, row.text(LINK)?, row.text(STATUS)?);
@@ -308,9 +322,9 @@ impl<R: Read> Whole for BatchDetail<R> {
         self.table.seen()
     }
     fn ending(&self) -> Ending {
-        if self.table.seen().line_ended { Ending::Open } else { Ending::Torn }
+        self.table.ending()
     }
-    fn aside(&self) -> &Aside {
-        &self.aside
+    fn unfamiliar(&self) -> &Unfamiliar {
+        &self.unfamiliar
     }
 }

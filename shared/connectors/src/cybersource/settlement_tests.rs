@@ -1,12 +1,18 @@
 use proptest::prelude::*;
-use tillway_core::settle::{Funding, Kind, SettlementLine};
+use tillway_core::http::Response;
+use tillway_core::ids::CommandId;
+use tillway_core::settle::{Batch, Funding, Kind, SettlementLine};
+use tillway_core::time::{Millis, Timestamp};
 
+use super::Cybersource;
 use super::settlement_detail::{self as detail, Asked};
 use super::settlement_xml as xml;
-use super::testing::{connection, spec_text};
+use super::testing::{connection, secrets, spec_text};
 use crate::config::Connection;
+use crate::port::{Call, Connector};
 use crate::settlement::values::day;
-use crate::settlement::{Before, Ending, Evidence, FileFault, Statement};
+use crate::settlement::{Ending, Evidence, FileFault, Statement};
+use crate::testing::Script;
 
 const CSV: &str = "acme_test_001,PaymentBatchDetailReport_Daily_Classic,PaymentBatchDetail,1.10,2026-11-19T08:00:00Z to 2026-11-20T08:00:00Z,,,,,,,\r\n\
     batch_id, merchant_id,batch_date,request_id,merchant_ref_number,TransactionReferenceNumber,payment_type,currency,amount,ics_applications,status,transaction_date,merchant_data_1\r\n\
@@ -79,6 +85,12 @@ fn the_sign_comes_from_the_application_whatever_the_layout() {
         21265991580,acme_test_001,2026-11-20,763895001,A-1001,7,Visa,USD,102.21,ics_bill\n\
         21265991580,acme_test_001,2026-11-20,763896003,A-1001,7,Visa,USD,-10.00,ics_credit\n";
     assert_eq!(grosses(&csv(old).unwrap().0), [(Kind::Charge, 10_221), (Kind::Refund, -1_000)]);
+    // Nothing but its batches tells whose day such a file is: they may be a day apart, as days of other zones are.
+    let of = |day: &str| csv(&old.replace("2026-11-20", day)).map(|_| ()).map_err(|f| (f.code, f.line));
+    assert_eq!([of("2026-11-19"), of("2026-11-21")], [Ok(()), Ok(())]);
+    assert_eq!(of("2026-11-22"), Err(("wrong_date", Some(2))));
+    let two_days = CSV.replace("2026-11-20T04:15:21Z,763895001", "2026-11-22T04:15:21Z,763895001");
+    assert!(csv(&two_days).is_ok(), "its period tells whose day it is");
     let (same, closed) = xml_of(XML).unwrap();
     assert_eq!(same, lines);
     assert_eq!((closed.batches, closed.ending), (told.batches, Ending::Closed));
@@ -130,6 +142,20 @@ fn what_is_wrong_with_a_csv_is_named_with_its_line_and_column() {
         (
             "another day",
             row("2026-11-20T08:00:00Z,", "2026-11-21T08:00:00Z,"),
+            "wrong_date",
+            "period of the first record",
+            Some(1),
+        ),
+        (
+            "a period nobody can read",
+            row("2026-11-20T08:00:00Z,", "20.11.2026,"),
+            "wrong_date",
+            "period of the first record",
+            Some(1),
+        ),
+        (
+            "no period",
+            row(",2026-11-19T08:00:00Z to 2026-11-20T08:00:00Z,", ",,"),
             "wrong_date",
             "period of the first record",
             Some(1),
@@ -249,16 +275,56 @@ fn days_end_at_the_midnight_of_the_settings_and_currencies_are_split_where_they_
 }
 
 #[test]
-fn another_status_than_batched_goes_to_a_person_and_changes_are_named() {
+fn another_status_than_batched_goes_to_a_person() {
     let odd = CSV.replacen("ics_credit,BATCHED", "ics_credit,REJECTED", 1);
     let (lines, told) = csv(&odd).unwrap();
     assert_eq!(grosses(&lines)[2], (Kind::Adjustment, -1_000));
     assert_eq!(told.unfamiliar, [("REJECTED".to_owned(), 1)].into());
-    let (_, before) = csv(CSV).unwrap();
-    let stands = told.against(&before.batches);
-    let said = "lines of refund 1 became 0; gross of refund -1000 became 0; lines of adjustment 0 became 1; gross of adjustment 0 became -1000";
-    assert_eq!(stands["21265991580"], Before::Changed(said.to_owned()));
-    assert_eq!(stands["21265991581"], Before::Same);
+}
+
+#[tokio::test]
+async fn a_report_is_as_long_as_was_announced_and_its_words_are_told() {
+    let read = |body: String, announced: Option<usize>| async move {
+        let mut answer = Response::new(200);
+        answer.headers.extend(announced.map(|n| ("content-length".to_owned(), n.to_string())));
+        answer.body = body.into_bytes();
+        let (connection, secrets, http) = (connection(), secrets(), Script::new([Ok(answer)]));
+        let command = CommandId::new("settle");
+        let call = Call {
+            connection: &connection,
+            secrets: &secrets,
+            token: None,
+            http: &http,
+            action: "settle",
+            command: &command,
+            generation: 0,
+            prepared: &[],
+            now: Timestamp(7),
+            limit: Millis::secs(30),
+        };
+        let batch = Batch {
+            id: "21265991580@2026-11-20".into(),
+            connection: connection.name.clone(),
+            currency: "USD".parse().unwrap(),
+            funding: Funding::Submitted,
+        };
+        let page = Cybersource.settlement(&connection).unwrap().lines(&call, &batch, None).await;
+        page.map(|page| (page.lines.len(), page.unfamiliar)).map_err(|f| f.code())
+    };
+    let whole = CSV.len();
+    assert_eq!(read(CSV.to_owned(), None).await, Ok((3, [].into())));
+    assert_eq!(read(CSV.to_owned(), Some(whole)).await, Ok((3, [].into())));
+    assert_eq!(read(CSV.to_owned(), Some(whole + 40)).await, Err("truncated"), "cut between two rows");
+    assert_eq!(read(CSV.to_owned(), Some(whole - 1)).await, Err("sum_differs"));
+    for announced in [None, Some(whole - 2)] {
+        assert_eq!(
+            read(CSV.trim_end().to_owned(), announced).await,
+            Err("truncated"),
+            "its last line is torn"
+        );
+    }
+    let odd = CSV.replacen("ics_credit,BATCHED", "ics_credit,REJECTED", 1);
+    assert_eq!(read(odd, None).await, Ok((3, [("REJECTED".to_owned(), 1)].into())));
 }
 
 /// Bytes that come a few at a time, and how many of them were asked for.

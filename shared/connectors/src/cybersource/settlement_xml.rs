@@ -9,7 +9,7 @@ use super::settlement_detail::{self as detail, Asked, Detail, Signs};
 use crate::config::Connection;
 use crate::settlement::source::Seen;
 use crate::settlement::xml::{Tag, Xml};
-use crate::settlement::{Aside, Ending, FileFault, Lines, Reader, Whole, values};
+use crate::settlement::{Ending, FileFault, Lines, Reader, Unfamiliar, Whole, values};
 
 /// A batch's id and day.
 struct OpenBatch {
@@ -38,7 +38,7 @@ pub struct BatchDetailXml<R> {
     request: Option<Request>,
     begun: bool,
     done: bool,
-    aside: Aside,
+    unfamiliar: Unfamiliar,
     at: u64,
 }
 
@@ -60,7 +60,7 @@ pub fn read<R: Read>(
         request: None,
         begun: false,
         done: false,
-        aside: Aside::default(),
+        unfamiliar: Unfamiliar::default(),
         at: 1,
     }))
 }
@@ -75,13 +75,7 @@ impl<R: Read> BatchDetailXml<R> {
                     return Err(FileFault::new("unknown_header", "root", what));
                 }
                 self.asked.merchant("MerchantID", tag.attribute("MerchantID"))?;
-                match values::instant(tag.attribute("ReportEndDate")) {
-                    Some(end) => self.asked.ends("ReportEndDate", end)?,
-                    None => {
-                        let what = "is no time, so it cannot be seen whose day the report is; fetch it again";
-                        return Err(FileFault::new("wrong_date", "ReportEndDate", what));
-                    }
-                }
+                self.asked.ends("ReportEndDate", tag.attribute("ReportEndDate"))?;
             }
             "Batch" => {
                 let id = tag.attribute("BatchID");
@@ -90,7 +84,7 @@ impl<R: Read> BatchDetailXml<R> {
                 }
                 values::id("BatchID", id)?;
                 let day = values::needed_day("BatchDate", tag.attribute("BatchDate"))?;
-                self.asked.batched("BatchDate", day)?;
+                self.asked.batched("BatchDate", day, detail::TOLD)?;
                 self.batch = Some(OpenBatch { id: id.to_owned(), day });
             }
             "Request" => {
@@ -196,7 +190,7 @@ impl<R: Read> Whole for BatchDetailXml<R> {
     fn ending(&self) -> Ending {
         if self.done { Ending::Closed } else { Ending::Open }
     }
-    fn aside(&self) -> &Aside {
-        &self.aside
+    fn unfamiliar(&self) -> &Unfamiliar {
+        &self.unfamiliar
     }
 }

@@ -5,16 +5,16 @@ use std::io;
 
 use tillway_core::money::{MoneyError, shape};
 
-use super::SettleFault;
 use super::source::Trouble;
 
 /// What is wrong, where, and what to do. Shapes, never contents.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: `{field}`{}: {what}", line.map(|n| format!(" in line {n}")).unwrap_or_default())]
 pub struct FileFault {
-    /// Stable code, as in [`SettleFault::Unreadable`].
+    /// Stable code: `truncated`, `wrong_merchant`, `wrong_date`, `mixed_currencies`, `bad_number`, `no_id`,
+    /// `duplicate_header`, `unknown_header`, `overflow`, …
     pub code: &'static str,
-    /// Column or element at fault, in the words of the file's owner; `file` for the whole of it.
+    /// Member, column or element at fault, in the words of the file's owner; `file` for the whole of it.
     pub field: String,
     /// Line of the file, from 1; where a record spans several, its first.
     pub line: Option<u64>,
@@ -95,12 +95,5 @@ impl FileFault {
     }
     pub(crate) fn encoding(field: &str) -> Self {
         Self::new("bad_encoding", field, "is no UTF-8; have the file made, or save it, as UTF-8")
-    }
-}
-
-impl From<FileFault> for SettleFault {
-    fn from(fault: FileFault) -> Self {
-        let FileFault { code, field, line, what } = fault;
-        Self::Unreadable { code, field, line, what }
     }
 }

@@ -1,13 +1,10 @@
-//! What a file said as a whole: whether all of it came, what each batch in it adds up to, and whether it was there before.
+//! What a file said as a whole: whether all of it came, and what each batch in it adds up to.
 //!
 //! Lines are handed out while the file is read, so they count only once [`Reader::finish`] gave a [`Statement`] and
 //! [`Statement::prove`] found nothing missing: a CSV file that was cut between two rows looks whole.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tillway_core::ids::ConnectionName;
 use tillway_core::money::{Currency, Money};
 use tillway_core::settle::{Batch, Day, Funding, Kind, SettlementLine};
@@ -32,28 +29,21 @@ pub enum Ending {
 }
 
 /// What a batch adds up to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchSum {
     /// Currency of its lines.
     pub currency: Currency,
-    /// Lines, gross and fee by kind; minor units.
-    pub kinds: BTreeMap<Kind, (u64, i128, i128)>,
+    /// Lines and gross by kind; minor units.
+    pub kinds: BTreeMap<Kind, (u64, i128)>,
     /// Net of all lines but the movement to the bank.
     pub net: i128,
     /// Where the batch has the movement to the bank among its lines: what reached the bank.
     pub payout: Option<i64>,
     /// The latest day of its lines.
     pub day: Day,
-    /// A sum of the lines' hashes, the same in whatever order they come; hexadecimal.
-    pub digest: String,
 }
 
 impl BatchSum {
-    /// Lines.
-    #[must_use]
-    pub fn lines(&self) -> u64 {
-        self.kinds.values().map(|(n, ..)| *n).fold(0, u64::saturating_add)
-    }
     /// The batch as the file tells it. What a gateway only says it submitted has no money yet.
     #[must_use]
     pub fn batch(&self, id: &str, connection: &ConnectionName) -> Batch {
@@ -63,51 +53,12 @@ impl BatchSum {
         };
         Batch { id: id.into(), connection: connection.clone(), currency: self.currency, funding }
     }
-    /// What is different from how it was before, in words; nothing where it is the same.
-    #[must_use]
-    pub fn changed_since(&self, before: &Self) -> Option<String> {
-        if self.digest == before.digest {
-            return None;
-        }
-        let mut said = Vec::new();
-        if self.currency != before.currency {
-            said.push(format!("currency {} became {}", before.currency, self.currency));
-        }
-        let kinds: std::collections::BTreeSet<Kind> =
-            self.kinds.keys().chain(before.kinds.keys()).copied().collect();
-        for kind in kinds {
-            let of = |sum: &Self| sum.kinds.get(&kind).copied().unwrap_or_default();
-            let ((n0, gross0, fee0), (n1, gross1, fee1)) = (of(before), of(self));
-            let mut say = |what: &str, a: i128, b: i128| {
-                if a != b {
-                    said.push(format!("{} of {} {a} became {b}", what, kind.name()));
-                }
-            };
-            say("lines", n0.into(), n1.into());
-            say("gross", gross0, gross1);
-            say("fees", fee0, fee1);
-        }
-        if self.payout != before.payout {
-            let show = |p: Option<i64>| p.map_or_else(|| "none".to_owned(), |p| p.to_string());
-            said.push(format!("payout {} became {}", show(before.payout), show(self.payout)));
-        }
-        if said.is_empty() {
-            said.push("the sums are the same and lines are not (ids, references, days or cards)".to_owned());
-        }
-        Some(said.join("; "))
-    }
-}
-
-/// A batch as it is added up.
-struct Adding {
-    sum: BatchSum,
-    hash: [u64; 4],
 }
 
 /// Adds up lines by batch, in whatever order they come.
 #[derive(Default)]
 pub struct Tally {
-    batches: BTreeMap<Box<str>, Adding>,
+    batches: BTreeMap<Box<str>, BatchSum>,
 }
 
 impl Tally {
@@ -120,19 +71,14 @@ impl Tally {
             let what = format!("more than {MAX_BATCHES} batches in one file; have it made for fewer days");
             return Err(FileFault::new("too_many_batches", "batch", what));
         }
-        let fresh = || Adding {
-            sum: BatchSum {
-                currency: line.currency,
-                kinds: BTreeMap::new(),
-                net: 0,
-                payout: None,
-                day: line.day,
-                digest: String::new(),
-            },
-            hash: [0; 4],
+        let fresh = || BatchSum {
+            currency: line.currency,
+            kinds: BTreeMap::new(),
+            net: 0,
+            payout: None,
+            day: line.day,
         };
-        let batch = self.batches.entry(line.batch.clone()).or_insert_with(fresh);
-        let sum = &mut batch.sum;
+        let sum = self.batches.entry(line.batch.clone()).or_insert_with(fresh);
         if sum.currency != line.currency {
             let what = format!(
                 "a batch holds {} and {}; a batch settles in one currency. If yours do not, see the connector's README",
@@ -140,10 +86,9 @@ impl Tally {
             );
             return Err(FileFault::new("mixed_currencies", "currency", what));
         }
-        let (n, gross, fee) = sum.kinds.entry(line.kind).or_default();
+        let (n, gross) = sum.kinds.entry(line.kind).or_default();
         *n = n.saturating_add(1);
         *gross = gross.saturating_add(line.gross.into());
-        *fee = fee.saturating_add(line.fee.into());
         if line.kind == Kind::Payout {
             let paid = line.net.checked_neg().and_then(|p| p.checked_add(sum.payout.unwrap_or(0)));
             sum.payout =
@@ -152,44 +97,28 @@ impl Tally {
             sum.net = sum.net.saturating_add(line.net.into());
         }
         sum.day = sum.day.max(line.day);
-        let hash = Sha256::digest(line.canonical().as_bytes());
-        for (sum, part) in batch.hash.iter_mut().zip(hash.chunks(8)) {
-            let part = <[u8; 8]>::try_from(part).map(u64::from_be_bytes).unwrap_or_default();
-            *sum = sum.wrapping_add(part);
-        }
         Ok(())
     }
 
     /// The batches with their sums.
     #[must_use]
     pub fn batches(self) -> BTreeMap<Box<str>, BatchSum> {
-        let named = |(id, mut batch): (Box<str>, Adding)| {
-            for part in batch.hash {
-                let _ = write!(batch.sum.digest, "{part:016x}");
-            }
-            (id, batch.sum)
-        };
-        self.batches.into_iter().map(named).collect()
+        self.batches
     }
 }
 
-/// What was read beside the lines.
+/// The gateway's words that nobody here knows, how often each came.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Aside {
-    /// Words nobody here knows, how often each came.
-    pub(crate) unfamiliar: BTreeMap<String, u64>,
-    /// Records that move no money.
-    pub(crate) skipped: u64,
-}
+pub(crate) struct Unfamiliar(pub(crate) BTreeMap<String, u64>);
 
-impl Aside {
-    /// Notes a word of the gateway's, where it is a plain one.
-    pub(crate) fn unfamiliar(&mut self, word: &str) {
+impl Unfamiliar {
+    /// Notes a word, where it is a plain one.
+    pub(crate) fn note(&mut self, word: &str) {
         let plain = (1..=40).contains(&word.len())
             && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
         let word = if plain { word } else { "(no plain word)" };
-        if self.unfamiliar.len() < MAX_NOTES || self.unfamiliar.contains_key(word) {
-            let n = self.unfamiliar.entry(word.to_owned()).or_default();
+        if self.0.len() < MAX_NOTES || self.0.contains_key(word) {
+            let n = self.0.entry(word.to_owned()).or_default();
             *n = n.saturating_add(1);
         }
     }
@@ -211,8 +140,6 @@ pub struct Statement {
     /// The gateway's words that nobody here knows, how often each came. Such a line is an adjustment: it stays open and
     /// a person looks.
     pub unfamiliar: BTreeMap<String, u64>,
-    /// Records that move no money and were left out.
-    pub skipped: u64,
 }
 
 /// What is known from elsewhere of how much there should be.
@@ -226,20 +153,9 @@ pub struct Evidence {
     pub totals: BTreeMap<(Currency, Kind), (u64, i128)>,
 }
 
-/// How a batch stands to what was read before.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Before {
-    /// New.
-    New,
-    /// The same as before: nothing is to be done.
-    Same,
-    /// Issued again with changes: what changed. A person decides; what was posted stays.
-    Changed(String),
-}
-
 impl Statement {
     /// Whether all of it is there. A file without an end of its own needs evidence from elsewhere: its size, a
-    /// payout, a summary.
+    /// payout, a summary. One whose last line does not end is cut, whatever its size: it may have been when it was sent.
     ///
     /// # Errors
     /// `truncated`, `unproven`, `sum_differs`.
@@ -255,12 +171,15 @@ impl Statement {
                 )
             });
         }
+        if self.ending == Ending::Torn {
+            return Err(FileFault::cut("the last line does not end"));
+        }
         let mut shown = evidence.bytes.is_some() || self.ending == Ending::Closed;
         for ((currency, kind), (count, gross)) in &evidence.totals {
             let of = self.batches.values().filter(|b| b.currency == *currency);
             let (n, sum) = of
                 .filter_map(|b| b.kinds.get(kind))
-                .fold((0_u64, 0_i128), |(n, sum), (m, g, _)| (n.saturating_add(*m), sum.saturating_add(*g)));
+                .fold((0_u64, 0_i128), |(n, sum), (m, g)| (n.saturating_add(*m), sum.saturating_add(*g)));
             if (n, sum) != (*count, *gross) {
                 let what = format!(
                     "has {n} lines of {} {sum} in {currency} minor units, and the gateway's summary {count} of {gross}; \
@@ -294,27 +213,16 @@ impl Statement {
         if let Some(id) = evidence.payouts.keys().find(|id| !self.batches.contains_key(*id)) {
             return Err(FileFault::cut(&format!("batch {id}, which was paid, is not in it")));
         }
-        // Sums say nothing of what the last line would have said besides.
-        shown |= all && self.ending == Ending::Open;
+        shown |= all;
         if shown {
             return Ok(());
         }
-        let what = match self.ending {
-            Ending::Torn => "the last line does not end, and nothing says how long the file is",
-            _ if self.lines == 0 => "holds no line, and nothing says that none is missing",
-            _ => "nothing says that all of it is here: give its size, its payouts or the gateway's summary",
+        let what = if self.lines == 0 {
+            "holds no line, and nothing says that none is missing"
+        } else {
+            "nothing says that all of it is here: give its size, its payouts or the gateway's summary"
         };
         Err(FileFault::of_file("unproven", format!("{what}; nothing of it was used")))
-    }
-
-    /// How each batch stands to what was read before.
-    #[must_use]
-    pub fn against(&self, known: &BTreeMap<Box<str>, BatchSum>) -> BTreeMap<Box<str>, Before> {
-        let stands = |batch: &BatchSum, before: Option<&BatchSum>| match before {
-            None => Before::New,
-            Some(before) => batch.changed_since(before).map_or(Before::Same, Before::Changed),
-        };
-        self.batches.iter().map(|(id, batch)| (id.clone(), stands(batch, known.get(id)))).collect()
     }
 }
 
@@ -332,7 +240,7 @@ pub trait Lines {
 pub(crate) trait Whole: Lines {
     fn seen(&self) -> Seen;
     fn ending(&self) -> Ending;
-    fn aside(&self) -> &Aside;
+    fn unfamiliar(&self) -> &Unfamiliar;
 }
 
 /// A file being read: an iterator over its lines that ends after the first fault.
@@ -393,9 +301,9 @@ impl<L: Whole> Reader<L> {
             return Err(fault);
         }
         let Seen { bytes, digest, .. } = self.file.seen();
-        let Aside { unfamiliar, skipped } = self.file.aside().clone();
+        let Unfamiliar(unfamiliar) = self.file.unfamiliar().clone();
         let ending = self.file.ending();
         let batches = self.tally.batches();
-        Ok(Statement { bytes, digest, lines: self.lines, batches, ending, unfamiliar, skipped })
+        Ok(Statement { bytes, digest, lines: self.lines, batches, ending, unfamiliar })
     }
 }

@@ -5,6 +5,7 @@ use std::io::Read;
 
 use csv::ByteRecord;
 
+use super::Ending;
 use super::fault::FileFault;
 use super::source::{END, Seen, Source};
 
@@ -223,6 +224,11 @@ impl<R: Read> Table<R> {
 
     pub(crate) fn seen(&self) -> Seen {
         self.csv.get_ref().seen()
+    }
+
+    /// What a table shows of its end: none of its own.
+    pub(crate) fn ending(&self) -> Ending {
+        if self.seen().line_ended { Ending::Open } else { Ending::Torn }
     }
 }
 

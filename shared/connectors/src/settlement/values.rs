@@ -38,13 +38,21 @@ pub(crate) fn currency(field: &str, text: &str) -> Result<Currency, FileFault> {
     Currency::parse(text.trim()).map_err(|e| FileFault::amount(field, text, &e))
 }
 
-/// An amount in major units with a decimal point.
+/// An amount in major units with a decimal point. Three digits behind it may be thousands in a currency that has
+/// fewer: `5.000` is not read as 5.
 ///
 /// # Errors
 /// `bad_number`, `overflow`.
 pub(crate) fn amount(field: &str, text: &str, currency: Currency) -> Result<Money, FileFault> {
     let plain = text.strip_prefix('+').unwrap_or(text);
-    let read = Money::parse_major(plain, currency);
+    let allowed = currency.exponent();
+    let thousands =
+        plain.rsplit_once('.').is_some_and(|(_, d)| d.len() == 3 && d.bytes().all(|b| b.is_ascii_digit()));
+    let read = if thousands && allowed < 3 {
+        Err(MoneyError::TooManyDigits { currency, allowed, got: 3 })
+    } else {
+        Money::parse_major(plain, currency)
+    };
     // The least number has no counterpart, and nobody settles that much.
     let read = read.and_then(|m| if m.minor == i64::MIN { Err(MoneyError::Overflow) } else { Ok(m) });
     read.map_err(|e| FileFault::amount(field, text, &e))
@@ -118,11 +126,23 @@ mod tests {
     fn amounts_say_what_is_wrong_with_them() {
         let usd = Currency::parse("USD").unwrap();
         let code = |text: &str| amount("gross", text, usd).map(|m| m.minor).map_err(|f| f.code);
-        for (text, minor) in [("1234.56", 123_456), ("-1", -100), ("+0.10", 10), ("1.200", 120)] {
+        for (text, minor) in [("1234.56", 123_456), ("-1", -100), ("+0.10", 10), ("1.2000", 120)] {
             assert_eq!(code(text), Ok(minor), "{text}");
         }
-        for text in ["1.234,56", "1,234.56", "12,5", "1.234", "", "1e3", "NaN", "12 USD", "- 1"] {
+        for text in [
+            "1.234,56", "1,234.56", "12,5", "1.234", "1.200", "5.000", "-5.000", "+1.000", "", "1e3", "NaN",
+            "12 USD", "- 1",
+        ] {
             assert_eq!(code(text), Err("bad_number"), "{text}");
+        }
+        for (currency, text, expected) in [
+            ("KRW", "50.000", Err("bad_number")),
+            ("KRW", "50.00", Ok(50)),
+            ("KWD", "5.000", Ok(5_000)),
+            ("KWD", "1.234.567", Err("bad_number")),
+        ] {
+            let read = amount("gross", text, Currency::parse(currency).unwrap());
+            assert_eq!(read.map(|m| m.minor).map_err(|f| f.code), expected, "{currency} {text}");
         }
         for text in ["99999999999999999999", "92233720368547758.08", "-92233720368547758.08", &"9".repeat(31)]
         {

@@ -20,7 +20,7 @@ use tillway_core::time::Millis;
 
 use super::form;
 use super::{DEFAULT_BASE, DEFAULT_VERSION, errors, wire};
-use crate::common::{address_forbidden, retry_after, share, trace_id};
+use crate::common::{File, address_forbidden, retry_after, share, trace_id};
 use crate::http::HttpError;
 use crate::port::{Call, NotDone, Observation, Outcome, key_prefix};
 
@@ -117,11 +117,6 @@ impl<'a> Client<'a> {
         Self { call, post: part, get: part }
     }
 
-    /// How long one read may take.
-    pub(super) const fn limit(&self) -> Millis {
-        self.get
-    }
-
     /// `tillway:<connection>:<command>:g<generation>`: the same for each sending of one intent.
     pub(super) fn key(&self) -> String {
         format!("{}{}:g{}", key_prefix(&self.call.connection.name), self.call.command, self.call.generation)
@@ -212,27 +207,28 @@ impl<'a> Client<'a> {
     pub(super) async fn get(&self, path: &str, query: &Value) -> Result<Doc, ReadFault> {
         let query = form::encode(query);
         let target = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
-        let Some(request) = self.request(Method::Get, &target) else {
+        let answer = Answer::read(self.fetch(self.request(Method::Get, &target)).await?);
+        let readable = answer.is_success() && answer.body.json().is_object();
+        if readable { Ok(answer.body) } else { Err(fault_of(answer)) }
+    }
+
+    /// Reads a file. The caller sees to it that the address is Stripe's: the key goes with it.
+    pub(super) async fn download(&self, url: &str) -> Result<File, ReadFault> {
+        let request = self.request(Method::Get, "/").map(|mut request| {
+            url.clone_into(&mut request.url);
+            request.headers.retain(|(name, _)| name != "accept");
+            request
+        });
+        let response = self.fetch(request).await?;
+        if response.is_success() { Ok(File::of(response)) } else { Err(fault_of(Answer::read(response))) }
+    }
+
+    async fn fetch(&self, request: Option<Request>) -> Result<Response, ReadFault> {
+        let Some(request) = request else {
             return Err(ReadFault::NotNow(None, NotDone::Unauthorized));
         };
-        let response = self
-            .call
-            .http
-            .send(request, self.get)
-            .await
-            .map_err(|_| ReadFault::NotNow(None, NotDone::Unavailable))?;
-        let answer = Answer::read(response);
-        match answer.status {
-            200..=299 if answer.body.json().is_object() => Ok(answer.body),
-            404 => Err(ReadFault::Missing(answer)),
-            401 | 403 => Err(ReadFault::NotNow(None, NotDone::Unauthorized)),
-            409 => Err(ReadFault::NotNow(answer.after, NotDone::Conflict)),
-            429 => Err(ReadFault::NotNow(answer.after, NotDone::Throttled)),
-            400 if answer.code() == "rate_limit" => Err(ReadFault::NotNow(answer.after, NotDone::Throttled)),
-            424 => Err(ReadFault::NotNow(answer.after, NotDone::Unavailable)),
-            400..=499 => Err(ReadFault::Refused(answer)),
-            _ => Err(ReadFault::NotNow(answer.after, NotDone::Unavailable)),
-        }
+        let sent = self.call.http.send(request, self.get).await;
+        sent.map_err(|_| ReadFault::NotNow(None, NotDone::Unavailable))
     }
 
     /// Reads a list page by page, newest first, until `wanted` picks one. `Ok(None)`: the whole list was
@@ -271,6 +267,20 @@ const TIMEOUT: i64 = 30;
 
 fn unknown(why: String, answer_is_stored: bool) -> Outcome {
     Outcome::Unknown { why, answer_is_stored }
+}
+
+/// Why an answer to a read is none that can be used.
+fn fault_of(answer: Answer) -> ReadFault {
+    match answer.status {
+        404 => ReadFault::Missing(answer),
+        401 | 403 => ReadFault::NotNow(None, NotDone::Unauthorized),
+        409 => ReadFault::NotNow(answer.after, NotDone::Conflict),
+        429 => ReadFault::NotNow(answer.after, NotDone::Throttled),
+        400 if answer.code() == "rate_limit" => ReadFault::NotNow(answer.after, NotDone::Throttled),
+        424 => ReadFault::NotNow(answer.after, NotDone::Unavailable),
+        400..=499 => ReadFault::Refused(answer),
+        _ => ReadFault::NotNow(answer.after, NotDone::Unavailable),
+    }
 }
 
 fn unsent(error: HttpError) -> Outcome {

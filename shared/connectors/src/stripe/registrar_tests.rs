@@ -2,47 +2,18 @@
 
 use serde_json::{Value, json};
 use tillway_core::http::Response;
-use tillway_core::ids::CommandId;
-use tillway_core::time::{Millis, Timestamp};
 
 use super::Stripe;
-use super::testing::{connection, secrets};
-use crate::config::{Connection, Secrets};
+use super::testing::Bench;
 use crate::http::HttpError;
-use crate::port::{Call, Connector};
+use crate::port::Connector;
 use crate::registrar::{Fault, Registrar, Signed};
-use crate::testing::Script;
 
-struct Bench {
-    connection: Connection,
-    secrets: Secrets,
-    http: Script,
-    command: CommandId,
+fn bench(answers: impl IntoIterator<Item = Result<Response, HttpError>>) -> Bench {
+    Bench::new("webhooks", answers)
 }
-
-impl Bench {
-    fn new(answers: impl IntoIterator<Item = Result<Response, HttpError>>) -> Self {
-        let connection = connection();
-        let command = CommandId::derive(&connection.name, "webhooks", "register", "1");
-        Self { connection, secrets: secrets(), http: Script::new(answers), command }
-    }
-    fn call(&self) -> Call<'_> {
-        Call {
-            connection: &self.connection,
-            secrets: &self.secrets,
-            token: None,
-            http: &self.http,
-            action: "webhooks",
-            command: &self.command,
-            generation: 0,
-            prepared: &[],
-            now: Timestamp(7),
-            limit: Millis::secs(30),
-        }
-    }
-    fn api(&self) -> &'static dyn Registrar {
-        Stripe.registrar(&self.connection).unwrap()
-    }
+fn api(bench: &Bench) -> &'static dyn Registrar {
+    Stripe.registrar(&bench.connection).unwrap()
 }
 
 fn made() -> Response {
@@ -51,11 +22,11 @@ fn made() -> Response {
 
 #[tokio::test]
 async fn an_endpoint_is_made_once_though_the_answer_was_lost() {
-    let bench = Bench::new([Err(HttpError::NoAnswer), Ok(made())]);
+    let bench = bench([Err(HttpError::NoAnswer), Ok(made())]);
     let wanted = Stripe.endpoints(&bench.connection, "https://till.example/");
     assert_eq!(wanted.len(), 6);
     assert_eq!(wanted[0].url, "https://till.example/webhooks/stripe-test/payments");
-    let endpoint = bench.api().make(&bench.call(), &wanted[1]).await.unwrap();
+    let endpoint = api(&bench).make(&bench.call(), &wanted[1]).await.unwrap();
     assert_eq!((endpoint.id.as_str(), endpoint.secret.unwrap().expose()), ("we_1", "whsec_CANARY"));
     let (bodies, keys) = (bench.http.bodies(), bench.http.keys());
     assert_eq!((&bodies[0], &keys[0]), (&bodies[1], &keys[1]), "sent again under the same key");
@@ -83,8 +54,8 @@ async fn a_list_tells_whose_secret_each_endpoint_has() {
         endpoint("we_2", "disabled", version, json!({"tillway": "s"})),
         endpoint("we_3", "enabled", Value::Null, json!({})),
     ]});
-    let bench = Bench::new([Ok(Response::json(200, &list))]);
-    let found = bench.api().list(&bench.call()).await.unwrap();
+    let bench = bench([Ok(Response::json(200, &list))]);
+    let found = api(&bench).list(&bench.call()).await.unwrap();
     let told: Vec<_> = found.iter().map(|l| (l.active, l.fits, l.signed.clone())).collect();
     assert_eq!(
         told,
@@ -100,7 +71,7 @@ async fn a_list_tells_whose_secret_each_endpoint_has() {
 async fn faults_say_what_to_do_and_show_no_secret() {
     let refused =
         json!({"error": {"type": "invalid_request_error", "code": "url_invalid", "message": "CANARY"}});
-    let bench = Bench::new([
+    let bench = bench([
         Ok(Response::json(401, &json!({}))),
         Ok(Response::json(403, &json!({}))),
         Ok(Response::json(400, &refused)),
@@ -110,16 +81,16 @@ async fn faults_say_what_to_do_and_show_no_secret() {
         Ok(Response::json(404, &json!({}))),
     ]);
     let wanted = Stripe.endpoints(&bench.connection, "https://till.example").remove(0);
-    assert_eq!(bench.api().list(&bench.call()).await.err(), Some(Fault::Unauthorized));
+    assert_eq!(api(&bench).list(&bench.call()).await.err(), Some(Fault::Unauthorized));
     let mut faults = Vec::new();
     for _ in 0..4 {
-        faults.push(bench.api().make(&bench.call(), &wanted).await.err().unwrap());
+        faults.push(api(&bench).make(&bench.call(), &wanted).await.err().unwrap());
     }
     assert_eq!(faults[0], Fault::Unauthorized);
     assert!(matches!(&faults[1], Fault::Refused(said) if said.contains("url_invalid")), "{faults:?}");
     assert_eq!(faults[2], Fault::Unavailable);
     assert!(matches!(faults[3], Fault::Unknown(_)));
     assert!(faults.iter().all(|f| !f.to_string().contains("CANARY")));
-    bench.api().remove(&bench.call(), "we_1").await.unwrap();
+    api(&bench).remove(&bench.call(), "we_1").await.unwrap();
     assert!(bench.http.calls().contains(&"DELETE /v1/webhook_endpoints/we_1".to_owned()));
 }

@@ -16,7 +16,7 @@
 //! is the one its money is available.
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde_json::json;
 use tillway_core::doc::Json;
 use tillway_core::money::Money;
 use tillway_core::settle::{Batch, Card, Day, Funding, Ids, Kind, SettlementLine};
@@ -24,11 +24,14 @@ use tillway_core::time::Millis;
 use tillway_core::value::Value as Params;
 
 use super::client::{Client, ReadFault};
+use super::settlement_report::{kind_of, signed};
 use super::wire::{self, Fault, expanded, flag, id, int, text};
 use super::{currency, events, subscriptions};
 use crate::config::Connection;
-use crate::port::{Call, NotDone};
-use crate::settlement::{BatchPage, BatchStanding, Effect, LinePage, ListedBatch, SettleFault, Settlement};
+use crate::port::Call;
+use crate::settlement::{
+    BatchPage, BatchStanding, Effect, FileFault, LinePage, ListedBatch, SettleFault, Settlement, Unfamiliar,
+};
 
 /// The rules where a shop gives none. Money is available two days after a charge or later; by then the payout of the
 /// next days has it.
@@ -74,17 +77,6 @@ impl Settlement for Payouts {
         Ok(BatchPage { batches, next: next(page) })
     }
 
-    async fn batch(&self, call: &Call<'_>, id: &str) -> Result<Option<ListedBatch>, SettleFault> {
-        if !wire::is_id(id) {
-            return Ok(None);
-        }
-        match Client::for_many(call, 1).get(&format!("/v1/payouts/{id}"), &Value::Null).await {
-            Ok(payout) => Ok(Some(listed(call.connection, payout.json())?)),
-            Err(ReadFault::Missing(_)) => Ok(None),
-            Err(fault) => Err(not_read(fault)),
-        }
-    }
-
     fn announced(&self, connection: &Connection, event_type: &str, body: Json<'_>) -> Option<Day> {
         let known = subscriptions::SUBSCRIPTIONS.iter().find(|s| s.topic == "payouts")?;
         let object = body.at(&["data", "object"])?;
@@ -110,8 +102,12 @@ impl Settlement for Payouts {
         let page = page.map_err(not_read)?;
         let page = page.json();
         let items = page.get("data").into_iter().flat_map(Json::items);
-        let lines = items.map(|t| line(call.connection, batch, t)).collect::<Result<_, _>>()?;
-        Ok(LinePage { lines, next: next(page) })
+        let mut unfamiliar = Unfamiliar::default();
+        let lines = items.map(|row| {
+            read_line(call.connection, batch, row, &mut unfamiliar).map_err(|fault| unreadable(fault, row))
+        });
+        let lines = lines.collect::<Result<_, _>>()?;
+        Ok(LinePage { lines, next: next(page), unfamiliar: unfamiliar.0 })
     }
 
     fn effect(&self, _connection: &Connection, action: &str, params: &Params) -> Option<Effect> {
@@ -139,10 +135,10 @@ pub(super) fn not_read(fault: ReadFault) -> SettleFault {
         }
         // The list of a payout that was listed a moment ago.
         ReadFault::Missing(_) => SettleFault::NotReady { after: IN_PROGRESS },
-        ReadFault::Refused(answer) => SettleFault::NotNow {
-            why: if answer.status == 403 { NotDone::Unauthorized } else { NotDone::Unavailable },
-            after: None,
-        },
+        ReadFault::Refused(answer) => {
+            let what = format!("Stripe said {}; look at the connection's `api_version`", answer.said());
+            FileFault::new("refused", "settlement", what).into()
+        }
     }
 }
 
@@ -150,7 +146,7 @@ pub(super) fn not_read(fault: ReadFault) -> SettleFault {
 fn unreadable(fault: Fault, row: Json<'_>) -> SettleFault {
     let Fault { code, field, what } = fault;
     let row = text(row, "id").filter(|t| wire::is_id(t)).unwrap_or("a row without id");
-    SettleFault::Unreadable { code, field: format!("{row}.{field}"), line: None, what }
+    FileFault::new(code, format!("{row}.{field}"), what).into()
 }
 
 fn needed(row: Json<'_>, name: &str) -> Result<i64, Fault> {
@@ -202,31 +198,39 @@ fn standing(payout: Json<'_>) -> BatchStanding {
     }
 }
 
-fn kind_of(category: &str, amount: i64) -> Kind {
-    match category {
-        "charge" => Kind::Charge,
-        "partial_capture_reversal" => Kind::CaptureReversal,
-        "refund" => Kind::Refund,
-        "refund_failure" => Kind::RefundFailure,
-        "dispute" => Kind::Dispute,
-        "dispute_reversal" => Kind::DisputeReversal,
-        "fee" | "network_cost" => Kind::Fee,
-        "tax" => Kind::TaxOnFee,
-        "payout" => Kind::Payout,
-        "payout_reversal" => Kind::PayoutReversal,
-        "risk_reserved_funds" | "connect_reserved_funds" if amount < 0 => Kind::ReserveHold,
-        "risk_reserved_funds" | "connect_reserved_funds" => Kind::ReserveRelease,
-        _ => Kind::Adjustment,
-    }
+/// What the customer saw of a row's source, which is in another currency; signed as the gross is.
+fn presentment(
+    connection: &Connection,
+    source: Json<'_>,
+    kind: Kind,
+    gross: i64,
+) -> Result<Option<Money>, Fault> {
+    let amount = || money(connection, source, "amount");
+    let shown = match kind {
+        Kind::Charge | Kind::Refund | Kind::RefundFailure | Kind::Dispute => amount()?,
+        // Of the charge, the part that was never captured.
+        Kind::CaptureReversal if text(source, "object") == Some("charge") => {
+            let (whole, captured) = (amount()?, money(connection, source, "amount_captured")?.minor);
+            let left = whole.minor.checked_sub(captured).filter(|left| *left >= 0).ok_or_else(|| {
+                let what = "is more than the charge; look at it in the dashboard";
+                Fault::new("wrong_sign", "source.amount_captured", what)
+            })?;
+            Money::new(left, whole.currency)
+        }
+        Kind::CaptureReversal => amount()?,
+        _ => return Ok(None),
+    };
+    Ok(Some(signed(shown, gross)))
 }
 
-fn line(connection: &Connection, batch: &Batch, row: Json<'_>) -> Result<SettlementLine, SettleFault> {
-    read_line(connection, batch, row).map_err(|fault| unreadable(fault, row))
-}
-
-fn read_line(connection: &Connection, batch: &Batch, row: Json<'_>) -> Result<SettlementLine, Fault> {
+fn read_line(
+    connection: &Connection,
+    batch: &Batch,
+    row: Json<'_>,
+    unfamiliar: &mut Unfamiliar,
+) -> Result<SettlementLine, Fault> {
     let own = named(row)?;
-    let category = text(row, "reporting_category").or_else(|| text(row, "type")).unwrap_or("");
+    let category = text(row, "reporting_category").unwrap_or("");
     let (gross, fee, net) = (
         money(connection, row, "amount")?,
         money(connection, row, "fee")?.minor,
@@ -238,7 +242,13 @@ fn read_line(connection: &Connection, batch: &Batch, row: Json<'_>) -> Result<Se
             fee_tax = fee_tax.saturating_add(money(connection, part, "amount")?.minor);
         }
     }
-    let kind = kind_of(category, gross.minor);
+    let (kind, known) = kind_of(category, gross.minor).map_err(|kind| {
+        let what = format!("the amount of a {} has the wrong sign; look at it in the dashboard", kind.name());
+        Fault::new("wrong_sign", "amount", what)
+    })?;
+    if !known {
+        unfamiliar.note(category);
+    }
     let source = expanded(row, "source");
     let object = id(row, "source");
     let of_source = |name: &str| source.and_then(|s| id(s, name));
@@ -251,14 +261,8 @@ fn read_line(connection: &Connection, batch: &Batch, row: Json<'_>) -> Result<Se
     };
     let shown =
         source.filter(|s| text(*s, "currency").is_some_and(|c| c != text(row, "currency").unwrap_or("")));
-    let presentment = match shown {
-        Some(shown) if matches!(kind, Kind::Charge | Kind::Refund | Kind::RefundFailure | Kind::Dispute) => {
-            let shown = money(connection, shown, "amount")?;
-            let signed = if gross.minor < 0 { shown.minor.saturating_neg() } else { shown.minor };
-            Some(Money::new(signed, shown.currency))
-        }
-        _ => None,
-    };
+    let presentment =
+        shown.map(|shown| presentment(connection, shown, kind, gross.minor)).transpose()?.flatten();
     let day = needed(row, "available_on").or_else(|_| needed(row, "created"))?;
     let card = source.and_then(|s| s.get("payment_method_details")?.get("card"));
     let card = card.and_then(|c| {

@@ -6,6 +6,7 @@
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use tillway_core::money::Money;
 use tillway_core::settle::{Batch, Day, Funding, SettlementLine};
 use tillway_core::time::Millis;
 use tillway_core::value::Value as Params;
@@ -15,11 +16,10 @@ use super::settlement::{Payouts, not_read};
 use super::settlement_report::{self as report, Asked};
 use super::wire::{self, text};
 use super::{DEFAULT_BASE, form};
+use crate::common::File;
 use crate::config::Connection;
 use crate::port::{Call, NotDone, Outcome, key_prefix};
-use crate::settlement::{
-    BatchPage, Effect, Evidence, FileFault, LinePage, ListedBatch, SettleFault, Settlement,
-};
+use crate::settlement::{BatchPage, Effect, Evidence, FileFault, LinePage, SettleFault, Settlement};
 
 /// A run is looked at again after this.
 const RUNNING: Millis = Millis::mins(10);
@@ -46,10 +46,6 @@ impl Settlement for ReportFiles {
         Payouts.batches(call, day, cursor).await
     }
 
-    async fn batch(&self, call: &Call<'_>, id: &str) -> Result<Option<ListedBatch>, SettleFault> {
-        Payouts.batch(call, id).await
-    }
-
     async fn lines(
         &self,
         call: &Call<'_>,
@@ -62,17 +58,16 @@ impl Settlement for ReportFiles {
         };
         let client = Client::for_many(call, 3);
         let url = file_url(call, &client, day).await?;
-        let bytes = download(call, &client, &url).await?;
-        let mut reader = report::read(Asked { days: Some((day, day)), account: None }, bytes.as_slice())?;
-        let mut lines: Vec<SettlementLine> =
+        let file = download(call, &client, &url).await?;
+        let mut reader =
+            report::read(Asked { days: Some((day, day)), account: None }, file.bytes.as_slice())?;
+        let lines: Vec<SettlementLine> =
             reader.by_ref().map_while(Result::ok).filter(|l| l.batch == batch.id).collect();
         let told = reader.finish()?;
-        // The way out gives whole answers alone; that the report has all of this payout, its amount shows.
-        let paid = tillway_core::money::Money::new(payout, batch.currency);
-        let bytes = u64::try_from(bytes.len()).ok();
-        told.prove(&Evidence { bytes, payouts: [(batch.id.clone(), paid)].into(), ..Evidence::default() })?;
-        lines.shrink_to_fit();
-        Ok(LinePage { lines, next: None })
+        // That the report has all of this payout, its amount shows.
+        let payouts = [(batch.id.clone(), Money::new(payout, batch.currency))].into();
+        told.prove(&Evidence { bytes: file.length(), payouts, ..Evidence::default() })?;
+        Ok(LinePage { lines, next: None, unfamiliar: told.unfamiliar })
     }
 
     fn effect(&self, connection: &Connection, action: &str, params: &Params) -> Option<Effect> {
@@ -139,7 +134,7 @@ fn says_later(body: &tillway_core::doc::Doc) -> bool {
 }
 
 /// Reads the file. The key goes nowhere but to Stripe.
-async fn download(call: &Call<'_>, client: &Client<'_>, url: &str) -> Result<Vec<u8>, SettleFault> {
+async fn download(call: &Call<'_>, client: &Client<'_>, url: &str) -> Result<File, SettleFault> {
     let base = call.connection.setting("base_url", DEFAULT_BASE).trim_end_matches('/');
     let own = url.strip_prefix(base).is_some_and(|rest| rest.starts_with('/'));
     let files = base == DEFAULT_BASE && url.starts_with(FILES);
@@ -147,21 +142,10 @@ async fn download(call: &Call<'_>, client: &Client<'_>, url: &str) -> Result<Vec
         let what = "lies at another host than Stripe's; nothing was sent there";
         return Err(FileFault::new("refused", "result.url", what).into());
     }
-    let Some(mut request) = client.request(tillway_core::http::Method::Get, "/") else {
-        return Err(SettleFault::NotNow { why: NotDone::Unauthorized, after: None });
-    };
-    url.clone_into(&mut request.url);
-    request.headers.retain(|(name, _)| name != "accept");
-    let sent = call.http.send(request, client.limit()).await;
-    let response = sent.map_err(|_| SettleFault::NotNow { why: NotDone::Unavailable, after: None })?;
-    match response.status {
-        200..=299 => Ok(response.body),
+    match client.download(url).await {
+        Ok(file) => Ok(file),
         // A file that is named and not there yet, or no more.
-        404 => Err(SettleFault::NotReady { after: RUNNING }),
-        401 | 403 => Err(SettleFault::NotNow { why: NotDone::Unauthorized, after: None }),
-        429 => {
-            Err(SettleFault::NotNow { why: NotDone::Throttled, after: crate::common::retry_after(&response) })
-        }
-        _ => Err(SettleFault::NotNow { why: NotDone::Unavailable, after: None }),
+        Err(ReadFault::Missing(_)) => Err(SettleFault::NotReady { after: RUNNING }),
+        Err(fault) => Err(not_read(fault)),
     }
 }

@@ -13,7 +13,7 @@ use tillway_core::settle::{Day, Ids, Kind, SettlementLine};
 use super::wire;
 use crate::settlement::source::Seen;
 use crate::settlement::table::{Column, Dialect, Row, Table, column};
-use crate::settlement::{Aside, Ending, FileFault, Lines, Reader, Whole, values};
+use crate::settlement::{Ending, FileFault, Lines, Reader, Unfamiliar, Whole, values};
 
 /// Type of the report everything here was written against.
 pub const REPORT_TYPE: &str = "payout_reconciliation.itemized.5";
@@ -88,9 +88,11 @@ fn named(name: &str) -> Column {
     Column { names: vec![Cow::Owned(name.to_owned())], needed: false }
 }
 
-/// What a category is, and the sign its gross has: 1, -1, or 0 where it may have either. `None`: nobody here knows it.
-pub(super) fn kind_of(category: &str, gross: i64) -> Option<(Kind, i64)> {
-    Some(match category {
+/// What a category is, and whether anybody here knows it: what nobody knows is an adjustment. `Err`: what it is, and
+/// its gross has another sign than that has.
+pub(super) fn kind_of(category: &str, gross: i64) -> Result<(Kind, bool), Kind> {
+    // With the sign of the gross: 1, -1, or 0 where it may have either.
+    let (kind, sign) = match category {
         "charge" => (Kind::Charge, 1),
         "partial_capture_reversal" => (Kind::CaptureReversal, -1),
         "refund" => (Kind::Refund, -1),
@@ -120,8 +122,9 @@ pub(super) fn kind_of(category: &str, gross: i64) -> Option<(Kind, i64)> {
         | "platform_earning"
         | "platform_earning_refund"
         | "unreconciled_customer_funds" => (Kind::Adjustment, 0),
-        _ => return None,
-    })
+        _ => return Ok((Kind::Adjustment, false)),
+    };
+    if sign != 0 && gross.signum() == -sign { Err(kind) } else { Ok((kind, true)) }
 }
 
 /// What is asked of a file.
@@ -138,7 +141,7 @@ pub struct PayoutReport<R> {
     table: Table<R>,
     days: Option<(Day, Day)>,
     account: Option<String>,
-    aside: Aside,
+    unfamiliar: Unfamiliar,
     at: u64,
 }
 
@@ -149,7 +152,13 @@ pub struct PayoutReport<R> {
 pub fn read<R: Read>(asked: Asked<'_>, bytes: R) -> Result<Reader<PayoutReport<R>>, FileFault> {
     let table = Table::open(bytes, columns(), Dialect { before: 0, ..Dialect::default() })?;
     let account = asked.account.map(str::to_owned);
-    Ok(Reader::new(PayoutReport { table, days: asked.days, account, aside: Aside::default(), at: 1 }))
+    Ok(Reader::new(PayoutReport {
+        table,
+        days: asked.days,
+        account,
+        unfamiliar: Unfamiliar::default(),
+        at: 1,
+    }))
 }
 
 impl<R: Read> Lines for PayoutReport<R> {
@@ -158,7 +167,7 @@ impl<R: Read> Lines for PayoutReport<R> {
         self.at = row.line;
         let (line, unknown) = line(&row, self.days, self.account.as_deref())?;
         if let Some(category) = unknown {
-            self.aside.unfamiliar(&category);
+            self.unfamiliar.note(&category);
         }
         Ok(Some(line))
     }
@@ -172,10 +181,10 @@ impl<R: Read> Whole for PayoutReport<R> {
         self.table.seen()
     }
     fn ending(&self) -> Ending {
-        if self.table.seen().line_ended { Ending::Open } else { Ending::Torn }
+        self.table.ending()
     }
-    fn aside(&self) -> &Aside {
-        &self.aside
+    fn unfamiliar(&self) -> &Unfamiliar {
+        &self.unfamiliar
     }
 }
 
@@ -201,19 +210,17 @@ fn line(
         return Err(row.fault("sum_differs", NET, what));
     }
     let category = row.text(CATEGORY)?;
-    let known = kind_of(&category, gross);
-    let (kind, sign) = known.unwrap_or((Kind::Adjustment, 0));
-    if sign != 0 && gross.signum() == -sign {
+    let (kind, known) = kind_of(&category, gross).map_err(|kind| {
         let what =
             format!("the amount of a {} has the wrong sign; look at {id} in the dashboard", kind.name());
-        return Err(row.fault("wrong_sign", GROSS, what));
-    }
-    let day = match row.some(AVAILABLE)? {
+        row.fault("wrong_sign", GROSS, what)
+    })?;
+    let available = match row.some(AVAILABLE)? {
         Some(text) => day(row, AVAILABLE, &text)?,
         None => day(row, CREATED, &row.text(CREATED)?)?,
     };
     if let (Some(text), Some((first, last))) = (row.some(EFFECTIVE)?, days) {
-        let paid = day_of_payout(row, &text)?;
+        let paid = day(row, EFFECTIVE, &text)?;
         if !(first..=last).contains(&paid) {
             let what =
                 format!("the payout is of {paid} and {first} to {last} was asked for; fetch that report");
@@ -230,13 +237,13 @@ fn line(
         net,
         currency,
         presentment: presentment(row, gross, currency)?,
-        day,
+        day: available,
         // The report names no last four digits.
         card: None,
         id: id.into(),
         batch: batch.into(),
     };
-    Ok((line, known.is_none().then(|| category.into_owned())))
+    Ok((line, (!known).then(|| category.into_owned())))
 }
 
 fn money(row: &Row<'_>, column: usize, currency: Currency) -> Result<i64, FileFault> {
@@ -246,10 +253,6 @@ fn money(row: &Row<'_>, column: usize, currency: Currency) -> Result<i64, FileFa
 
 fn day(row: &Row<'_>, column: usize, text: &str) -> Result<Day, FileFault> {
     values::needed_day(row.name(column), text).map_err(|f| f.at(row.line))
-}
-
-fn day_of_payout(row: &Row<'_>, text: &str) -> Result<Day, FileFault> {
-    day(row, EFFECTIVE, text)
 }
 
 /// By which id the journal names what the row is about: a charge by its own, a refund too, a dispute's movement by
@@ -284,5 +287,10 @@ fn presentment(row: &Row<'_>, gross: i64, currency: Currency) -> Result<Option<M
         return Ok(None);
     }
     let minor = money(row, SHOWN, shown)?.saturating_abs();
-    Ok(Some(Money::new(if gross < 0 { minor.saturating_neg() } else { minor }, shown)))
+    Ok(Some(signed(Money::new(minor, shown), gross)))
+}
+
+/// An amount without a sign, signed as the gross is.
+pub(super) const fn signed(shown: Money, gross: i64) -> Money {
+    Money::new(if gross < 0 { shown.minor.saturating_neg() } else { shown.minor }, shown.currency)
 }

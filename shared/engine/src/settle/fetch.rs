@@ -1,7 +1,9 @@
 //! Reading the batches of a day: page by page onto the shelf, so that a run that dies reads on where it stood.
 
+use std::collections::BTreeSet;
+
 use tillway_connectors::{BatchStanding, ListedBatch, SettleFault};
-use tillway_core::settle::{Class, Exception, SettlementLine};
+use tillway_core::settle::{Batch, Class, Exception, Funding, SettlementLine};
 use tillway_core::time::Millis;
 
 use super::records::{ReadRecord, Refused, RunReport, Waiting, read_key};
@@ -33,6 +35,7 @@ impl Engine {
     ) -> Result<Vec<Incoming>, WorkError> {
         let mut out = Vec::new();
         let Some(listed) = self.list_batches(run, report).await? else { return Ok(out) };
+        let mut unfamiliar = BTreeSet::new();
         for listed in listed {
             let id = listed.batch.id.clone();
             let why = match &listed.standing {
@@ -61,7 +64,7 @@ impl Engine {
                 self.refuse(run, report, &id, vec![why]).await;
                 continue;
             }
-            match self.read_lines(run, &listed).await {
+            match self.read_lines(run, &listed, &mut unfamiliar).await {
                 Ok((lines, read)) => out.push(Incoming { listed, lines, read }),
                 Err(Stop::Fault(SettleFault::NotReady { after })) => {
                     self.wait_for(run, report, id, after).await;
@@ -74,6 +77,17 @@ impl Engine {
                 }
                 Err(Stop::Work(error)) => return Err(error),
             }
+        }
+        if !unfamiliar.is_empty() {
+            let words: Vec<String> = unfamiliar.into_iter().collect();
+            let text = format!(
+                "{}: the settlement of {} has words that nobody here knows: {}; their lines are adjustments and stay open: \
+                 look what they are, and tell us",
+                run.name(),
+                run.day,
+                words.join(", ")
+            );
+            self.alert("settlement_unfamiliar", Severity::Warning, None, text).await;
         }
         Ok(out)
     }
@@ -125,9 +139,11 @@ impl Engine {
                 Err(fault) => return Err(stopped(run.name(), &fault, self.clock_off(run.name()))),
             };
             for listed in page.batches {
-                // A page that comes twice lists its batches once.
-                if !out.iter().any(|known| known.batch.id == listed.batch.id) {
-                    out.push(listed);
+                // A page that comes twice lists its batches once; what is submitted and funded on one day is funded.
+                match out.iter_mut().find(|known| known.batch.id == listed.batch.id) {
+                    None => out.push(listed),
+                    Some(known) if brings_the_money(&known.batch, &listed.batch) => *known = listed,
+                    Some(_) => {}
                 }
             }
             cursor = page.next;
@@ -145,6 +161,7 @@ impl Engine {
         &self,
         run: &mut Run<'_>,
         listed: &ListedBatch,
+        unfamiliar: &mut BTreeSet<String>,
     ) -> Result<(Vec<SettlementLine>, Vec<Box<str>>), Stop> {
         let key = read_key(run.name(), &listed.batch.id);
         let found = self.ports.store.get(std::slice::from_ref(&key)).await.map_err(WorkError::from)?;
@@ -166,6 +183,7 @@ impl Engine {
             };
             let page = page.map_err(Stop::Fault)?;
             lines.extend(page.lines);
+            unfamiliar.extend(page.unfamiliar.into_keys());
             record.next = page.next;
             record.done = record.next.is_none();
             let told = run.tell(&Step::Read(listed.batch.id.to_string(), lines.len()));
@@ -190,6 +208,11 @@ impl Engine {
         }
         Ok((lines, record.parts))
     }
+}
+
+/// Whether a second listing of a batch has the money that the first lacks.
+fn brings_the_money(known: &Batch, listed: &Batch) -> bool {
+    matches!((known.funding, listed.funding), (Funding::Submitted, Funding::Funded { .. }))
 }
 
 /// Why lines were not read.

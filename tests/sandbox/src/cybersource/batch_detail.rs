@@ -39,18 +39,9 @@ impl CybersourceSandbox {
         rows
     }
 
-    fn parameter(query: &str, name: &str) -> Result<String, ApiError> {
-        let mut pairs = form_urlencoded::parse(query.as_bytes());
-        let found = pairs.find(|(n, _)| n == name).map(|(_, value)| value.into_owned());
-        found.filter(|v| !v.is_empty()).ok_or_else(|| ApiError::reporting(name, "missing"))
-    }
-
     /// Whether a report of this name is the caller's to read.
     fn named(&self, query: &str) -> Result<bool, ApiError> {
-        let own = &self.config.credentials_of(self.caller).merchant_id;
-        if Self::parameter(query, "organizationId").is_ok_and(|o| o != *own) {
-            return Err(ApiError::reporting("organizationId", "another merchant"));
-        }
+        self.own(query)?;
         Ok(Self::parameter(query, "reportName")? == self.config.report_name)
     }
 
@@ -163,7 +154,8 @@ impl CybersourceSandbox {
         Ok(json!({"reportSearchResults": results}))
     }
 
-    /// `GET /reporting/v3/net-fundings`: sums of the batches that were funded in a time.
+    /// `GET /reporting/v3/net-fundings`: sums of the batches that were funded in a time, and what chargebacks took in it,
+    /// also in a currency of which nothing was funded.
     pub(super) fn net_fundings(&self, query: &str) -> Result<Value, ApiError> {
         let (from, to) = self.span(query)?;
         let after = self.config.funded_after.ok_or_else(ApiError::not_found)?;
@@ -180,7 +172,8 @@ impl CybersourceSandbox {
         }
         for found in self.chargebacks.iter().filter(|c| (from..to).contains(&c.at) && !c.returned) {
             let tx = self.tx(found.capture)?;
-            if let Some([_, _, taken]) = sums.get_mut(&tx.currency).filter(|_| tx.merchant == self.caller) {
+            if tx.merchant == self.caller {
+                let [_, _, taken] = sums.entry(tx.currency).or_default();
                 *taken = (taken.0.saturating_add(1), taken.1.saturating_add(found.amount));
             }
         }

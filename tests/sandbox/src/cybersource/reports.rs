@@ -8,20 +8,29 @@ use super::errors::{ApiError, time};
 use super::ids::Row;
 
 impl CybersourceSandbox {
+    /// A parameter of a report's query.
+    pub(super) fn parameter(query: &str, name: &str) -> Result<String, ApiError> {
+        let found = find(query, name).filter(|v| !v.is_empty());
+        found.ok_or_else(|| ApiError::reporting(name, "missing"))
+    }
+
+    /// Refuses what is asked for another merchant id.
+    pub(super) fn own(&self, query: &str) -> Result<(), ApiError> {
+        let own = &self.config.credentials_of(self.caller).merchant_id;
+        if find(query, "organizationId").is_some_and(|o| o != *own) {
+            return Err(ApiError::reporting("organizationId", "another merchant"));
+        }
+        Ok(())
+    }
+
     /// Start and end of a report's query.
     pub(super) fn span(&self, query: &str) -> Result<(Timestamp, Timestamp), ApiError> {
-        let find = |name: &str| {
-            let mut pairs = form_urlencoded::parse(query.as_bytes());
-            pairs.find(|(n, _)| n == name).map(|(_, value)| value.into_owned())
-        };
         let at = |name: &str| {
-            let text = find(name).ok_or_else(|| ApiError::reporting(name, "missing"))?;
+            let text = Self::parameter(query, name)?;
             Timestamp::parse_rfc3339(&text).ok_or_else(|| ApiError::reporting(name, "no ISO 8601 time"))
         };
         let (from, to) = (at("startTime")?, at("endTime")?);
-        if find("organizationId").is_some_and(|o| o != self.config.credentials_of(self.caller).merchant_id) {
-            return Err(ApiError::reporting("organizationId", "another merchant"));
-        }
+        self.own(query)?;
         if to < from {
             return Err(ApiError::reporting("endTime", "before the start"));
         }
@@ -72,4 +81,9 @@ impl CybersourceSandbox {
             "endTime": time(to), "chargebackDetails": rows}),
         )
     }
+}
+
+fn find(query: &str, name: &str) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(n, _)| n == name).map(|(_, value)| value.into_owned())
 }

@@ -1,6 +1,8 @@
 //! Lists: newest first, by cursor, with bounds on `created`. Rows are in order of creation, so every
 //! bound is a binary search.
 
+use std::ops::Range;
+
 use super::StripeSandbox;
 use super::errors::ApiError;
 use super::form::Node;
@@ -60,7 +62,9 @@ impl StripeSandbox {
                 .code("parameter_invalid_integer")
                 .param("limit")
         })?;
-        let (mut low, mut high) = bounds(form, pool, created);
+        let range = range(form, "created");
+        let at = |bound: i64| pool.split(|r| created(r) < bound);
+        let (mut low, mut high) = (at(range.start), at(range.end));
         let cursor = |name: &str| match form.text(name) {
             Some(id) => self.ids.row(kind, id).map(Some).ok_or_else(|| ApiError::missing_in(kind, id, name)),
             None => Ok(None),
@@ -181,18 +185,10 @@ impl StripeSandbox {
 
     pub(super) fn list_payouts(&self, form: &Node) -> Result<Doc, ApiError> {
         let created = |row| self.payouts.get(row).map_or(0, |p| p.created);
-        let arrival = form.get("arrival_date");
-        let within = |at: i64| {
-            let bound = |name: &str| arrival.and_then(|r| r.int(name));
-            form.int("arrival_date").is_none_or(|exact| at == exact)
-                && bound("gte").is_none_or(|t| at >= t)
-                && bound("gt").is_none_or(|t| at > t)
-                && bound("lt").is_none_or(|t| at < t)
-                && bound("lte").is_none_or(|t| at <= t)
-        };
+        let arrival = range(form, "arrival_date");
         let keep = |row| {
             self.payouts.get(row).is_some_and(|p| {
-                within(p.arrival) && form.text("status").is_none_or(|status| status == p.status)
+                arrival.contains(&p.arrival) && form.text("status").is_none_or(|status| status == p.status)
             })
         };
         let page = self.page(form, Kind::Payout, &Pool::All(0, self.payouts.len()), created, keep)?;
@@ -236,21 +232,13 @@ impl StripeSandbox {
     }
 }
 
-fn bounds(form: &Node, pool: &Pool<'_>, created: impl Fn(Row) -> i64) -> (usize, usize) {
-    let (mut low, mut high) = (0, pool.len());
-    let mut from = |at: i64| low = low.max(pool.split(|r| created(r) < at));
-    let range = form.get("created");
-    let bound = |name: &str| range.and_then(|r| r.int(name));
-    let exact = form.int("created");
-    for at in [bound("gte"), bound("gt").map(|t| t.saturating_add(1)), exact].into_iter().flatten() {
-        from(at);
-    }
-    let mut until = |at: i64| high = high.min(pool.split(|r| created(r) < at));
-    let after = |t: i64| t.saturating_add(1);
-    for at in [bound("lt"), bound("lte").map(after), exact.map(after)].into_iter().flatten() {
-        until(at);
-    }
-    (low, high)
+/// The instants that a parameter asks for: one, or bounds.
+fn range(form: &Node, name: &str) -> Range<i64> {
+    let bound = |side: &str| form.get(name).and_then(|r| r.int(side));
+    let (exact, after) = (form.int(name), |t: i64| t.saturating_add(1));
+    let from = [bound("gte"), bound("gt").map(after), exact];
+    let to = [bound("lt"), bound("lte").map(after), exact.map(after)];
+    from.into_iter().flatten().max().unwrap_or(i64::MIN)..to.into_iter().flatten().min().unwrap_or(i64::MAX)
 }
 
 /// A list object.

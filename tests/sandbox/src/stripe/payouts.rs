@@ -43,7 +43,7 @@ impl StripeSandbox {
     pub fn pay_out(&mut self, now: Timestamp, currency: &str) -> Result<String, ApiError> {
         self.tick(now);
         let today = self.now.unix().div_euclid(DAY) * DAY;
-        let row = self.send_out(&Arc::from(currency), i64::MAX, today, |amount| amount > 0)?;
+        let row = self.send_out(&Arc::from(currency), i64::MAX, today)?;
         self.change(row, |p| {
             p.status = "paid";
             p.put_together = true;
@@ -134,7 +134,7 @@ impl StripeSandbox {
         let arrival = self.now.unix().div_euclid(DAY) * DAY + DAY;
         for currency in currencies {
             // A balance below zero is made up for by the next days' sales.
-            let Ok(row) = self.send_out(&currency, until, arrival, |amount| amount > 0) else { continue };
+            let Ok(row) = self.send_out(&currency, until, arrival) else { continue };
             self.emit_of(Kind::Payout, row, "payout.created", None);
             self.set_timer(self.now + schedule.put_together_after, Timer::PutTogether(row));
             self.set_timer(Timestamp::from_unix(arrival), Timer::Arrives(row));
@@ -160,19 +160,13 @@ impl StripeSandbox {
         }
     }
 
-    /// Ties the rows of a currency that were booked until then to a new payout.
-    fn send_out(
-        &mut self,
-        currency: &Arc<str>,
-        until: i64,
-        arrival: i64,
-        enough: impl Fn(i64) -> bool,
-    ) -> Result<Row, ApiError> {
+    /// Ties the rows of a currency that were booked until then to a new payout, where they are above zero.
+    fn send_out(&mut self, currency: &Arc<str>, until: i64, arrival: i64) -> Result<Row, ApiError> {
         let ripe =
             |row: &Row| self.txns.get(*row).is_some_and(|t| t.currency == *currency && t.created <= until);
         let (chosen, rest): (Vec<Row>, Vec<Row>) = self.index.not_paid_out.iter().copied().partition(ripe);
         let amount: i64 = chosen.iter().filter_map(|r| self.txns.get(*r)).map(|t| t.amount - t.fee).sum();
-        if !enough(amount) {
+        if amount <= 0 {
             return Err(
                 ApiError::invalid("You have insufficient funds for this payout").code("balance_insufficient")
             );

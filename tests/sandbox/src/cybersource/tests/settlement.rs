@@ -47,6 +47,17 @@ impl World {
             limit: Millis::mins(5),
         }
     }
+    /// A sale of an order of its own. Gives the payment.
+    async fn sale(&self, name: &str, minor: i64, currency: &str) -> String {
+        let mut step = authorize(name, "tok_visa", minor);
+        let amount = Money::new(minor, Currency::parse(currency).unwrap());
+        if let Value::Map(params) = &mut step.params {
+            params.insert("capture".into(), Value::Bool(true));
+            params.insert("order_id".into(), Value::text(name));
+            params.insert("amount".into(), Value::Money(amount));
+        }
+        self.done(&step).await
+    }
     /// Some trade in one batch: 10.00 and 5.00 captured, 2.50 refunded. Gives the second capture.
     async fn trade(&self) -> String {
         let payment = self.done(&authorize("c1", "tok_visa", 1500)).await;
@@ -108,9 +119,7 @@ async fn a_days_report_is_waited_for_then_read_in_both_formats() {
         let truth = world.truth("A-1");
         let made: Vec<&str> = truth.payments[0].transactions.iter().map(|t| t.id.as_str()).collect();
         assert!(lines.iter().all(|l| made.contains(&l.ids.own.as_deref().unwrap())), "{lines:?} {made:?}");
-        let command = CommandId::new("settle");
-        let again = world.api().batch(&world.settling(&command), &batch.batch.id).await.unwrap();
-        assert_eq!(again.as_ref(), Some(batch));
+        assert_eq!(world.batches(today()).await.unwrap(), listed, "listed again it is the same");
         // A day without any.
         world.pass(Millis::days(1));
         assert_eq!(world.batches(today().plus(1)).await.unwrap(), []);
@@ -189,6 +198,101 @@ async fn a_net_funding_closes_the_batch_whose_sums_it_has() {
     let mut other = batch.clone();
     other.batch.funding = Funding::Funded { payout: 1200, day: today().plus(2) };
     assert_eq!(world.lines(&other).await.unwrap_err().code(), "sum_differs");
+}
+
+/// How a batch is listed: its name before the day, its money, and whether a person has to look.
+fn told(listed: &[ListedBatch]) -> Vec<(&str, Option<i64>, bool)> {
+    let of = |l: &ListedBatch| match l.batch.funding {
+        Funding::Funded { payout, .. } => Some(payout),
+        Funding::Submitted => None,
+    };
+    let by_hand = |l: &ListedBatch| matches!(l.standing, BatchStanding::Unlisted { .. });
+    listed.iter().map(|l| (l.batch.id.split('@').next().unwrap(), of(l), by_hand(l))).collect()
+}
+
+fn funded_world(settings: &[(&str, &str)]) -> World {
+    let mut config = config(None);
+    config.funded_after = Some(Millis::days(2));
+    let own = [("settlement.funding", "net_fundings")];
+    World::with(config, &[&own[..], settings].concat())
+}
+
+#[tokio::test]
+async fn a_funding_of_chargebacks_alone_goes_to_a_person_and_its_chargebacks_are_listed() {
+    let world = funded_world(&[]);
+    let euros = world.sale("e1", 2000, "EUR").await;
+    world.pass(Millis::days(1));
+    world.sale("u1", 1000, "USD").await;
+    world.pass(Millis::days(2));
+    // On the day the dollars are funded, a chargeback in euros, of which nothing is funded.
+    world.sandbox(|s, now| s.charge_back(now, &euros, 700, "10.4", false)).unwrap();
+    world.pass(Millis::days(1));
+    let day = today().plus(3);
+    let listed = world.batches(day).await.unwrap();
+    let dollars = world.batches(today().plus(1)).await.unwrap().remove(0).batch.id;
+    let dollars = dollars.split('@').next().unwrap();
+    let expected =
+        [(dollars, Some(971), false), ("funding-EUR", Some(-700), true), ("chargebacks-EUR", None, false)];
+    let mut shown = told(&listed);
+    shown.sort_unstable();
+    let mut sorted = expected;
+    sorted.sort_unstable();
+    assert_eq!(shown, sorted);
+    let charged = listed.iter().find(|l| l.batch.id.starts_with("chargebacks-EUR")).unwrap();
+    assert_eq!(shape(&world.lines(charged).await.unwrap()), [(Lines::Dispute, -700)]);
+    let why = listed.iter().find_map(|l| match &l.standing {
+        BatchStanding::Unlisted { why } => Some(why.as_str()),
+        _ => None,
+    });
+    assert!(
+        why.unwrap().contains("chargebacks 7.00 EUR; no batch of the days before has these sums"),
+        "{why:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_funding_that_several_batches_fit_goes_to_a_person() {
+    let world = funded_world(&[]);
+    let first = world.sale("u1", 1000, "USD").await;
+    world.pass(Millis::days(1));
+    world.sale("u2", 1000, "USD").await;
+    world.pass(Millis::days(1));
+    world.sandbox(|s, now| s.charge_back(now, &first, 300, "10.4", false)).unwrap();
+    world.pass(Millis::days(1));
+    let listed = world.batches(today().plus(2)).await.unwrap();
+    assert_eq!(told(&listed), [("funding-USD", Some(671), true), ("chargebacks-USD", None, false)]);
+    let BatchStanding::Unlisted { why } = &listed[0].standing else { panic!("{listed:?}") };
+    assert!(why.contains("several batches have these sums"), "{why}");
+}
+
+#[tokio::test]
+async fn chargebacks_that_a_funding_does_not_tell_of_are_listed_beside_it() {
+    let world = funded_world(&[]);
+    let sold = world.sale("u1", 1000, "USD").await;
+    world.pass(Millis::days(2));
+    // Money given back is in the list of the day and in no funding.
+    world.sandbox(|s, now| s.charge_back(now, &sold, 300, "10.4", true)).unwrap();
+    world.pass(Millis::days(1));
+    let listed = world.batches(today().plus(2)).await.unwrap();
+    let [funded, charged] = listed.as_slice() else { panic!("{listed:?}") };
+    assert_eq!(shape(&world.lines(funded).await.unwrap()), [(Lines::Charge, 1000), (Lines::Fee, -29)]);
+    assert_eq!(shape(&world.lines(charged).await.unwrap()), [(Lines::DisputeReversal, 300)]);
+}
+
+#[tokio::test]
+async fn nothing_is_closed_while_the_report_of_a_day_before_is_not_there() {
+    let world = funded_world(&[]);
+    world.sale("u1", 1000, "USD").await;
+    world.pass(Millis::days(3));
+    let day = today().plus(2);
+    assert_eq!(world.batches(day).await.unwrap().len(), 1);
+    // Two days' reports come late: the day's own, and one that may have a batch of the same sums.
+    world.sandbox(|s, _| s.config_mut().report_after = Millis::days(3));
+    assert!(matches!(world.batches(day).await.unwrap_err(), SettleFault::NotReady { .. }));
+    // The day's own answers, and the one before it is not there.
+    let command = CommandId::new("settle");
+    let page = world.api().batches(&world.settling(&command), day, Some("funding")).await;
+    assert!(matches!(page, Err(SettleFault::NotReady { .. })), "{page:?}");
 }
 
 #[tokio::test]

@@ -1,0 +1,240 @@
+//! What tells of the money: net fundings, and the chargebacks of a day.
+//!
+//! A net funding tells sums and no batches, so it closes what its purchases and refunds equal to the cent: one batch, or all
+//! batches of one report's currency. Where none does, or several could be meant, nothing is closed: the funding is listed
+//! for a person. What it took for chargebacks are lines of the batch it closes where the list of the day adds up to it. Every
+//! other chargeback is in the day's submitted batch.
+
+use std::collections::BTreeMap;
+
+use tillway_core::money::Money;
+use tillway_core::settle::{Batch, Day, Funding, Ids, Kind, SettlementLine};
+
+use super::routes;
+use super::settlement::{CHARGEBACKS, Name, document, ready, report, submitted};
+use super::settlement_docs::{self as docs, NetFunding};
+use crate::config::Connection;
+use crate::port::Call;
+use crate::settlement::{BatchStanding, BatchSum, FileFault, ListedBatch, SettleFault};
+
+/// A batch by its name.
+type Named = (Box<str>, BatchSum);
+
+/// What a day's net fundings say at a merchant id: the batches they pay, each with its money; fundings that pay none for
+/// sure; and the chargebacks that no closed batch has.
+pub(super) async fn listed(
+    call: &Call<'_>,
+    merchant: &str,
+    day: Day,
+) -> Result<Vec<ListedBatch>, SettleFault> {
+    let mut fundings = fundings(call, merchant, day).await?;
+    fundings.retain(|f| [f.purchases, f.refunds, f.fees, f.chargebacks] != [0; 4]);
+    let days = if fundings.is_empty() { Vec::new() } else { submitted_before(call, merchant, day).await? };
+    let mut charged = chargebacks(call, merchant, day).await?;
+    let mut out = Vec::new();
+    for funding in &fundings {
+        let sets = paid_by(&days, funding);
+        if let [set] = sets.as_slice() {
+            out.extend(closed(call.connection, day, funding, set)?.into_iter().map(ready));
+            if takes_along(funding, &charged) {
+                charged.retain(|l| l.currency != funding.currency);
+            }
+        } else {
+            out.push(unlisted(call.connection, merchant, day, funding, sets.len()));
+        }
+    }
+    out.extend(batches_of_chargebacks(call.connection, charged));
+    Ok(out)
+}
+
+/// The batches of the days in which those were submitted that a funding pays, day by day. A day whose report is not there
+/// yet could have another batch of the same sums, so nothing is said before it is there.
+async fn submitted_before(call: &Call<'_>, merchant: &str, day: Day) -> Result<Vec<Vec<Named>>, SettleFault> {
+    let days = i32::try_from(call.connection.number("settlement.funding_days", 5)).unwrap_or(5);
+    let mut all = Vec::new();
+    for back in 0..=days {
+        let submitted = day.plus(back.saturating_neg());
+        let told = report(call, merchant, submitted, None).await?;
+        let batches = told.into_iter().flat_map(|(told, _)| told.batches);
+        let named = batches.map(|(id, sum)| (Name::of(&id, submitted, merchant, call.connection), sum));
+        all.push(named.collect());
+    }
+    Ok(all)
+}
+
+/// The sets of batches that a funding may pay.
+fn paid_by<'a>(days: &'a [Vec<Named>], funding: &NetFunding) -> Vec<Vec<&'a Named>> {
+    let mut sets: Vec<Vec<&Named>> = Vec::new();
+    for batches in days {
+        let of_day: Vec<_> = batches.iter().filter(|(_, sum)| sum.currency == funding.currency).collect();
+        if of_day.len() > 1 {
+            sets.extend(of_day.iter().map(|one| vec![*one]));
+        }
+        if !of_day.is_empty() {
+            sets.push(of_day);
+        }
+    }
+    let gross = |set: &[&Named], kind: Kind| -> i128 {
+        set.iter().filter_map(|(_, sum)| sum.kinds.get(&kind)).map(|(_, gross)| *gross).sum()
+    };
+    sets.retain(|set| {
+        gross(set, Kind::Charge) == i128::from(funding.purchases)
+            && gross(set, Kind::Refund) == -i128::from(funding.refunds)
+            && set.iter().all(|(_, sum)| !sum.kinds.contains_key(&Kind::Adjustment))
+    });
+    sets
+}
+
+/// The batches of a set, each with its money. What was kept back is kept back from the first.
+fn closed(
+    connection: &Connection,
+    day: Day,
+    funding: &NetFunding,
+    set: &[&Named],
+) -> Result<Vec<Batch>, FileFault> {
+    let mut left = i128::from(funding.net);
+    let mut batches = Vec::new();
+    let overflow = |_| FileFault::new("overflow", "netTotal.value", "does not fit 64 bits");
+    let mut sorted = set.to_vec();
+    sorted.sort_by(|a, b| b.0.cmp(&a.0));
+    for (n, (id, sum)) in sorted.iter().enumerate() {
+        let payout = if n.saturating_add(1) == sorted.len() { left } else { sum.net };
+        left = left.saturating_sub(payout);
+        let payout = i64::try_from(payout).map_err(overflow)?;
+        let batch = submitted(connection, id, sum.currency);
+        batches.push(Batch { funding: Funding::Funded { payout, day }, ..batch });
+    }
+    Ok(batches)
+}
+
+/// A funding of which it is not known what it pays.
+fn unlisted(
+    connection: &Connection,
+    merchant: &str,
+    day: Day,
+    funding: &NetFunding,
+    sets: usize,
+) -> ListedBatch {
+    let shown = |minor: i64| Money::new(minor, funding.currency);
+    let how = match sets {
+        0 => "no batch of the days before has these sums",
+        _ => "several batches have these sums",
+    };
+    let why = format!(
+        "a net funding of {}: purchases {}, refunds {}, fees {}, chargebacks {}; {how}, so none is closed by it:          compare it with the processor's statement",
+        shown(funding.net),
+        shown(funding.purchases),
+        shown(funding.refunds),
+        shown(funding.fees),
+        shown(funding.chargebacks),
+    );
+    let id = Name::of(&format!("funding-{}", funding.currency), day, merchant, connection);
+    let batch = submitted(connection, &id, funding.currency);
+    let funded = Funding::Funded { payout: funding.net, day };
+    ListedBatch { batch: Batch { funding: funded, ..batch }, standing: BatchStanding::Unlisted { why } }
+}
+
+/// Whether the chargebacks of a day are what a funding of their currency took for chargebacks.
+fn takes_along(funding: &NetFunding, chargebacks: &[SettlementLine]) -> bool {
+    let of = chargebacks.iter().filter(|l| l.currency == funding.currency);
+    let sum: i128 = of.map(|l| i128::from(l.net)).sum();
+    funding.chargebacks != 0 && sum == -i128::from(funding.chargebacks)
+}
+
+/// The chargebacks of a day at all merchant ids, in batches by merchant id and currency.
+pub(super) async fn all_chargebacks(call: &Call<'_>, day: Day) -> Result<Vec<SettlementLine>, SettleFault> {
+    let mut lines = Vec::new();
+    for merchant in routes::merchants(call.connection) {
+        lines.extend(chargebacks(call, &merchant, day).await?);
+    }
+    Ok(lines)
+}
+
+async fn chargebacks(call: &Call<'_>, merchant: &str, day: Day) -> Result<Vec<SettlementLine>, SettleFault> {
+    let at = routes::At::of(call, merchant);
+    let there = at.call(call);
+    let batch = |c| Name::of(&format!("{CHARGEBACKS}-{c}"), day, merchant, call.connection);
+    match document(&there, "chargeback_details", day).await? {
+        Some(found) => Ok(docs::chargeback_lines(call.connection, found.json(), day, batch)?),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The submitted batches that chargebacks are in.
+pub(super) fn batches_of_chargebacks(
+    connection: &Connection,
+    lines: Vec<SettlementLine>,
+) -> Vec<ListedBatch> {
+    let named = lines.into_iter().map(|line| (line.batch, line.currency));
+    let batches: BTreeMap<Box<str>, _> = named.collect();
+    batches.into_iter().map(|(id, currency)| ready(submitted(connection, &id, currency))).collect()
+}
+
+async fn fundings(call: &Call<'_>, merchant: &str, day: Day) -> Result<Vec<NetFunding>, SettleFault> {
+    let at = routes::At::of(call, merchant);
+    match document(&at.call(call), "net_fundings", day).await? {
+        Some(found) => Ok(docs::net_fundings(found.json())?),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// What the net funding kept back from a batch: its payout less its lines.
+pub(super) async fn kept_back(
+    call: &Call<'_>,
+    merchant: &str,
+    batch: &Batch,
+    lines: &[SettlementLine],
+    (payout, day): (i64, Day),
+) -> Result<Vec<SettlementLine>, SettleFault> {
+    let net: i128 = lines.iter().map(|l| i128::from(l.net)).sum();
+    let difference = i128::from(payout).saturating_sub(net);
+    if difference == 0 {
+        return Ok(Vec::new());
+    }
+    let all = fundings(call, merchant, day).await?;
+    let found = all.iter().find(|f| f.currency == batch.currency);
+    let found = found.filter(|f| -i128::from(f.fees) - i128::from(f.chargebacks) == difference);
+    let Some(found) = found else {
+        let what = format!(
+            "the bank got {payout} and the lines of the batch are {net} (minor units), and no net funding of {day} tells \
+             why; look at the processor's statement"
+        );
+        return Err(FileFault::new("sum_differs", "payout", what).into());
+    };
+    let line = |id: String, kind: Kind, minor: i64| SettlementLine {
+        id: id.into(),
+        batch: batch.id.clone(),
+        kind,
+        ids: Ids::default(),
+        reference: None,
+        gross: minor,
+        fee: 0,
+        fee_tax: 0,
+        net: minor,
+        currency: batch.currency,
+        presentment: None,
+        day,
+        card: None,
+    };
+    let mut out = Vec::new();
+    if found.fees != 0 {
+        out.push(line(
+            format!("fees:{merchant}:{day}:{}", batch.currency),
+            Kind::Fee,
+            found.fees.saturating_neg(),
+        ));
+    }
+    if found.chargebacks != 0 {
+        let mut each = chargebacks(call, merchant, day).await?;
+        if takes_along(found, &each) {
+            each.retain(|l| l.currency == batch.currency);
+            each.iter_mut().for_each(|l| l.batch.clone_from(&batch.id));
+            out.extend(each);
+        } else {
+            // Which ones it paid for is not known: one line, and a person looks.
+            let id = format!("chargebacks:{merchant}:{day}:{}", batch.currency);
+            out.push(line(id, Kind::Adjustment, found.chargebacks.saturating_neg()));
+        }
+    }
+    Ok(out)
+}
