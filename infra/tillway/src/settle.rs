@@ -7,11 +7,10 @@ use anyhow::{Context as _, bail};
 use serde::Serialize;
 use tillway_core::ids::ConnectionName;
 use tillway_core::settle::Day;
-use tillway_core::settle::report::{Report, age, page, title};
-use tillway_core::time::Timestamp;
+use tillway_core::settle::report::csv::cell;
+use tillway_core::settle::report::{Report, age, argument, in_url, page, title};
 use tillway_engine::Engine;
-use tillway_engine::settle::records::{BatchRecord, RunReport};
-use tillway_engine::settle::report::batch_csv;
+use tillway_engine::settle::records::RunReport;
 use tillway_engine::settle::{BatchView, OpenView, Step};
 
 use crate::open::{Opened, Place, say};
@@ -132,11 +131,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             report(&of, json, (csv, html), explain, &place.open().await?).await
         }
         Command::Show { batch, json, csv, place } => {
-            let view = found(&place.open().await?.engine, &batch).await?;
+            let machine = place.open().await?;
+            let view = found(&machine.engine, &batch).await?;
             if json {
                 say(serde_json::to_string_pretty(&view)?);
             } else if csv {
-                say(batch_csv(&view.record.batch.connection, &view.doc).trim_end());
+                let csv = machine.engine.batch_csv(&view.record.batch.connection, &view.doc).await?;
+                say(csv.trim_end());
             } else {
                 show(&view);
             }
@@ -168,8 +169,7 @@ impl Of {
 
     fn day(&self, engine: &Engine) -> anyhow::Result<Day> {
         let Some(text) = &self.date else { return Ok(Day::of(engine.ports.clock.now()).plus(-1)) };
-        let at = Timestamp::parse_rfc3339(&format!("{text}T00:00:00Z"));
-        at.map(Day::of).with_context(|| format!("`{text}` is no day; write it as 2026-11-28"))
+        Day::parse(text).with_context(|| format!("`{text}` is no day; write it as 2026-11-28"))
     }
 }
 
@@ -195,7 +195,7 @@ async fn settle(of: &Of, json: bool, machine: &Opened) -> anyhow::Result<ExitCod
     };
     let report = engine.settle_day(&name, day, &watch).await?;
     if json {
-        say(serde_json::to_string_pretty(&Ran::of(&report))?);
+        say(serde_json::to_string_pretty(&Ran { clean: report.is_clean(), report: &report })?);
     } else {
         told(&report);
     }
@@ -203,46 +203,12 @@ async fn settle(of: &Of, json: bool, machine: &Opened) -> anyhow::Result<ExitCod
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A run's report as a document, with days as people write them.
+/// A run's report as a document.
 #[derive(Serialize)]
 struct Ran<'a> {
-    connection: &'a ConnectionName,
-    day: String,
     clean: bool,
     #[serde(flatten)]
-    rest: Rest<'a>,
-}
-
-#[derive(Serialize)]
-struct Rest<'a> {
-    busy: bool,
-    resumed: bool,
-    batches: &'a [BatchRecord],
-    unchanged: &'a [Box<str>],
-    waiting: &'a [tillway_engine::settle::records::Waiting],
-    refused: &'a [tillway_engine::settle::records::Refused],
-    open: &'a [tillway_engine::settle::records::OpenRecord],
-    headline: &'a str,
-}
-
-impl<'a> Ran<'a> {
-    fn of(report: &'a RunReport) -> Self {
-        Self {
-            connection: &report.connection,
-            day: report.day.to_string(),
-            clean: report.is_clean(),
-            rest: Rest {
-                busy: report.busy,
-                resumed: report.resumed,
-                batches: &report.batches,
-                unchanged: &report.unchanged,
-                waiting: &report.waiting,
-                refused: &report.refused,
-                open: &report.open,
-                headline: &report.headline,
-            },
-        }
-    }
+    report: &'a RunReport,
 }
 
 fn told(report: &RunReport) {
@@ -288,7 +254,9 @@ async fn report(
         std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
     }
     if let Some(file) = &html {
-        let beside = csv.as_ref().and_then(|f| f.file_name()).map(|f| f.to_string_lossy().into_owned());
+        // A link only to what lies beside the page.
+        let near = csv.as_ref().filter(|f| f.parent() == file.parent());
+        let beside = near.and_then(|f| f.file_name()).map(|f| in_url(&f.to_string_lossy()));
         let links = page::Links { explain, csv: beside };
         let text = page::html(&report, &links);
         std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
@@ -346,13 +314,6 @@ fn show(view: &BatchView) {
     }
 }
 
-/// A text in a row of CSV; what a spreadsheet would take for a formula gets an apostrophe before it.
-fn cell(text: &str) -> String {
-    let plain = text.replace('"', "\"\"");
-    let risky = plain.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    format!("\"{}{plain}\"", if risky { "'" } else { "" })
-}
-
 async fn open(connection: Option<&str>, json: bool, csv: bool, engine: &Engine) -> anyhow::Result<ExitCode> {
     let connection = connection.map(ConnectionName::new);
     let all = engine.settlement_open(connection.as_ref()).await?;
@@ -378,7 +339,7 @@ async fn open(connection: Option<&str>, json: bool, csv: bool, engine: &Engine) 
             ));
             say(format!("  {}", x.class.action()));
             for order in &o.record.orders {
-                say(format!("  tillway explain {order}"));
+                say(format!("  tillway explain {}", argument(order)));
             }
         }
     }

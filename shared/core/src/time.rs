@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::{Add, Sub};
 
+use jiff::fmt::rfc2822::{DateTimeParser, DateTimePrinter};
 use serde::{Deserialize, Serialize};
 
 /// An instant in milliseconds since the Unix epoch, UTC.
@@ -14,9 +15,6 @@ pub struct Timestamp(pub i64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Millis(pub i64);
-
-const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 impl Millis {
     /// Whole seconds.
@@ -80,24 +78,15 @@ impl Timestamp {
     /// Reads the form of date HTTP writes, `Fri, 20 Nov 2026 10:15:30 GMT`.
     #[must_use]
     pub fn parse_http(text: &str) -> Option<Self> {
-        let mut parts = text.split_ascii_whitespace().skip(1);
-        let (day, month, year, time) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let month = MONTHS.iter().position(|m| *m == month)?.checked_add(1)?;
-        Self::parse_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z"))
+        static HTTP: DateTimeParser = DateTimeParser::new();
+        HTTP.parse_timestamp(text).ok().map(|t| Self(t.as_millisecond()))
     }
     /// Writes it.
     #[must_use]
     pub fn http(self) -> Option<String> {
-        let text = self.rfc3339();
-        let (day, clock) = text.split_once('T')?;
-        let mut parts = day.split('-');
-        let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
-        let month: usize = month.parse().ok()?;
-        let month = MONTHS.get(month.checked_sub(1)?)?;
-        // The first of January 1970 was a Thursday.
-        let days = usize::try_from(self.unix().div_euclid(86_400).saturating_add(4).rem_euclid(7)).ok()?;
-        let week = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
-        Some(format!("{}, {day} {month} {year} {} GMT", week.get(days)?, clock.get(..8)?))
+        static HTTP: DateTimePrinter = DateTimePrinter::new();
+        let at = jiff::Timestamp::from_second(self.unix()).ok()?;
+        HTTP.timestamp_to_rfc9110_string(&at).ok()
     }
     /// The UTC day, `YYYY-MM-DD`.
     #[must_use]

@@ -365,6 +365,8 @@ async fn a_batch_that_does_not_add_up_is_not_posted_and_the_others_are() {
     assert!(report.refused[0].why[0].contains("the payout to"), "{report:?}");
     assert_eq!(t.w.alerted("settlement_refused"), 1);
     assert!(report.headline.contains(&format!("! batch {bad} is not posted")), "{}", report.headline);
+    let first = report.headline.lines().next().unwrap();
+    assert!(first.contains("posted in part: 4 payments") && !first.contains("all matched"), "{first}");
     assert_eq!(t.account(Role::GatewayClearing), 3_000, "its payment is as open as before");
     *t.bent.lock().unwrap() = None;
     let report = t.settle().await;
@@ -496,4 +498,25 @@ async fn what_a_line_proves_and_the_gateway_does_not_show_stays_unknown_and_is_t
     let record: rec::CommandRecord = serde_json::from_slice(&t.w.item(&at).unwrap().body).unwrap();
     assert!(matches!(record.state, rec::CommandState::Unknown { .. }), "nothing would ever book it");
     assert_eq!(t.w.alerted("settlement_evidence"), 1);
+}
+
+#[tokio::test]
+async fn what_is_settled_twice_is_one_item() {
+    let t = Trade::new().await;
+    t.charge("A-1", 700);
+    t.hear().await;
+    let first = t.journal().into_iter().find(|e| e.id.starts_with("capture:ch_")).unwrap();
+    t.charge("A-2", 700);
+    t.hear().await;
+    let is_new = |e: &Entry| e.id.starts_with("capture:ch_") && e.id != first.id;
+    let second = t.journal().into_iter().find(is_new).unwrap();
+    let id = |entry: &Entry| entry.id.trim_start_matches("capture:").split(':').next().unwrap().to_owned();
+    // The line of the second names the first once more.
+    *t.bent.lock().unwrap() = Some((id(&second), id(&first)));
+    t.pay_out();
+    t.settle().await;
+    let told = t.w.engine.settlement_report(&gate(), t.today()).await.unwrap();
+    let twice: Vec<_> = told.items.iter().map(|item| (item.class, item.matched)).collect();
+    assert_eq!(twice, [(Class::Duplicate, false)], "{told:?}");
+    assert_eq!((told.item_count, told.open_item_count), (1, 1));
 }

@@ -7,15 +7,16 @@
 use std::fmt;
 use std::fmt::Write as _;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ids::ConnectionName;
 use crate::money::{Currency, Money};
 use crate::time::Timestamp;
 
-/// A day, counted from 1970-01-01. Whose midnight it is, the reader of the report decides.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+/// A day, counted from 1970-01-01. Whose midnight it is, the reader of the report decides. In JSON it is written as
+/// `2026-11-28`; its number is read too.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Day(pub i32);
 
 impl Day {
@@ -23,6 +24,12 @@ impl Day {
     #[must_use]
     pub fn of(at: Timestamp) -> Self {
         Self(i32::try_from(at.unix().div_euclid(86_400)).unwrap_or(i32::MAX))
+    }
+    /// Reads `2026-11-28`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let plain = text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+        Timestamp::parse_rfc3339(&format!("{text}T00:00:00Z")).filter(|_| plain).map(Self::of)
     }
     /// The first instant of the day, UTC.
     #[must_use]
@@ -38,6 +45,31 @@ impl Day {
     #[must_use]
     pub const fn plus(self, days: i32) -> Self {
         Self(self.0.saturating_add(days))
+    }
+}
+impl Serialize for Day {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if to.is_human_readable() { to.collect_str(self) } else { to.serialize_i32(self.0) }
+    }
+}
+impl<'de> Deserialize<'de> for Day {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if !from.is_human_readable() {
+            return i32::deserialize(from).map(Self);
+        }
+        // As a key of JSON a number is a text as well.
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(i32),
+            Text(String),
+        }
+        match Written::deserialize(from)? {
+            Written::Number(days) => Ok(Self(days)),
+            Written::Text(text) => Self::parse(&text)
+                .or_else(|| text.parse().ok().map(Self))
+                .ok_or_else(|| D::Error::custom("a day is written as 2026-11-28")),
+        }
     }
 }
 impl fmt::Display for Day {
@@ -296,4 +328,26 @@ pub struct Batch {
     pub currency: Currency,
     /// What is known of the money.
     pub funding: Funding,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_written_as_people_write_them_and_read_in_both_forms() {
+        let day = Day::parse("2026-11-28").unwrap();
+        assert_eq!(serde_json::to_string(&day).unwrap(), "\"2026-11-28\"");
+        for text in ["\"2026-11-28\"", "20785", "\"20785\""] {
+            assert_eq!(serde_json::from_str::<Day>(text).unwrap(), day, "{text}");
+        }
+        let keyed: std::collections::BTreeMap<Day, u8> = serde_json::from_str("{\"2026-11-28\":1}").unwrap();
+        assert_eq!(serde_json::to_string(&keyed).unwrap(), "{\"2026-11-28\":1}");
+        for bad in ["\"\"", "\"2026-11-31\"", "\"28.11.2026\"", "\"2026-11-28T00\"", "1.5"] {
+            assert!(serde_json::from_str::<Day>(bad).is_err(), "{bad}");
+        }
+        let funding: Funding =
+            serde_json::from_str("{\"is\":\"funded\",\"payout\":1,\"day\":\"2026-11-28\"}").unwrap();
+        assert_eq!(funding, Funding::Funded { payout: 1, day });
+    }
 }

@@ -1,7 +1,7 @@
 //! Months of invented trade, from a seed: what a gateway's reports and our books would hold of it, with every
 //! class of exception planted and listed apart.
 //!
-//! Public and behind no feature, because the demo, benches and other crates' tests draw from it as the tests here do;
+//! Public and behind no feature, because the bench and other crates' tests draw from it as the tests here do;
 //! nothing that touches a merchant's money calls it. [`trade`] hands out item after item and keeps only the totals of
 //! batches, so that millions fit; [`Month`] holds a trade in memory and runs a night over it.
 

@@ -127,8 +127,21 @@ impl Engine {
             batch_rows(&mut out, name, doc, &classes);
         }
         for expected in &book.expected {
-            csv::awaited(&mut out, name, expected, classes.class(&expected.id));
+            csv::awaited(&mut out, name, expected, &classes.classes(&expected.id).collect());
         }
+        Ok(out)
+    }
+
+    /// The lines of one batch as CSV, with what is wrong with them now.
+    ///
+    /// # Errors
+    /// [`WorkError`].
+    pub async fn batch_csv(&self, name: &ConnectionName, doc: &BatchDoc) -> Result<String, WorkError> {
+        let mut out = String::new();
+        csv::head(&mut out);
+        let open = self.settlement_open(Some(name)).await?;
+        let open: Vec<Exception> = open.into_iter().map(|o| o.record.exception).collect();
+        batch_rows(&mut out, name, doc, &Index::new(&[], &[], &open));
         Ok(out)
     }
 
@@ -156,19 +169,10 @@ impl Engine {
     }
 }
 
-/// The lines of one batch as CSV.
-#[must_use]
-pub fn batch_csv(name: &ConnectionName, doc: &BatchDoc) -> String {
-    let mut out = String::new();
-    csv::head(&mut out);
-    batch_rows(&mut out, name, doc, &Index::new(&[], &[], &doc.flaws));
-    out
-}
-
 fn batch_rows(out: &mut String, name: &ConnectionName, doc: &BatchDoc, classes: &Index<'_>) {
     let index = Index::new(&doc.certificates, &doc.explained, &doc.flaws);
     for line in &doc.lines {
-        let class = index.class(&line.id).or_else(|| classes.class(&line.id));
-        csv::line(out, name, line, index.fate(&line.id), class);
+        let wrong = index.classes(&line.id).chain(classes.classes(&line.id)).collect();
+        csv::line(out, name, line, index.fate(&line.id), &wrong);
     }
 }

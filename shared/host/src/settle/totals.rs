@@ -93,11 +93,6 @@ impl Totals {
     pub fn matched_lines(&self) -> u64 {
         self.tiers.values().map(|sum| sum.lines).sum()
     }
-    /// Expectations in groups.
-    #[must_use]
-    pub fn matched_expected(&self) -> u64 {
-        self.tiers.values().map(|sum| sum.expected).sum()
-    }
     /// All exceptions.
     #[must_use]
     pub fn exceptions(&self) -> u64 {

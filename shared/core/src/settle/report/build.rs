@@ -31,7 +31,10 @@ impl Report {
         for line in input.own_lines() {
             builder.line(line, index.fate(&line.id));
         }
-        let lines: BTreeMap<&str, &SettlementLine> = input.lines.iter().map(|l| (l.id.as_ref(), l)).collect();
+        let mut lines: BTreeMap<&str, &SettlementLine> =
+            input.lines.iter().map(|l| (l.id.as_ref(), l)).collect();
+        // Of copies the one that matching took.
+        lines.extend(input.own_lines().into_iter().map(|l| (l.id.as_ref(), l)));
         let expected: BTreeMap<&str, &Expected> = input.expected.iter().map(|e| (e.id.as_ref(), e)).collect();
         let out = input.outcome;
         let open: BTreeSet<&str> =
@@ -161,6 +164,8 @@ impl Builder {
             31.. => &mut row.older,
         } += 1;
         let few = |ids: &[Box<str>]| ids.iter().take(FEW).map(|id| shown(id)).collect();
+        // By what is shown in part nothing is found.
+        let whole = |id: &&str| shown(id) == *id;
         self.items.push(Item {
             class: exception.class,
             amount,
@@ -169,7 +174,7 @@ impl Builder {
             matched,
             batch: about.batch.map(shown),
             order: about.order.map(shown),
-            explain: about.order.or(about.gateway).map(shown),
+            explain: about.order.filter(whole).or(about.gateway.filter(whole)).map(str::to_owned),
             lines: few(&exception.lines),
             expected: few(&exception.expected),
             nearest: exception.nearest.as_ref().map(|miss| words::near(miss, amount)),
@@ -228,7 +233,8 @@ impl Builder {
         })
     }
 
-    /// Something about the reports themselves: a stable code, and what to do in words.
+    /// Something about the reports themselves: a stable code, and what to do in words. `refused` and `waiting` say that a batch is
+    /// not posted, beside those that are.
     pub fn notice(&mut self, code: &str, text: &str) {
         self.notices.push(Notice { code: shown(code), text: sentence(text) });
     }
@@ -261,9 +267,13 @@ impl Builder {
         // What is not closed comes first; in order of id the rows are already.
         batches.sort_by_key(|row| std::cmp::Reverse(row.state));
         let of_items = self.aging.values().map(|row| row.count).sum();
+        let said = |code: &str| self.notices.iter().any(|notice| notice.code == code);
         let state = match batches.iter().map(|b| b.state).max() {
+            _ if said("refused") => State::Refused,
             None if !self.notices.is_empty() => State::Waiting,
             None => State::Nothing,
+            Some(State::Refused) => State::Refused,
+            Some(_) if said("waiting") => State::Waiting,
             Some(State::Closed) if self.open_items > 0 => State::Open,
             Some(state) => state,
         };

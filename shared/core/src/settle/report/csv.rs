@@ -4,6 +4,8 @@
 //! The file is opened in a spreadsheet, and its texts come from outside: a text that a spreadsheet would take for a
 //! formula gets an apostrophe before it. Amounts are ours and decimal with a point, in major units.
 
+use std::collections::BTreeSet;
+
 use super::input::{Fate, Index, Input};
 use super::text::shown;
 use crate::ids::ConnectionName;
@@ -50,13 +52,13 @@ pub fn head(out: &mut String) {
     row.end();
 }
 
-/// The row of a line; `class` says what is wrong with it.
+/// The row of a line; `classes` say what is wrong with it.
 pub fn line(
     out: &mut String,
     connection: &ConnectionName,
     line: &SettlementLine,
     fate: Fate<'_>,
-    class: Option<Class>,
+    classes: &BTreeSet<Class>,
 ) {
     let money = |minor: i64| Money::new(minor, line.currency).to_major().to_string();
     let mut row = Row::new(out);
@@ -66,7 +68,7 @@ pub fn line(
         Fate::Explained(_) => "explained",
         Fate::Open => "open",
     });
-    row.ours(class.map_or("", Class::code));
+    row.ours(&codes(classes));
     row.text(connection.as_str());
     row.text(&line.batch);
     row.text(&line.id);
@@ -100,12 +102,22 @@ pub fn line(
     row.end();
 }
 
-/// The row of an expectation that stays open; `class` where it is more than awaited.
-pub fn awaited(out: &mut String, connection: &ConnectionName, expected: &Expected, class: Option<Class>) {
+/// Codes of classes, with a blank between.
+fn codes(classes: &BTreeSet<Class>) -> String {
+    classes.iter().map(|class| class.code()).collect::<Vec<_>>().join(" ")
+}
+
+/// The row of an expectation that stays open; `classes` where it is more than awaited.
+pub fn awaited(
+    out: &mut String,
+    connection: &ConnectionName,
+    expected: &Expected,
+    classes: &BTreeSet<Class>,
+) {
     let mut row = Row::new(out);
     row.ours("expected");
-    row.ours(if class.is_some() { "open" } else { "awaited" });
-    row.ours(class.map_or("", Class::code));
+    row.ours(if classes.is_empty() { "awaited" } else { "open" });
+    row.ours(&codes(classes));
     row.text(connection.as_str());
     row.ours("");
     row.text(&expected.id);
@@ -127,16 +139,23 @@ pub fn table(input: &Input<'_>) -> String {
     head(&mut out);
     let index: Index<'_> = input.index();
     for item in input.own_lines() {
-        line(&mut out, input.connection, item, index.fate(&item.id), index.class(&item.id));
+        line(&mut out, input.connection, item, index.fate(&item.id), &index.classes(&item.id).collect());
     }
-    let open: std::collections::BTreeSet<&str> =
-        input.outcome.open_expected.iter().map(AsRef::as_ref).collect();
+    let open: BTreeSet<&str> = input.outcome.open_expected.iter().map(AsRef::as_ref).collect();
     let mut rest: Vec<&Expected> = input.expected.iter().filter(|e| open.contains(e.id.as_ref())).collect();
     rest.sort_by(|a, b| a.id.cmp(&b.id));
     rest.dedup_by(|a, b| a.id == b.id);
     for item in rest {
-        awaited(&mut out, input.connection, item, index.class(&item.id));
+        awaited(&mut out, input.connection, item, &index.classes(&item.id).collect());
     }
+    out
+}
+
+/// A text from outside as a field, for other tables.
+#[must_use]
+pub fn cell(text: &str) -> String {
+    let mut out = String::new();
+    Row::new(&mut out).text(text);
     out
 }
 

@@ -25,7 +25,7 @@ pub enum Fate<'a> {
 #[derive(Debug, Default)]
 pub struct Index<'a> {
     fates: BTreeMap<&'a str, Fate<'a>>,
-    classes: BTreeMap<&'a str, Class>,
+    classes: BTreeMap<&'a str, BTreeSet<Class>>,
 }
 
 impl<'a> Index<'a> {
@@ -40,10 +40,11 @@ impl<'a> Index<'a> {
             certificates.iter().flat_map(|c| c.group.lines.iter().map(move |id| (id, Fate::Matched(c))));
         let explained = explained.iter().map(|x| (&x.line, Fate::Explained(x)));
         let ids = |e: &'a Exception| e.lines.iter().chain(&e.expected).map(move |id| (id.as_ref(), e.class));
-        Self {
-            fates: matched.chain(explained).map(|(id, fate)| (id.as_ref(), fate)).collect(),
-            classes: exceptions.iter().flat_map(ids).collect(),
+        let mut classes: BTreeMap<&str, BTreeSet<Class>> = BTreeMap::new();
+        for (id, class) in exceptions.iter().flat_map(ids) {
+            classes.entry(id).or_default().insert(class);
         }
+        Self { fates: matched.chain(explained).map(|(id, fate)| (id.as_ref(), fate)).collect(), classes }
     }
     /// What became of the line.
     #[must_use]
@@ -51,9 +52,8 @@ impl<'a> Index<'a> {
         self.fates.get(line).copied().unwrap_or(Fate::Open)
     }
     /// What is wrong with a line or an expectation, where anything is.
-    #[must_use]
-    pub fn class(&self, id: &str) -> Option<Class> {
-        self.classes.get(id).copied()
+    pub fn classes(&self, id: &str) -> impl Iterator<Item = Class> + '_ {
+        self.classes.get(id).into_iter().flatten().copied()
     }
 }
 

@@ -42,6 +42,7 @@ pub use amount::{Amount, counted, grouped, percent};
 pub use build::Builder;
 pub use input::{About, Fate, Index, Input};
 pub(in crate::settle) use text::shown;
+pub use text::{argument, in_url};
 pub use words::{age, by, title};
 
 use super::line::{Day, Kind};
@@ -62,10 +63,8 @@ pub struct Report {
     /// The account at the gateway.
     pub connection: ConnectionName,
     /// The day that was settled.
-    #[serde(serialize_with = "words::day")]
     pub day: Day,
     /// The day it was looked at; ages count up to it.
-    #[serde(serialize_with = "words::day")]
     pub today: Day,
     /// How it stands.
     pub state: State,
@@ -270,7 +269,6 @@ pub struct Item {
     /// What is at stake, signed as the balance.
     pub amount: Amount,
     /// When it was due, or came.
-    #[serde(serialize_with = "words::day")]
     pub since: Day,
     /// Days since then.
     pub age: i32,

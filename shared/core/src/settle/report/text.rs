@@ -18,9 +18,10 @@ pub(super) fn sentence(text: &str) -> String {
 }
 
 fn bounded(text: &str, longest: usize) -> String {
+    // What is to be left out is looked for in more than is shown: half an address is shown as no address.
     let mut plain: String = text
         .chars()
-        .take(longest.saturating_add(1))
+        .take(longest.saturating_mul(4))
         .filter(|c| !matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'))
         .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c })
         .collect();
@@ -62,7 +63,8 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 /// A part of a URL's path or query.
-pub(super) fn in_url(text: &str) -> String {
+#[must_use]
+pub fn in_url(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -75,7 +77,8 @@ pub(super) fn in_url(text: &str) -> String {
 }
 
 /// An argument for a shell, to be copied: an id from a file must not run anything.
-pub(super) fn argument(text: &str) -> String {
+#[must_use]
+pub fn argument(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':');
     if !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
         return text.to_owned();
@@ -96,6 +99,10 @@ mod tests {
         assert_eq!(shown("customer@shop/7"), "customer@shop/7");
         assert_eq!(shown("4242 4242 4242 4242 again"), "[card number] again");
         assert_eq!(shown(&"x".repeat(300)).chars().count(), 96);
+        let late = format!("{} jenny.doe@example.com", "x".repeat(85));
+        assert!(!shown(&late).contains("jenny"), "{}", shown(&late));
+        let card = format!("{} 4242424242424242", "x".repeat(82));
+        assert!(!shown(&card).contains("4242"), "{}", shown(&card));
         assert!(shown(&"x".repeat(300)).ends_with('…'));
     }
 

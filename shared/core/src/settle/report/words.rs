@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use super::amount::{Amount, counted, grouped, percent};
 use super::text::argument;
 use super::{Item, Report, State, Totals};
-use crate::settle::line::Day;
 use crate::settle::outcome::{Class, Miss, Reason, Tier};
 
 /// Items that the morning's text names one by one.
@@ -145,13 +144,26 @@ impl Report {
                 )
             }
             State::Submitted => format!("submitted: {figures}, all matched; funding is not known yet"),
+            State::Refused if self.batches.is_empty() => {
+                format!("not posted: what came for {} was refused, nothing was booked", self.day)
+            }
+            State::Refused if self.is_posted_in_part() => {
+                format!("posted in part: {figures}; something else was refused and is not booked")
+            }
             State::Refused => format!("not posted: {figures}; the check refused it, nothing was booked"),
+            State::Waiting if self.is_posted_in_part() => {
+                format!("posted in part: {figures}; something else is still waited for")
+            }
             State::Waiting => format!("waiting: no settlement of {} could be read", self.day),
             State::Nothing if self.open_item_count > 0 => {
                 format!("open: nothing was settled on {}, {open} not matched{}", self.day, self.at_stake())
             }
             State::Nothing => format!("nothing was settled on {}", self.day),
         }
+    }
+
+    fn is_posted_in_part(&self) -> bool {
+        self.batches.iter().any(|batch| batch.state < State::Refused)
     }
 
     fn at_stake(&self) -> String {
@@ -188,9 +200,4 @@ impl State {
             Self::Nothing => "Nothing settled",
         }
     }
-}
-
-/// `2026-11-28`.
-pub(super) fn day<S: serde::Serializer>(day: &Day, s: S) -> Result<S::Ok, S::Error> {
-    s.collect_str(day)
 }

@@ -1,5 +1,5 @@
-//! Invented habits of a shop, from a seed: months of figures with anomalies planted and listed apart. For tests, benches and
-//! the demo; nothing in the product draws from it.
+//! Invented habits of a shop, from a seed: months of figures with anomalies planted and listed apart. For tests and
+//! the example; nothing in the product draws from it.
 //!
 //! The trade is drawn payment by payment and goes into [`DayFigures`] the way lines do. It is no easy one: volume has its
 //! week, grows, and wobbles from day to day beyond chance, as decline and refund rates do; amounts have a long tail; two
