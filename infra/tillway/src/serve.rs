@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use tillway_connectors::Needed;
 use tillway_core::time::Millis;
 use tillway_engine::ports::{SecretError, SecretSource};
+use tillway_host::config::have_secrets;
 use tillway_local::clock::SystemClock;
 use tillway_local::runtime::{EngineFront, Options, Runtime};
 use tillway_local::secrets::FileSecrets;
@@ -79,11 +81,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let secrets = secrets_of(&args.config, args.secrets)?;
     let machine =
         machine::assemble(config, extras, &args.data, Arc::new(SystemClock), secrets.clone(), None).await?;
-    for name in machine.engine.config.connections.keys() {
-        secrets
-            .secrets(name.as_str(), false)
+    let config = &machine.engine.config;
+    for (connection, connector) in config.connections.values().filter(|(c, _)| config.is_used(&c.name)) {
+        have_secrets(secrets.as_ref(), connection, *connector, &[Needed::Webhooks, Needed::Calls])
             .await
-            .with_context(|| format!("secrets of connection {name}"))?;
+            .with_context(|| format!("secrets of connection {}", connection.name))?;
     }
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;

@@ -56,6 +56,9 @@ endpoints. Where a provider has no API for it, the steps are printed."
         /// Only says what would be done.
         #[arg(long)]
         dry_run: bool,
+        /// Also this topic, with whose events nothing but a record is done yet; may be given several times.
+        #[arg(long = "topic", value_name = "TOPIC")]
+        topics: Vec<String>,
         /// Makes every endpoint anew, and so every signing secret; the old ones are removed.
         #[arg(long)]
         replace: bool,
@@ -94,12 +97,10 @@ endpoints. Where a provider has no API for it, the steps are printed."
 /// Connections that could not be done, after all others were.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::Register { url, connection, dry_run, replace, vault } => {
-            let url = base(&url)?;
-            each(&vault, connection.as_deref(), async |desk: &Desk<'_>| {
-                desk.register(&url, dry_run, replace).await
-            })
-            .await
+        Command::Register { url, connection, dry_run, topics, replace, vault } => {
+            let asked = Asked { url: base(&url)?, topics, dry_run, replace };
+            known(&asked, &chosen(&vault.config, connection.as_deref())?)?;
+            each(&vault, connection.as_deref(), async |desk: &Desk<'_>| desk.register(&asked).await).await
         }
         Command::List { connection, vault } => {
             each(&vault, connection.as_deref(), async |desk: &Desk<'_>| desk.list().await).await
@@ -124,6 +125,27 @@ fn base(url: &str) -> anyhow::Result<String> {
         );
     }
     Ok(url.to_owned())
+}
+
+/// What a registration is asked for.
+struct Asked {
+    url: String,
+    topics: Vec<String>,
+    dry_run: bool,
+    replace: bool,
+}
+
+/// Whether each topic that was asked for is one.
+fn known(asked: &Asked, chosen: &Chosen) -> anyhow::Result<()> {
+    let all = chosen.iter().flat_map(|(connection, connector)| connector.endpoints(connection, &asked.url));
+    let topics: std::collections::BTreeSet<&str> = all.map(|endpoint| endpoint.topic).collect();
+    match asked.topics.iter().find(|topic| !topics.contains(topic.as_str())) {
+        None => Ok(()),
+        Some(topic) => {
+            let known = topics.into_iter().collect::<Vec<_>>().join(", ");
+            bail!("--topic {topic}: there is no such topic; there are {known}")
+        }
+    }
 }
 
 type Chosen = Vec<(Connection, &'static dyn Connector)>;
@@ -238,7 +260,9 @@ impl<'a> Desk<'a> {
         Ok(())
     }
 
-    async fn register(&self, url: &str, dry_run: bool, replace: bool) -> anyhow::Result<()> {
+    async fn register(&self, asked: &Asked) -> anyhow::Result<()> {
+        let Asked { url, topics, dry_run, replace } = asked;
+        let (dry_run, replace) = (*dry_run, *replace);
         let Some(api) = self.connector.registrar(self.connection) else {
             steps(self.connection, self.connector, url);
             return Ok(());
@@ -257,7 +281,10 @@ impl<'a> Desk<'a> {
         };
         say(format!("{}:", self.connection.name));
         let held = self.secrets.all(api.secret());
-        let wanted = self.connector.endpoints(self.connection, url);
+        let all = self.connector.endpoints(self.connection, url);
+        let (wanted, left): (Vec<Endpoint>, Vec<Endpoint>) = all.into_iter().partition(|e| {
+            e.used || topics.iter().any(|t| t == e.topic) || there.iter().any(|l| l.url == e.url)
+        });
         let plan: Vec<(Endpoint, Step)> = wanted
             .into_iter()
             .map(|endpoint| {
@@ -280,6 +307,13 @@ impl<'a> Desk<'a> {
             if !dry_run {
                 self.take(api, endpoint, step).await.with_context(|| endpoint.url.clone())?;
             }
+        }
+        if !left.is_empty() {
+            let left: Vec<&str> = left.iter().map(|e| e.topic).collect();
+            say(format!(
+                "  left out, as nothing but a record would be kept yet: {} (--topic)",
+                left.join(", ")
+            ));
         }
         self.tell_others(&plan, &there, url);
         if made > 0 && !dry_run {

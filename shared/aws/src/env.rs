@@ -12,7 +12,7 @@
 //! | `TILLWAY_QUEUE_COMMANDS_<SYSTEM>` | URL of a system's commands queue (`_NOTIFY` for notices) | orchestrate, tick; a worker its own, to give a message back early |
 //! | `TILLWAY_CONCURRENCY` | how many of this function run at most: the rate limit of a connection is shared among them; default 1 | whoever calls a system |
 //! | `TILLWAY_ALLOW` | addresses that may send webhooks, CIDRs with commas; default: all | webhooks |
-//! | `TILLWAY_LOG` | level of the log, e.g. `info` or `warn,tillway_engine=debug`; default `info`, the SDK's own lines from `warn` | all |
+//! | `TILLWAY_LOG` | level of the log, e.g. `info` or `warn,tillway_engine=debug`; default `info`. Others' lines (SDK, HTTP) from `warn` alone, unless they are named | all |
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,8 +21,10 @@ use ipnet::IpNet;
 
 /// Where the layer with the configuration is mounted.
 const CONFIG: &str = "/opt/tillway/tillway.yaml";
-/// The SDK tells of every identity it loads.
-const LOG: &str = "info,aws_config=warn,aws_runtime=warn,aws_smithy_runtime=warn";
+/// Whoever asks for more of ours is not given what others say of it: the SDK tells of every identity it loads, and who
+/// carries a request tells of its parts.
+const OTHERS: [&str; 8] =
+    ["aws_config", "aws_runtime", "aws_sigv4", "aws_smithy_runtime", "h2", "hyper", "hyper_util", "rustls"];
 
 /// What is wrong with the environment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -136,8 +138,14 @@ impl Env {
     }
     /// Level of the log.
     #[must_use]
-    pub fn log(&self) -> &str {
-        self.given("TILLWAY_LOG").unwrap_or(LOG)
+    pub fn log(&self) -> String {
+        let mut log = self.given("TILLWAY_LOG").unwrap_or("info").to_owned();
+        for name in
+            OTHERS.iter().filter(|name| !self.given("TILLWAY_LOG").is_some_and(|log| log.contains(*name)))
+        {
+            log.push_str(&format!(",{name}=warn"));
+        }
+        log
     }
 }
 
@@ -159,6 +167,25 @@ mod tests {
         let said = some.commands("clarity").unwrap_err().to_string();
         assert!(said.contains("TILLWAY_QUEUE_COMMANDS_CLARITY"), "{said}");
         assert_eq!(some.config(), PathBuf::from("/opt/tillway/tillway.yaml"));
+    }
+
+    #[test]
+    fn whoever_asks_for_more_is_not_given_what_others_say() {
+        let level = |log: &str, target: &str| {
+            let given: &[(&str, &str)] = if log.is_empty() { &[] } else { &[("TILLWAY_LOG", log)] };
+            let levels: tracing_subscriber::filter::Targets = env(given).log().parse().unwrap();
+            levels.would_enable(target, &tracing::Level::DEBUG)
+        };
+        for log in ["", "info"] {
+            assert!(!level(log, "tillway_engine") && !level(log, "hyper_util"), "{log}");
+        }
+        assert!(level("debug", "tillway_engine"));
+        for quiet in
+            ["hyper_util::client", "aws_runtime", "aws_smithy_runtime::client", "aws_sigv4", "h2::codec"]
+        {
+            assert!(!level("debug", quiet), "{quiet}");
+        }
+        assert!(level("debug,hyper_util=debug", "hyper_util::client"), "who names it means it");
     }
 
     #[test]

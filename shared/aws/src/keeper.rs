@@ -35,7 +35,7 @@ fn absent(id: &str, error: SecretError) -> SecretError {
     match error {
         SecretError::Missing(_) => SecretError::Refused(format!(
             "there is no secret {id} in this account and region. The stack makes one for each of its connections \
-             (parameters StripeConnection and ClarityConnection): deploy it first, or look at --aws, at the \
+             (parameters StripeConnection, CybersourceConnection and ClarityConnection): deploy it first, or look at --aws, at the \
              connection's name and at AWS_REGION"
         )),
         other => other,

@@ -2,7 +2,8 @@
 //! of texts holds several values, newest first, while a secret is being rotated.
 //!
 //! What was read serves for [`KEEP`]; `fresh` reads anew. However many ask at one time, one reads and the others
-//! wait for it.
+//! wait for it, and no more than [`FRESH`] times in [`WINDOW`]: whoever sends wrong signatures makes nobody pay for reading.
+//! While Secrets Manager does not answer, what was read last goes on serving.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,11 @@ use crate::trouble;
 
 /// How long what was read serves.
 pub const KEEP: Millis = Millis::mins(5);
+
+/// A process reads a secret anew at most so often …
+pub const FRESH: u32 = 6;
+/// … in this time.
+pub const WINDOW: Millis = Millis::mins(1);
 
 /// Reads the text of a secret.
 #[async_trait]
@@ -57,6 +63,19 @@ struct Kept {
     secrets: Secrets,
     /// When the reading began: what was changed before is in it.
     asked: Timestamp,
+    /// When the window of fresh readings began, and how many there were in it.
+    fresh: (Timestamp, u32),
+}
+
+impl Kept {
+    /// Counts a fresh reading; `None`: there were enough.
+    fn one_more(&self, now: Timestamp) -> Option<(Timestamp, u32)> {
+        let (since, times) = self.fresh;
+        if now.since(since) >= WINDOW {
+            return Some((now, 1));
+        }
+        (times < FRESH).then(|| (since, times.saturating_add(1)))
+    }
 }
 
 type Cell = Arc<tokio::sync::Mutex<Option<Kept>>>;
@@ -92,9 +111,28 @@ impl SecretSource for CachedSecrets {
             return Ok(kept.secrets.clone());
         }
         let asked = self.clock.now();
+        let mut readings = (asked, 0);
+        if let Some(kept) = cell.as_ref() {
+            readings = kept.fresh;
+            if fresh {
+                let Some(more) = kept.one_more(asked) else { return Ok(kept.secrets.clone()) };
+                readings = more;
+            }
+        }
         let id = format!("{}/{connection}", self.prefix);
-        let secrets = parse(&id, &self.reader.read(&id).await?)?;
-        *cell = Some(Kept { secrets: secrets.clone(), asked });
+        let secrets = match (self.reader.read(&id).await, cell.as_mut()) {
+            (Ok(text), _) => parse(&id, &text)?,
+            (Err(error @ SecretError::Unavailable(_)), Some(kept)) if !fresh => {
+                tracing::warn!(code = "secrets_stale", "{error}; what was read last serves on");
+                return Ok(kept.secrets.clone());
+            }
+            (Err(error), Some(kept)) => {
+                kept.fresh = readings;
+                return Err(error);
+            }
+            (Err(error), None) => return Err(error),
+        };
+        *cell = Some(Kept { secrets: secrets.clone(), asked, fresh: readings });
         Ok(secrets)
     }
 }
@@ -177,6 +215,33 @@ mod tests {
         assert_eq!(reader.0.load(Ordering::SeqCst), 2);
         clock.advance(Millis(1));
         assert_eq!(source.secrets("a", false).await.unwrap(), fresh, "what was read anew serves the others");
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_anew_all_the_time_reads_now_and_then() {
+        let (source, reader, clock) = source();
+        source.secrets("a", false).await.unwrap();
+        for _ in 0..1_000 {
+            clock.advance(Millis(10));
+            assert!(source.secrets("a", true).await.is_ok());
+        }
+        assert_eq!(reader.0.load(Ordering::SeqCst), 7, "the first, and six in ten seconds");
+        clock.advance(WINDOW);
+        assert_eq!(source.secrets("a", true).await.unwrap().newest("nth").unwrap().expose(), "7");
+    }
+
+    #[tokio::test]
+    async fn while_nothing_answers_what_was_read_last_serves() {
+        let (source, reader, clock) = source();
+        let first = source.secrets("a", false).await.unwrap();
+        *reader.1.lock().unwrap() = Some(SecretError::Unavailable("Throttling".into()));
+        clock.advance(Millis::hours(3));
+        assert_eq!(source.secrets("a", false).await.unwrap(), first);
+        assert!(source.secrets("a", true).await.is_err(), "whoever needs it fresh is told");
+        assert!(source.secrets("b", false).await.is_err());
+        // What is gone, or forbidden, is not served on.
+        *reader.1.lock().unwrap() = Some(SecretError::Missing("a".into()));
+        assert!(source.secrets("a", false).await.is_err());
     }
 
     #[tokio::test]

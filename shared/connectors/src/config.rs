@@ -42,6 +42,11 @@ impl Secrets {
     pub fn newest(&self, name: &str) -> Option<&Secret> {
         self.0.get(name).and_then(|v| v.first())
     }
+    /// The first of these names that no value is there for.
+    #[must_use]
+    pub fn first_missing(&self, names: &[&'static str]) -> Option<&'static str> {
+        names.iter().copied().find(|name| self.all(name).is_empty())
+    }
     /// All values of a secret, newest first.
     #[must_use]
     pub fn all(&self, name: &str) -> &[Secret] {

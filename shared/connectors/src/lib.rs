@@ -21,8 +21,8 @@ mod testing;
 pub use capabilities::Capabilities;
 pub use config::{Connection, Secret, Secrets};
 pub use port::{
-    Action, Call, Connector, EdgeFault, Finding, Inbound, Interpreted, Observation, Outcome, Owner, Prepared,
-    Rejected, Subscription, SweepPage, SweptEvent, Verified,
+    Action, Call, Connector, EdgeFault, Finding, Inbound, Interpreted, Needed, Observation, Outcome, Owner,
+    Prepared, Purpose, Rejected, Subscription, SweepPage, SweptEvent, Verified,
 };
 pub use settlement::{BatchPage, BatchStanding, Effect, LinePage, ListedBatch, SettleFault, Settlement};
 

@@ -348,6 +348,15 @@ pub struct SweepPage {
     pub next: Option<String>,
 }
 
+/// What a connection's secrets are needed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needed {
+    /// Taking webhooks in.
+    Webhooks,
+    /// Calling it.
+    Calls,
+}
+
 /// What the webhook endpoint of one topic subscribes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subscription {
@@ -355,8 +364,20 @@ pub struct Subscription {
     pub topic: &'static str,
     /// Event types, in the provider's words.
     pub types: &'static [&'static str],
-    /// Whether they say something about orders; the others are stored and counted until a flow wants them.
-    pub for_orders: bool,
+    /// What they are for.
+    pub purpose: Purpose,
+}
+
+/// What the events of a topic are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// They say something about orders.
+    Orders,
+    /// They announce what is settled.
+    Settlement,
+    /// Nothing yet: what comes is stored, counted and shown, and costs as much as what is used. So it is subscribed to
+    /// only where a person asks for it.
+    Later,
 }
 
 /// An outside system.
@@ -421,6 +442,9 @@ pub trait Connector: Send + Sync {
 
     /// Names of the secrets it needs.
     fn secrets(&self) -> &'static [(&'static str, &'static str)];
+
+    /// The first secret that this connection cannot do without for that, and that is not there.
+    fn lacks(&self, connection: &Connection, secrets: &Secrets, what: Needed) -> Option<&'static str>;
 
     /// The merchant ids among which authorizations are routed; none where a connection has one alone. An action whose
     /// parameters have a `route` takes one of them, or nothing for the connection's own.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tillway_core::ids::digest;
 
 use crate::config::{Connection, Secret};
-use crate::port::{Call, NotDone, Outcome, Subscription};
+use crate::port::{Call, NotDone, Outcome, Purpose, Subscription};
 
 /// An endpoint that a connection is to have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,9 @@ pub struct Endpoint {
     pub url: String,
     /// Event types, in the provider's words.
     pub types: Vec<String>,
+    /// Whether anything is done with its events. One that is not used is made where a person asks for it, and kept where it
+    /// is there.
+    pub used: bool,
 }
 
 /// Whose secret an endpoint at the provider has.
@@ -215,6 +218,7 @@ pub fn endpoints(connection: &Connection, base: &str, subscriptions: &[Subscript
         topic: s.topic,
         url: address(base, connection, s.topic),
         types: s.types.iter().map(|t| (*t).to_owned()).collect(),
+        used: s.purpose != Purpose::Later,
     };
     subscriptions.iter().map(endpoint).collect()
 }
@@ -224,8 +228,12 @@ pub fn endpoints(connection: &Connection, base: &str, subscriptions: &[Subscript
 pub fn steps(connection: &Connection, endpoints: &[Endpoint]) -> Vec<String> {
     let mut out =
         vec![format!("In the settings of {}, make a webhook for each of these:", connection.system)];
-    for endpoint in endpoints {
-        out.push(format!("  {}  ({})", endpoint.url, endpoint.types.join(", ")));
+    let of = |used: bool| endpoints.iter().filter(move |e| e.used == used);
+    let shown = |e: &Endpoint| format!("  {}  ({})", e.url, e.types.join(", "));
+    out.extend(of(true).map(shown));
+    if of(false).next().is_some() {
+        out.push("Of these nothing but a record is kept yet; leave them out unless you want one:".to_owned());
+        out.extend(of(false).map(shown));
     }
     out.push(format!(
         "Put the signing secret that each shows: `tillway secrets rotate … {} webhook_secret` (`put` for the first). \
@@ -260,7 +268,12 @@ mod tests {
     }
 
     fn wanted() -> Endpoint {
-        Endpoint { topic: "t", url: "https://x.example/t".into(), types: vec!["a".into(), "b".into()] }
+        Endpoint {
+            topic: "t",
+            url: "https://x.example/t".into(),
+            types: vec!["a".into(), "b".into()],
+            used: true,
+        }
     }
     fn listed(signed: Signed) -> Listed {
         let types = vec!["b".to_owned(), "a".to_owned()];

@@ -122,6 +122,11 @@ impl Config {
     pub fn pairs_of<'a>(&'a self, connection: &'a ConnectionName) -> impl Iterator<Item = &'a Pair> {
         self.pairs.iter().filter(move |p| p.shop == *connection || p.gateway == *connection)
     }
+    /// Whether a connection takes part in a pair. What is in none is neither called nor asked for its secrets.
+    #[must_use]
+    pub fn is_used(&self, connection: &ConnectionName) -> bool {
+        self.pairs_of(connection).next().is_some()
+    }
     /// A pair by name.
     #[must_use]
     pub fn pair(&self, name: &str) -> Option<&Pair> {

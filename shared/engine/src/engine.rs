@@ -107,6 +107,11 @@ pub async fn guarded<T>(work: impl Future<Output = Result<T, WorkError>>) -> Res
 }
 
 impl WorkError {
+    /// Whether it lies in the piece of work itself, so that waiting mends nothing.
+    #[must_use]
+    pub const fn is_its_own(&self) -> bool {
+        matches!(self, Self::Record(_) | Self::Panicked | Self::Store(StoreError::Invalid(_)))
+    }
     /// Stable code for logs.
     #[must_use]
     pub const fn code(&self) -> &'static str {

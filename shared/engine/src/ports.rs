@@ -263,6 +263,14 @@ pub enum SecretError {
     /// It is not there.
     #[error("no secrets for connection {0}")]
     Missing(String),
+    /// Of a connection's secrets one that is needed is not there.
+    #[error("`{name}` is missing; put it: tillway secrets put … {connection} {name}")]
+    Lacking {
+        /// The connection.
+        connection: String,
+        /// The secret.
+        name: &'static str,
+    },
     /// Others can read the file, or it cannot be read.
     #[error("{0}")]
     Refused(String),

@@ -6,7 +6,7 @@ use tillway_core::pan;
 
 use crate::bugs::Bug;
 use crate::engine::Engine;
-use crate::ports::{Guard, Key, NewItem, OutMessage, Severity, Write};
+use crate::ports::{Guard, Key, NewItem, OutMessage, SecretError, Severity, Write};
 use crate::records::{Event, EventBody, Origin, RawJson};
 
 /// The answer to a webhook.
@@ -83,7 +83,10 @@ impl Engine {
         }
         let unavailable = Receipt { status: 503, code: "not_stored" };
         let now = self.now();
-        let secrets = self.secrets(name, false).await.map_err(|_| edge(EdgeFault::NotConfigured))?;
+        let secrets = self.secrets(name, false).await.map_err(|error| match error {
+            SecretError::Unavailable(_) => unavailable,
+            _ => edge(EdgeFault::NotConfigured),
+        })?;
         let mut verified = connector.verify(connection, &secrets, inbound, now);
         if matches!(verified, Err(EdgeFault::SignatureWrong)) {
             // The secret may have been rotated since it was cached.

@@ -20,6 +20,8 @@ use crate::ports::{
 };
 use crate::records::{self as rec, Event, EventBody, Origin, RawJson};
 
+#[path = "fixtures_tests.rs"]
+mod fixtures_tests;
 #[path = "keyless_tests.rs"]
 mod keyless_tests;
 #[path = "owner_tests.rs"]

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use tillway_connectors::{Connection, Connector, Needed};
 use tillway_core::bundle::Source;
 use tillway_core::check::Problem;
 use tillway_engine::config::Config;
+use tillway_engine::ports::{SecretError, SecretSource};
 use tillway_engine::settings::{self, Extras};
 
 /// Why a configuration cannot be used.
@@ -109,4 +111,21 @@ pub fn read_config(file: &Path) -> Result<(Config, Extras), ConfigError> {
 pub fn read_connections(file: &Path) -> Result<Config, ConfigError> {
     let text = read_text(file)?;
     settings::load_connections(&file.display().to_string(), &text).map_err(ConfigError::Problems)
+}
+
+/// Reads a connection's secrets, and sees that none is missing that it cannot do without for this.
+///
+/// # Errors
+/// [`SecretError`]: they cannot be read, or the first that is missing, by name.
+pub async fn have_secrets(
+    source: &dyn SecretSource,
+    connection: &Connection,
+    connector: &dyn Connector,
+    needed: &[Needed],
+) -> Result<(), SecretError> {
+    let secrets = source.secrets(connection.name.as_str(), false).await?;
+    match needed.iter().find_map(|what| connector.lacks(connection, &secrets, *what)) {
+        None => Ok(()),
+        Some(name) => Err(SecretError::Lacking { connection: connection.name.to_string(), name }),
+    }
 }

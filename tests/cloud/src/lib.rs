@@ -93,6 +93,8 @@ impl Cloud {
         let wanted = tillway_connectors::find("stripe").unwrap().subscriptions();
         gateway.endpoint_topics = wanted
             .iter()
+            // As `webhooks register` makes them where it is not asked for more.
+            .filter(|s| s.purpose != tillway_connectors::Purpose::Later)
             .flat_map(|s| s.types.iter().map(|t| ((*t).to_owned(), s.topic.to_owned())))
             .collect();
         let stripe = Arc::new(Mutex::new(StripeSandbox::new(gateway).with_schema_beside()));

@@ -2,6 +2,7 @@
 
 pub mod end;
 pub mod gateway;
+pub mod month;
 pub mod pace;
 pub mod promises;
 pub mod report;
@@ -44,9 +45,15 @@ pub struct Args {
     /// Play only this scenario; may be given several times.
     #[arg(long = "scenario", value_name = "NAME")]
     pub scenarios: Vec<String>,
-    /// Play a day's orders, its payout and its settlement instead of the scenarios.
+    /// Play a day's orders, its payout and its settlement instead of the scenarios, then settle an invented month.
     #[arg(long, conflicts_with_all = ["pairs", "scenarios", "list"])]
     pub settle: bool,
+    /// With --settle: so many payments of an invented month, settled after it; 0 for none.
+    #[arg(long, value_name = "N", default_value_t = 200_000, requires = "settle", value_parser = clap::value_parser!(u32).range(..=2_000_000))]
+    pub payments: u32,
+    /// With --settle: write the month's report into this folder, as a page, as CSV and as JSON.
+    #[arg(long, value_name = "DIR", requires = "settle")]
+    pub report: Option<PathBuf>,
     /// List the scenarios and play none.
     #[arg(long)]
     pub list: bool,
@@ -101,7 +108,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.settle {
         log_if_asked();
         let stage = Stage::start(&[&gateway::STRIPE], args.seed, args.speed, args.keep.as_deref()).await?;
-        let played = settle::play(&stage, args.seed, args.json).await;
+        let played = settle::play(&stage, &args).await;
         stage.stop().await;
         return Ok(if played? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }

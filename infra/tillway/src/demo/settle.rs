@@ -15,6 +15,7 @@ use tillway_sandbox::stripe::ShopPayment;
 use super::run::{Draw, Run};
 use super::stage::Stage;
 use super::story::{Story, say};
+use super::{Args, month};
 
 /// Orders placed.
 const ORDERS: usize = 12;
@@ -25,7 +26,8 @@ const FOREIGN: i64 = 4_242;
 ///
 /// # Errors
 /// What could not be played.
-pub async fn play(stage: &Stage, seed: u64, as_json: bool) -> anyhow::Result<bool> {
+pub async fn play(stage: &Stage, args: &Args) -> anyhow::Result<bool> {
+    let (seed, as_json) = (args.seed, args.json);
     let systems: Vec<_> = stage.merchants.iter().map(|m| m.system).take(1).collect();
     let mut story = Story::new(!as_json, stage.epoch, &systems);
     story.head("settle", "a day's orders are paid out, and the payout is settled to the cent");
@@ -72,14 +74,16 @@ pub async fn play(stage: &Stage, seed: u64, as_json: bool) -> anyhow::Result<boo
     .map(|(_, what)| what)
     .collect();
     if as_json {
+        let month = of_month(args).await?;
+        let ok = wrong.is_empty() && month.as_ref().is_none_or(|m| m.ok);
         let document = json!({
             "seed": seed, "batch": batch, "headline": last.headline, "planted_and_named": named,
             "clearing": held.clearing.minor.to_string(), "suspense": held.suspense.minor.to_string(),
             "certificates": checked.certificates, "entries": checked.entries, "order": settled, "wrong": wrong,
-            "ok": wrong.is_empty(),
+            "month": month.map(|m| m.json), "ok": ok,
         });
         say(&serde_json::to_string_pretty(&document)?);
-        return Ok(wrong.is_empty());
+        return Ok(ok);
     }
     say(&format!("\n{}", last.headline));
     say(&format!("\nclearing after the payout: {}; in suspense: {}", held.clearing, held.suspense));
@@ -102,7 +106,18 @@ pub async fn play(stage: &Stage, seed: u64, as_json: bool) -> anyhow::Result<boo
         "\n{verdict}: planted were a payment no order stands for and a refund whose webhooks were lost; named were {}.",
         named.join(", ")
     ));
-    Ok(wrong.is_empty())
+    let month = of_month(args).await?;
+    Ok(wrong.is_empty() && month.is_none_or(|m| m.ok))
+}
+
+/// The invented month, where one is wanted; beside the sandboxes, which go on.
+async fn of_month(args: &Args) -> anyhow::Result<Option<month::Settled>> {
+    let (seed, payments, loud) = (args.seed, args.payments, !args.json);
+    let folder = args.report.clone();
+    if payments == 0 {
+        return Ok(None);
+    }
+    tokio::task::spawn_blocking(move || month::play(seed, payments, folder.as_deref(), loud)).await?.map(Some)
 }
 
 /// Orders, a refund, a dispute, and what is planted. Answers the orders.

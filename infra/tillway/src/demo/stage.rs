@@ -1,7 +1,8 @@
 //! The stage: sandboxes served over HTTP on loopback, and Tillway beside them on the embedded store.
 //!
 //! Merchants share one Tillway, each with a shop and a gateway account of its own: at each gateway one takes the
-//! money at authorization and one on shipment, and one's shop makes the payments itself.
+//! money at authorization and one on shipment; at Stripe one's shop makes the payments itself, at Cybersource one has two
+//! merchant ids and one asks Decision Manager before the bank.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -63,6 +64,8 @@ struct Part {
     system: &'static System,
     initiates: &'static str,
     capture: &'static str,
+    /// What else its gateway's connection and its pair say.
+    more: [&'static str; 2],
 }
 
 const fn part(
@@ -72,16 +75,25 @@ const fn part(
     pays: [&'static str; 2],
 ) -> Part {
     let [initiates, capture] = pays;
-    Part { name, prefix, system, initiates, capture }
+    Part { name, prefix, system, initiates, capture, more: ["", ""] }
+}
+
+impl Part {
+    const fn saying(self, more: [&'static str; 2]) -> Self {
+        Self { more, ..self }
+    }
 }
 
 /// All merchants. Accounts draw their ids by the place here.
-static CAST: [Part; 5] = [
+static CAST: [Part; 7] = [
     part("now", "N-", &STRIPE, ["tillway", "authorization"]),
     part("ship", "S-", &STRIPE, ["tillway", "shipment"]),
     part("follow", "F-", &STRIPE, ["shop", "shipment"]),
     part("cnow", "CN-", &CYBERSOURCE, ["tillway", "authorization"]),
     part("cship", "CS-", &CYBERSOURCE, ["tillway", "shipment"]),
+    part("croute", "CR-", &CYBERSOURCE, ["tillway", "authorization"])
+        .saying([", merchant_ids: [acme_test_002]", ", routing: { retry_soft_declines: yes }"]),
+    part("cscreen", "CD-", &CYBERSOURCE, ["tillway", "authorization"]).saying(["", ", screening: before"]),
 ];
 
 /// The gateway a merchant has its account at.
@@ -91,7 +103,7 @@ pub fn system_of(merchant: &str) -> &'static System {
 
 /// One shop with its gateway account.
 pub struct Merchant {
-    /// Name of the pair in the configuration: `now`, `ship`, `follow`; at Cybersource `cnow`, `cship`.
+    /// Name of the pair in the configuration: `now`, `ship`, `follow`; at Cybersource `cnow`, `cship`, `croute`, `cscreen`.
     pub name: &'static str,
     /// The gateway's words.
     pub system: &'static System,
@@ -195,23 +207,25 @@ pub struct Stage {
 fn config(merchants: &[Merchant]) -> String {
     let mut connections = String::new();
     for m in merchants {
+        let [more, _] = m.part.more;
         connections.push_str(&format!(
             "  {}: {{ system: clarity, base_url: \"{}/api/v1\", rate_limit.per_second: 10000 }}\n  \
-             {}: {{ system: {}, base_url: \"{}\", rate_limit.per_second: 10000, {} }}\n",
+             {}: {{ system: {}, base_url: \"{}\", rate_limit.per_second: 10000, {}{} }}\n",
             m.shop,
             m.servers.1.url(),
             m.gateway,
             m.system.key,
             m.servers.0.url(),
             m.system.settings,
+            more,
         ));
     }
     let mut pairs = String::new();
     for m in merchants {
-        let Part { initiates, capture, .. } = *m.part;
+        let Part { initiates, capture, more: [_, more], .. } = *m.part;
         pairs.push_str(&format!(
             "  {}: {{ flow: {}, shop: {}, gateway: {}, initiates: {initiates}, capture: {capture}, \
-             on_total_lowered: refund, return_url: \"https://shop.example.com/checkout/return\" }}\n",
+             on_total_lowered: refund, return_url: \"https://shop.example.com/checkout/return\"{more} }}\n",
             m.name, m.system.pair, m.shop, m.gateway,
         ));
     }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tillway_connectors::http::Http;
 use tillway_connectors::http::live::{AddressPolicy, LiveHttp, StartError as HttpStartError};
+use tillway_connectors::{Connection, Connector, Needed};
 use tillway_engine::config::Config;
 use tillway_engine::ports::{Clock, Entropy, Notify, SecretError, SecretSource, Store};
 use tillway_engine::records::{EVENTS, command_queue};
 use tillway_engine::settings::Extras;
 use tillway_engine::{Engine, Ports, WorkError};
 use tillway_host::clock::SystemClock;
-use tillway_host::config::{ConfigError, read_config, read_connections};
+use tillway_host::config::{ConfigError, have_secrets, read_config, read_connections};
 use tillway_host::entropy::OsEntropy;
 use tillway_host::people::channels;
 
@@ -44,9 +45,6 @@ pub enum StartError {
     /// The way out.
     #[error(transparent)]
     Http(#[from] HttpStartError),
-    /// The configuration has no connection for this function.
-    #[error("the configuration has no connection of system {0}; leave this function out, or add one")]
-    NoConnection(&'static str),
     /// The runtime.
     #[error("the runtime stopped: {0}")]
     Runtime(String),
@@ -100,12 +98,12 @@ impl Role {
             Self::Act(_) | Self::Notify | Self::Tick | Self::Sweep(_) | Self::Settle(_) | Self::Desk
         )
     }
-    /// Whose secrets have to be there before it starts.
-    fn needs_secrets_of(self, system: &str) -> bool {
+    /// The system that it calls.
+    const fn calls(self) -> Option<&'static str> {
         match self {
-            Self::Act(own) | Self::Sweep(own) | Self::Settle(own) => own == system,
-            Self::Tick => true,
-            Self::Decide | Self::Notify | Self::Triage | Self::Desk => false,
+            Self::Act(own) | Self::Sweep(own) | Self::Settle(own) => Some(own),
+            // The tick asks now and then; that one secret is missing holds up nothing else that is due.
+            Self::Tick | Self::Decide | Self::Notify | Self::Triage | Self::Desk => None,
         }
     }
 }
@@ -140,30 +138,39 @@ impl Common {
         Arc::new(SqsQueue::new(self.clients.sqs(), urls, self.claims.clone(), self.entropy.clone()))
     }
 
-    /// Reads secrets, side by side: they are kept for the first invocation.
-    async fn have_secrets(&self, config: &Config, of: impl Fn(&str) -> bool) -> Result<(), StartError> {
-        let wanted = config.connections.values().filter(|(c, _)| of(&c.system)).map(|(c, _)| c.name.as_str());
-        let read = |name| async move {
-            let read = self.secrets.secrets(name, false).await;
-            read.map(|_| ()).map_err(|error| StartError::Secret(name.to_owned(), error))
+    /// Reads the secrets of a system's connections, side by side: they are kept for the first invocation. Where there is no
+    /// such connection the function is there and idle: the template knows more gateways than a shop has.
+    async fn have_secrets(
+        &self,
+        config: &Config,
+        system: &'static str,
+        needed: Needed,
+        wanted: impl Fn(&Connection) -> bool,
+    ) -> Result<(), StartError> {
+        let of_system = config.connections.values().filter(|(c, _)| c.system == system && wanted(c));
+        let read = |(connection, connector): &(Connection, &'static dyn Connector)| {
+            let (connection, connector) = (connection.clone(), *connector);
+            async move {
+                have_secrets(self.secrets.as_ref(), &connection, connector, &[needed])
+                    .await
+                    .map_err(|error| StartError::Secret(connection.name.to_string(), error))
+            }
         };
-        join_all(wanted.map(read)).await.into_iter().collect()
+        let read: Vec<Result<(), StartError>> = join_all(of_system.map(read)).await;
+        if read.is_empty() {
+            tracing::info!(system, "idle: no connection of this system is used");
+        }
+        read.into_iter().collect()
     }
-}
-
-fn has_system(config: &Config, system: &'static str) -> Result<(), StartError> {
-    let known = config.connections.values().any(|(c, _)| c.system == system);
-    if known { Ok(()) } else { Err(StartError::NoConnection(system)) }
 }
 
 /// A function that takes webhooks in: connections, the events queue and secrets, and nothing else.
 pub(crate) async fn receiver(env: &Env, system: &'static str) -> Result<Function, StartError> {
     let events = env.events()?;
     let config = read_connections(&env.config())?;
-    has_system(&config, system)?;
     let common = common(env).await?;
     let (secrets, own) = tokio::join!(
-        common.have_secrets(&config, |s| s == system),
+        common.have_secrets(&config, system, Needed::Webhooks, |_| true),
         common.secrets.secrets("tillway", false),
     );
     secrets?;
@@ -188,9 +195,6 @@ pub(crate) async fn worker(env: &Env, role: Role) -> Result<Function, StartError
     let table = env.table()?;
     let mut urls = BTreeMap::from([(EVENTS.to_owned(), env.events()?)]);
     let (mut config, extras) = read_config(&env.config())?;
-    if let Role::Act(system) | Role::Sweep(system) | Role::Settle(system) = role {
-        has_system(&config, system)?;
-    }
     for system in systems(&config) {
         let name = command_queue(&system);
         if role.sends_commands() {
@@ -204,7 +208,9 @@ pub(crate) async fn worker(env: &Env, role: Role) -> Result<Function, StartError
     }
     share_rates(&mut config, env.concurrency()?);
     let common = common(env).await?;
-    common.have_secrets(&config, |system| role.needs_secrets_of(system)).await?;
+    if let Some(system) = role.calls() {
+        common.have_secrets(&config, system, Needed::Calls, |c| config.is_used(&c.name)).await?;
+    }
     let (http, notify) = ways(role, &config, &extras, &common)?;
     let store: Arc<dyn Store> = Arc::new(DynamoStore::new(
         common.clients.dynamodb(),
@@ -308,10 +314,7 @@ mod tests {
     fn a_role_is_given_no_more_than_it_uses() {
         assert!(Role::Decide.sends_commands() && !Role::Decide.goes_out());
         assert!(!Role::Triage.goes_out() && !Role::Triage.sends_commands());
-        assert!(
-            Role::Act("stripe").needs_secrets_of("stripe")
-                && !Role::Act("stripe").needs_secrets_of("clarity")
-        );
+        assert_eq!((Role::Act("stripe").calls(), Role::Tick.calls()), (Some("stripe"), None));
         assert_eq!(Role::Notify.works_commands_of(), Some("notify"));
     }
 }

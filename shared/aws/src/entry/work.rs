@@ -8,7 +8,7 @@ use tillway_engine::records::{EVENTS, command_queue};
 use tillway_engine::settle::Step;
 use tillway_engine::{WorkError, guarded};
 
-use super::batch::Batch;
+use super::batch::{Batch, or_buried};
 use super::start::Function;
 
 /// A decision takes milliseconds; with several writers on one order, seconds.
@@ -46,7 +46,11 @@ impl Function {
     ) -> Result<SqsBatchResponse, WorkError> {
         self.engine.refresh_restore().await?;
         let batch = self.batch(EVENTS, deadline, DECISION);
-        Ok(batch.ordered(&event.records, async |message| self.engine.handle_event(message).await).await)
+        let work = async |message: &InMessage| {
+            let work = self.engine.handle_event(message);
+            or_buried(message, work, async || self.engine.handle_dead(EVENTS, message).await).await
+        };
+        Ok(batch.ordered(&event.records, work).await)
     }
 
     /// Works commands of a system.
@@ -98,11 +102,12 @@ impl Function {
         self.engine.refresh_restore().await?;
         let limit = Millis(deadline.since(self.clock.now()).0.saturating_sub(BEFORE_THE_END.0));
         tokio::select! {
-            done = guarded(async {
-                // First: afterwards nothing is due.
-                self.engine.gauges().await?;
-                self.engine.tick().await
-            }) => {
+            done = async {
+                // First: afterwards nothing is due. What cannot be looked at holds up nothing that is due.
+                let looked = guarded(self.engine.gauges()).await;
+                (looked, guarded(self.engine.tick()).await)
+            } => {
+                let (looked, done) = done;
                 let report = done?;
                 tracing::info!(
                     commands = report.commands,
@@ -112,6 +117,7 @@ impl Function {
                     failed = report.failed,
                     "ticked"
                 );
+                looked?;
             }
             // It may be stopped anywhere: what it did not come to is still due.
             () = self.clock.sleep(limit) => {
@@ -123,7 +129,7 @@ impl Function {
 
     fn connections_of(&self, system: &str) -> Vec<ConnectionName> {
         let all = self.engine.config.connections.values().map(|(connection, _)| connection);
-        all.filter(|connection| connection.system == system)
+        all.filter(|connection| connection.system == system && self.engine.config.is_used(&connection.name))
             .map(|connection| connection.name.clone())
             .collect()
     }

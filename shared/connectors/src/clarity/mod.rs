@@ -32,8 +32,8 @@ use crate::capabilities::Capabilities;
 use crate::config::{Connection, Secret, Secrets};
 use crate::http::Http;
 use crate::port::{
-    Action, Call, Connector, EdgeFault, Finding, Inbound, Interpreted, NotDone, Observation, Outcome, Owner,
-    Prepared, Rejected, SweepPage, Verified,
+    Action, Call, Connector, EdgeFault, Finding, Inbound, Interpreted, Needed, NotDone, Observation, Outcome,
+    Owner, Prepared, Rejected, SweepPage, Verified,
 };
 use crate::registrar::{Endpoint, Registrar};
 
@@ -84,6 +84,15 @@ impl Connector for Clarity {
 
     fn secrets(&self) -> &'static [(&'static str, &'static str)] {
         &settings::SECRETS
+    }
+
+    fn lacks(&self, connection: &Connection, secrets: &Secrets, what: Needed) -> Option<&'static str> {
+        secrets.first_missing(match (what, settings::auth(connection)) {
+            (Needed::Webhooks, _) => &["webhook_secret"],
+            (Needed::Calls, settings::Auth::ClientCredentials) => &["client_id", "client_secret"],
+            (Needed::Calls, settings::Auth::ApiKey) => &["api_key"],
+            (Needed::Calls, settings::Auth::Jwt) => &["username", "password"],
+        })
     }
 
     fn check_settings(&self, connection: &Connection) -> Vec<(String, String)> {

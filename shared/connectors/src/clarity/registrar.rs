@@ -27,6 +27,7 @@ pub fn endpoints(connection: &Connection, base: &str) -> Vec<Endpoint> {
         topic,
         url: registrar::address(base, connection, topic),
         types: types.iter().map(theirs).collect(),
+        used: topic != "inventory",
     };
     TOPICS.into_iter().map(endpoint).collect()
 }

@@ -59,8 +59,8 @@ use crate::capabilities::Capabilities;
 use crate::config::{Connection, Secret, Secrets};
 use crate::http::Http;
 use crate::port::{
-    Action, Call, Connector, EdgeFault, Finding, Inbound, Interpreted, NotDone, Observation, Outcome, Owner,
-    Prepared, Rejected, Subscription, SweepPage, Verified,
+    Action, Call, Connector, EdgeFault, Finding, Inbound, Interpreted, Needed, NotDone, Observation, Outcome,
+    Owner, Prepared, Rejected, Subscription, SweepPage, Verified,
 };
 use crate::settlement::Settlement;
 
@@ -114,6 +114,16 @@ impl Connector for Cybersource {
 
     fn secrets(&self) -> &'static [(&'static str, &'static str)] {
         settings::SECRETS
+    }
+
+    fn lacks(&self, connection: &Connection, secrets: &Secrets, what: Needed) -> Option<&'static str> {
+        secrets.first_missing(match (what, auth::Scheme::of(connection)) {
+            (Needed::Webhooks, _) => &[settings::WEBHOOK_SECRET],
+            (Needed::Calls, auth::Scheme::JwtP12) => &[auth::PRIVATE_KEY],
+            // Each of its merchant ids may have its own.
+            (Needed::Calls, _) if secrets.0.keys().any(|name| name.starts_with("shared_secret.")) => &[],
+            (Needed::Calls, _) => &[auth::SHARED_SECRET],
+        })
     }
 
     fn routes(&self, connection: &Connection) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! Which event types each webhook endpoint subscribes to, by topic.
 
 use crate::config::Connection;
-use crate::port::Subscription;
+use crate::port::{Purpose, Subscription};
 use crate::registrar::Endpoint;
 
 /// The types that tell something.
@@ -20,12 +20,12 @@ pub(super) const SUBSCRIPTIONS: &[Subscription] = &[
             "payments.void.status.accepted",
             "payments.void.status.rejected",
         ],
-        for_orders: true,
+        purpose: Purpose::Orders,
     },
     Subscription {
         topic: "refunds",
         types: &["payments.refund.status.accepted", "payments.refund.status.updated"],
-        for_orders: true,
+        purpose: Purpose::Orders,
     },
     Subscription {
         topic: "fraud-decisions",
@@ -34,7 +34,7 @@ pub(super) const SUBSCRIPTIONS: &[Subscription] = &[
             "risk.casemanagement.decision.reject",
             "risk.profile.decision.reject",
         ],
-        for_orders: true,
+        purpose: Purpose::Orders,
     },
 ];
 

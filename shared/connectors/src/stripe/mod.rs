@@ -48,8 +48,8 @@ use crate::capabilities::Capabilities;
 use crate::config::{Connection, Secret, Secrets};
 use crate::http::Http;
 use crate::port::{
-    Action, Call, Connector, EdgeFault, Finding, Inbound, Interpreted, NotDone, Observation, Outcome, Owner,
-    Prepared, Rejected, Subscription, SweepPage, Verified,
+    Action, Call, Connector, EdgeFault, Finding, Inbound, Interpreted, Needed, NotDone, Observation, Outcome,
+    Owner, Prepared, Rejected, Subscription, SweepPage, Verified,
 };
 use crate::registrar::Registrar;
 use crate::settlement::Settlement;
@@ -102,6 +102,13 @@ impl Connector for Stripe {
 
     fn secrets(&self) -> &'static [(&'static str, &'static str)] {
         settings::SECRETS
+    }
+
+    fn lacks(&self, _connection: &Connection, secrets: &Secrets, what: Needed) -> Option<&'static str> {
+        secrets.first_missing(match what {
+            Needed::Webhooks => &[webhook::SECRET],
+            Needed::Calls => &["api_key"],
+        })
     }
 
     fn check_settings(&self, connection: &Connection) -> Vec<(String, String)> {

@@ -24,7 +24,9 @@ fn made() -> Response {
 async fn an_endpoint_is_made_once_though_the_answer_was_lost() {
     let bench = bench([Err(HttpError::NoAnswer), Ok(made())]);
     let wanted = Stripe.endpoints(&bench.connection, "https://till.example/");
-    assert_eq!(wanted.len(), 6);
+    let of = |used: bool| wanted.iter().filter(|e| e.used == used).map(|e| e.topic).collect::<Vec<_>>();
+    assert_eq!(of(true), ["payments", "refunds", "disputes", "payouts"]);
+    assert_eq!(of(false), ["billing", "customers"]);
     assert_eq!(wanted[0].url, "https://till.example/webhooks/stripe-test/payments");
     let endpoint = api(&bench).make(&bench.call(), &wanted[1]).await.unwrap();
     assert_eq!((endpoint.id.as_str(), endpoint.secret.unwrap().expose()), ("we_1", "whsec_CANARY"));

@@ -1,6 +1,6 @@
 //! Which event types each webhook endpoint subscribes to, by topic.
 
-use crate::port::Subscription;
+use crate::port::{Purpose, Subscription};
 
 /// The types that tell something, and no more: every delivery is received, sent and decided on.
 ///
@@ -26,12 +26,12 @@ pub(super) const SUBSCRIPTIONS: &[Subscription] = &[
             "review.closed",
             "review.opened",
         ],
-        for_orders: true,
+        purpose: Purpose::Orders,
     },
     Subscription {
         topic: "refunds",
         types: &["charge.refunded", "refund.created", "refund.failed", "refund.updated"],
-        for_orders: true,
+        purpose: Purpose::Orders,
     },
     Subscription {
         topic: "disputes",
@@ -42,9 +42,8 @@ pub(super) const SUBSCRIPTIONS: &[Subscription] = &[
             "charge.dispute.funds_withdrawn",
             "charge.dispute.updated",
         ],
-        for_orders: true,
+        purpose: Purpose::Orders,
     },
-    // Without a flow yet: stored, counted and shown.
     Subscription {
         topic: "billing",
         types: &[
@@ -54,23 +53,27 @@ pub(super) const SUBSCRIPTIONS: &[Subscription] = &[
             "invoice.paid",
             "invoice.payment_failed",
         ],
-        for_orders: false,
+        purpose: Purpose::Later,
     },
-    Subscription { topic: "customers", types: &["customer.created", "customer.updated"], for_orders: false },
+    Subscription {
+        topic: "customers",
+        types: &["customer.created", "customer.updated"],
+        purpose: Purpose::Later,
+    },
     Subscription {
         topic: "payouts",
         types: &["payout.failed", "payout.paid", "payout.reconciliation_completed"],
-        for_orders: false,
+        purpose: Purpose::Settlement,
     },
 ];
 
 /// Types with a meaning for an order; a sweep asks for these.
 pub(super) fn swept() -> Vec<&'static str> {
-    SUBSCRIPTIONS.iter().filter(|s| s.for_orders).flat_map(|s| s.types).copied().collect()
+    SUBSCRIPTIONS.iter().filter(|s| s.purpose == Purpose::Orders).flat_map(|s| s.types).copied().collect()
 }
 
 /// Whether an event of this type says something about an order.
 pub(super) fn is_handled(event_type: &str) -> bool {
     event_type == "payment_intent.created"
-        || SUBSCRIPTIONS.iter().any(|s| s.for_orders && s.types.contains(&event_type))
+        || SUBSCRIPTIONS.iter().any(|s| s.purpose == Purpose::Orders && s.types.contains(&event_type))
 }

@@ -11,12 +11,12 @@ mod month;
 use std::collections::BTreeMap;
 
 use super::line::{Batch, Card, Day, Expected, Funding, Ids, Kind, SettlementLine, Standing};
-use super::outcome::Class;
+use super::outcome::{Class, Exception};
 use super::rules::Rules;
 use crate::ids::ConnectionName;
 use crate::money::{Currency, Money};
 
-pub use month::{Month, Night};
+pub use month::{Compared, Month, Night};
 
 /// The rules the trade goes by.
 pub const RULES: &str = "\
@@ -66,6 +66,15 @@ pub struct Planted {
     pub lines: Vec<Box<str>>,
     /// Ids of the expectations, sorted.
     pub expected: Vec<Box<str>>,
+}
+
+impl Planted {
+    /// What matching reports, so that it can be compared with what was planted.
+    #[must_use]
+    pub fn as_found(exception: &Exception) -> Self {
+        let Exception { class, lines, expected, .. } = exception;
+        Self { class: *class, lines: lines.clone(), expected: expected.clone() }
+    }
 }
 
 /// One thing of the trade.

@@ -199,8 +199,7 @@ pub(super) fn market(seed: u64, payments: u32, fault_every: u64) -> Market {
 }
 
 fn excepted(outcome: &Outcome) -> Vec<Planted> {
-    let of = |e: &Exception| Planted { class: e.class, lines: e.lines.clone(), expected: e.expected.clone() };
-    outcome.exceptions.iter().map(of).collect()
+    outcome.exceptions.iter().map(Planted::as_found).collect()
 }
 
 #[test]

@@ -322,3 +322,24 @@ async fn the_demo_plays_the_pairs_it_is_asked_for() {
     let one = place.run(&["demo", "--json", "--scenario", "cyb-paid-at-once"]).await.json();
     assert_eq!(one["pairs"], json!(["cybersource-clarity"]));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_demo_settles_a_day_and_a_month() {
+    let place = Place::open(TILLWAY, "", "").await;
+    let folder = place.folder.path().join("report");
+    let report = folder.to_str().unwrap();
+    let args = ["demo", "--settle", "--payments", "4000", "--report", report, "--json"];
+    let played = place.run(&args).await.json();
+    assert_eq!((&played["ok"], &played["wrong"]), (&json!(true), &json!([])), "{played}");
+    let month = &played["month"];
+    assert_eq!((&month["missed"], &month["invented"], &month["refused"]), (&json!(0), &json!(0), &json!(0)));
+    assert!(month["planted"].as_u64().unwrap() >= 8 && month["planted"] == month["found"], "{month}");
+    assert!(month["certificates"].as_u64().unwrap() > 4_000, "{month}");
+    let text = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    assert!(text("month.html").contains("month.csv"));
+    assert!(text("month.csv").lines().count() > 4_000);
+    let json: serde_json::Value = serde_json::from_str(&text("month.json")).unwrap();
+    assert_eq!(json["schema"], "tillway.settlement.report/1");
+    let said = place.run(&["demo", "--payments", "10"]).await.failed();
+    assert!(said.contains("--settle"), "{said}");
+}

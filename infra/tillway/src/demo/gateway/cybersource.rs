@@ -2,7 +2,8 @@
 
 use anyhow::Context as _;
 use tillway_sandbox::cybersource::{
-    Credentials, CybersourceConfig, CybersourceSandbox, Encryption, Kind, PaymentTruth, WebhookConfig,
+    Credentials, CybersourceConfig, CybersourceSandbox, Encryption, Kind, Manner, Merchant, PaymentTruth,
+    WebhookConfig,
 };
 
 use super::{Deliveries, Gateway, Payment, System};
@@ -24,6 +25,8 @@ pub const CYBERSOURCE: System = System {
 };
 
 const MERCHANT: &str = "acme_test_001";
+/// A further merchant id of the account.
+pub const FURTHER: &str = "acme_test_002";
 const KEY_ID: &str = "11111111-2222-3333-4444-555555555555";
 /// Made up: the bytes 0 to 31. Signs calls.
 const SHARED_SECRET: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -63,7 +66,11 @@ pub(super) fn secrets(keys: &Keys) -> Vec<(&'static str, String)> {
 pub(super) fn sandbox(seed: u64, keys: &Keys) -> CybersourceSandbox {
     let hooks = WebhookConfig::new(WEBHOOK_KEY_ID, WEBHOOK_KEY, Some(keys.encryption.clone()));
     let credentials = Credentials::new(MERCHANT, KEY_ID, SHARED_SECRET);
-    CybersourceSandbox::new(CybersourceConfig::new(credentials, hooks, seed))
+    let mut config = CybersourceConfig::new(credentials, hooks, seed);
+    // Where a merchant's connection does not name it, nothing is asked of it.
+    let further = Credentials::new(FURTHER, KEY_ID, SHARED_SECRET);
+    config.merchants = vec![Merchant { credentials: further, manner: Manner::Usual }];
+    CybersourceSandbox::new(config)
 }
 
 fn payment(order: &str, p: PaymentTruth) -> Payment {

@@ -1,7 +1,8 @@
 //! Cybersource's decisions: cases that people review, what Decision Manager declines, and what the bank gives in part.
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use tillway_core::facts::OrderStatus;
+use tillway_core::ids::OrderKey;
 use tillway_core::time::Millis;
 use tillway_sandbox::HookFault;
 use tillway_sandbox::cybersource::Decision;
@@ -142,4 +143,44 @@ pub async fn unheard_status(run: &mut Run<'_>) -> anyhow::Result<()> {
     let mut end = run.paid(0).holding(seen.total()).parked("answer_disagrees").parked("status_unknown");
     end.gateway = raw;
     run.ends(&order, end.status("Pending Payment", OrderStatus::Authorized)).await
+}
+
+/// The bank was asked only where this is so.
+async fn asked_the_bank(run: &mut Run<'_>, order: &str, wanted: bool) -> anyhow::Result<()> {
+    let key = OrderKey::of(&run.merchant.shop, order);
+    let text = run.stage.machine.engine.explain(&key).await?.context("the order is gone")?.to_string();
+    ensure!(text.contains("cybersource.screen"), "Decision Manager was not asked first");
+    ensure!(text.contains("cybersource.authorize") == wanted, "the bank was asked, or was not: {text}");
+    Ok(())
+}
+
+pub async fn screened(run: &mut Run<'_>) -> anyhow::Result<()> {
+    let order = run.order(run.good_card())?;
+    let seen = run.until_status(&order, OrderStatus::Paid).await?;
+    run.ends(&order, run.paid(seen.total())).await?;
+    asked_the_bank(run, &order, true).await
+}
+
+pub async fn screened_refused(run: &mut Run<'_>) -> anyhow::Result<()> {
+    let order = order_with(run, "reject")?;
+    run.until_shop(&order, "Payment Failed").await?;
+    run.until_told(&order, "customer", "not accepted").await?;
+    let mut end = End::declined_at(run.system());
+    end.gateway = "REJECTED";
+    run.ends(&order, end).await?;
+    asked_the_bank(run, &order, false).await
+}
+
+pub async fn screened_review(run: &mut Run<'_>) -> anyhow::Result<()> {
+    let order = order_with(run, "review")?;
+    let seen = run.until_shop(&order, "On Hold").await?;
+    ensure!(seen.held() == 0, "the bank was asked before the decision");
+    let seen = run
+        .until(&order, "the case in Clarity", |s| s.shop.external_ids.contains_key("cybersource_case"))
+        .await?;
+    let case = seen.shop.external_ids.get("cybersource_case").cloned().context("there is no case")?;
+    decide(run, &order, &case, Decision::Accept)?;
+    let seen = run.until_status(&order, OrderStatus::Paid).await?;
+    run.ends(&order, run.paid(seen.total())).await?;
+    asked_the_bank(run, &order, true).await
 }

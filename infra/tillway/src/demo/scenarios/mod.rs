@@ -9,6 +9,7 @@ mod hooks;
 mod money;
 mod outages;
 mod paying;
+mod routed;
 mod sealed;
 mod voids;
 
@@ -116,6 +117,12 @@ scenarios! {
     "cyb-risk-declined" "cnow" "approved by the bank, declined by Decision Manager: reversed" => cases::risk_declined;
     "cyb-partial-authorization" "cnow" "the bank approves a part: a person is asked" => cases::partial;
     "cyb-unheard-status" "cnow" "a status never seen before: parked with the raw word" => cases::unheard_status;
+    "cyb-routed-soft-decline" "croute" "two merchant ids: a soft decline at one is tried once at the other" => routed::soft_decline;
+    "cyb-routed-id-down" "croute" "two merchant ids: one fails, the orders go on at the other" => routed::id_down;
+    "cyb-screened" "cscreen" "Decision Manager alone first, and the bank after it let pass" => cases::screened;
+    "cyb-screened-refused" "cscreen" "Decision Manager refuses first: the bank is never asked" => cases::screened_refused;
+    "cyb-screened-review-accepted" "cscreen" "Decision Manager holds first; a person accepts, then the bank is asked" => cases::screened_review;
+    "cyb-profile" "cnow" "a customer's account: one token at Cybersource, its id with the customer in Clarity" => paying::profile;
     "cyb-yen" "cnow" "an order in JPY: no decimals" => money::yen;
     "cyb-captured-on-shipment" "cship" "authorized, captured in full on shipment" => capturing::full;
     "cyb-captured-in-part" "cship" "authorized, part shipped and captured, the rest runs out" => capturing::part;

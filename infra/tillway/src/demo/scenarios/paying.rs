@@ -127,3 +127,32 @@ pub async fn repeat_customer(run: &mut Run<'_>) -> anyhow::Result<()> {
     ensure!(known == 1, "Stripe has {known} customers for one person");
     Ok(())
 }
+
+pub async fn profile(run: &mut Run<'_>) -> anyhow::Result<()> {
+    let mut new = run.new_order("USD", Some(run.good_card()))?;
+    let account =
+        Customer { customer_id: Some(format!("K-{}", run.draw.range(100, 999))), ..new.customer.clone() };
+    let email = account.email.clone().context("the customer has an address")?;
+    let id = run.shop("", "a customer opens an account", |c, now| {
+        anyhow::Ok(c.update_customer(now, account.clone()))
+    })?;
+    let pointer = |run: &Run<'_>| {
+        let shop = run.merchant.clarity();
+        shop.customer(&id).and_then(|c| c.external_ids.get("cybersource_customer").cloned())
+    };
+    // An order of theirs, which brings the stage on until the account is worked as well.
+    new.customer = account;
+    let order = run.place(new)?;
+    let seen = run.until_status(&order, OrderStatus::Paid).await?;
+    run.ends(&order, run.paid(seen.total())).await?;
+    run.until_idle(&order).await?;
+    let token = pointer(run).context("the customer in Clarity has no token of Cybersource's")?;
+    run.tell("", "clarity", format!("the customer bears cybersource_customer {token}"));
+    let known = run.merchant.cybersource()?.customer_truth(&token).context("there is no such token")?;
+    ensure!(known.email.as_deref() == Some(&email), "the token is somebody else's");
+    let account = run.merchant.cybersource()?;
+    let emails = account.all_customers().filter_map(|(id, _)| account.customer_truth(id)?.email);
+    let same = emails.filter(|e| *e == email).count();
+    ensure!(same == 1, "Cybersource has {same} customers for one person");
+    Ok(())
+}

@@ -44,6 +44,7 @@ fn endpoints_bear_the_shops_own_names() {
             ("https://till.example/webhooks/shop/inventory", "inventory.updated".to_owned()),
         ]
     );
+    assert_eq!(endpoints.iter().map(|e| e.used).collect::<Vec<_>>(), [true, true, false]);
 }
 
 #[test]

@@ -107,7 +107,32 @@ impl Month {
     }
 }
 
+/// What was planted beside what was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compared {
+    /// Planted and found.
+    pub found: usize,
+    /// Planted and not found.
+    pub missed: Vec<Planted>,
+    /// Found and not planted.
+    pub invented: Vec<Planted>,
+}
+
 impl Night {
+    /// Whether every exception that was planted was found, and no other.
+    #[must_use]
+    pub fn compared(&self, month: &Month) -> Compared {
+        let planted: BTreeSet<&Planted> = month.planted.iter().collect();
+        let found: BTreeSet<Planted> = self.outcome.exceptions.iter().map(Planted::as_found).collect();
+        let missed: Vec<Planted> =
+            planted.iter().filter(|p| !found.contains(**p)).map(|p| (*p).clone()).collect();
+        Compared {
+            found: planted.len().saturating_sub(missed.len()),
+            missed,
+            invented: found.into_iter().filter(|p| !planted.contains(p)).collect(),
+        }
+    }
+
     /// What a report is made of.
     #[must_use]
     pub fn input<'a>(&'a self, month: &'a Month, day: Day, today: Day) -> Input<'a> {
