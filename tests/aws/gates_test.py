@@ -45,6 +45,14 @@ def everything(template):
     statement["Action"], statement["Resource"] = "dynamodb:*", "*"
 
 
+def parameter(name, default):
+    return lambda t: t["Parameters"][name].update(Default=default)
+
+
+def too_many(template):
+    template["Resources"].update({f"Topic{n}": {"Type": "AWS::SNS::Topic"} for n in range(500)})
+
+
 def listing(role, change):
     """Changes the statement that lets a role list the bucket."""
     def broken(template):
@@ -71,6 +79,9 @@ CASES = [
     ("prices_are_those_of_the_one_file", "a function of another size", put("Tick", "MemorySize", 1024), "tillway-dev-tick has 1.0 GB"),
     ("prices_are_those_of_the_one_file", "counted at the small size", instead("Dashboard", '"id": "m1"', '"id": "d23"'), "tillway-dev-settle-cybersource has 1.0 GB"),
     ("prices_are_those_of_the_one_file", "a function that is not counted", instead("Dashboard", '"id": "d18"', '"id": "x18"'), "tillway-dev-tick has 0.25 GB"),
+    ("environments_name_what_there_is", "a connection nobody has", parameter("ClarityConnection", "shopp"), "shopp"),
+    ("environments_name_what_there_is", "a file that is not there", parameter("ConfigPath", "/opt/tillway/test.yaml"), "there is no"),
+    ("fits_cloudformation", "five hundred topics more", too_many, "resources, at most 500"),
     ("schedule_expressions_are_valid", "a bad rate", put("Tick", "Events", "EveryMinute", "Properties", "ScheduleExpression", "rate(1 minutes)"), "1 minute"),
     ("schedule_expressions_are_valid", "a bad cron", put("SweepStripe", "Events", "EveryQuarter", "Properties", "ScheduleExpression", "cron(0/15 * * * * *)"), "exactly one"),
     ("schedule_expressions_are_valid", "a zone nobody knows", put("SettleStripe", "Events", "EveryMorning", "Properties", "ScheduleExpressionTimezone", "Europe/Bärlin"), "no time zone"),

@@ -141,7 +141,7 @@ async fn webhooks_are_registered_once_and_their_secrets_go_into_the_store() {
 
     let steps = run(&["webhooks", "steps", "--url", "https://till.example.com"]).await;
     assert!(steps.contains("charge.succeeded") && steps.contains("webhook_secret"), "{steps}");
-    let (used, not) = steps.split_once("leave them out unless you want one").unwrap();
+    let (used, not) = steps.rsplit_once("leave them out unless you want one").unwrap();
     assert!(used.contains("/payouts  (") && not.contains("/billing  ("), "{steps}");
     let refused = with_input(&place, &["webhooks", "register", "--url", "http://till.example.com"], "").await;
     assert!(refused.failed().contains("--url"));
