@@ -1,5 +1,7 @@
 //! `tillway settle`: what a gateway paid out, matched with the books and posted.
 
+mod bank;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -21,6 +23,7 @@ use crate::open::{Opened, Place, say};
     after_help = "Example:\n  tillway settle run --connection stripe-main --date 2026-11-28 --config shop/tillway.yaml --data /var/lib/tillway\n  \
 tillway settle open --config shop/tillway.yaml --data /var/lib/tillway\n  \
 tillway settle report --connection stripe-main --date 2026-11-28 --html day.html --csv day.csv --config … --data …\n  \
+tillway settle bank --connection cyb-main --statement statement.xml --config … --data …\n  \
 tillway settle check po_1Abc --config infra/config/tillway/tillway.yaml --aws tillway-dev"
 )]
 pub struct Args {
@@ -105,6 +108,14 @@ was refused.\n\nExample:\n  tillway settle run --connection stripe-main --date 2
         #[command(flatten)]
         place: Place,
     },
+    /// Reads the bank's statement: closes the submitted batches that its bookings pay. May be repeated; nothing is posted twice.
+    #[command(
+        after_help = "A layout says how the statement is written:\n  bank: main\n  format: camt053            # or csv, with columns\n  \
+account: DE02120300000000202051\n  currency: EUR\n  ours: [CYBERSOURCE]        # words in the bookings that are the gateway's\n\n\
+Exit code 0: what is paid for sure is closed; bookings and batches may be left open. 1: a batch was refused.\n\n\
+Example:\n  tillway settle bank --connection cyb-main --statement statement.xml --layout bank.yaml --config … --data …"
+    )]
+    Bank(bank::Of),
     /// Looks at a posted batch again with the checker: certificates, sums, and the journal's entries.
     #[command(
         after_help = "Exit code 1: it does not hold.\n\nExample:\n  tillway settle check po_1Abc --config … --data …"
@@ -146,31 +157,31 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Open { connection, json, csv, place } => {
             open(connection.as_deref(), json, csv, &place.open().await?.engine).await
         }
+        Command::Bank(of) => bank::run(of).await,
         Command::Check { batch, json, place } => check(&batch, json, &place.open().await?.engine).await,
     }
 }
 
 impl Of {
     fn connection(&self, engine: &Engine) -> anyhow::Result<ConnectionName> {
-        let name = ConnectionName::new(self.connection.as_str());
-        if engine.settles(&name) {
-            return Ok(name);
-        }
-        let known: Vec<&str> = engine
-            .config
-            .connections
-            .keys()
-            .filter(|name| engine.settles(name))
-            .map(ConnectionName::as_str)
-            .collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        bail!("`{}` settles nothing; connections whose settlement is read: {known}", self.connection)
+        connection(&self.connection, engine)
     }
 
     fn day(&self, engine: &Engine) -> anyhow::Result<Day> {
         let Some(text) = &self.date else { return Ok(Day::of(engine.ports.clock.now()).plus(-1)) };
         Day::parse(text).with_context(|| format!("`{text}` is no day; write it as 2026-11-28"))
     }
+}
+
+fn connection(name: &str, engine: &Engine) -> anyhow::Result<ConnectionName> {
+    let found = ConnectionName::new(name);
+    if engine.settles(&found) {
+        return Ok(found);
+    }
+    let all = engine.config.connections.keys().filter(|name| engine.settles(name));
+    let known: Vec<&str> = all.map(ConnectionName::as_str).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    bail!("`{name}` settles nothing; connections whose settlement is read: {known}")
 }
 
 /// What is shown of a step while a run is at work.
@@ -296,6 +307,10 @@ fn show(view: &BatchView) {
         s.disputes
     ));
     say(format!("  fees {}, net {}", money(s.fees), money(s.net)));
+    if let Some(paid) = &record.paid_by {
+        let by = paid.by.as_ref().map(|by| format!(", said by {by}")).unwrap_or_default();
+        say(format!("  paid by booking {} of {} at {}{by}", paid.booking, paid.day, paid.bank));
+    }
     say(format!(
         "  {} lines: {} matched under {} certificates, {} explained, {} open",
         s.lines,

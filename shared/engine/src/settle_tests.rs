@@ -151,25 +151,10 @@ impl Trade {
         first
     }
     fn journal(&self) -> Vec<Entry> {
-        let items = self.w.memory.items.lock().unwrap();
-        let mut out = Vec::new();
-        for item in items.values() {
-            if item.key.sk.starts_with("jrn#") {
-                out.push(serde_json::from_slice(&item.body).unwrap());
-            } else if item.key.sk.starts_with("jrns#") {
-                out.extend(serde_json::from_slice::<Vec<Entry>>(&item.body).unwrap());
-            }
-        }
-        out.sort_by(|a: &Entry, b| a.id.cmp(&b.id));
-        let ids: std::collections::BTreeSet<&str> = out.iter().map(|e| e.id.as_str()).collect();
-        assert_eq!(ids.len(), out.len(), "no entry twice");
-        out
+        self.w.journal()
     }
     fn account(&self, role: Role) -> i64 {
-        let usd = Currency::parse("USD").unwrap();
-        let journal = self.journal();
-        let postings = journal.iter().flat_map(|e| &e.postings);
-        postings.filter(|p| p.role == role && p.amount.currency == usd).map(|p| p.amount.minor).sum()
+        self.w.account(role)
     }
     async fn batch(&self, id: &str) -> BatchView {
         self.w.engine.settled_batch(None, id).await.unwrap().unwrap()

@@ -10,6 +10,9 @@ use super::*;
 use crate::settle::Step;
 use crate::settle::records::{RunReport, Standing};
 
+#[path = "settle_bank_tests.rs"]
+mod bank_tests;
+
 const CONFIG: &str = "connections:\n  shop: { system: clarity, base_url: \"https://shop.example/api/v1\", auth: api_key }\n  \
                       signed: { system: cybersource, base_url: \"https://gateway.example\", merchant_id: acme, key_id: k1, \
                       settlement.funding: net_fundings }\npairs:\n  main: { flow: cybersource-clarity, shop: shop, \
@@ -31,14 +34,17 @@ fn quiet(_: &Step) -> bool {
 
 impl Trade {
     async fn new() -> Self {
+        Self::with(CONFIG, Some(Millis::days(2))).await
+    }
+    async fn with(config_text: &str, funded_after: Option<Millis>) -> Self {
         let credentials = Credentials::new("acme", "k1", SIGNING);
         let mut config = CybersourceConfig::new(credentials, WebhookConfig::new("hook", SIGNING, None), 7);
-        config.funded_after = Some(Millis::days(2));
+        config.funded_after = funded_after;
         let gateway = Arc::new(Mutex::new(CybersourceSandbox::new(config)));
         let clock: Arc<OnceLock<Arc<Memory>>> = Arc::default();
         let (behind, time) = (Arc::clone(&gateway), Arc::clone(&clock));
         let orders: Mutex<std::collections::BTreeMap<String, Json>> = Mutex::default();
-        let w = World::with(CONFIG, move |request| {
+        let w = World::with(config_text, move |request| {
             if request.url.starts_with("https://shop.example") {
                 let id = request.path().rsplit('/').next().unwrap().to_owned();
                 let mut orders = orders.lock().unwrap();

@@ -11,6 +11,7 @@ use tillway_core::settle::{
     settle,
 };
 
+use super::bank::BY_BANK;
 use super::expect::Expectations;
 use super::fetch::{Incoming, about_open};
 use super::records::{
@@ -141,7 +142,7 @@ impl Engine {
         let after = carry_on(&outcome, &lines, &expected, doc, today, &carried, &candidates, &ahead);
         let open = open_records(&outcome, &lines, &expected);
         let notices = notices(report);
-        let headline = {
+        let headline = if run.is_of_day() {
             let mut same = Vec::new();
             for record in
                 report.batches.iter().filter(|s| records.iter().all(|(r, _)| r.batch.id != s.batch.id))
@@ -162,10 +163,13 @@ impl Engine {
                 notices: &notices,
             };
             format!("{} {}: {}", run.name(), run.day, sheet.report().morning())
+        } else {
+            String::new()
         };
         let records: Vec<BatchRecord> = records.into_iter().map(|(record, _)| record).collect();
         let proofs = proofs(&outcome, &lines, &commands);
-        let unknown = unknown_objects(&outcome, &lines, &open);
+        // Where the gateway was not looked at it is not asked either: the next run of a day does.
+        let unknown = if run.is_of_day() { unknown_objects(&outcome, &lines, &open) } else { Vec::new() };
         let book_name = format!("{stem}/book");
         self.shelve(&book_name, &after).await?;
         read.extend(candidates.values().flat_map(|c| c.read.iter().cloned()));
@@ -180,12 +184,12 @@ impl Engine {
                 doc: Some(book_name),
                 pending: None,
                 today: Some(today),
-                unfinished: None,
+                unfinished: run.book.unfinished,
                 held_until: None,
                 fence: 0,
             },
             headline,
-            run: RunRecord { at: self.now(), notices },
+            run: run.is_of_day().then(|| RunRecord { at: self.now(), notices }),
             batches: records,
             open,
             proofs,
@@ -221,7 +225,10 @@ impl Engine {
                 let now_funded = matches!(record.batch.funding, Funding::Submitted)
                     && matches!(listed.batch.funding, Funding::Funded { .. });
                 let same = record.digest == digest && record.batch == listed.batch;
-                if same || is_submission_of(&listed.batch, &lines, record, known) {
+                if same
+                    || says_what_the_bank_said(&listed.batch, record)
+                    || is_submission_of(&listed.batch, &lines, record, known)
+                {
                     report.unchanged.push(id);
                     report.batches.push(record.clone());
                     continue;
@@ -290,9 +297,16 @@ impl Engine {
             before.iter().flat_map(|(_, known)| known.entries.iter().map(|e| e.id.as_str())).collect();
         let fresh = doc.entries.iter().filter(|e| !posted.contains(e.id.as_str()));
         let days = || doc.expected.iter().map(|e| e.due).chain(doc.lines.iter().map(|l| l.day));
+        let paid_by = run.paid_by(&doc.batch.id);
+        // Money is of the day on which the bank had it, whenever its statement is read.
+        let day = match (paid_by, doc.batch.funding) {
+            (Some(_), Funding::Funded { day, .. }) => day,
+            _ => before.filter(|_| candidate.listed.is_none()).map_or(run.day, |(record, _)| record.day),
+        };
+        let paid_by = paid_by.or(before.and_then(|(record, _)| record.paid_by.as_ref()));
         BatchRecord {
             batch: doc.batch.clone(),
-            day: before.filter(|_| candidate.listed.is_none()).map_or(run.day, |(record, _)| record.day),
+            day,
             at: self.now(),
             revision: before.map_or(1, |(record, _)| record.revision.saturating_add(1)),
             standing,
@@ -301,6 +315,7 @@ impl Engine {
             fresh: fresh.map(|e| e.id.as_str().into()).collect(),
             sums: sums(doc),
             span: (days().min().unwrap_or(run.day), days().max().unwrap_or(run.day)),
+            paid_by: paid_by.cloned(),
         }
     }
 
@@ -349,8 +364,20 @@ fn is_submission_of(batch: &Batch, lines: &[SettlementLine], record: &BatchRecor
     }
     let given: BTreeMap<&str, &SettlementLine> = lines.iter().map(|l| (l.id.as_ref(), l)).collect();
     let posted: BTreeSet<&str> = known.lines.iter().map(|l| l.id.as_ref()).collect();
-    let as_posted = |l: &SettlementLine| given.get(l.id.as_ref()).map_or(l.kind == Kind::Fee, |g| *g == l);
+    let kept_back = |l: &SettlementLine| l.kind == Kind::Fee || l.id.starts_with(BY_BANK);
+    let as_posted = |l: &SettlementLine| given.get(l.id.as_ref()).map_or_else(|| kept_back(l), |g| *g == l);
     posted.is_superset(&given.keys().copied().collect()) && known.lines.iter().all(as_posted)
+}
+
+/// Whether the gateway now says of a batch what the bank's statement said before it.
+fn says_what_the_bank_said(batch: &Batch, record: &BatchRecord) -> bool {
+    let paid = |b: &Batch| match b.funding {
+        Funding::Funded { payout, .. } => Some(payout),
+        Funding::Submitted => None,
+    };
+    record.paid_by.is_some()
+        && paid(batch).is_some_and(|payout| paid(&record.batch) == Some(payout))
+        && batch.currency == record.batch.currency
 }
 
 pub(super) fn texts<T: ToString>(items: &[T]) -> Vec<String> {

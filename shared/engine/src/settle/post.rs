@@ -26,13 +26,17 @@ impl Engine {
             self.keep_book(run).await?;
         }
         self.write_open(run, &plan.open).await?;
-        let noticed = item(run_key(run.name(), plan.day), serde_json::to_vec(&plan.run)?, None);
-        self.ports.store.transact(vec![Write::Put(noticed, Guard::Any)]).await?;
+        if let Some(noticed) = &plan.run {
+            let noticed = item(run_key(run.name(), plan.day), serde_json::to_vec(noticed)?, None);
+            self.ports.store.transact(vec![Write::Put(noticed, Guard::Any)]).await?;
+        }
         run.tell(&Step::At("opened"))?;
         self.take_evidence(run, &plan).await?;
         run.tell(&Step::At("proven"))?;
         // From here on nothing stops for want of time: what is told is told once.
-        self.alert("settlement", Severity::Warning, None, plan.headline.clone()).await;
+        if !plan.headline.is_empty() {
+            self.alert("settlement", Severity::Warning, None, plan.headline.clone()).await;
+        }
         let before = run.book.doc.take();
         let BookRecord { held_until, fence, .. } = run.book;
         run.book = BookRecord { held_until, fence, ..plan.after.clone() };

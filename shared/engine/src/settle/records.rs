@@ -101,9 +101,9 @@ pub struct PlanDoc {
     /// The batches they are of.
     #[serde(default)]
     pub read_of: Vec<Box<str>>,
-    /// What was noticed.
-    pub run: RunRecord,
-    /// The morning's line.
+    /// What was noticed; nothing where the gateway was not looked at.
+    pub run: Option<RunRecord>,
+    /// The morning's line; none where a person sees what was done.
     pub headline: String,
 }
 
@@ -181,6 +181,26 @@ pub struct Sums {
     pub net: i64,
 }
 
+/// The booking on the bank's statement that paid a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaidBy {
+    /// The bank, as its layout is named.
+    pub bank: String,
+    /// A digest of the account: another name of the bank is no other account.
+    pub account: String,
+    /// The bank's id of the booking.
+    pub booking: Box<str>,
+    /// Its day.
+    pub day: Day,
+    /// Its amount, minor units; several batches may share it.
+    pub amount: i64,
+    /// SHA-256 of the statement.
+    pub statement: String,
+    /// Who said that it pays the batch, where the statement alone did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
 /// A settled batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchRecord {
@@ -204,6 +224,9 @@ pub struct BatchRecord {
     pub sums: Sums,
     /// Days of what it settles, first and last.
     pub span: (Day, Day),
+    /// The booking that paid it, where the gateway did not say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paid_by: Option<PaidBy>,
 }
 
 /// Everything a batch rests on.
