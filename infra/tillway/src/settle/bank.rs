@@ -33,8 +33,7 @@ pub(super) struct Of {
     /// How the statement is written, YAML [default: `bank` of the connection in settlement.yaml].
     #[arg(long, value_name = "FILE")]
     layout: Option<PathBuf>,
-    /// Size of the file as the bank announced it, for a CSV file without a column of balances: nothing else shows that all of
-    /// it is there.
+    /// Size of the file as the bank has it; needed for CSV: nothing else shows that all of it is there. camt.053 tells its own end.
     #[arg(long, value_name = "N")]
     bytes: Option<u64>,
     /// What a booking pays where the statement does not tell; of several batches the last takes the difference.
