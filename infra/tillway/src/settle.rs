@@ -1,5 +1,6 @@
 //! `tillway settle`: what a gateway paid out, matched with the books and posted.
 
+mod accept;
 mod bank;
 
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use serde::Serialize;
 use tillway_core::ids::ConnectionName;
 use tillway_core::settle::Day;
 use tillway_core::settle::report::csv::cell;
-use tillway_core::settle::report::{Report, age, argument, in_url, page, title};
+use tillway_core::settle::report::{Report, age, argument, in_url, page, shown, title};
 use tillway_engine::Engine;
 use tillway_engine::settle::records::RunReport;
 use tillway_engine::settle::{BatchView, OpenView, Step};
@@ -116,6 +117,13 @@ Exit code 0: what is paid for sure is closed; bookings and batches may be left o
 Example:\n  tillway settle bank --connection cyb-main --statement statement.xml --layout bank.yaml --config … --data …"
     )]
     Bank(bank::Of),
+    /// Accepts an open item: closes it by hand, with a reason, and books it to an account. If its line comes after all, that is
+    /// taken back.
+    #[command(
+        after_help = "Example:\n  tillway settle accept --item missing_at_gateway-0f3a… --account chargeback_loss \\\n    \
+--reason 'not worth a claim' --config … --data …"
+    )]
+    Accept(accept::Of),
     /// Looks at a posted batch again with the checker: certificates, sums, and the journal's entries.
     #[command(
         after_help = "Exit code 1: it does not hold.\n\nExample:\n  tillway settle check po_1Abc --config … --data …"
@@ -158,6 +166,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             open(connection.as_deref(), json, csv, &place.open().await?.engine).await
         }
         Command::Bank(of) => bank::run(of).await,
+        Command::Accept(of) => accept::run(of).await,
         Command::Check { batch, json, place } => check(&batch, json, &place.open().await?.engine).await,
     }
 }
@@ -324,6 +333,16 @@ fn show(view: &BatchView) {
         let own = line.ids.own.as_deref().unwrap_or("no object");
         say(format!("  open: {} {} {} ({own})", line.id, line.kind.name(), money(line.gross)));
     }
+    for word in &doc.accepted {
+        let account = word.account.name();
+        say(format!(
+            "  accepted: {} to {account} by {} at {}: {}",
+            word.item,
+            word.by,
+            word.at,
+            shown(&word.reason)
+        ));
+    }
     for flaw in &doc.flaws {
         say(format!("  {}: {}; {}", title(flaw.class), flaw.amount, flaw.class.action()));
     }
@@ -335,7 +354,7 @@ async fn open(connection: Option<&str>, json: bool, csv: bool, engine: &Engine) 
     if json {
         say(serde_json::to_string_pretty(&all)?);
     } else if csv {
-        say("connection,class,since,age,amount,currency,orders,objects,batches,lines,expected,action");
+        say("connection,class,since,age,amount,currency,orders,objects,batches,lines,expected,action,item");
         for o in &all {
             say(row(o));
         }
@@ -353,6 +372,7 @@ async fn open(connection: Option<&str>, json: bool, csv: bool, engine: &Engine) 
                 named(o)
             ));
             say(format!("  {}", x.class.action()));
+            say(format!("  or accept it: --item {}", argument(&o.record.id)));
             for order in &o.record.orders {
                 say(format!("  tillway explain {}", argument(order)));
             }
@@ -383,6 +403,7 @@ fn row(o: &OpenView) -> String {
         list(&x.lines),
         list(&x.expected),
         cell(x.class.action()),
+        cell(&o.record.id),
     ];
     cells.join(",")
 }

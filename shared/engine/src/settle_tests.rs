@@ -12,6 +12,8 @@ use super::*;
 use crate::settle::records::{RunReport, Standing};
 use crate::settle::{BatchView, Step};
 
+#[path = "settle_accept_tests.rs"]
+mod accept_tests;
 #[path = "settle_due_tests.rs"]
 mod due_tests;
 

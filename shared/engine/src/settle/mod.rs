@@ -10,13 +10,14 @@
 //!   steps is conditional and does nothing the second time: journal items under ids made of the batch and the
 //!   revision, the batch's record, the open items, the evidence, and last the new book.
 //!
-//! A day's batches are not all that is planned: a booking on the bank's statement gives a submitted batch its money ([`bank`]). It
-//! goes the same way from "match" on.
+//! A day's batches are not all that is planned: a booking on the bank's statement gives a submitted batch its money ([`bank`]), a
+//! person accepts what stays open ([`accept`]). Both go the same way from "match" on.
 //!
 //! What is still expected is carried from run to run in the *book*: expectations and lines that no run has matched,
 //! and how far the journal was read. So a run reads the journal's newest days, and not the year. Writes grow with
 //! batches and open items: lines, certificates and entries lie in documents on the [`shelf`].
 
+pub mod accept;
 pub mod bank;
 pub mod due;
 mod evidence;
@@ -44,6 +45,8 @@ use crate::engine::{Engine, WorkError};
 use crate::ports::{Guard, Key, NewItem, Severity, StoreError, Write};
 use records::{BookRecord, PaidBy, PlanDoc, RunReport, book_key};
 
+use accept::Taken;
+pub use accept::{Accepted, AcceptedRecord, Accepting};
 pub use bank::{BankReport, Received};
 pub use due::{Agenda, DueReport};
 pub use look::{BatchView, Checked, OpenView};
@@ -73,6 +76,8 @@ enum Matter {
     Day,
     /// Batches to which the bank's statement gives their money, and the bookings.
     Bank(BTreeMap<Box<str>, PaidBy>),
+    /// What a person accepts.
+    Accept(Box<Taken>),
 }
 
 /// A run at work.
@@ -104,7 +109,14 @@ impl Run<'_> {
     fn paid_by(&self, batch: &str) -> Option<&PaidBy> {
         match &self.matter {
             Matter::Bank(paid) => paid.get(batch),
-            Matter::Day => None,
+            Matter::Day | Matter::Accept(_) => None,
+        }
+    }
+    /// What a person accepts by this run.
+    fn taken(&self) -> Option<&Taken> {
+        match &self.matter {
+            Matter::Accept(taken) => Some(taken),
+            Matter::Day | Matter::Bank(_) => None,
         }
     }
     fn tell(&self, step: &Step) -> Result<(), WorkError> {

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 use tillway_connectors::ListedBatch;
+use tillway_core::settle::accepted::{Acceptance, BY_PERSON};
 use tillway_core::settle::certificate::{Certificate, certify};
 use tillway_core::settle::check::{Statement, check, check_run};
 use tillway_core::settle::{
-    Batch, Day, Exception, Expected, Funding, Kind, Outcome, SettlementLine, Standing as Stands, entries,
-    settle,
+    Batch, Day, Exception, Expected, Explained, Funding, Kind, Outcome, SettlementLine, Standing as Stands,
+    entries, settle,
 };
 
+use super::accept::{CameAfterAll, accept_expected, came_after_all, recall, stays_accepted, still_possible};
 use super::bank::BY_BANK;
 use super::expect::Expectations;
 use super::fetch::{Incoming, about_open};
@@ -71,6 +73,10 @@ impl Engine {
         let mut candidates = self.candidates(run, incoming, report).await?;
         let carried = std::mem::take(&mut doc.lines);
         self.carried_batches(run, &mut candidates, &carried).await?;
+        if let Some(taken) = run.taken() {
+            // What is accepted looks for nothing any more.
+            candidates.values_mut().for_each(|c| c.fresh.retain(|id| !taken.lines.contains(id)));
+        }
         let pool = |candidates: &BTreeMap<Box<str>, Candidate>| -> Vec<SettlementLine> {
             let fresh = |c: &Candidate| -> Vec<SettlementLine> {
                 c.lines.iter().filter(|l| c.fresh.contains(&l.id)).cloned().collect()
@@ -79,16 +85,26 @@ impl Engine {
         };
         let all = pool(&candidates);
         let expectations = self.expectations(run, &mut doc, &all).await?;
-        let Expectations { expected, commands, cursor, ahead, newer } = expectations;
+        let Expectations { mut expected, commands, cursor, ahead, newer } = expectations;
+        let mut posted = match run.taken() {
+            Some(taken) => accept_expected(taken, &mut expected, &mut doc, run.name())?,
+            None => Vec::new(),
+        };
+        let mut came = self.voided_after_all(run, &mut doc, &all, &mut posted).await?;
+        let plain = expected.len();
+        let words: Vec<_> = doc.accepted.iter().map(|a| a.sealed.clone()).collect();
         let today = run.book.today.map_or(run.day, |known| known.max(run.day));
         run.tell(&Step::Matching(all.len(), expected.len()))?;
         self.keep_book(run).await?;
         // A batch that the checker rejects is taken out, and what is left is matched anew: nothing rests on it.
         let (outcome, certificates, planned) = loop {
             let lines = pool(&candidates);
-            let outcome = settle(&lines, &expected, &run.rules, today);
+            expected.truncate(plain);
+            expected.extend(recall(&doc.accepted, &lines));
+            let mut outcome = settle(&lines, &expected, &run.rules, today);
+            stays_accepted(&doc.accepted, &mut outcome, &mut expected);
             let certificates = certify(&outcome.groups, &lines, &expected);
-            check_run(&outcome, &certificates, &lines, &expected, &run.rules)
+            check_run(&outcome, &certificates, &lines, &expected, &words, &run.rules)
                 .map_err(|bad| WorkError::Config(format!("a defect of ours: {}", texts(&bad).join("; "))))?;
             let mut planned = Vec::new();
             let mut rejected: Vec<(Box<str>, Vec<String>)> = Vec::new();
@@ -101,6 +117,11 @@ impl Engine {
             }
             if rejected.is_empty() {
                 break (outcome, certificates, planned);
+            }
+            if let (Some(_), Some((id, why))) = (run.taken(), rejected.first()) {
+                let text =
+                    format!("batch {id} would not hold with it: {}; nothing was posted", why.join("; "));
+                return Err(WorkError::Config(text));
             }
             for (id, why) in rejected {
                 // What earlier runs left open of it goes on without what came now.
@@ -126,6 +147,12 @@ impl Engine {
             batch.entries.iter().filter(|e| fresh.contains(e.id.as_str())).for_each(|e| balance.add(e));
             records.push((record, batch));
         }
+        let lines = pool(&candidates);
+        let (more, back) = came_after_all(&mut doc, &outcome, &lines, run.name(), self.now())?;
+        came.extend(more);
+        posted.extend(back);
+        posted.iter().for_each(|e| balance.add(e));
+        doc.accepted.retain(|a| still_possible(a, today, &run.rules));
         doc.keep_balance(&balance);
         for gone in doc.proven.iter().filter(|p| today.since(p.day) > PROVEN_DAYS) {
             let text = format!(
@@ -138,10 +165,9 @@ impl Engine {
             );
             self.alert("settlement_unbooked", Severity::Critical, None, text).await;
         }
-        let lines = pool(&candidates);
         let after = carry_on(&outcome, &lines, &expected, doc, today, &carried, &candidates, &ahead);
         let open = open_records(&outcome, &lines, &expected);
-        let notices = notices(report);
+        let notices = notices(report, &came);
         let headline = if run.is_of_day() {
             let mut same = Vec::new();
             for record in
@@ -191,6 +217,9 @@ impl Engine {
             headline,
             run: run.is_of_day().then(|| RunRecord { at: self.now(), notices }),
             batches: records,
+            accepted: run.taken().map(|taken| taken.record.clone()).into_iter().collect(),
+            came,
+            entries: posted,
             open,
             proofs,
             unknown,
@@ -400,7 +429,19 @@ fn batch_doc(
     let known = candidate.before.as_ref().map(|(_, doc)| doc);
     let of_it = |c: &&Certificate| c.group.lines.iter().any(|l| own.contains(l.as_ref()));
     let mut sealed: Vec<Certificate> = certificates.iter().filter(of_it).cloned().collect();
-    let explained_now = || outcome.explained.iter().filter(|x| own.contains(x.line.as_ref()));
+    let mut accepted: Vec<Acceptance> = run
+        .taken()
+        .into_iter()
+        .flat_map(|taken| &taken.record.sealed)
+        .filter(|a| a.was.is_none() && own.contains(a.item.as_ref()))
+        .cloned()
+        .collect();
+    let by_person: Vec<Explained> = accepted
+        .iter()
+        .map(|a| Explained { line: a.item.clone(), rule: BY_PERSON.into(), account: a.account })
+        .collect();
+    let by_rule = || outcome.explained.iter().filter(|x| own.contains(x.line.as_ref()));
+    let explained_now = || by_rule().chain(&by_person);
     if candidate.listed.is_none() && sealed.is_empty() && explained_now().next().is_none() {
         return Ok(Ok(None));
     }
@@ -423,6 +464,7 @@ fn batch_doc(
     if let Some(known) = known {
         sealed.extend(known.certificates.iter().cloned());
         explained.extend(known.explained.iter().cloned());
+        accepted.extend(known.accepted.iter().cloned());
         used.extend(known.expected.iter().cloned());
         other_lines.extend(known.other_lines.iter().cloned());
         flaws.extend(known.flaws.iter().cloned());
@@ -460,6 +502,7 @@ fn batch_doc(
         expected: &used,
         certificates: &sealed,
         explained: &explained,
+        accepted: &accepted,
         open_lines: &open_lines,
         open_expected: &[],
         entries: &entries,
@@ -478,6 +521,7 @@ fn batch_doc(
             expected: used,
             certificates: sealed,
             explained,
+            accepted,
             open_lines,
             entries,
             flaws,
@@ -554,7 +598,8 @@ fn carry_on(
     }
     // Entries newer than the cursor that are settled now, or were: the next run meets them again.
     let done: Vec<Box<str>> = ahead.iter().filter(|id| !kept.contains(id.as_ref())).cloned().collect();
-    BookDoc { expected: still, lines: out_lines, ahead: done, proven, balance: doc.balance }
+    let BookDoc { accepted, balance, .. } = doc;
+    BookDoc { expected: still, lines: out_lines, ahead: done, proven, accepted, balance }
 }
 
 fn open_records(outcome: &Outcome, lines: &[SettlementLine], expected: &[Expected]) -> Vec<OpenRecord> {
@@ -622,7 +667,7 @@ fn unknown_objects(outcome: &Outcome, lines: &[SettlementLine], open: &[OpenReco
 }
 
 /// What the run noticed, for the report.
-fn notices(report: &RunReport) -> Vec<(String, String)> {
+fn notices(report: &RunReport, came: &[CameAfterAll]) -> Vec<(String, String)> {
     let name = |batch: &str| {
         if batch.is_empty() { "the list of the day".to_owned() } else { format!("batch {batch}") }
     };
@@ -634,5 +679,6 @@ fn notices(report: &RunReport) -> Vec<(String, String)> {
         .waiting
         .iter()
         .map(|w| ("waiting".to_owned(), format!("{} is waited for: {}", name(&w.batch), w.why)));
-    refused.chain(waiting).collect()
+    let came = came.iter().map(|c| ("came_after_all".to_owned(), c.sentence()));
+    refused.chain(waiting).chain(came).collect()
 }

@@ -4,11 +4,13 @@ use serde::{Deserialize, Serialize};
 use tillway_core::ids::ConnectionName;
 use tillway_core::journal::{Entry, Role, TrialBalance};
 use tillway_core::money::{Currency, Money};
+use tillway_core::settle::accepted::Acceptance;
 use tillway_core::settle::certificate::Certificate;
 use tillway_core::settle::check::Verdict;
 use tillway_core::settle::{Batch, Class, Day, Exception, Expected, Explained, Kind, SettlementLine};
 use tillway_core::time::Timestamp;
 
+use super::accept::{AcceptedExpected, AcceptedRecord, CameAfterAll};
 use super::report::RunRecord;
 use crate::ports::Key;
 
@@ -51,6 +53,9 @@ pub struct BookDoc {
     pub ahead: Vec<Box<str>>,
     /// What a line proved of an unknown effect before the books had it: its entry is settled when it comes.
     pub proven: Vec<Proven>,
+    /// Expectations that a person accepted, as long as a line may come for them.
+    #[serde(default)]
+    pub accepted: Vec<AcceptedExpected>,
     /// What the journal holds of the connection, as far as it was read for good and with all that was posted.
     pub balance: Vec<(Currency, Role, i64)>,
 }
@@ -101,6 +106,15 @@ pub struct PlanDoc {
     /// The batches they are of.
     #[serde(default)]
     pub read_of: Vec<Box<str>>,
+    /// What people accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<AcceptedRecord>,
+    /// What had been accepted and came after all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub came: Vec<CameAfterAll>,
+    /// Entries of these two, which are no batch's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<Entry>,
     /// What was noticed; nothing where the gateway was not looked at.
     pub run: Option<RunRecord>,
     /// The morning's line; none where a person sees what was done.
@@ -244,6 +258,9 @@ pub struct BatchDoc {
     pub certificates: Vec<Certificate>,
     /// Lines that need no expectation.
     pub explained: Vec<Explained>,
+    /// The words of people that explain some of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<Acceptance>,
     /// Lines that stay open.
     pub open_lines: Vec<Box<str>>,
     /// Every entry of the batch.
@@ -409,6 +426,22 @@ pub fn run_key(connection: &ConnectionName, day: Day) -> Key {
 #[must_use]
 pub fn open_key(connection: &ConnectionName, id: &str) -> Key {
     Key::new(pk(connection), format!("{OPEN}{id}"))
+}
+/// What was accepted under an item's id.
+#[must_use]
+pub fn accepted_key(connection: &ConnectionName, item: &str) -> Key {
+    Key::new(pk(connection), format!("accepted#{item}"))
+}
+/// An acceptance that was taken back.
+#[must_use]
+pub fn came_key(connection: &ConnectionName, came: &CameAfterAll) -> Key {
+    let what = tillway_core::ids::digest(&[&came.expected]);
+    Key::new(pk(connection), format!("came#{}#{what}", came.item))
+}
+/// What acceptances of one plan posted, as one item of the journal.
+#[must_use]
+pub fn accepted_entries_key(connection: &ConnectionName, version: u64) -> Key {
+    Key::new(format!("settle#{connection}#@accepted"), format!("jrns#{version:010}"))
 }
 /// Begins what is open.
 pub(super) const OPEN: &str = "open#";
