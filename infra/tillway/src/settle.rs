@@ -124,6 +124,19 @@ Example:\n  tillway settle bank --connection cyb-main --statement statement.xml 
 --reason 'not worth a claim' --config … --data …"
     )]
     Accept(accept::Of),
+    /// Shows the figures of a day (fee rates, refunds, disputes, delay, volume) beside what was to be expected of them.
+    #[command(
+        after_help = "Example:\n  tillway settle watch --connection stripe-main --date 2026-11-28 --config … --data …"
+    )]
+    Watch {
+        #[command(flatten)]
+        of: Of,
+        /// One JSON document instead of text.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Looks at a posted batch again with the checker: certificates, sums, and the journal's entries.
     #[command(
         after_help = "Exit code 1: it does not hold.\n\nExample:\n  tillway settle check po_1Abc --config … --data …"
@@ -167,6 +180,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Command::Bank(of) => bank::run(of).await,
         Command::Accept(of) => accept::run(of).await,
+        Command::Watch { of, json, place } => watch(&of, json, &place.open().await?).await,
         Command::Check { batch, json, place } => check(&batch, json, &place.open().await?.engine).await,
     }
 }
@@ -285,6 +299,31 @@ async fn report(
         say(report.json()?);
     } else {
         say(report.morning());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn watch(of: &Of, json: bool, machine: &Opened) -> anyhow::Result<ExitCode> {
+    let engine = &machine.engine;
+    let (name, day) = (of.connection(engine)?, of.day(engine)?);
+    let view = engine.settlement_watch(&name, day).await?;
+    if json {
+        say(serde_json::to_string_pretty(&view)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !view.whole {
+        say(format!("{day} of {name} was not settled, or something of it is still waited for"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    say(format!("{day} of {name}, beside {} day(s) before it", view.days));
+    for figure in &view.figures {
+        say(format!("  {}", figure.text()));
+    }
+    for finding in &view.findings {
+        say(format!("! {}", finding.text()));
+    }
+    if view.findings.is_empty() {
+        say("nothing is out of the ordinary");
     }
     Ok(ExitCode::SUCCESS)
 }

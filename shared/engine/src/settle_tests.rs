@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use tillway_core::journal::{Entry, Role};
 use tillway_core::money::Currency;
+use tillway_core::settle::watch::Figure;
 use tillway_core::settle::{Class, Day};
 use tillway_sandbox::stripe::{ShopPayment, StripeConfig, StripeSandbox};
 use tillway_sandbox::{Reply, Sandbox as _};
@@ -16,6 +17,8 @@ use crate::settle::{BatchView, Step};
 mod accept_tests;
 #[path = "settle_due_tests.rs"]
 mod due_tests;
+#[path = "settle_watch_tests.rs"]
+mod watch_tests;
 
 /// A shop that charges by itself, and its account.
 struct Trade {
@@ -246,6 +249,9 @@ async fn a_run_that_dies_at_any_write_is_gone_on_with_and_posts_once() {
         let second = t.settle().await;
         let open = t.open().await;
         assert_eq!(open, [Class::MissingHere], "after {fuse}");
+        let watched = t.w.engine.settlement_watch(&gate(), t.today()).await.unwrap();
+        let payments = watched.figures.iter().find(|m| m.figure == Figure::Payments).unwrap();
+        assert_eq!((payments.part, payments.of), (5, 1), "counted once, after {fuse}");
         let shelf = t.w.memory.items.lock().unwrap().keys().filter(|k| k.sk == "head").count();
         (broke, t.journal(), second.batches[0].standing, shelf)
     };

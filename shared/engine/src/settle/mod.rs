@@ -31,6 +31,7 @@ pub mod records;
 pub mod report;
 pub mod settings;
 mod shelf;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,6 +52,7 @@ pub use bank::{BankReport, Received};
 pub use due::{Agenda, DueReport};
 pub use look::{BatchView, Checked, OpenView};
 pub use shelf::StoreShelf;
+pub use watched::WatchView;
 
 /// A step of a run, for whoever watches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -257,7 +259,8 @@ impl Engine {
             let plan = self.carry_out(run).await?;
             report.resumed = true;
             // Nothing came since: it is this run's own plan.
-            let quiet = |plan: &PlanDoc| plan.run.as_ref().is_some_and(|r| r.notices.is_empty());
+            let missed = |(code, _): &(String, String)| matches!(code.as_str(), "refused" | "waiting");
+            let quiet = |plan: &PlanDoc| plan.run.as_ref().is_some_and(|r| !r.notices.iter().any(missed));
             let whole = |plan: &PlanDoc| plan.day == run.day && quiet(plan);
             if let Some(plan) = plan.filter(|plan| run.goes_on && whole(plan)) {
                 let settled = self.settled_batches(run.name()).await?;

@@ -7,6 +7,7 @@ use tillway_connectors::ListedBatch;
 use tillway_core::settle::accepted::{Acceptance, BY_PERSON};
 use tillway_core::settle::certificate::{Certificate, certify};
 use tillway_core::settle::check::{Statement, check, check_run};
+use tillway_core::settle::watch::DayFigures;
 use tillway_core::settle::{
     Batch, Day, Exception, Expected, Explained, Funding, Kind, Outcome, SettlementLine, Standing as Stands,
     entries, settle,
@@ -21,7 +22,7 @@ use super::records::{
     Standing, Sums, batch_key, settle_pk,
 };
 use super::report::{RunRecord, Sheet, add};
-use super::{Run, Step};
+use super::{Run, Step, watched};
 use crate::engine::{Engine, WorkError};
 use crate::ports::Severity;
 
@@ -167,6 +168,20 @@ impl Engine {
         }
         let after = carry_on(&outcome, &lines, &expected, doc, today, &carried, &candidates, &ahead);
         let open = open_records(&outcome, &lines, &expected);
+        let watched = if run.is_of_day() {
+            let whole = report.waiting.is_empty() && report.refused.is_empty();
+            let new = |figures: &mut DayFigures| {
+                for (record, batch) in &records {
+                    let before = candidates.get(&record.batch.id).and_then(|c| c.before.as_ref());
+                    watched::count(figures, run.day, batch, before.map(|(_, doc)| doc), &run.rules);
+                }
+            };
+            let seen = self.see(run.name(), run.day, new, whole).await?;
+            report.findings = seen.findings;
+            Some(seen.month)
+        } else {
+            None
+        };
         let notices = notices(report, &came);
         let headline = if run.is_of_day() {
             let mut same = Vec::new();
@@ -220,6 +235,7 @@ impl Engine {
             accepted: run.taken().map(|taken| taken.record.clone()).into_iter().collect(),
             came,
             entries: posted,
+            watched,
             open,
             proofs,
             unknown,
@@ -680,5 +696,6 @@ fn notices(report: &RunReport, came: &[CameAfterAll]) -> Vec<(String, String)> {
         .iter()
         .map(|w| ("waiting".to_owned(), format!("{} is waited for: {}", name(&w.batch), w.why)));
     let came = came.iter().map(|c| ("came_after_all".to_owned(), c.sentence()));
-    refused.chain(waiting).chain(came).collect()
+    let remarkable = report.findings.iter().map(|f| ("watch".to_owned(), f.text()));
+    refused.chain(waiting).chain(came).chain(remarkable).collect()
 }

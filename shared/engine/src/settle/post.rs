@@ -6,7 +6,7 @@ use tillway_core::journal::Entry;
 
 use super::records::{
     BatchDoc, BatchRecord, BookRecord, OPEN, OpenRecord, PlanDoc, Posted, accepted_entries_key, accepted_key,
-    batch_key, came_key, entries_key, open_key, read_key, run_key, settle_pk,
+    batch_key, came_key, entries_key, open_key, read_key, run_key, settle_pk, watch_key,
 };
 use super::{Run, Step, item};
 use crate::engine::{Engine, WorkError};
@@ -27,6 +27,10 @@ impl Engine {
         }
         self.post_accepted(run, &plan).await?;
         self.write_open(run, &plan.open).await?;
+        if let Some((first, month)) = &plan.watched {
+            let figures = item(watch_key(run.name(), *first), serde_json::to_vec(month)?, None);
+            self.ports.store.transact(vec![Write::Put(figures, Guard::Any)]).await?;
+        }
         if let Some(noticed) = &plan.run {
             let noticed = item(run_key(run.name(), plan.day), serde_json::to_vec(noticed)?, None);
             self.ports.store.transact(vec![Write::Put(noticed, Guard::Any)]).await?;

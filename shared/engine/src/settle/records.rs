@@ -7,11 +7,13 @@ use tillway_core::money::{Currency, Money};
 use tillway_core::settle::accepted::Acceptance;
 use tillway_core::settle::certificate::Certificate;
 use tillway_core::settle::check::Verdict;
+use tillway_core::settle::watch::Finding;
 use tillway_core::settle::{Batch, Class, Day, Exception, Expected, Explained, Kind, SettlementLine};
 use tillway_core::time::Timestamp;
 
 use super::accept::{AcceptedExpected, AcceptedRecord, CameAfterAll};
 use super::report::RunRecord;
+use super::watched::WatchedMonth;
 use crate::ports::Key;
 
 /// Where the settlement of a connection stands.
@@ -115,6 +117,9 @@ pub struct PlanDoc {
     /// Entries of these two, which are no batch's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<Entry>,
+    /// The figures of the month of its day, with the month's first day; nothing where the gateway was not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched: Option<(Day, WatchedMonth)>,
     /// What was noticed; nothing where the gateway was not looked at.
     pub run: Option<RunRecord>,
     /// The morning's line; none where a person sees what was done.
@@ -336,6 +341,8 @@ pub struct RunReport {
     pub refused: Vec<Refused>,
     /// Everything open.
     pub open: Vec<OpenRecord>,
+    /// What is out of the ordinary in the day's figures although it may all be matched.
+    pub findings: Vec<Finding>,
     /// The morning's line.
     pub headline: String,
 }
@@ -373,6 +380,7 @@ impl RunReport {
             waiting: Vec::new(),
             refused: Vec::new(),
             open: Vec::new(),
+            findings: Vec::new(),
             headline: String::new(),
         }
     }
@@ -442,6 +450,12 @@ pub fn came_key(connection: &ConnectionName, came: &CameAfterAll) -> Key {
 #[must_use]
 pub fn accepted_entries_key(connection: &ConnectionName, version: u64) -> Key {
     Key::new(format!("settle#{connection}#@accepted"), format!("jrns#{version:010}"))
+}
+/// The figures of a connection in the month that begins with this day.
+#[must_use]
+pub fn watch_key(connection: &ConnectionName, first: Day) -> Key {
+    let day = first.to_string();
+    Key::new(pk(connection), format!("watch#{}", day.get(..7).unwrap_or(&day)))
 }
 /// Begins what is open.
 pub(super) const OPEN: &str = "open#";
