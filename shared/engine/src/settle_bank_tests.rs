@@ -133,7 +133,7 @@ async fn what_a_booking_cannot_tell_a_person_says() {
     }
     let report = w.take(&both, &[("b1", &[one, two])]).await.unwrap();
     let closed: Vec<_> = report.closed.iter().map(|c| (c.amount.minor, c.difference.minor)).collect();
-    let mut wanted = vec![(one, (1_000, 0)), (two, (1_900, -100))];
+    let mut wanted = [(one, (1_000, 0)), (two, (1_900, -100))];
     wanted.sort_unstable();
     assert_eq!(closed, wanted.iter().map(|w| w.1).collect::<Vec<_>>());
     assert_eq!([Role::Bank, Role::Fees, Role::GatewayClearing].map(|r| w.t.w.account(r)), [2_900, 100, 0]);

@@ -171,3 +171,35 @@ async fn a_void_that_is_heard_of_late_closes_what_was_missed() {
     t.settle(day.plus(12)).await;
     assert_eq!((t.open().await, t.clearing(day.plus(12)).await), (vec![], 1_000));
 }
+
+#[tokio::test]
+async fn a_void_that_is_heard_of_after_it_was_accepted_takes_that_back() {
+    use tillway_core::journal::Role;
+    let t = Trade::new().await;
+    let day = Day::of(t.w.memory.now());
+    t.sweep().await;
+    t.paid("A-1").await;
+    let second = t.paid("A-2").await;
+    t.gateway(|g, now| g.void_by_hand(now, &second)).unwrap();
+    t.w.pass(Millis::hours(20));
+    t.settle(day).await;
+    t.w.pass(Millis::days(8));
+    t.settle(day.plus(8)).await;
+    let open = t.w.engine.settlement_open(None).await.unwrap();
+    assert_eq!(open.iter().map(|o| o.record.exception.class).collect::<Vec<_>>(), [Class::MissingAtGateway]);
+    let account = Some(Role::ChargebackLoss);
+    let said = crate::settle::Accepting { item: &open[0].record.id, reason: "lost", account, by: "ada" };
+    t.w.engine.settle_accept(&signed(), &said, &quiet).await.unwrap();
+    let accounts = || [Role::ChargebackLoss, Role::GatewayClearing].map(|role| t.w.account(role));
+    assert_eq!((accounts(), t.open().await), ([1_000, 1_000], vec![]));
+    t.sweep().await;
+    t.w.pass(Millis::days(1));
+    let report = t.settle(day.plus(9)).await;
+    assert!(report.headline.contains("it was voided before it was settled"), "{}", report.headline);
+    assert_eq!((accounts(), t.open().await), ([0, 1_000], vec![]));
+    // Once.
+    let before = t.w.journal();
+    t.w.pass(Millis::days(1));
+    t.settle(day.plus(10)).await;
+    assert_eq!(t.w.journal(), before);
+}

@@ -248,8 +248,8 @@ fn taken(item: OpenRecord, book: &BookDoc, said: &Accepting<'_>, at: Timestamp) 
         book.lines.iter().filter(|l| item.exception.lines.contains(&l.id)).collect();
     let expected: Vec<&Expected> =
         book.expected.iter().filter(|e| item.exception.expected.contains(&e.id)).collect();
-    let booked = |id: &Box<str>| {
-        expected.iter().any(|e| e.id == *id) || book.accepted.iter().any(|a| a.expected.id == *id)
+    let booked = |id: &str| {
+        expected.iter().any(|e| *e.id == *id) || book.accepted.iter().any(|a| *a.expected.id == *id)
     };
     if let Some(id) = item.exception.expected.iter().find(|id| !booked(id)) {
         return no(format!(
