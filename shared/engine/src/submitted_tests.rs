@@ -146,6 +146,12 @@ async fn a_funding_closes_the_batch_and_its_day_may_be_settled_again() {
     };
     assert_eq!((closed.standing, closed.revision), (Standing::Closed, 2));
     assert_eq!((t.clearing(funded).await, t.open().await), (0, vec![]));
+    // Its payment was seen on the day it was submitted, and is no payment of another day.
+    for (of, payments) in [(day, 1), (funded, 0)] {
+        let view = t.w.engine.settlement_watch(&signed(), of).await.unwrap();
+        let found = view.figures.iter().find(|m| m.figure == tillway_core::settle::watch::Figure::Payments);
+        assert_eq!(found.map(|m| (m.part, m.of)), Some((payments, 1)), "{of}");
+    }
     // What was submitted is listed as it was, and what was kept back is no part of it.
     let again = t.settle(day).await;
     assert_eq!((again.unchanged.len(), again.refused.len()), (1, 0), "{again:?}");

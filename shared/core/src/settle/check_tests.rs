@@ -388,7 +388,7 @@ fn a_payout_that_came_back_returns_to_clearing() {
 /// An open batch of which a person accepts a line.
 #[test]
 fn what_a_person_accepts_is_explained_by_a_word_that_holds() {
-    let m = market(12, 9_000, 0);
+    let m = market(11, 4_000, 12);
     let outcome = settle(&m.lines, &m.expected, &m.rules, m.today);
     let mut cases = m.batches.iter().map(|b| Case::of(&m, &outcome, b, |_| false));
     let mut case = cases.find(|c| c.open_lines.len() > 1 && c.check() == Ok(Verdict::Open)).unwrap();
