@@ -1,5 +1,8 @@
 //! `tillway settle`: what a gateway paid out, matched with the books and posted.
 
+mod accept;
+mod bank;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,7 +11,7 @@ use serde::Serialize;
 use tillway_core::ids::ConnectionName;
 use tillway_core::settle::Day;
 use tillway_core::settle::report::csv::cell;
-use tillway_core::settle::report::{Report, age, argument, in_url, page, title};
+use tillway_core::settle::report::{Report, age, argument, in_url, page, shown, title};
 use tillway_engine::Engine;
 use tillway_engine::settle::records::RunReport;
 use tillway_engine::settle::{BatchView, OpenView, Step};
@@ -21,6 +24,7 @@ use crate::open::{Opened, Place, say};
     after_help = "Example:\n  tillway settle run --connection stripe-main --date 2026-11-28 --config shop/tillway.yaml --data /var/lib/tillway\n  \
 tillway settle open --config shop/tillway.yaml --data /var/lib/tillway\n  \
 tillway settle report --connection stripe-main --date 2026-11-28 --html day.html --csv day.csv --config … --data …\n  \
+tillway settle bank --connection cyb-main --statement statement.xml --config … --data …\n  \
 tillway settle check po_1Abc --config infra/config/tillway/tillway.yaml --aws tillway-dev"
 )]
 pub struct Args {
@@ -105,6 +109,34 @@ was refused.\n\nExample:\n  tillway settle run --connection stripe-main --date 2
         #[command(flatten)]
         place: Place,
     },
+    /// Reads the bank's statement: closes the submitted batches that its bookings pay. May be repeated; nothing is posted twice.
+    #[command(
+        after_help = "A layout says how the statement is written:\n  bank: main\n  format: camt053            # or csv, with columns\n  \
+account: DE02120300000000202051\n  currency: EUR\n  ours: [CYBERSOURCE]        # words in the bookings that are the gateway's\n\n\
+Exit code 0: what is paid for sure is closed; bookings and batches may be left open. 1: a batch was refused.\n\n\
+Example:\n  tillway settle bank --connection cyb-main --statement statement.xml --layout bank.yaml --config … --data …"
+    )]
+    Bank(bank::Of),
+    /// Accepts an open item: closes it by hand, with a reason, and books it to an account. If its line comes after all, that is
+    /// taken back.
+    #[command(
+        after_help = "Example:\n  tillway settle accept --item missing_at_gateway-0f3a… --account chargeback_loss \\\n    \
+--reason 'not worth a claim' --config … --data …"
+    )]
+    Accept(accept::Of),
+    /// Shows the figures of a day (fee rates, refunds, disputes, delay, volume) beside what was to be expected of them.
+    #[command(
+        after_help = "Example:\n  tillway settle watch --connection stripe-main --date 2026-11-28 --config … --data …"
+    )]
+    Watch {
+        #[command(flatten)]
+        of: Of,
+        /// One JSON document instead of text.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Looks at a posted batch again with the checker: certificates, sums, and the journal's entries.
     #[command(
         after_help = "Exit code 1: it does not hold.\n\nExample:\n  tillway settle check po_1Abc --config … --data …"
@@ -146,31 +178,33 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Open { connection, json, csv, place } => {
             open(connection.as_deref(), json, csv, &place.open().await?.engine).await
         }
+        Command::Bank(of) => bank::run(of).await,
+        Command::Accept(of) => accept::run(of).await,
+        Command::Watch { of, json, place } => watch(&of, json, &place.open().await?).await,
         Command::Check { batch, json, place } => check(&batch, json, &place.open().await?.engine).await,
     }
 }
 
 impl Of {
     fn connection(&self, engine: &Engine) -> anyhow::Result<ConnectionName> {
-        let name = ConnectionName::new(self.connection.as_str());
-        if engine.settles(&name) {
-            return Ok(name);
-        }
-        let known: Vec<&str> = engine
-            .config
-            .connections
-            .keys()
-            .filter(|name| engine.settles(name))
-            .map(ConnectionName::as_str)
-            .collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        bail!("`{}` settles nothing; connections whose settlement is read: {known}", self.connection)
+        connection(&self.connection, engine)
     }
 
     fn day(&self, engine: &Engine) -> anyhow::Result<Day> {
         let Some(text) = &self.date else { return Ok(Day::of(engine.ports.clock.now()).plus(-1)) };
         Day::parse(text).with_context(|| format!("`{text}` is no day; write it as 2026-11-28"))
     }
+}
+
+fn connection(name: &str, engine: &Engine) -> anyhow::Result<ConnectionName> {
+    let found = ConnectionName::new(name);
+    if engine.settles(&found) {
+        return Ok(found);
+    }
+    let all = engine.config.connections.keys().filter(|name| engine.settles(name));
+    let known: Vec<&str> = all.map(ConnectionName::as_str).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    bail!("`{name}` settles nothing; connections whose settlement is read: {known}")
 }
 
 /// What is shown of a step while a run is at work.
@@ -269,6 +303,31 @@ async fn report(
     Ok(ExitCode::SUCCESS)
 }
 
+async fn watch(of: &Of, json: bool, machine: &Opened) -> anyhow::Result<ExitCode> {
+    let engine = &machine.engine;
+    let (name, day) = (of.connection(engine)?, of.day(engine)?);
+    let view = engine.settlement_watch(&name, day).await?;
+    if json {
+        say(serde_json::to_string_pretty(&view)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !view.whole {
+        say(format!("{day} of {name} was not settled, or something of it is still waited for"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    say(format!("{day} of {name}, beside {} day(s) before it", view.days));
+    for figure in &view.figures {
+        say(format!("  {}", figure.text()));
+    }
+    for finding in &view.findings {
+        say(format!("! {}", finding.text()));
+    }
+    if view.findings.is_empty() {
+        say("nothing is out of the ordinary");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn found(engine: &Engine, batch: &str) -> anyhow::Result<BatchView> {
     let found = engine.settled_batch(None, batch).await?;
     found.with_context(|| {
@@ -296,6 +355,10 @@ fn show(view: &BatchView) {
         s.disputes
     ));
     say(format!("  fees {}, net {}", money(s.fees), money(s.net)));
+    if let Some(paid) = &record.paid_by {
+        let by = paid.by.as_ref().map(|by| format!(", said by {by}")).unwrap_or_default();
+        say(format!("  paid by booking {} of {} at {}{by}", paid.booking, paid.day, paid.bank));
+    }
     say(format!(
         "  {} lines: {} matched under {} certificates, {} explained, {} open",
         s.lines,
@@ -309,6 +372,16 @@ fn show(view: &BatchView) {
         let own = line.ids.own.as_deref().unwrap_or("no object");
         say(format!("  open: {} {} {} ({own})", line.id, line.kind.name(), money(line.gross)));
     }
+    for word in &doc.accepted {
+        let account = word.account.name();
+        say(format!(
+            "  accepted: {} to {account} by {} at {}: {}",
+            word.item,
+            word.by,
+            word.at,
+            shown(&word.reason)
+        ));
+    }
     for flaw in &doc.flaws {
         say(format!("  {}: {}; {}", title(flaw.class), flaw.amount, flaw.class.action()));
     }
@@ -320,7 +393,7 @@ async fn open(connection: Option<&str>, json: bool, csv: bool, engine: &Engine) 
     if json {
         say(serde_json::to_string_pretty(&all)?);
     } else if csv {
-        say("connection,class,since,age,amount,currency,orders,objects,batches,lines,expected,action");
+        say("connection,class,since,age,amount,currency,orders,objects,batches,lines,expected,action,item");
         for o in &all {
             say(row(o));
         }
@@ -338,6 +411,7 @@ async fn open(connection: Option<&str>, json: bool, csv: bool, engine: &Engine) 
                 named(o)
             ));
             say(format!("  {}", x.class.action()));
+            say(format!("  or accept it: --item {}", argument(&o.record.id)));
             for order in &o.record.orders {
                 say(format!("  tillway explain {}", argument(order)));
             }
@@ -368,6 +442,7 @@ fn row(o: &OpenView) -> String {
         list(&x.lines),
         list(&x.expected),
         cell(x.class.action()),
+        cell(&o.record.id),
     ];
     cells.join(",")
 }

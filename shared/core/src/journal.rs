@@ -44,6 +44,21 @@ pub enum Role {
 }
 
 impl Role {
+    /// All accounts.
+    pub const ALL: [Self; 12] = [
+        Self::Receivable,
+        Self::Sales,
+        Self::Tax,
+        Self::Refunds,
+        Self::GatewayClearing,
+        Self::Bank,
+        Self::Fees,
+        Self::Disputed,
+        Self::ChargebackLoss,
+        Self::Fx,
+        Self::Reserve,
+        Self::Suspense,
+    ];
     /// Name as shown and stored.
     #[must_use]
     pub const fn name(self) -> &'static str {

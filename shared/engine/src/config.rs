@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tillway_connectors::bank::Layout;
 use tillway_connectors::{Connection, Connector};
 use tillway_core::bundle::Bundle;
 use tillway_core::ids::ConnectionName;
@@ -78,11 +79,15 @@ pub struct Settling {
     pub cut_off: CutOff,
     /// Days are settled by themselves, and not by command alone.
     pub scheduled: bool,
+    /// How the statement of the account is written that its money comes to.
+    pub bank: Option<Arc<Layout>>,
+    /// Days after which a submitted batch has its money at the latest.
+    pub paid_within: i32,
 }
 
 impl Default for Settling {
     fn default() -> Self {
-        Self { rules: None, cut_off: CutOff::default(), scheduled: true }
+        Self { rules: None, cut_off: CutOff::default(), scheduled: true, bank: None, paid_within: 7 }
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use tillway_core::journal::{Entry, Role};
 use tillway_core::money::Currency;
+use tillway_core::settle::watch::Figure;
 use tillway_core::settle::{Class, Day};
 use tillway_sandbox::stripe::{ShopPayment, StripeConfig, StripeSandbox};
 use tillway_sandbox::{Reply, Sandbox as _};
@@ -12,8 +13,12 @@ use super::*;
 use crate::settle::records::{RunReport, Standing};
 use crate::settle::{BatchView, Step};
 
+#[path = "settle_accept_tests.rs"]
+mod accept_tests;
 #[path = "settle_due_tests.rs"]
 mod due_tests;
+#[path = "settle_watch_tests.rs"]
+mod watch_tests;
 
 /// A shop that charges by itself, and its account.
 struct Trade {
@@ -151,25 +156,10 @@ impl Trade {
         first
     }
     fn journal(&self) -> Vec<Entry> {
-        let items = self.w.memory.items.lock().unwrap();
-        let mut out = Vec::new();
-        for item in items.values() {
-            if item.key.sk.starts_with("jrn#") {
-                out.push(serde_json::from_slice(&item.body).unwrap());
-            } else if item.key.sk.starts_with("jrns#") {
-                out.extend(serde_json::from_slice::<Vec<Entry>>(&item.body).unwrap());
-            }
-        }
-        out.sort_by(|a: &Entry, b| a.id.cmp(&b.id));
-        let ids: std::collections::BTreeSet<&str> = out.iter().map(|e| e.id.as_str()).collect();
-        assert_eq!(ids.len(), out.len(), "no entry twice");
-        out
+        self.w.journal()
     }
     fn account(&self, role: Role) -> i64 {
-        let usd = Currency::parse("USD").unwrap();
-        let journal = self.journal();
-        let postings = journal.iter().flat_map(|e| &e.postings);
-        postings.filter(|p| p.role == role && p.amount.currency == usd).map(|p| p.amount.minor).sum()
+        self.w.account(role)
     }
     async fn batch(&self, id: &str) -> BatchView {
         self.w.engine.settled_batch(None, id).await.unwrap().unwrap()
@@ -259,6 +249,9 @@ async fn a_run_that_dies_at_any_write_is_gone_on_with_and_posts_once() {
         let second = t.settle().await;
         let open = t.open().await;
         assert_eq!(open, [Class::MissingHere], "after {fuse}");
+        let watched = t.w.engine.settlement_watch(&gate(), t.today()).await.unwrap();
+        let payments = watched.figures.iter().find(|m| m.figure == Figure::Payments).unwrap();
+        assert_eq!((payments.part, payments.of), (5, 1), "counted once, after {fuse}");
         let shelf = t.w.memory.items.lock().unwrap().keys().filter(|k| k.sk == "head").count();
         (broke, t.journal(), second.batches[0].standing, shelf)
     };

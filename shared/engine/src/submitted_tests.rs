@@ -10,6 +10,9 @@ use super::*;
 use crate::settle::Step;
 use crate::settle::records::{RunReport, Standing};
 
+#[path = "settle_bank_tests.rs"]
+mod bank_tests;
+
 const CONFIG: &str = "connections:\n  shop: { system: clarity, base_url: \"https://shop.example/api/v1\", auth: api_key }\n  \
                       signed: { system: cybersource, base_url: \"https://gateway.example\", merchant_id: acme, key_id: k1, \
                       settlement.funding: net_fundings }\npairs:\n  main: { flow: cybersource-clarity, shop: shop, \
@@ -31,14 +34,17 @@ fn quiet(_: &Step) -> bool {
 
 impl Trade {
     async fn new() -> Self {
+        Self::with(CONFIG, Some(Millis::days(2))).await
+    }
+    async fn with(config_text: &str, funded_after: Option<Millis>) -> Self {
         let credentials = Credentials::new("acme", "k1", SIGNING);
         let mut config = CybersourceConfig::new(credentials, WebhookConfig::new("hook", SIGNING, None), 7);
-        config.funded_after = Some(Millis::days(2));
+        config.funded_after = funded_after;
         let gateway = Arc::new(Mutex::new(CybersourceSandbox::new(config)));
         let clock: Arc<OnceLock<Arc<Memory>>> = Arc::default();
         let (behind, time) = (Arc::clone(&gateway), Arc::clone(&clock));
         let orders: Mutex<std::collections::BTreeMap<String, Json>> = Mutex::default();
-        let w = World::with(CONFIG, move |request| {
+        let w = World::with(config_text, move |request| {
             if request.url.starts_with("https://shop.example") {
                 let id = request.path().rsplit('/').next().unwrap().to_owned();
                 let mut orders = orders.lock().unwrap();
@@ -140,6 +146,12 @@ async fn a_funding_closes_the_batch_and_its_day_may_be_settled_again() {
     };
     assert_eq!((closed.standing, closed.revision), (Standing::Closed, 2));
     assert_eq!((t.clearing(funded).await, t.open().await), (0, vec![]));
+    // Its payment was seen on the day it was submitted, and is no payment of another day.
+    for (of, payments) in [(day, 1), (funded, 0)] {
+        let view = t.w.engine.settlement_watch(&signed(), of).await.unwrap();
+        let found = view.figures.iter().find(|m| m.figure == tillway_core::settle::watch::Figure::Payments);
+        assert_eq!(found.map(|m| (m.part, m.of)), Some((payments, 1)), "{of}");
+    }
     // What was submitted is listed as it was, and what was kept back is no part of it.
     let again = t.settle(day).await;
     assert_eq!((again.unchanged.len(), again.refused.len()), (1, 0), "{again:?}");
@@ -164,4 +176,36 @@ async fn a_void_that_is_heard_of_late_closes_what_was_missed() {
     t.w.pass(Millis::days(11));
     t.settle(day.plus(12)).await;
     assert_eq!((t.open().await, t.clearing(day.plus(12)).await), (vec![], 1_000));
+}
+
+#[tokio::test]
+async fn a_void_that_is_heard_of_after_it_was_accepted_takes_that_back() {
+    use tillway_core::journal::Role;
+    let t = Trade::new().await;
+    let day = Day::of(t.w.memory.now());
+    t.sweep().await;
+    t.paid("A-1").await;
+    let second = t.paid("A-2").await;
+    t.gateway(|g, now| g.void_by_hand(now, &second)).unwrap();
+    t.w.pass(Millis::hours(20));
+    t.settle(day).await;
+    t.w.pass(Millis::days(8));
+    t.settle(day.plus(8)).await;
+    let open = t.w.engine.settlement_open(None).await.unwrap();
+    assert_eq!(open.iter().map(|o| o.record.exception.class).collect::<Vec<_>>(), [Class::MissingAtGateway]);
+    let account = Some(Role::ChargebackLoss);
+    let said = crate::settle::Accepting { item: &open[0].record.id, reason: "lost", account, by: "ada" };
+    t.w.engine.settle_accept(&signed(), &said, &quiet).await.unwrap();
+    let accounts = || [Role::ChargebackLoss, Role::GatewayClearing].map(|role| t.w.account(role));
+    assert_eq!((accounts(), t.open().await), ([1_000, 1_000], vec![]));
+    t.sweep().await;
+    t.w.pass(Millis::days(1));
+    let report = t.settle(day.plus(9)).await;
+    assert!(report.headline.contains("it was voided before it was settled"), "{}", report.headline);
+    assert_eq!((accounts(), t.open().await), ([0, 1_000], vec![]));
+    // Once.
+    let before = t.w.journal();
+    t.w.pass(Millis::days(1));
+    t.settle(day.plus(10)).await;
+    assert_eq!(t.w.journal(), before);
 }

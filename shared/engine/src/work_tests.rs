@@ -327,6 +327,30 @@ impl World {
     fn item(&self, key: &Key) -> Option<Item> {
         self.memory.items.lock().unwrap().get(key).cloned()
     }
+    /// Everything that was posted, each entry once.
+    fn journal(&self) -> Vec<tillway_core::journal::Entry> {
+        use tillway_core::journal::Entry;
+        let items = self.memory.items.lock().unwrap();
+        let mut out = Vec::new();
+        for item in items.values() {
+            if item.key.sk.starts_with("jrn#") {
+                out.push(serde_json::from_slice(&item.body).unwrap());
+            } else if item.key.sk.starts_with("jrns#") {
+                out.extend(serde_json::from_slice::<Vec<Entry>>(&item.body).unwrap());
+            }
+        }
+        out.sort_by(|a: &Entry, b| a.id.cmp(&b.id));
+        let ids: std::collections::BTreeSet<&str> = out.iter().map(|e| e.id.as_str()).collect();
+        assert_eq!(ids.len(), out.len(), "no entry twice");
+        out
+    }
+    /// What an account holds, minor units.
+    fn account(&self, role: tillway_core::journal::Role) -> i64 {
+        let usd = tillway_core::money::Currency::parse("USD").unwrap();
+        let journal = self.journal();
+        let postings = journal.iter().flat_map(|e| &e.postings);
+        postings.filter(|p| p.role == role && p.amount.currency == usd).map(|p| p.amount.minor).sum()
+    }
     fn alerted(&self, code: &str) -> usize {
         self.memory.alerts.lock().unwrap().iter().filter(|a| a.code == code).count()
     }

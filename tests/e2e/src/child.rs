@@ -100,6 +100,8 @@ impl Place<CybersourceSandbox> {
         let mut config = CybersourceConfig::new(credentials, hooks, 11);
         // Indexed at once: a read that comes too early is made again with a later tick, and a process waits in real time.
         (config.search_lag, config.detail_lag) = (Millis(0), Millis(0));
+        // For the same reason a day's report is there while it lasts.
+        config.report_after = Millis::days(-1);
         let gateway = Side {
             sandbox: CybersourceSandbox::new(config),
             connection: CYBERSOURCE,

@@ -12,6 +12,8 @@
 /// The `tillway` command.
 const TILLWAY: &str = env!("CARGO_BIN_EXE_tillway-under-test");
 
+#[path = "e2e/bank.rs"]
+mod bank;
 #[path = "e2e/check.rs"]
 mod check;
 #[path = "e2e/commands.rs"]

@@ -102,14 +102,16 @@ impl Layout {
     pub fn load(file: &str, text: &str) -> Result<Self, Vec<Problem>> {
         let node = yaml::parse(file, text)?;
         let mut problems = Vec::new();
-        let layout = Self::compile(&node, &mut problems);
+        let layout = Self::of(&node, &mut problems);
         match layout {
             Some(layout) if problems.is_empty() => Ok(layout),
             _ => Err(sorted(problems)),
         }
     }
 
-    fn compile(node: &Node, out: &mut Vec<Problem>) -> Option<Self> {
+    /// The same of a part of a document. It holds where no problem was added.
+    #[must_use]
+    pub fn of(node: &Node, out: &mut Vec<Problem>) -> Option<Self> {
         node.map("a map", out);
         node.only_keys(&KEYS, out);
         let name = needed(node, "bank", "name it: `bank: main`", out);

@@ -55,7 +55,7 @@ pub struct BankStatement {
     pub digest: String,
     /// Bytes.
     pub bytes: u64,
-    /// Whether the file shows its own end: its last tag, or balances that its bookings add up to.
+    /// Whether the file shows its own end, as its last tag does.
     pub ending: Ending,
 }
 
@@ -72,8 +72,8 @@ impl BankStatement {
             Some(_) => Ok(()),
             None if self.ending == Ending::Closed => Ok(()),
             None => {
-                let what = "nothing says that all of it is here: give its size, or a layout with the balance's column; \
-                            nothing of it was used";
+                let what = "nothing says that all of it is here: give its size as the bank has it, or fetch the statement as \
+                            camt.053, which tells its own end; nothing of it was used";
                 Err(FileFault::of_file("unproven", what))
             }
         }

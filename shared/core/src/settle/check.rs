@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::accepted::{Acceptance, BY_PERSON};
 use super::certificate::{Certificate, hash};
 use super::line::{Batch, Expected, Funding, Kind, SettlementLine, Standing};
 use super::outcome::{Explained, Group, Outcome, Tier};
@@ -27,6 +28,8 @@ pub struct Statement<'a> {
     pub certificates: &'a [Certificate],
     /// Lines of this batch that need no expectation.
     pub explained: &'a [Explained],
+    /// The words of people that explain some of them.
+    pub accepted: &'a [Acceptance],
     /// Lines of this batch that stay open.
     pub open_lines: &'a [Box<str>],
     /// Those of `expected` that stay open.
@@ -74,6 +77,9 @@ pub enum Rejection {
     /// An explanation that no rule gives.
     #[error("line {0} is explained by a rule that does not cover it")]
     Explained(Box<str>),
+    /// A person's word that does not hold.
+    #[error("what a person said of {0}: {1}")]
+    Accepted(Box<str>, &'static str),
     /// An entry that may not be posted for this batch.
     #[error("entry {0}: {1}")]
     Entry(String, &'static str),
@@ -95,10 +101,21 @@ pub fn check(statement: &Statement<'_>) -> Result<Verdict, Vec<Rejection>> {
     let mut bad = Vec::new();
     lines_add_up(statement, &mut bad);
     certificates_hold(statement, &mut bad);
-    let Statement { lines, expected, certificates, explained, open_lines, open_expected, rules, .. } =
-        statement;
+    let Statement {
+        lines,
+        expected,
+        certificates,
+        explained,
+        accepted,
+        open_lines,
+        open_expected,
+        rules,
+        ..
+    } = statement;
     let open = Sides { lines: open_lines, expected: open_expected };
-    all_accounted_for(lines, expected, certificates, explained, &open, rules, &mut bad);
+    let said = Words { explained, accepted };
+    all_accounted_for(lines, expected, certificates, &said, &open, rules, &mut bad);
+    words_hold(lines, &said, &mut bad);
     clearing_returns(statement, &mut bad);
     bad.sort();
     bad.dedup();
@@ -111,7 +128,7 @@ pub fn check(statement: &Statement<'_>) -> Result<Verdict, Vec<Rejection>> {
 }
 
 /// Checks that a whole run accounts for every line and every expectation once: matched under a certificate,
-/// explained, or open.
+/// explained, or open. An expectation is explained by a person's word alone, which is among `accepted`.
 ///
 /// # Errors
 /// Every rejection, sorted.
@@ -120,11 +137,18 @@ pub fn check_run(
     certificates: &[Certificate],
     lines: &[SettlementLine],
     expected: &[Expected],
+    accepted: &[Acceptance],
     rules: &Rules,
 ) -> Result<(), Vec<Rejection>> {
     let mut bad = Vec::new();
     let open = Sides { lines: &outcome.open_lines, expected: &outcome.open_expected };
-    all_accounted_for(lines, expected, certificates, &outcome.explained, &open, rules, &mut bad);
+    let said = Words { explained: &outcome.explained, accepted: &[] };
+    all_accounted_for(lines, expected, certificates, &said, &open, rules, &mut bad);
+    for e in expected.iter().filter(|e| e.standing == Standing::Explained) {
+        let word = accepted.iter().find(|a| a.item == e.id && a.was.is_some());
+        let wrong = word.map_or(Some("nobody explained it"), |a| a.wrong_of_expected(e));
+        bad.extend(wrong.map(|why| Rejection::Accepted(e.id.clone(), why)));
+    }
     bad.sort();
     bad.dedup();
     if bad.is_empty() { Ok(()) } else { Err(bad) }
@@ -134,6 +158,28 @@ pub fn check_run(
 struct Sides<'a> {
     lines: &'a [Box<str>],
     expected: &'a [Box<str>],
+}
+
+/// What says why a line needs no expectation.
+struct Words<'a> {
+    explained: &'a [Explained],
+    accepted: &'a [Acceptance],
+}
+
+/// Each person's word is about a line of the batch, is whole, and explains that line.
+fn words_hold(lines: &[SettlementLine], said: &Words<'_>, bad: &mut Vec<Rejection>) {
+    let own: BTreeMap<&str, &SettlementLine> = lines.iter().map(|l| (l.id.as_ref(), l)).collect();
+    let mut seen = BTreeSet::new();
+    for word in said.accepted {
+        let used = said.explained.iter().any(|x| x.line == word.item && x.rule.as_ref() == BY_PERSON);
+        let wrong = match own.get(word.item.as_ref()) {
+            None => Some("names an item that is not there"),
+            Some(_) if !used => Some("explains nothing"),
+            Some(_) if !seen.insert(&word.item) => Some("is said twice"),
+            Some(line) => word.wrong_of_line(line),
+        };
+        bad.extend(wrong.map(|why| Rejection::Accepted(word.item.clone(), why)));
+    }
 }
 
 fn wide(minor: i64) -> i128 {
@@ -291,19 +337,21 @@ fn all_accounted_for(
     lines: &[SettlementLine],
     expected: &[Expected],
     certificates: &[Certificate],
-    explained: &[Explained],
+    said: &Words<'_>,
     open: &Sides<'_>,
     rules: &Rules,
     bad: &mut Vec<Rejection>,
 ) {
     let groups = || certificates.iter().map(|c| &c.group);
-    let explained_lines = explained.iter().map(|x| &x.line);
+    let explained_lines = said.explained.iter().map(|x| &x.line);
     let uses = count(groups().flat_map(|g| &g.lines).chain(explained_lines).chain(open.lines), bad);
     let own: BTreeMap<&str, &SettlementLine> = lines.iter().map(|l| (l.id.as_ref(), l)).collect();
     bad.extend(own.keys().filter(|id| !uses.contains(*id)).map(|id| Rejection::Lost((*id).into())));
-    for x in explained {
-        let holds = own.get(x.line.as_ref()).and_then(|line| rules.explains(line));
-        if holds != Some((x.rule.as_ref(), x.account)) {
+    for x in said.explained {
+        let by_rule = own.get(x.line.as_ref()).and_then(|line| rules.explains(line));
+        let of_it = |a: &Acceptance| a.item == x.line && a.account == x.account;
+        let by_person = x.rule.as_ref() == BY_PERSON && said.accepted.iter().any(of_it);
+        if by_rule != Some((x.rule.as_ref(), x.account)) && !by_person {
             bad.push(Rejection::Explained(x.line.clone()));
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::accepted::{Acceptance, BY_PERSON, Said};
 use super::certificate::{Certificate, certify, hash};
 use super::check::{Rejection, Statement, Verdict, check, check_run};
 use super::matching_tests::{Market, market};
@@ -23,6 +24,7 @@ struct Case {
     expected: Vec<Expected>,
     certificates: Vec<Certificate>,
     explained: Vec<Explained>,
+    accepted: Vec<Acceptance>,
     open_lines: Vec<Box<str>>,
     open_expected: Vec<Box<str>>,
     entries: Vec<Entry>,
@@ -38,6 +40,7 @@ impl Case {
             expected: &self.expected,
             certificates: &self.certificates,
             explained: &self.explained,
+            accepted: &self.accepted,
             open_lines: &self.open_lines,
             open_expected: &self.open_expected,
             entries: &self.entries,
@@ -72,6 +75,7 @@ impl Case {
             other_lines,
             expected,
             explained,
+            accepted: Vec::new(),
             open_lines,
             open_expected: Vec::new(),
             entries,
@@ -97,7 +101,7 @@ fn every_batch_of_a_market_passes_and_clearing_holds_only_what_is_open() {
     let outcome = settle(&m.lines, &m.expected, &m.rules, m.today);
     let certificates = certify(&outcome.groups, &m.lines, &m.expected);
     let run = |outcome: &Outcome, certificates: &[Certificate]| {
-        check_run(outcome, certificates, &m.lines, &m.expected, &m.rules)
+        check_run(outcome, certificates, &m.lines, &m.expected, &[], &m.rules)
     };
     assert_eq!(run(&outcome, &certificates), Ok(()));
     assert!(run(&outcome, &certificates[1..]).is_err());
@@ -379,4 +383,83 @@ fn a_payout_that_came_back_returns_to_clearing() {
     let entry = case.entries.iter().find(|e| e.id == id).unwrap();
     let sides: Vec<_> = entry.postings.iter().map(|p| (p.role, p.amount.minor)).collect();
     assert_eq!(sides, [(Role::GatewayClearing, line.gross), (Role::Bank, -line.gross)]);
+}
+
+/// An open batch of which a person accepts a line.
+#[test]
+fn what_a_person_accepts_is_explained_by_a_word_that_holds() {
+    let m = market(11, 4_000, 12);
+    let outcome = settle(&m.lines, &m.expected, &m.rules, m.today);
+    let mut cases = m.batches.iter().map(|b| Case::of(&m, &outcome, b, |_| false));
+    let mut case = cases.find(|c| c.open_lines.len() > 1 && c.check() == Ok(Verdict::Open)).unwrap();
+    let said = Said { under: "missing_here-1", by: "ada", at: Timestamp(1), reason: "seen" };
+    let open = std::mem::take(&mut case.open_lines);
+    for id in &open {
+        let line = case.lines.iter().find(|l| l.id == *id).unwrap();
+        let account = if line.kind == Kind::PayoutReversal { Role::Bank } else { Role::ChargebackLoss };
+        case.accepted.push(Acceptance::of_line(line, account, &said));
+        case.explained.push(Explained { line: id.clone(), rule: BY_PERSON.into(), account });
+    }
+    let groups: Vec<Group> = case.certificates.iter().map(|c| c.group.clone()).collect();
+    // As they were posted when they were open.
+    let posted = |entry: &str| open.iter().any(|id| entry == format!("unexplained:{id}"));
+    let (lines, explained) = (&case.lines, &case.explained);
+    case.entries =
+        entries(&case.batch, lines, &groups, &case.expected, explained, &case.rules, posted).unwrap();
+    assert_eq!(case.check(), Ok(Verdict::Closed));
+    let mut books = TrialBalance::default();
+    case.entries.iter().filter(|e| e.id.contains("explained:")).for_each(|e| books.add(e));
+    assert_eq!(books.of(Role::Suspense, case.batch.currency), 0);
+    type Change = fn(&mut Case);
+    let changes: [(Change, &str); 6] = [
+        (|c| c.accepted[0].reason = "well".into(), "the hash is another"),
+        (|c| c.accepted[0].under = "other".into(), "the hash is another"),
+        (|c| c.accepted[0].by = String::new().into(), "by whom"),
+        (|c| c.accepted[0].account = Role::GatewayClearing, "may not take it"),
+        (|c| c.accepted.clear(), "does not cover it"),
+        (|c| c.accepted.push(c.accepted[0].clone()), "said twice"),
+    ];
+    for (change, said) in changes {
+        let mut other = case.clone();
+        change(&mut other);
+        let bad = other.check().unwrap_err();
+        assert!(bad.iter().any(|r| r.to_string().contains(said)), "{said}: {bad:?}");
+    }
+}
+
+#[test]
+fn an_expectation_is_explained_by_a_persons_word_alone() {
+    let m = market(12, 9_000, 0);
+    let booked = m.expected.iter().find(|e| e.standing == Standing::Booked).unwrap();
+    let said = Said { under: "missing_at_gateway-1", by: "ada", at: Timestamp(1), reason: "seen" };
+    let word = Acceptance::of_expected(booked, Role::ChargebackLoss, &said);
+    let stands = [Expected { standing: Standing::Explained, ..booked.clone() }];
+    let run = |words: &[Acceptance]| {
+        check_run(&settle(&[], &stands, &m.rules, m.today), &[], &[], &stands, words, &m.rules)
+    };
+    assert_eq!(run(std::slice::from_ref(&word)), Ok(()));
+    let why = |words: &[Acceptance]| run(words).unwrap_err()[0].to_string();
+    assert!(why(&[]).contains("nobody explained it"));
+    for changed in [
+        Acceptance { reason: "well".into(), ..word.clone() },
+        Acceptance { was: Some(Standing::Ruled), ..word.clone() },
+    ] {
+        assert!(why(&[changed]).contains("the hash is another"));
+    }
+    assert!(
+        why(&[Acceptance { was: Some(Standing::Unknown), ..word.clone() }]).contains("not booked or ruled")
+    );
+    // What it takes out of clearing it puts back.
+    let gate = "gate".into();
+    let off = accepted::written_off(booked, &word, &gate).unwrap().unwrap();
+    let back = accepted::put_back(booked, &word, &gate, Timestamp(9)).unwrap().unwrap();
+    let mut books = TrialBalance::default();
+    books.add(&off);
+    assert_eq!(
+        books.of(Role::ChargebackLoss, booked.currency),
+        i128::from(booked.amount - booked.booked_fee)
+    );
+    books.add(&back);
+    assert_eq!(books.of(Role::ChargebackLoss, booked.currency), 0);
+    assert_ne!(off.id, back.id);
 }

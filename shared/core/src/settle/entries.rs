@@ -8,6 +8,7 @@
 //! | tolerated difference | `difference:<line>` | clearing | account of the rule |
 //! | settled in another currency | `fx:<line>` | clearing (settled), FX (presented) | FX (settled), clearing (presented) |
 //! | explained by a rule, reserve | `settled:<line>` | clearing | account of the rule |
+//! | accepted by a person ([`super::accepted`]) | `settled:<line>` | clearing | the account named |
 //! | payout that came back | `payout_reversal:<own id>` | clearing | bank |
 //! | open | `unexplained:<line>` | clearing | suspense |
 //! | open before, matched now | `explained:<line>` | suspense | clearing |
@@ -61,14 +62,15 @@ pub fn entries(
         match (group, account) {
             (Some(group), _) => book.matched(line, &Shares::of(line, group, &expected), rules)?,
             (None, Some(_)) if line.kind == Kind::Payout => book.fee(line, 0, rules)?,
-            (None, Some(account)) => {
-                let sides = book.sides(line, *account, rules);
-                book.push(format!("settled:{}", line.id), line.kind.name(), &sides)?;
-            }
-            (None, None) if line.kind == Kind::PayoutReversal => {
+            // Accepted or not, it is where it is.
+            (None, _) if line.kind == Kind::PayoutReversal => {
                 let sides = book.sides(line, Role::Bank, rules);
                 let id = line.ids.own.as_ref().unwrap_or(&line.id);
                 book.push(format!("payout_reversal:{id}"), "payout came back", &sides)?;
+            }
+            (None, Some(account)) => {
+                let sides = book.sides(line, *account, rules);
+                book.push(format!("settled:{}", line.id), line.kind.name(), &sides)?;
             }
             (None, None) => {
                 let sides = book.sides(line, Role::Suspense, rules);

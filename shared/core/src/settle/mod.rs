@@ -60,6 +60,8 @@
 //!   for these lines, with the batch's entries, is zero in every currency. [`check::check_run`] says the same of
 //!   every line and expectation of a run. What they cannot see is whether a better match existed: that is what
 //!   the oracle is for.
+//! - *Said by a person.* What stays open a person may accept ([`accepted`]): the item is explained by a sealed word that names who, when,
+//!   why and the account, and the checker verifies it like a certificate.
 //! - *Posted once.* [`entries()`] books only what the journal lacks, under ids made of the provider's ids. An open
 //!   line goes to suspense, so that a funded batch always leaves clearing at zero, and comes back out once a
 //!   later run explains it. A batch that was only submitted posts nothing and is closed as submitted until a
@@ -78,6 +80,7 @@
 //!
 //! [`report`] says what became of a day, [`watch`] what is out of the ordinary in it. [`market`] invents months of trade from a seed with every class of exception planted, for tests and benches.
 
+pub mod accepted;
 mod books;
 mod bucket;
 pub mod certificate;

@@ -123,7 +123,7 @@ impl Engine {
     }
 
     /// Adds what only the order knows, where no line names the object itself: most need no look at their order.
-    async fn know_orders(
+    pub(super) async fn know_orders(
         &self,
         run: &Run<'_>,
         expected: &mut Vec<Expected>,

@@ -1,9 +1,11 @@
 //! What `explain` says of an order's settlement: the batch of each movement, and the certificate that proves it.
 
+use tillway_core::ids::ConnectionName;
 use tillway_core::journal::Entry;
 use tillway_core::settle::{Day, Kind};
 
-use super::records::{BatchDoc, BatchRecord};
+use super::accept::AcceptedExpected;
+use super::records::{BatchDoc, BatchRecord, BookDoc};
 use crate::engine::{Engine, WorkError};
 use crate::explain::Line;
 
@@ -40,9 +42,19 @@ impl Engine {
                     out.push(line(&record, details));
                 }
             }
+            let Some(doc) = self.book_of(name).await?.and_then(|b| b.doc) else { continue };
+            let book: BookDoc = self.shelved(&doc).await?;
+            let own = |a: &&AcceptedExpected| entries.iter().any(|e| *e.id == *a.expected.id);
+            out.extend(book.accepted.iter().filter(own).map(|a| accepted(name, a)));
         }
         Ok(out)
     }
+}
+
+fn accepted(name: &ConnectionName, a: &AcceptedExpected) -> Line {
+    let word = &a.sealed;
+    let what = format!("{} accepted by {} to {}", a.expected.id, word.by, word.account.name());
+    Line { at: word.at, system: name.to_string(), what, details: vec![word.reason.to_string()] }
 }
 
 fn line(record: &BatchRecord, details: Vec<String>) -> Line {

@@ -144,6 +144,7 @@ impl Engine {
             expected: &doc.expected,
             certificates: &doc.certificates,
             explained: &doc.explained,
+            accepted: &doc.accepted,
             open_lines: &doc.open_lines,
             open_expected: &[],
             entries: &doc.entries,

@@ -10,10 +10,15 @@
 //!   steps is conditional and does nothing the second time: journal items under ids made of the batch and the
 //!   revision, the batch's record, the open items, the evidence, and last the new book.
 //!
+//! A day's batches are not all that is planned: a booking on the bank's statement gives a submitted batch its money ([`bank`]), a
+//! person accepts what stays open ([`accept`]). Both go the same way from "match" on.
+//!
 //! What is still expected is carried from run to run in the *book*: expectations and lines that no run has matched,
 //! and how far the journal was read. So a run reads the journal's newest days, and not the year. Writes grow with
 //! batches and open items: lines, certificates and entries lie in documents on the [`shelf`].
 
+pub mod accept;
+pub mod bank;
 pub mod due;
 mod evidence;
 mod expect;
@@ -26,7 +31,9 @@ pub mod records;
 pub mod report;
 pub mod settings;
 mod shelf;
+mod watched;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tillway_connectors::port::Call;
@@ -37,11 +44,15 @@ use tillway_core::time::{Millis, Timestamp};
 
 use crate::engine::{Engine, WorkError};
 use crate::ports::{Guard, Key, NewItem, Severity, StoreError, Write};
-use records::{BookRecord, PlanDoc, RunReport, book_key};
+use records::{BookRecord, PaidBy, PlanDoc, RunReport, book_key};
 
+use accept::Taken;
+pub use accept::{Accepted, AcceptedRecord, Accepting};
+pub use bank::{BankReport, Received};
 pub use due::{Agenda, DueReport};
 pub use look::{BatchView, Checked, OpenView};
 pub use shelf::StoreShelf;
+pub use watched::WatchView;
 
 /// A step of a run, for whoever watches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +72,16 @@ pub enum Step {
 /// Hears of steps. `false` ends the run there; the next one goes on.
 pub type Watch<'a> = &'a (dyn Fn(&Step) -> bool + Send + Sync);
 
+/// What a run is about.
+enum Matter {
+    /// A day at the gateway.
+    Day,
+    /// Batches to which the bank's statement gives their money, and the bookings.
+    Bank(BTreeMap<Box<str>, PaidBy>),
+    /// What a person accepts.
+    Accept(Box<Taken>),
+}
+
 /// A run at work.
 struct Run<'a> {
     connection: &'a Connection,
@@ -70,6 +91,7 @@ struct Run<'a> {
     secrets: Secrets,
     token: Option<Secret>,
     day: Day,
+    matter: Matter,
     watch: Watch<'a>,
     book: BookRecord,
     rev: u64,
@@ -81,6 +103,23 @@ struct Run<'a> {
 impl Run<'_> {
     fn name(&self) -> &ConnectionName {
         &self.connection.name
+    }
+    fn is_of_day(&self) -> bool {
+        matches!(self.matter, Matter::Day)
+    }
+    /// The booking that pays a batch by this run.
+    fn paid_by(&self, batch: &str) -> Option<&PaidBy> {
+        match &self.matter {
+            Matter::Bank(paid) => paid.get(batch),
+            Matter::Day | Matter::Accept(_) => None,
+        }
+    }
+    /// What a person accepts by this run.
+    fn taken(&self) -> Option<&Taken> {
+        match &self.matter {
+            Matter::Accept(taken) => Some(taken),
+            Matter::Day | Matter::Bank(_) => None,
+        }
     }
     fn tell(&self, step: &Step) -> Result<(), WorkError> {
         if (self.watch)(step) { Ok(()) } else { Err(WorkError::OutOfTime) }
@@ -139,16 +178,34 @@ impl Engine {
         day: Day,
         watch: Watch<'_>,
     ) -> Result<RunReport, WorkError> {
+        let mut report = RunReport::of(name, day, self.now());
+        let Some(mut run) = self.begin_run(name, Some(day), watch).await? else {
+            report.busy = true;
+            return Ok(report);
+        };
+        let done = self.run_settlement(&mut run, &mut report).await;
+        let stopped = matches!(done, Err(WorkError::OutOfTime));
+        run.book.unfinished = stopped.then_some(day);
+        self.end_run(run, &format!("the settlement of {day}"), done.as_ref().err()).await?;
+        done.map(|()| report)
+    }
+
+    /// Takes the lease of a connection's book; `None`: another has it, or after a restore the gateway is swept first. A run that is
+    /// of no day counts as one of the newest day that was settled.
+    async fn begin_run<'a>(
+        &'a self,
+        name: &ConnectionName,
+        day: Option<Day>,
+        watch: Watch<'a>,
+    ) -> Result<Option<Run<'a>>, WorkError> {
         let (connection, connector, api) = self.settlement_of(name)?;
         let rules = self.settlement_rules(name)?;
         let key = book_key(name);
         let item = self.ports.store.get(std::slice::from_ref(&key)).await?.into_iter().flatten().next();
         let known: Option<BookRecord> = item.as_ref().map(|i| serde_json::from_slice(&i.body)).transpose()?;
-        let mut report = RunReport::of(name, day, self.now());
         let mut book = known.unwrap_or_default();
         if book.held_until.is_some_and(|t| t > self.now()) || self.waits_for_gateway(name).await? {
-            report.busy = true;
-            return Ok(report);
+            return Ok(None);
         }
         book.fence = book.fence.saturating_add(1);
         let secrets = self.secrets(name.as_str(), false).await?;
@@ -158,7 +215,8 @@ impl Engine {
         };
         let rev = item.map_or(0, |i| i.rev);
         let command = CommandId::new("settle");
-        let goes_on = book.unfinished.take() == Some(day);
+        let goes_on = day.is_some() && book.unfinished.take() == day;
+        let day = day.or(book.today).unwrap_or_else(|| Day::of(self.now()));
         let mut run = Run {
             connection,
             connector,
@@ -167,29 +225,32 @@ impl Engine {
             secrets,
             token,
             day,
+            matter: Matter::Day,
             watch,
             book,
             rev,
             command,
             goes_on,
         };
-        if !self.hold_book(&mut run).await? {
-            report.busy = true;
-            return Ok(report);
-        }
-        let done = self.run_settlement(&mut run, &mut report).await;
+        Ok(if self.hold_book(&mut run).await? { Some(run) } else { None })
+    }
+
+    /// Gives the lease back.
+    async fn end_run(
+        &self,
+        mut run: Run<'_>,
+        what: &str,
+        failed: Option<&WorkError>,
+    ) -> Result<(), WorkError> {
         run.book.held_until = None;
-        let stopped = matches!(done, Err(WorkError::OutOfTime));
-        run.book.unfinished = stopped.then_some(day);
         // A lease that was lost meanwhile writes nothing: the revision has moved on.
         self.put_book(&mut run).await?;
-        if let Some(error) = done.as_ref().err().filter(|_| !stopped) {
-            let text = format!(
-                "{name}: the settlement of {day} stopped: {error}; the next run goes on where it stood"
-            );
+        if let Some(error) = failed.filter(|e| !matches!(e, WorkError::OutOfTime)) {
+            let name = run.name();
+            let text = format!("{name}: {what} stopped: {error}; the next run goes on where it stood");
             self.alert("settlement_stopped", Severity::Warning, None, text).await;
         }
-        done.map(|()| report)
+        Ok(())
     }
 
     async fn run_settlement(&self, run: &mut Run<'_>, report: &mut RunReport) -> Result<(), WorkError> {
@@ -198,7 +259,9 @@ impl Engine {
             let plan = self.carry_out(run).await?;
             report.resumed = true;
             // Nothing came since: it is this run's own plan.
-            let whole = |plan: &PlanDoc| plan.day == run.day && plan.run.notices.is_empty();
+            let missed = |(code, _): &(String, String)| matches!(code.as_str(), "refused" | "waiting");
+            let quiet = |plan: &PlanDoc| plan.run.as_ref().is_some_and(|r| !r.notices.iter().any(missed));
+            let whole = |plan: &PlanDoc| plan.day == run.day && quiet(plan);
             if let Some(plan) = plan.filter(|plan| run.goes_on && whole(plan)) {
                 let settled = self.settled_batches(run.name()).await?;
                 report.batches = settled.into_iter().filter(|record| record.day == run.day).collect();

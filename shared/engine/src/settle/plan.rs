@@ -4,13 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 use tillway_connectors::ListedBatch;
+use tillway_core::settle::accepted::{Acceptance, BY_PERSON};
 use tillway_core::settle::certificate::{Certificate, certify};
 use tillway_core::settle::check::{Statement, check, check_run};
+use tillway_core::settle::watch::DayFigures;
 use tillway_core::settle::{
-    Batch, Day, Exception, Expected, Funding, Kind, Outcome, SettlementLine, Standing as Stands, entries,
-    settle,
+    Batch, Day, Exception, Expected, Explained, Funding, Kind, Outcome, SettlementLine, Standing as Stands,
+    entries, settle,
 };
 
+use super::accept::{CameAfterAll, accept_expected, came_after_all, recall, stays_accepted, still_possible};
+use super::bank::BY_BANK;
 use super::expect::Expectations;
 use super::fetch::{Incoming, about_open};
 use super::records::{
@@ -18,7 +22,7 @@ use super::records::{
     Standing, Sums, batch_key, settle_pk,
 };
 use super::report::{RunRecord, Sheet, add};
-use super::{Run, Step};
+use super::{Run, Step, watched};
 use crate::engine::{Engine, WorkError};
 use crate::ports::Severity;
 
@@ -70,6 +74,10 @@ impl Engine {
         let mut candidates = self.candidates(run, incoming, report).await?;
         let carried = std::mem::take(&mut doc.lines);
         self.carried_batches(run, &mut candidates, &carried).await?;
+        if let Some(taken) = run.taken() {
+            // What is accepted looks for nothing any more.
+            candidates.values_mut().for_each(|c| c.fresh.retain(|id| !taken.lines.contains(id)));
+        }
         let pool = |candidates: &BTreeMap<Box<str>, Candidate>| -> Vec<SettlementLine> {
             let fresh = |c: &Candidate| -> Vec<SettlementLine> {
                 c.lines.iter().filter(|l| c.fresh.contains(&l.id)).cloned().collect()
@@ -78,16 +86,26 @@ impl Engine {
         };
         let all = pool(&candidates);
         let expectations = self.expectations(run, &mut doc, &all).await?;
-        let Expectations { expected, commands, cursor, ahead, newer } = expectations;
+        let Expectations { mut expected, commands, cursor, ahead, newer } = expectations;
+        let mut posted = match run.taken() {
+            Some(taken) => accept_expected(taken, &mut expected, &mut doc, run.name())?,
+            None => Vec::new(),
+        };
+        let mut came = self.voided_after_all(run, &mut doc, &all, &mut posted).await?;
+        let plain = expected.len();
+        let words: Vec<_> = doc.accepted.iter().map(|a| a.sealed.clone()).collect();
         let today = run.book.today.map_or(run.day, |known| known.max(run.day));
         run.tell(&Step::Matching(all.len(), expected.len()))?;
         self.keep_book(run).await?;
         // A batch that the checker rejects is taken out, and what is left is matched anew: nothing rests on it.
         let (outcome, certificates, planned) = loop {
             let lines = pool(&candidates);
-            let outcome = settle(&lines, &expected, &run.rules, today);
+            expected.truncate(plain);
+            expected.extend(recall(&doc.accepted, &lines));
+            let mut outcome = settle(&lines, &expected, &run.rules, today);
+            stays_accepted(&doc.accepted, &mut outcome, &mut expected);
             let certificates = certify(&outcome.groups, &lines, &expected);
-            check_run(&outcome, &certificates, &lines, &expected, &run.rules)
+            check_run(&outcome, &certificates, &lines, &expected, &words, &run.rules)
                 .map_err(|bad| WorkError::Config(format!("a defect of ours: {}", texts(&bad).join("; "))))?;
             let mut planned = Vec::new();
             let mut rejected: Vec<(Box<str>, Vec<String>)> = Vec::new();
@@ -100,6 +118,11 @@ impl Engine {
             }
             if rejected.is_empty() {
                 break (outcome, certificates, planned);
+            }
+            if let (Some(_), Some((id, why))) = (run.taken(), rejected.first()) {
+                let text =
+                    format!("batch {id} would not hold with it: {}; nothing was posted", why.join("; "));
+                return Err(WorkError::Config(text));
             }
             for (id, why) in rejected {
                 // What earlier runs left open of it goes on without what came now.
@@ -125,6 +148,12 @@ impl Engine {
             batch.entries.iter().filter(|e| fresh.contains(e.id.as_str())).for_each(|e| balance.add(e));
             records.push((record, batch));
         }
+        let lines = pool(&candidates);
+        let (more, back) = came_after_all(&mut doc, &outcome, &lines, run.name(), self.now())?;
+        came.extend(more);
+        posted.extend(back);
+        posted.iter().for_each(|e| balance.add(e));
+        doc.accepted.retain(|a| still_possible(a, today, &run.rules));
         doc.keep_balance(&balance);
         for gone in doc.proven.iter().filter(|p| today.since(p.day) > PROVEN_DAYS) {
             let text = format!(
@@ -137,11 +166,24 @@ impl Engine {
             );
             self.alert("settlement_unbooked", Severity::Critical, None, text).await;
         }
-        let lines = pool(&candidates);
         let after = carry_on(&outcome, &lines, &expected, doc, today, &carried, &candidates, &ahead);
         let open = open_records(&outcome, &lines, &expected);
-        let notices = notices(report);
-        let headline = {
+        let watched = if run.is_of_day() {
+            let whole = report.waiting.is_empty() && report.refused.is_empty();
+            let new = |figures: &mut DayFigures| {
+                for (record, batch) in &records {
+                    let before = candidates.get(&record.batch.id).and_then(|c| c.before.as_ref());
+                    watched::count(figures, run.day, batch, before.map(|(_, doc)| doc), &run.rules);
+                }
+            };
+            let seen = self.see(run.name(), run.day, new, whole).await?;
+            report.findings = seen.findings;
+            Some(seen.month)
+        } else {
+            None
+        };
+        let notices = notices(report, &came);
+        let headline = if run.is_of_day() {
             let mut same = Vec::new();
             for record in
                 report.batches.iter().filter(|s| records.iter().all(|(r, _)| r.batch.id != s.batch.id))
@@ -162,10 +204,13 @@ impl Engine {
                 notices: &notices,
             };
             format!("{} {}: {}", run.name(), run.day, sheet.report().morning())
+        } else {
+            String::new()
         };
         let records: Vec<BatchRecord> = records.into_iter().map(|(record, _)| record).collect();
         let proofs = proofs(&outcome, &lines, &commands);
-        let unknown = unknown_objects(&outcome, &lines, &open);
+        // Where the gateway was not looked at it is not asked either: the next run of a day does.
+        let unknown = if run.is_of_day() { unknown_objects(&outcome, &lines, &open) } else { Vec::new() };
         let book_name = format!("{stem}/book");
         self.shelve(&book_name, &after).await?;
         read.extend(candidates.values().flat_map(|c| c.read.iter().cloned()));
@@ -180,13 +225,17 @@ impl Engine {
                 doc: Some(book_name),
                 pending: None,
                 today: Some(today),
-                unfinished: None,
+                unfinished: run.book.unfinished,
                 held_until: None,
                 fence: 0,
             },
             headline,
-            run: RunRecord { at: self.now(), notices },
+            run: run.is_of_day().then(|| RunRecord { at: self.now(), notices }),
             batches: records,
+            accepted: run.taken().map(|taken| taken.record.clone()).into_iter().collect(),
+            came,
+            entries: posted,
+            watched,
             open,
             proofs,
             unknown,
@@ -221,7 +270,10 @@ impl Engine {
                 let now_funded = matches!(record.batch.funding, Funding::Submitted)
                     && matches!(listed.batch.funding, Funding::Funded { .. });
                 let same = record.digest == digest && record.batch == listed.batch;
-                if same || is_submission_of(&listed.batch, &lines, record, known) {
+                if same
+                    || says_what_the_bank_said(&listed.batch, record)
+                    || is_submission_of(&listed.batch, &lines, record, known)
+                {
                     report.unchanged.push(id);
                     report.batches.push(record.clone());
                     continue;
@@ -290,9 +342,16 @@ impl Engine {
             before.iter().flat_map(|(_, known)| known.entries.iter().map(|e| e.id.as_str())).collect();
         let fresh = doc.entries.iter().filter(|e| !posted.contains(e.id.as_str()));
         let days = || doc.expected.iter().map(|e| e.due).chain(doc.lines.iter().map(|l| l.day));
+        let paid_by = run.paid_by(&doc.batch.id);
+        // Money is of the day on which the bank had it, whenever its statement is read.
+        let day = match (paid_by, doc.batch.funding) {
+            (Some(_), Funding::Funded { day, .. }) => day,
+            _ => before.filter(|_| candidate.listed.is_none()).map_or(run.day, |(record, _)| record.day),
+        };
+        let paid_by = paid_by.or(before.and_then(|(record, _)| record.paid_by.as_ref()));
         BatchRecord {
             batch: doc.batch.clone(),
-            day: before.filter(|_| candidate.listed.is_none()).map_or(run.day, |(record, _)| record.day),
+            day,
             at: self.now(),
             revision: before.map_or(1, |(record, _)| record.revision.saturating_add(1)),
             standing,
@@ -301,6 +360,7 @@ impl Engine {
             fresh: fresh.map(|e| e.id.as_str().into()).collect(),
             sums: sums(doc),
             span: (days().min().unwrap_or(run.day), days().max().unwrap_or(run.day)),
+            paid_by: paid_by.cloned(),
         }
     }
 
@@ -349,8 +409,20 @@ fn is_submission_of(batch: &Batch, lines: &[SettlementLine], record: &BatchRecor
     }
     let given: BTreeMap<&str, &SettlementLine> = lines.iter().map(|l| (l.id.as_ref(), l)).collect();
     let posted: BTreeSet<&str> = known.lines.iter().map(|l| l.id.as_ref()).collect();
-    let as_posted = |l: &SettlementLine| given.get(l.id.as_ref()).map_or(l.kind == Kind::Fee, |g| *g == l);
+    let kept_back = |l: &SettlementLine| l.kind == Kind::Fee || l.id.starts_with(BY_BANK);
+    let as_posted = |l: &SettlementLine| given.get(l.id.as_ref()).map_or_else(|| kept_back(l), |g| *g == l);
     posted.is_superset(&given.keys().copied().collect()) && known.lines.iter().all(as_posted)
+}
+
+/// Whether the gateway now says of a batch what the bank's statement said before it.
+fn says_what_the_bank_said(batch: &Batch, record: &BatchRecord) -> bool {
+    let paid = |b: &Batch| match b.funding {
+        Funding::Funded { payout, .. } => Some(payout),
+        Funding::Submitted => None,
+    };
+    record.paid_by.is_some()
+        && paid(batch).is_some_and(|payout| paid(&record.batch) == Some(payout))
+        && batch.currency == record.batch.currency
 }
 
 pub(super) fn texts<T: ToString>(items: &[T]) -> Vec<String> {
@@ -373,7 +445,19 @@ fn batch_doc(
     let known = candidate.before.as_ref().map(|(_, doc)| doc);
     let of_it = |c: &&Certificate| c.group.lines.iter().any(|l| own.contains(l.as_ref()));
     let mut sealed: Vec<Certificate> = certificates.iter().filter(of_it).cloned().collect();
-    let explained_now = || outcome.explained.iter().filter(|x| own.contains(x.line.as_ref()));
+    let mut accepted: Vec<Acceptance> = run
+        .taken()
+        .into_iter()
+        .flat_map(|taken| &taken.record.sealed)
+        .filter(|a| a.was.is_none() && own.contains(a.item.as_ref()))
+        .cloned()
+        .collect();
+    let by_person: Vec<Explained> = accepted
+        .iter()
+        .map(|a| Explained { line: a.item.clone(), rule: BY_PERSON.into(), account: a.account })
+        .collect();
+    let by_rule = || outcome.explained.iter().filter(|x| own.contains(x.line.as_ref()));
+    let explained_now = || by_rule().chain(&by_person);
     if candidate.listed.is_none() && sealed.is_empty() && explained_now().next().is_none() {
         return Ok(Ok(None));
     }
@@ -396,6 +480,7 @@ fn batch_doc(
     if let Some(known) = known {
         sealed.extend(known.certificates.iter().cloned());
         explained.extend(known.explained.iter().cloned());
+        accepted.extend(known.accepted.iter().cloned());
         used.extend(known.expected.iter().cloned());
         other_lines.extend(known.other_lines.iter().cloned());
         flaws.extend(known.flaws.iter().cloned());
@@ -433,6 +518,7 @@ fn batch_doc(
         expected: &used,
         certificates: &sealed,
         explained: &explained,
+        accepted: &accepted,
         open_lines: &open_lines,
         open_expected: &[],
         entries: &entries,
@@ -451,6 +537,7 @@ fn batch_doc(
             expected: used,
             certificates: sealed,
             explained,
+            accepted,
             open_lines,
             entries,
             flaws,
@@ -527,7 +614,8 @@ fn carry_on(
     }
     // Entries newer than the cursor that are settled now, or were: the next run meets them again.
     let done: Vec<Box<str>> = ahead.iter().filter(|id| !kept.contains(id.as_ref())).cloned().collect();
-    BookDoc { expected: still, lines: out_lines, ahead: done, proven, balance: doc.balance }
+    let BookDoc { accepted, balance, .. } = doc;
+    BookDoc { expected: still, lines: out_lines, ahead: done, proven, accepted, balance }
 }
 
 fn open_records(outcome: &Outcome, lines: &[SettlementLine], expected: &[Expected]) -> Vec<OpenRecord> {
@@ -595,7 +683,7 @@ fn unknown_objects(outcome: &Outcome, lines: &[SettlementLine], open: &[OpenReco
 }
 
 /// What the run noticed, for the report.
-fn notices(report: &RunReport) -> Vec<(String, String)> {
+fn notices(report: &RunReport, came: &[CameAfterAll]) -> Vec<(String, String)> {
     let name = |batch: &str| {
         if batch.is_empty() { "the list of the day".to_owned() } else { format!("batch {batch}") }
     };
@@ -607,5 +695,7 @@ fn notices(report: &RunReport) -> Vec<(String, String)> {
         .waiting
         .iter()
         .map(|w| ("waiting".to_owned(), format!("{} is waited for: {}", name(&w.batch), w.why)));
-    refused.chain(waiting).collect()
+    let came = came.iter().map(|c| ("came_after_all".to_owned(), c.sentence()));
+    let remarkable = report.findings.iter().map(|f| ("watch".to_owned(), f.text()));
+    refused.chain(waiting).chain(came).chain(remarkable).collect()
 }

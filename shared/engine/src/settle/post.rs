@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use tillway_core::journal::Entry;
 
 use super::records::{
-    BatchDoc, BatchRecord, BookRecord, OPEN, OpenRecord, PlanDoc, Posted, batch_key, entries_key, open_key,
-    read_key, run_key, settle_pk,
+    BatchDoc, BatchRecord, BookRecord, OPEN, OpenRecord, PlanDoc, Posted, accepted_entries_key, accepted_key,
+    batch_key, came_key, entries_key, open_key, read_key, run_key, settle_pk, watch_key,
 };
 use super::{Run, Step, item};
 use crate::engine::{Engine, WorkError};
@@ -25,14 +25,23 @@ impl Engine {
             run.tell(&Step::Posted(record.batch.id.to_string()))?;
             self.keep_book(run).await?;
         }
+        self.post_accepted(run, &plan).await?;
         self.write_open(run, &plan.open).await?;
-        let noticed = item(run_key(run.name(), plan.day), serde_json::to_vec(&plan.run)?, None);
-        self.ports.store.transact(vec![Write::Put(noticed, Guard::Any)]).await?;
+        if let Some((first, month)) = &plan.watched {
+            let figures = item(watch_key(run.name(), *first), serde_json::to_vec(month)?, None);
+            self.ports.store.transact(vec![Write::Put(figures, Guard::Any)]).await?;
+        }
+        if let Some(noticed) = &plan.run {
+            let noticed = item(run_key(run.name(), plan.day), serde_json::to_vec(noticed)?, None);
+            self.ports.store.transact(vec![Write::Put(noticed, Guard::Any)]).await?;
+        }
         run.tell(&Step::At("opened"))?;
         self.take_evidence(run, &plan).await?;
         run.tell(&Step::At("proven"))?;
         // From here on nothing stops for want of time: what is told is told once.
-        self.alert("settlement", Severity::Warning, None, plan.headline.clone()).await;
+        if !plan.headline.is_empty() {
+            self.alert("settlement", Severity::Warning, None, plan.headline.clone()).await;
+        }
         let before = run.book.doc.take();
         let BookRecord { held_until, fence, .. } = run.book;
         run.book = BookRecord { held_until, fence, ..plan.after.clone() };
@@ -50,6 +59,30 @@ impl Engine {
             self.unshelve(part).await?;
         }
         Ok(Some(plan))
+    }
+
+    /// What people accepted, and what came after all: entries, then the records of them.
+    async fn post_accepted(&self, run: &Run<'_>, plan: &PlanDoc) -> Result<(), WorkError> {
+        let mut once = Vec::new();
+        if !plan.entries.is_empty() {
+            let key = accepted_entries_key(run.name(), plan.after.version);
+            once.push((key, serde_json::to_vec(&plan.entries)?));
+        }
+        for record in &plan.accepted {
+            once.push((accepted_key(run.name(), &record.item.id), serde_json::to_vec(record)?));
+        }
+        for came in &plan.came {
+            once.push((came_key(run.name(), came), serde_json::to_vec(came)?));
+        }
+        for (key, body) in once {
+            let write = Write::Put(item(key.clone(), body.clone(), None), Guard::Absent);
+            match self.ports.store.transact(vec![write]).await {
+                Ok(()) => {}
+                Err(StoreError::Conflict(_)) => self.same_or_defect(key, &body).await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     async fn post_batch(&self, run: &Run<'_>, record: &BatchRecord) -> Result<(), WorkError> {

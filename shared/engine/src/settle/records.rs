@@ -4,12 +4,16 @@ use serde::{Deserialize, Serialize};
 use tillway_core::ids::ConnectionName;
 use tillway_core::journal::{Entry, Role, TrialBalance};
 use tillway_core::money::{Currency, Money};
+use tillway_core::settle::accepted::Acceptance;
 use tillway_core::settle::certificate::Certificate;
 use tillway_core::settle::check::Verdict;
+use tillway_core::settle::watch::Finding;
 use tillway_core::settle::{Batch, Class, Day, Exception, Expected, Explained, Kind, SettlementLine};
 use tillway_core::time::Timestamp;
 
+use super::accept::{AcceptedExpected, AcceptedRecord, CameAfterAll};
 use super::report::RunRecord;
+use super::watched::WatchedMonth;
 use crate::ports::Key;
 
 /// Where the settlement of a connection stands.
@@ -51,6 +55,9 @@ pub struct BookDoc {
     pub ahead: Vec<Box<str>>,
     /// What a line proved of an unknown effect before the books had it: its entry is settled when it comes.
     pub proven: Vec<Proven>,
+    /// Expectations that a person accepted, as long as a line may come for them.
+    #[serde(default)]
+    pub accepted: Vec<AcceptedExpected>,
     /// What the journal holds of the connection, as far as it was read for good and with all that was posted.
     pub balance: Vec<(Currency, Role, i64)>,
 }
@@ -101,9 +108,21 @@ pub struct PlanDoc {
     /// The batches they are of.
     #[serde(default)]
     pub read_of: Vec<Box<str>>,
-    /// What was noticed.
-    pub run: RunRecord,
-    /// The morning's line.
+    /// What people accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<AcceptedRecord>,
+    /// What had been accepted and came after all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub came: Vec<CameAfterAll>,
+    /// Entries of these two, which are no batch's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<Entry>,
+    /// The figures of the month of its day, with the month's first day; nothing where the gateway was not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched: Option<(Day, WatchedMonth)>,
+    /// What was noticed; nothing where the gateway was not looked at.
+    pub run: Option<RunRecord>,
+    /// The morning's line; none where a person sees what was done.
     pub headline: String,
 }
 
@@ -181,6 +200,26 @@ pub struct Sums {
     pub net: i64,
 }
 
+/// The booking on the bank's statement that paid a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaidBy {
+    /// The bank, as its layout is named.
+    pub bank: String,
+    /// A digest of the account: another name of the bank is no other account.
+    pub account: String,
+    /// The bank's id of the booking.
+    pub booking: Box<str>,
+    /// Its day.
+    pub day: Day,
+    /// Its amount, minor units; several batches may share it.
+    pub amount: i64,
+    /// SHA-256 of the statement.
+    pub statement: String,
+    /// Who said that it pays the batch, where the statement alone did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
 /// A settled batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchRecord {
@@ -204,6 +243,9 @@ pub struct BatchRecord {
     pub sums: Sums,
     /// Days of what it settles, first and last.
     pub span: (Day, Day),
+    /// The booking that paid it, where the gateway did not say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paid_by: Option<PaidBy>,
 }
 
 /// Everything a batch rests on.
@@ -221,6 +263,9 @@ pub struct BatchDoc {
     pub certificates: Vec<Certificate>,
     /// Lines that need no expectation.
     pub explained: Vec<Explained>,
+    /// The words of people that explain some of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<Acceptance>,
     /// Lines that stay open.
     pub open_lines: Vec<Box<str>>,
     /// Every entry of the batch.
@@ -296,6 +341,8 @@ pub struct RunReport {
     pub refused: Vec<Refused>,
     /// Everything open.
     pub open: Vec<OpenRecord>,
+    /// What is out of the ordinary in the day's figures although it may all be matched.
+    pub findings: Vec<Finding>,
     /// The morning's line.
     pub headline: String,
 }
@@ -333,6 +380,7 @@ impl RunReport {
             waiting: Vec::new(),
             refused: Vec::new(),
             open: Vec::new(),
+            findings: Vec::new(),
             headline: String::new(),
         }
     }
@@ -386,6 +434,28 @@ pub fn run_key(connection: &ConnectionName, day: Day) -> Key {
 #[must_use]
 pub fn open_key(connection: &ConnectionName, id: &str) -> Key {
     Key::new(pk(connection), format!("{OPEN}{id}"))
+}
+/// What was accepted under an item's id.
+#[must_use]
+pub fn accepted_key(connection: &ConnectionName, item: &str) -> Key {
+    Key::new(pk(connection), format!("accepted#{item}"))
+}
+/// An acceptance that was taken back.
+#[must_use]
+pub fn came_key(connection: &ConnectionName, came: &CameAfterAll) -> Key {
+    let what = tillway_core::ids::digest(&[&came.expected]);
+    Key::new(pk(connection), format!("came#{}#{what}", came.item))
+}
+/// What acceptances of one plan posted, as one item of the journal.
+#[must_use]
+pub fn accepted_entries_key(connection: &ConnectionName, version: u64) -> Key {
+    Key::new(format!("settle#{connection}#@accepted"), format!("jrns#{version:010}"))
+}
+/// The figures of a connection in the month that begins with this day.
+#[must_use]
+pub fn watch_key(connection: &ConnectionName, first: Day) -> Key {
+    let day = first.to_string();
+    Key::new(pk(connection), format!("watch#{}", day.get(..7).unwrap_or(&day)))
 }
 /// Begins what is open.
 pub(super) const OPEN: &str = "open#";

@@ -98,8 +98,7 @@ impl Engine {
         if let Some(cursor) = self.book_of(name).await?.and_then(|b| b.cursor) {
             add(&mut balance, &self.moved_since(name, cursor).await?);
         }
-        let found = self.ports.store.get(&[run_key(name, day)]).await?.into_iter().flatten().next();
-        let run: Option<RunRecord> = found.map(|i| serde_json::from_slice(&i.body)).transpose()?;
+        let run = self.noticed(name, day).await?;
         let sheet = Sheet {
             connection: name,
             day,
@@ -129,6 +128,9 @@ impl Engine {
         for expected in &book.expected {
             csv::awaited(&mut out, name, expected, &classes.classes(&expected.id).collect());
         }
+        for (code, text) in self.noticed(name, day).await?.iter().flat_map(|r| &r.notices) {
+            csv::notice(&mut out, name, code, text);
+        }
         Ok(out)
     }
 
@@ -145,7 +147,12 @@ impl Engine {
         Ok(out)
     }
 
-    async fn book_of(&self, name: &ConnectionName) -> Result<Option<BookRecord>, WorkError> {
+    async fn noticed(&self, name: &ConnectionName, day: Day) -> Result<Option<RunRecord>, WorkError> {
+        let found = self.ports.store.get(&[run_key(name, day)]).await?.into_iter().flatten().next();
+        Ok(found.map(|i| serde_json::from_slice(&i.body)).transpose()?)
+    }
+
+    pub(super) async fn book_of(&self, name: &ConnectionName) -> Result<Option<BookRecord>, WorkError> {
         let found = self.ports.store.get(&[book_key(name)]).await?.into_iter().flatten().next();
         Ok(found.map(|i| serde_json::from_slice(&i.body)).transpose()?)
     }

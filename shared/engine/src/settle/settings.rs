@@ -8,16 +8,23 @@
 //!   rules:                     # what differs from the connector's rules (`core::settle::Rules`)
 //!     grace: 7
 //!     tolerances: {rounding: {kinds: [charge], up-to: 2, account: suspense, reason: rounding of the gateway}}
+//!   bank:                      # the statement of the account its money comes to, as `connectors::bank::Layout` has it
+//!     {bank: main, format: camt053, account: DE02120300000000202051, currency: EUR, ours: [CYBERSOURCE]}
+//!   paid-within: 7             # days after which a submitted batch has its money at the latest; default 7
 //! ```
 
 use std::sync::Arc;
 
+use tillway_connectors::bank::Layout;
 use tillway_core::check::{Problem, did_you_mean, sorted};
 use tillway_core::ids::ConnectionName;
 use tillway_core::settle::Rules;
 use tillway_core::yaml;
 
 use crate::config::{Config, Settling};
+
+/// Most days of `paid-within`: what comes later is no answer to what was submitted.
+const LONGEST: i32 = 60;
 
 /// Reads what a document says of the connections of a configuration.
 ///
@@ -39,7 +46,8 @@ pub fn load(config: &mut Config, file: &str, text: &str) -> Result<(), Vec<Probl
             ));
             continue;
         };
-        node.only_keys(&["time-zone", "cut-off", "scheduled", "rules"], &mut problems);
+        let keys = ["time-zone", "cut-off", "scheduled", "rules", "bank", "paid-within"];
+        node.only_keys(&keys, &mut problems);
         let mut settling = Settling::default();
         if let Some(node) = node.get("time-zone") {
             let zone = node.text("a time zone", &mut problems).unwrap_or_default();
@@ -64,6 +72,18 @@ pub fn load(config: &mut Config, file: &str, text: &str) -> Result<(), Vec<Probl
             }
         }
         settling.scheduled = node.get("scheduled").is_none_or(|n| n.flag(&mut problems));
+        settling.bank = node.get("bank").and_then(|n| Layout::of(n, &mut problems)).map(Arc::new);
+        if let Some(node) = node.get("paid-within") {
+            let days = node.text("a number of days", &mut problems).unwrap_or_default();
+            match days.parse().ok().filter(|days| (1..=LONGEST).contains(days)) {
+                Some(days) => settling.paid_within = days,
+                None => problems.push(node.problem(
+                    "bad-number",
+                    format!("`paid-within`: `{days}` is no number of days"),
+                    format!("write 1 to {LONGEST}"),
+                )),
+            }
+        }
         if let Some(node) = node.get("rules") {
             match Rules::load(name, api.rules(connection)) {
                 Ok(rules) => settling.rules = Some(Arc::new(rules.with(node, &mut problems))),
@@ -100,12 +120,29 @@ mod tests {
         // What the shop does not say stays the connector's.
         assert_eq!((rules.grace, rules.tolerances.len(), rules.by_gateway_id.late), (9, 1, 400));
         let bare = read("gate: { cut-off: \"00:00\" }\n").unwrap().settlement.remove(&gate).unwrap();
-        assert!(bare.rules.is_none() && bare.scheduled);
+        assert!(bare.rules.is_none() && bare.scheduled && bare.bank.is_none());
+        assert_eq!(bare.paid_within, 7);
+        let paid = read(
+            "gate:\n  paid-within: 3\n  bank: { bank: main, format: camt053, account: DE02 1203, currency: EUR, ours: GATE }\n",
+        );
+        let paid = paid.unwrap().settlement.remove(&gate).unwrap();
+        let layout = paid.bank.unwrap();
+        assert_eq!(
+            (paid.paid_within, layout.name.as_str(), layout.account.as_str()),
+            (3, "main", "DE021203")
+        );
         for (text, code, line, named) in [
             ("gate:\n  time-zone: Berlin\n", "unknown-time-zone", 2, "time-zone"),
             ("gate:\n  cut-off: 7h\n", "bad-hour", 2, "cut-off"),
             ("gate:\n  cutoff: \"07:00\"\n", "unknown-key", 2, "cutoff"),
             ("gate:\n  scheduled: perhaps\n", "wrong-shape", 2, ""),
+            ("gate:\n  paid-within: 0\n", "bad-number", 2, "paid-within"),
+            (
+                "gate:\n  bank: { bank: main, account: 1, currency: EUR, ours: GATE }\n",
+                "missing-key",
+                2,
+                "columns",
+            ),
             ("gates: {}\n", "unknown-connection", 1, "gates"),
             ("shop: {}\n", "unknown-connection", 1, "shop"),
             ("gate:\n  rules:\n    due: { charge: soon }\n", "bad-number", 3, ""),

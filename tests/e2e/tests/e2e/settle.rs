@@ -112,6 +112,59 @@ async fn what_no_order_stands_for_is_named_with_what_to_do() {
     let csv = place.on_data(&["settle", "open", "--csv", "--connection", "stripe"]).await.ok();
     assert!(csv.lines().nth(1).unwrap().starts_with("stripe,missing_here,"), "{csv}");
     assert!(place.on_data(&["settle", "check", &payout]).await.ok().contains("holds: open"));
+    // A person accepts it, with a reason and to an account that there is.
+    let item = items[0]["id"].as_str().unwrap().to_owned();
+    assert!(said.contains(&item), "{said}");
+    let accept = async |item: &str, reason: &str, more: &[&str]| {
+        let head = ["settle", "accept", "--item", item, "--reason", reason];
+        place.on_data(&[&head[..], more].concat()).await
+    };
+    for (id, reason, more, words) in [
+        (
+            item.as_str(),
+            "the till",
+            &["--account", "petty_cash"][..],
+            "there is no account `petty_cash`; accounts: receivable",
+        ),
+        (&item, "the till", &[], "say which account takes it"),
+        (&item, " ", &["--account", "sales"], "say why"),
+        ("missing_here-0", "the till", &["--account", "sales"], "nothing open is called missing_here-0"),
+    ] {
+        let said = accept(id, reason, more).await.failed();
+        assert!(said.contains(words), "{said}");
+    }
+    let said = accept(&item, "the till at the door", &["--account", "sales"]).await.ok();
+    assert!(
+        said.contains("42.00 USD, accepted by tester on ")
+            && said.contains(" to sales: the till at the door"),
+        "{said}"
+    );
+    assert!(said.contains(&format!("batch {payout}: closed, 0 open")), "{said}");
+    let said = accept(&item, "the till at the door", &[]).await.ok();
+    assert!(said.contains("was accepted by tester"), "{said}");
+    let said = accept(&item, "no reason", &[]).await.failed();
+    assert!(said.contains("was accepted by tester on ") && said.contains("the till at the door"), "{said}");
+    assert_eq!(place.on_data(&["settle", "open"]).await.ok().trim(), "nothing is open");
+    assert!(place.on_data(&["settle", "check", &payout]).await.ok().contains("holds: closed"));
+    let said = place.on_data(&["settle", "show", &payout]).await.ok();
+    assert!(said.contains("accepted: txn_") && said.contains("to sales by tester at "), "{said}");
+    assert!(place.on_data(&run).await.ok().contains("closed, as before"));
+
+    let watch = ["settle", "watch", "--connection", "stripe", "--date", &day];
+    let said = place.on_data(&watch).await.ok();
+    assert!(said.contains("payments a day 2.0, no expectation yet: 0 days known"), "{said}");
+    assert!(
+        said.contains("fee rate of visa in USD 3.") && said.contains("nothing is out of the ordinary"),
+        "{said}"
+    );
+    let told = place.on_data(&[&watch[..], &["--json"]].concat()).await.json();
+    assert_eq!(
+        (told["whole"].as_bool(), told["findings"].as_array().unwrap().len()),
+        (Some(true), 0),
+        "{told}"
+    );
+    let never = ["settle", "watch", "--connection", "stripe", "--date", "2020-01-01"];
+    assert!(place.on_data(&never).await.ok().contains("was not settled"));
     assert!(serving.terminate().await.success());
 }
 

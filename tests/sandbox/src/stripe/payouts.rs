@@ -98,6 +98,23 @@ impl StripeSandbox {
         Ok(())
     }
 
+    /// They are found again, and in the next payout.
+    ///
+    /// # Errors
+    /// Where there is no such payment.
+    pub fn find_again(&mut self, payment: &str) -> Result<(), ApiError> {
+        let payment = self.row_at(Kind::Payment, payment)?;
+        let charges = self.links.get(payment).map(|l| l.charges.clone()).unwrap_or_default();
+        let of_it = |row: &Row| {
+            let open = self.txns.get(*row).filter(|t| t.payout.is_none()).map(|t| t.source);
+            matches!(open, Some(Source::Charge(charge)) if charges.contains(&charge))
+        };
+        let listed = &self.index.not_paid_out;
+        let left: Vec<Row> = (0..self.txns.len()).filter(|row| of_it(row) && !listed.contains(row)).collect();
+        self.index.not_paid_out.extend(left);
+        Ok(())
+    }
+
     /// All payouts so far, oldest first: id, amount, currency, status.
     pub fn all_payouts(&self) -> impl Iterator<Item = (String, i64, String, &'static str)> + '_ {
         (0..self.payouts.len()).filter_map(|row| {

@@ -214,6 +214,7 @@ impl<'a> Parts<'a> {
             expected: &expected,
             certificates: &certificates,
             explained: &explained,
+            accepted: &[],
             open_lines: &open,
             open_expected: &[],
             entries: &entries,

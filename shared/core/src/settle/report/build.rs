@@ -16,6 +16,8 @@ use crate::settle::check::{Rejection, Verdict};
 use crate::settle::line::{Batch, Day, Expected, Funding, Kind, SettlementLine, Standing};
 use crate::settle::outcome::{Class, Exception};
 
+/// Codes of notices that say nothing of what is not posted.
+const REMARKS: [&str; 2] = ["watch", "came_after_all"];
 /// Ids of an item, and refusals of a batch, that are named.
 const FEW: usize = 5;
 
@@ -233,8 +235,8 @@ impl Builder {
         })
     }
 
-    /// Something about the reports themselves: a stable code, and what to do in words. `refused` and `waiting` say that a batch is
-    /// not posted, beside those that are.
+    /// Something noticed: a stable code, and what to do in words. `refused` and `waiting` say that a batch is not posted, beside those
+    /// that are; `watch` and `came_after_all` are remarks on what is.
     pub fn notice(&mut self, code: &str, text: &str) {
         self.notices.push(Notice { code: shown(code), text: sentence(text) });
     }
@@ -270,7 +272,7 @@ impl Builder {
         let said = |code: &str| self.notices.iter().any(|notice| notice.code == code);
         let state = match batches.iter().map(|b| b.state).max() {
             _ if said("refused") => State::Refused,
-            None if !self.notices.is_empty() => State::Waiting,
+            None if self.notices.iter().any(|n| !REMARKS.contains(&n.code.as_str())) => State::Waiting,
             None => State::Nothing,
             Some(State::Refused) => State::Refused,
             Some(_) if said("waiting") => State::Waiting,

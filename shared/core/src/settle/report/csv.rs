@@ -7,9 +7,10 @@
 use std::collections::BTreeSet;
 
 use super::input::{Fate, Index, Input};
-use super::text::shown;
+use super::text::{sentence, shown};
 use crate::ids::ConnectionName;
 use crate::money::Money;
+use crate::settle::accepted::BY_PERSON;
 use crate::settle::line::{Card, Expected, Ids, SettlementLine};
 use crate::settle::outcome::Class;
 
@@ -91,7 +92,7 @@ pub fn line(
             row.text(&certificate.hash);
         }
         Fate::Explained(explained) => {
-            row.ours("rule");
+            row.ours(if explained.rule.as_ref() == BY_PERSON { "person" } else { "rule" });
             row.text(&explained.rule);
             row.ours("");
             row.ours(explained.account.name());
@@ -99,6 +100,19 @@ pub fn line(
         }
         Fate::Open => row.blank(5),
     }
+    row.end();
+}
+
+/// The row of something noticed: its code as the status, and what is said of it as the reference.
+pub fn notice(out: &mut String, connection: &ConnectionName, code: &str, text: &str) {
+    let mut row = Row::new(out);
+    row.ours("notice");
+    row.ours(code);
+    row.ours("");
+    row.text(connection.as_str());
+    row.blank(13);
+    row.field(&sentence(text));
+    row.blank(8);
     row.end();
 }
 

@@ -41,8 +41,7 @@ use serde::Serialize;
 pub use amount::{Amount, counted, grouped, percent};
 pub use build::Builder;
 pub use input::{About, Fate, Index, Input};
-pub(in crate::settle) use text::shown;
-pub use text::{argument, in_url};
+pub use text::{argument, in_url, shown};
 pub use words::{age, by, title};
 
 use super::line::{Day, Kind};

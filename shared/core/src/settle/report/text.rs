@@ -8,7 +8,8 @@ const LONGEST: usize = 96;
 
 /// A text from outside on one line: without control characters and marks that turn the direction of writing,
 /// bounded, and without what looks like a card number or an e-mail address, wherever it was put.
-pub(in crate::settle) fn shown(text: &str) -> String {
+#[must_use]
+pub fn shown(text: &str) -> String {
     bounded(text, LONGEST)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{Expectation, Point, Score, Varies};
-use super::{DayFigures, Figure, Finding, Settings, Sum};
+use super::{DayFigures, Expected, Figure, Finding, Measured, Settings, Sum};
 use crate::settle::line::Day;
 
 /// Lengths of what is judged, in days.
@@ -31,6 +31,15 @@ pub fn watch(history: &[DayFigures], day: Day, settings: &Settings) -> Vec<Findi
     found
 }
 
+/// Every figure of a day beside what was to be expected of it.
+#[must_use]
+pub fn measured(history: &[DayFigures], day: Day, settings: &Settings) -> Vec<Measured> {
+    let by_day: BTreeMap<Day, &DayFigures> = history.iter().map(|d| (d.day, d)).collect();
+    let figures: BTreeSet<&Figure> = by_day.values().flat_map(|d| d.figures.keys()).collect();
+    let of = |figure| Case { figure, by_day: &by_day, day }.measured(settings);
+    figures.into_iter().filter_map(of).collect()
+}
+
 struct Case<'a> {
     figure: &'a Figure,
     by_day: &'a BTreeMap<Day, &'a DayFigures>,
@@ -38,13 +47,37 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    fn judge(&self, settings: &Settings) -> Option<Finding> {
+    /// The days an expectation rests on, and it, where they are enough.
+    fn past(&self, settings: &Settings) -> (usize, Option<Expectation>) {
         let end = self.day.plus(-LONGEST);
         let past = self.points(end.plus(1 - settings.history), end);
-        if past.len() < settings.fewest_days {
-            return None;
-        }
-        let model = Expectation::of(&past, varies(self.figure))?;
+        let enough = past.len() >= settings.fewest_days;
+        (past.len(), if enough { Expectation::of(&past, varies(self.figure)) } else { None })
+    }
+
+    fn measured(&self, settings: &Settings) -> Option<Measured> {
+        let points = self.points(self.day, self.day);
+        let own = points.first()?;
+        let (days, model) = self.past(settings);
+        let score = model.as_ref().and_then(|model| model.score(&points));
+        let plain = u128::from(own.part) * 1_000_000 / u128::from(own.of.max(1));
+        Some(Measured {
+            figure: self.figure.clone(),
+            part: own.part,
+            of: own.of,
+            days: u64::try_from(days).unwrap_or(u64::MAX),
+            measured: u64::try_from(plain).unwrap_or(u64::MAX),
+            expected: score.map(|s| Expected {
+                value: s.expected,
+                spread: s.spread,
+                deviations: s.deviations,
+            }),
+        })
+    }
+
+    fn judge(&self, settings: &Settings) -> Option<Finding> {
+        let end = self.day.plus(-LONGEST);
+        let model = self.past(settings).1?;
         let scored = STRETCHES.into_iter().filter_map(|days| {
             let points = self.points(self.day.plus(1 - days), self.day);
             // What is found of a stretch must reach to its last day.

@@ -48,7 +48,7 @@ use serde::{Deserialize, Serialize};
 use super::line::{Day, Kind, SettlementLine};
 use crate::money::Currency;
 
-pub use judge::watch;
+pub use judge::{measured, watch};
 
 /// Kinds of one figure that are told apart on a day; what goes beyond is counted as others.
 const MOST_KINDS: usize = 64;
@@ -220,6 +220,34 @@ impl Settings {
             Figure::Payments | Figure::Volume { .. } => 200,
         }
     }
+}
+
+/// A figure of one day beside what was to be expected of it, ordinary or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Measured {
+    /// Of what.
+    pub figure: Figure,
+    /// Sum and exposure of the day.
+    pub part: u64,
+    /// Its exposure.
+    pub of: u64,
+    /// Days on which it was seen that an expectation would rest on.
+    pub days: u64,
+    /// What was measured, in millionths of the figure's unit.
+    pub measured: u64,
+    /// What was expected, with one deviation of that; nothing where too few days are known.
+    pub expected: Option<Expected>,
+}
+
+/// What was expected of a figure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Expected {
+    /// In millionths of the figure's unit.
+    pub value: u64,
+    /// One deviation of that.
+    pub spread: u64,
+    /// Deviations from it, in hundredths; below 0 where less was measured.
+    pub deviations: i64,
 }
 
 /// Something out of the ordinary.

@@ -139,3 +139,17 @@ fn codes_from_outside_are_bounded() {
     let sum = &day.figures[&Figure::DeclineRate];
     assert_eq!((sum.part, sum.of, sum.kinds.len(), sum.kinds["others"]), (500, 500, 65, 436));
 }
+
+#[test]
+fn every_figure_of_a_day_stands_beside_its_expectation() {
+    let rate = |n: i32| if n == 39 { (400, 1_000) } else { (100 + u64::try_from(n % 9).unwrap(), 1_000) };
+    let days = history(&Figure::DeclineRate, 40, rate);
+    let texts = |day: i32| -> Vec<String> {
+        measured(&days, Day(20_700).plus(day), &Settings::default()).iter().map(Measured::text).collect()
+    };
+    let said = texts(39);
+    assert!(said[0].starts_with("decline rate 40.00 %, expected 10."), "{said:?}");
+    assert!(said[0].ends_with(" over 33 days"), "{said:?}");
+    assert_eq!(texts(20), ["decline rate 10.20 %, no expectation yet: 14 days known"]);
+    assert_eq!(texts(60), [""; 0], "a day that was not looked at has no figures");
+}

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Figure, Finding};
+use super::{Figure, Finding, Measured};
 use crate::settle::line::Day;
 use crate::settle::report::{Amount, counted, grouped, percent, shown};
 
@@ -60,6 +60,22 @@ impl Figure {
             Self::Delay => Some(format!("{} after {kind} days", counted(count, "line"))),
             Self::DeclineRate => Some(format!("{} with {kind}", counted(count, "decline"))),
             Self::RefundRate | Self::DisputeRate | Self::Payments | Self::Volume { .. } => None,
+        }
+    }
+}
+
+impl Measured {
+    /// `fee rate of amex in USD 2.91 %, expected 2.90 % ± 0.05 % over 56 days`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let head = format!("{} {}", self.figure.name(), self.figure.value(self.measured));
+        let days = counted(self.days, "day");
+        match &self.expected {
+            Some(e) => {
+                let (value, spread) = (self.figure.value(e.value), self.figure.spread(e.spread));
+                format!("{head}, expected {value} ± {spread} over {days}")
+            }
+            None => format!("{head}, no expectation yet: {days} known"),
         }
     }
 }

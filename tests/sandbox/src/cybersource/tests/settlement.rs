@@ -189,6 +189,7 @@ async fn a_net_funding_closes_the_batch_whose_sums_it_has() {
         expected: &expected,
         certificates: &certify(&outcome.groups, &lines, &expected),
         explained: &outcome.explained,
+        accepted: &[],
         open_lines: &[],
         open_expected: &[],
         entries: &booked.unwrap(),
