@@ -158,6 +158,24 @@ async fn a_funding_closes_the_batch_and_its_day_may_be_settled_again() {
 }
 
 #[tokio::test]
+async fn a_funding_that_took_a_chargeback_along_lets_the_day_be_settled_again() {
+    let t = Trade::new().await;
+    let day = Day::of(t.w.memory.now());
+    let capture = t.paid("A-1").await;
+    t.w.pass(Millis::hours(20));
+    t.settle(day).await;
+    t.w.pass(Millis::days(1));
+    t.gateway(|g, now| g.charge_back(now, &capture, 300, "10.4", false)).unwrap();
+    t.w.pass(Millis::days(1));
+    let report = t.settle(day.plus(2)).await;
+    assert!(report.refused.is_empty(), "{report:?}");
+    let funded = &report.batches[0];
+    assert_eq!((funded.revision, funded.sums.disputes), (2, 1), "{report:?}");
+    let again = t.settle(day).await;
+    assert_eq!((again.unchanged.len(), again.refused.len()), (1, 0), "{again:?}");
+}
+
+#[tokio::test]
 async fn a_void_that_is_heard_of_late_closes_what_was_missed() {
     let t = Trade::new().await;
     let day = Day::of(t.w.memory.now());

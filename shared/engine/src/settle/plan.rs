@@ -9,8 +9,8 @@ use tillway_core::settle::certificate::{Certificate, certify};
 use tillway_core::settle::check::{Statement, check, check_run};
 use tillway_core::settle::watch::DayFigures;
 use tillway_core::settle::{
-    Batch, Day, Exception, Expected, Explained, Funding, Kind, Outcome, SettlementLine, Standing as Stands,
-    entries, settle,
+    Batch, Day, Exception, Expected, Explained, Funding, Ids, Kind, Outcome, SettlementLine,
+    Standing as Stands, entries, settle,
 };
 
 use super::accept::{CameAfterAll, accept_expected, came_after_all, recall, stays_accepted, still_possible};
@@ -409,7 +409,12 @@ fn is_submission_of(batch: &Batch, lines: &[SettlementLine], record: &BatchRecor
     }
     let given: BTreeMap<&str, &SettlementLine> = lines.iter().map(|l| (l.id.as_ref(), l)).collect();
     let posted: BTreeSet<&str> = known.lines.iter().map(|l| l.id.as_ref()).collect();
-    let kept_back = |l: &SettlementLine| l.kind == Kind::Fee || l.id.starts_with(BY_BANK);
+    // What a funding keeps back: fees, chargebacks, or a sum of no object.
+    let kept_back = |l: &SettlementLine| match l.kind {
+        Kind::Fee | Kind::Dispute | Kind::DisputeReversal => true,
+        Kind::Adjustment => l.ids == Ids::default(),
+        _ => l.id.starts_with(BY_BANK),
+    };
     let as_posted = |l: &SettlementLine| given.get(l.id.as_ref()).map_or_else(|| kept_back(l), |g| *g == l);
     posted.is_superset(&given.keys().copied().collect()) && known.lines.iter().all(as_posted)
 }
