@@ -352,8 +352,8 @@ impl Engine {
             Outcome::Unknown { .. }
                 if self.planted.has(Bug::FailOverFromUnknown) && crate::planted::takes_a_card(action) =>
             {
-                let facts = vec![crate::planted::failed_attempt(&held.record.id)];
-                let end = CommandEnd::Refused { code: "no_answer".to_owned() };
+                let (code, facts) = crate::planted::taken_for_refused(&held.record.id, routed);
+                let end = CommandEnd::Refused { code: code.to_owned() };
                 let observation = Observation { facts, ..Observation::default() };
                 self.end(held, end, observation, "no answer".to_owned()).await
             }

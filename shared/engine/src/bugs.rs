@@ -35,7 +35,7 @@ pub enum Bug {
     DropWaiting,
     /// Unknown is sent again under a new identity, at a gateway without idempotency keys: nothing is looked up, nothing undone.
     ResendBlind,
-    /// Unknown is told as a refusal, so that the next attempt goes out.
+    /// Unknown is told as a refusal, so that the next attempt goes out, or the next merchant id is taken.
     FailOverFromUnknown,
     /// A money command that another needs is not waited for: a refund goes out beside a pending void.
     RefundBesideVoid,

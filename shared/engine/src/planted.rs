@@ -1,7 +1,7 @@
 //! What the planted bugs do (see [`crate::bugs`]). Without the feature nothing here is ever called.
 
 use tillway_connectors::port::Action;
-use tillway_core::decide::{Decision, step_of};
+use tillway_core::decide::{Decision, ROUTE_UNAVAILABLE, step_of};
 use tillway_core::doc::Json;
 use tillway_core::facts::{Fact, RefundStatus, StepState};
 use tillway_core::flow::Flow;
@@ -66,8 +66,13 @@ pub(crate) fn takes_a_card(action: &Action) -> bool {
     action.spec.params.field("token").is_some()
 }
 
-/// What nobody knows the outcome of, told as an attempt that failed.
-pub(crate) fn failed_attempt(id: &CommandId) -> Fact {
+/// What nobody knows the outcome of, told as a refusal: where another merchant id can be taken as one of a merchant id that
+/// does not work, else as an attempt that failed.
+pub(crate) fn taken_for_refused(id: &CommandId, routed: bool) -> (&'static str, Vec<Fact>) {
+    if routed { (ROUTE_UNAVAILABLE, Vec::new()) } else { ("no_answer", vec![failed_attempt(id)]) }
+}
+
+fn failed_attempt(id: &CommandId) -> Fact {
     Fact::AttemptFailed {
         payment: format!("lost:{id}"),
         attempt: format!("lost:{id}"),

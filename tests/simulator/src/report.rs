@@ -54,6 +54,8 @@ pub struct Outcome {
     pub operated: BTreeMap<String, u64>,
     /// Orders by the status the shop shows at the end.
     pub statuses: BTreeMap<String, u64>,
+    /// What was chosen among merchant ids, and what came of it.
+    pub routes: BTreeMap<String, u64>,
     /// Counters of the engine: unhandled, duplicates, and the like.
     pub counted: BTreeMap<String, u64>,
     /// Broken promises.
@@ -82,6 +84,7 @@ impl Outcome {
         merge(&mut self.parked, other.parked);
         merge(&mut self.operated, other.operated);
         merge(&mut self.statuses, other.statuses);
+        merge(&mut self.routes, other.routes);
         merge(&mut self.counted, other.counted);
         self.webhooks += other.webhooks;
         self.webhooks_lost += other.webhooks_lost;
@@ -134,6 +137,7 @@ impl fmt::Display for Outcome {
             (format!("{} {}", if *after { "after" } else { "before" }, op.name()), *n)
         });
         table("crashes by point", &points.collect())?;
+        table("merchant ids", &self.routes)?;
         table("parked at the end", &self.parked)?;
         table("parked items dealt with", &self.operated)?;
         if self.violations.is_empty() {
@@ -182,6 +186,7 @@ pub(crate) fn collect(outcome: &mut Outcome, world: &World, seen: Seen) -> Vec<S
     outcome.commands = seen.commands;
     outcome.entries = seen.entries;
     outcome.parked = seen.parked;
+    outcome.routes = seen.routes;
     outcome.statuses = seen.statuses;
     outcome.violations = seen.violations;
     outcome.polls = world.exec.core.steps();
