@@ -41,11 +41,13 @@ pub enum Bug {
     RefundBesideVoid,
     /// A capture after a review goes out without looking for one that was made elsewhere.
     CaptureWithoutLooking,
+    /// Whatever is looked up or sent again takes another merchant id than the one that was chosen and recorded.
+    RouteDrawnAnew,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::SendBeforeCommit,
         Self::IdFromEvent,
         Self::ChargeAgainFromUnknown,
@@ -62,6 +64,7 @@ impl Bug {
         Self::FailOverFromUnknown,
         Self::RefundBesideVoid,
         Self::CaptureWithoutLooking,
+        Self::RouteDrawnAnew,
     ];
 }
 

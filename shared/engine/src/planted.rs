@@ -10,6 +10,8 @@ use tillway_core::money::{Currency, Money};
 use tillway_core::state::OrderState;
 use tillway_core::value::Value;
 
+use crate::records::CommandRecord;
+
 /// Books the charge's cumulative total as if it were a refund of its own.
 pub(crate) fn refund_from_total(kind: &str, json: Json<'_>, facts: &mut Vec<Fact>) {
     if kind != "charge.refunded" {
@@ -92,6 +94,20 @@ pub(crate) fn not_waited_for(state: &OrderState, flow: &Flow, reported: Option<&
             let state = StepState::Refused { code: "not_waited_for".to_owned() };
             facts.push(Fact::Step { step: step.clone(), state });
         }
+    }
+}
+
+/// Whether the merchant id of a command is drawn anew: it has one, and was sent before.
+pub(crate) const fn draws_anew(record: &CommandRecord) -> bool {
+    record.taken.is_some() && record.attempts > 0
+}
+
+/// Names another merchant id than the one that was chosen.
+pub(crate) fn draw_anew(record: &CommandRecord, routes: &[String], params: &mut Value) {
+    let chosen = record.taken.as_ref().map(|taken| taken.route.as_str());
+    let other = routes.iter().find(|route| Some(route.as_str()) != chosen);
+    if let (Value::Map(fields), Some(other)) = (params, other) {
+        fields.insert("route".to_owned(), Value::text(other.clone()));
     }
 }
 

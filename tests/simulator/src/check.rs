@@ -231,7 +231,7 @@ impl Checker<'_> {
             let order = parked.order.as_ref().map(ToString::to_string);
             let id = order.as_deref().and_then(|o| o.rsplit('/').next());
             let plan = world.plan.orders.iter().find(|p| Some(p.id().as_str()) == id);
-            if !causes::explained(world.plan.pair, &parked.item, plan, faulty) {
+            if !causes::explained(&world.plan, &parked.item, plan, faulty) {
                 let what = format!("parked without a cause: {} ({})", parked.item.code, parked.item.what);
                 self.say(Promise::NothingLost, order.as_deref(), what);
             }

@@ -58,6 +58,8 @@ pub(crate) struct PaymentTruth {
     pub(crate) command: Option<String>,
     /// The command that it bears the mark of.
     pub(crate) mark: Option<String>,
+    /// What people did about it at the gateway itself.
+    pub(crate) by_hand: usize,
     pub(crate) refunds: Vec<RefundTruth>,
     /// What was done twice or against what was done before.
     pub(crate) wrong: Vec<String>,
@@ -83,6 +85,14 @@ pub(crate) fn by_merchant(gateway: &Gateway) -> BTreeMap<(String, &'static str),
         }
     }
     out
+}
+
+/// Requests a gateway was asked for, by operation.
+pub(crate) fn operations(gateway: &Gateway) -> &BTreeMap<&'static str, u64> {
+    match gateway {
+        Gateway::Stripe(stripe) => &stripe.counters().requests,
+        Gateway::Cybersource(cyber) => &cyber.counters().requests,
+    }
 }
 
 /// The payments that name an order, however the shop spells it.
@@ -118,6 +128,7 @@ fn of_stripe(stripe: &StripeSandbox, p: &stripe::PaymentTruth) -> PaymentTruth {
         attempts: p.attempts,
         command: p.metadata.iter().find(|(k, _)| k == "tillway_command").map(|(_, v)| v.clone()),
         mark: None,
+        by_hand: 0,
         refunds: stripe.refunds_of(&p.payment).into_iter().map(refund).collect(),
         wrong: Vec::new(),
     }
@@ -198,6 +209,7 @@ fn one_of_cybersource(p: &cybersource::PaymentTruth) -> PaymentTruth {
         // Several payments of one command stand one after another, where the first was undone.
         command: None,
         mark: mark(p).map(str::to_owned),
+        by_hand: p.transactions.iter().filter(|t| t.mark.is_none()).count(),
         refunds,
         wrong: wrong(p),
     }

@@ -47,6 +47,8 @@ impl Checker<'_> {
         let routed = self.world.plan.routed.get(plan.pair).copied().unwrap_or(false);
         let drawn = self.drawn(name, stored);
         if !routed {
+            let alone = truth.iter().filter(|p| !p.merchant.is_empty()).count();
+            self.tally("asked where there is one merchant id alone", alone);
             if !drawn.is_empty() {
                 let what = "a route was chosen where there is one merchant id".to_owned();
                 self.say(Promise::Explains, Some(name), what);
@@ -58,8 +60,10 @@ impl Checker<'_> {
         self.lies_with(name, state, truth);
     }
 
-    fn tally(&mut self, what: String) {
-        *self.out.routes.entry(what).or_default() += 1;
+    fn tally(&mut self, what: &str, by: usize) {
+        if by > 0 {
+            *self.out.routes.entry(what.to_owned()).or_default() += u64::try_from(by).unwrap_or(0);
+        }
     }
 
     /// Each authorization's choice, once, and each second one after settled evidence that the first came to nothing.
@@ -81,16 +85,16 @@ impl Checker<'_> {
                         self.say(Promise::Explains, Some(name), what);
                     }
                     if choice.how == How::Trial {
-                        self.tally("failing, and tried again by an order".to_owned());
+                        self.tally("failing, and tried again by an order", 1);
                     }
                     if let Some(cause) = &choice.after {
                         self.follows(name, step, choice, cause, &drawn, stored);
                     }
-                    self.tally(format!("drawn: {}", choice.route));
+                    self.tally(&format!("drawn: {}", choice.route), 1);
                     drawn.insert(command, Drawn { step, choice, ended: None });
                 }
                 Fact::RouteEnded { command, end, cause, .. } => {
-                    self.tally(format!("ended: {}", end.name()));
+                    self.tally(&format!("ended: {}", end.name()), 1);
                     if let Some(first) = drawn.get_mut(command) {
                         first.ended = Some((*end, cause.as_deref()));
                     }
@@ -117,10 +121,14 @@ impl Checker<'_> {
             return self.say(Promise::NothingTwice, Some(name), what);
         };
         let end = first.ended.map(|(end, _)| end);
-        self.tally(match end {
-            Some(RouteEnd::SoftDeclined) => "second attempts after a soft decline".to_owned(),
-            _ => "second attempts where nothing was executed".to_owned(),
-        });
+        let after = match end {
+            Some(RouteEnd::SoftDeclined) => "second attempts after a soft decline",
+            _ => "second attempts where nothing was executed",
+        };
+        self.tally(after, 1);
+        let record = stored.commands.iter().find(|c| c.id == **command);
+        let unknown = record.is_some_and(|c| c.unknown_since.is_some());
+        self.tally("second attempts after an unknown outcome that was settled", usize::from(unknown));
         if !matches!(end, Some(RouteEnd::SoftDeclined | RouteEnd::Failed | RouteEnd::Unfit)) {
             let what = format!("{step}: tried at {} after {end:?} at {}", choice.route, first.choice.route);
             self.say(Promise::NothingTwice, Some(name), what);
@@ -129,11 +137,9 @@ impl Checker<'_> {
             let what = format!("{step}: tried again at {}, which had just come to nothing", choice.route);
             self.say(Promise::Explains, Some(name), what);
         }
-        let gave_up = |c: &&tillway_engine::records::CommandRecord| {
-            let ended = CommandEnd::Refused { code: ROUTE_UNAVAILABLE.to_owned() };
-            c.id == **command && c.state == CommandState::Ended { end: ended }
-        };
-        if stored.commands.iter().find(gave_up).is_some_and(|c| c.unknown_since.is_some()) {
+        let given_up =
+            CommandState::Ended { end: CommandEnd::Refused { code: ROUTE_UNAVAILABLE.to_owned() } };
+        if unknown && record.is_some_and(|c| c.state == given_up) {
             let what = format!("{step}: tried at {} while an outcome was unknown", choice.route);
             self.say(Promise::NothingTwice, Some(name), what);
         }
@@ -148,6 +154,7 @@ impl Checker<'_> {
         truth: &[PaymentTruth],
     ) {
         for p in truth {
+            self.tally(&format!("done by hand: {}", p.merchant), p.by_hand);
             let Some(mark) = &p.mark else { continue };
             let command = stored.commands.iter().find(|c| c.id.as_str() == mark);
             let Some(command) = command else {
@@ -165,20 +172,16 @@ impl Checker<'_> {
                         format!("{}: drawn for {} and made at {}", p.payment, d.choice.route, p.merchant);
                     self.say(Promise::NothingTwice, Some(name), what);
                 }
-                Some(_) => self.tally(format!("asked: {}", p.merchant)),
+                Some(_) => self.tally(&format!("asked: {}", p.merchant), 1),
             }
         }
     }
 
     /// No card is tried at a merchant id while another one may hold its money.
-    fn one_at_a_time(
-        &mut self,
-        name: &str,
-        drawn: &BTreeMap<&CommandId, Drawn<'_>>,
-        truth: &[PaymentTruth],
-    ) {
+    fn one_at_a_time(&mut self, name: &str, drawn: &BTreeMap<&CommandId, Drawn<'_>>, truth: &[PaymentTruth]) {
         let of = |p: &PaymentTruth| drawn.iter().find(|(id, _)| Some(id.as_str()) == p.mark.as_deref());
-        let holds = |p: &PaymentTruth, at| p.authorized > 0 && p.at <= at && p.until.is_none_or(|end| end > at);
+        let holds =
+            |p: &PaymentTruth, at| p.authorized > 0 && p.at <= at && p.until.is_none_or(|end| end > at);
         for second in truth {
             let Some((_, b)) = of(second).filter(|(_, d)| d.choice.after.is_some()) else { continue };
             for first in truth.iter().filter(|p| p.merchant != second.merchant) {
@@ -210,7 +213,8 @@ impl Checker<'_> {
             let here = |payment: &str| truth.iter().any(|p| p.payment == payment && p.merchant == merchant);
             let resent = state.refunds.values().filter(|r| r.resent && here(&r.payment));
             let resent: i64 = resent.map(|r| r.amount.minor).sum();
-            let taken = state.payments.iter().filter(|(id, _)| here(id)).map(|(_, p)| p.captured()).sum::<i64>();
+            let taken =
+                state.payments.iter().filter(|(id, _)| here(id)).map(|(_, p)| p.captured()).sum::<i64>();
             let really: i64 = truth.iter().filter(|p| p.merchant == merchant).map(|p| p.captured).sum();
             if taken + resent != really {
                 let what = format!("captured at {merchant}: known {}, really {really}", taken + resent);
