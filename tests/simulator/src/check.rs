@@ -111,6 +111,7 @@ pub(crate) fn check(world: &World) -> Seen {
     let all = checker.read();
     checker.edges(&all);
     checker.all_merchants(&all);
+    checker.counted(&all);
     for (place, order) in world.plan.orders.iter().enumerate() {
         let deeds = lock(&world.shared.people).deeds.get(place).cloned().unwrap_or_default();
         if deeds.placed {

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tillway_core::decide::ROUTE_UNAVAILABLE;
 use tillway_core::facts::{CommandEnd, Fact, RouteEnd};
-use tillway_core::ids::CommandId;
+use tillway_core::ids::{CommandId, ConnectionName};
 use tillway_core::journal::Role;
 use tillway_core::money::Currency;
-use tillway_core::routing::{Choice, How};
+use tillway_core::routing::{Choice, How, Table};
 use tillway_core::state::OrderState;
-use tillway_engine::records::CommandState;
+use tillway_engine::records::{CommandState, routes_key};
 
 use super::{Checker, Everything, Promise, Stored};
 use crate::draw::OrderPlan;
@@ -221,6 +221,53 @@ impl Checker<'_> {
                 self.say(Promise::NothingLost, Some(name), what);
             }
         }
+    }
+
+    /// How each authorization ended is noted once, whatever crashed and raced: notes counted and notes left are what orders
+    /// tell. A merchant id that gave no answer and failed afterwards may be noted as both or as one.
+    pub(super) fn counted(&mut self, all: &Everything) {
+        let outside = &self.world.shared.outside;
+        for (place, _) in self.world.plan.routed.iter().enumerate().filter(|(_, routed)| **routed) {
+            let Some(gateway) = outside.names.get(place + 2).map(|name| ConnectionName::new(*name)) else {
+                continue;
+            };
+            let commands =
+                || all.orders.values().flat_map(|o| &o.commands).filter(|c| c.connection == gateway);
+            let unanswered: BTreeSet<&CommandId> =
+                commands().filter(|c| c.route_told).map(|c| &c.id).collect();
+            let ended =
+                all.orders.values().flat_map(|o| &o.logs).flat_map(|l| &l.facts).filter_map(|f| match f {
+                    Fact::RouteEnded { command, end, .. } => Some((command, *end)),
+                    _ => None,
+                });
+            let ended: Vec<(&CommandId, RouteEnd)> =
+                ended.filter(|(id, _)| commands().any(|c| c.id == **id)).collect();
+            let count = |of: &[RouteEnd]| ended.iter().filter(|(_, end)| of.contains(end)).count();
+            let judged = count(&[RouteEnd::Approved, RouteEnd::Declined, RouteEnd::SoftDeclined]);
+            let failed = count(&[RouteEnd::Failed]);
+            let both =
+                ended.iter().filter(|(id, end)| *end == RouteEnd::Failed && unanswered.contains(id)).count();
+            let most = judged + failed + unanswered.len();
+            let (counted, left) = self.notes(&gateway);
+            let noted = usize::try_from(counted).unwrap_or(usize::MAX).saturating_add(left);
+            if noted > most || noted < most - both {
+                let what = format!(
+                    "{gateway}: {most} ends of authorizations ({both} twofold), {noted} notes of them"
+                );
+                self.say(Promise::NothingTwice, None, what);
+            }
+        }
+    }
+
+    /// Notes that were counted, and that are left.
+    fn notes(&self, gateway: &ConnectionName) -> (u64, usize) {
+        let data = lock(&self.world.shared.store.data);
+        let key = routes_key(gateway);
+        let of = || data.items.iter().filter(|(k, _)| k.pk == key.pk);
+        let table =
+            of().find(|(k, _)| **k == key).map(|(_, item)| serde_json::from_slice::<Table>(&item.body));
+        let left = of().filter(|(k, _)| **k != key).count();
+        (table.and_then(Result::ok).map_or(0, |table| table.folded), left)
     }
 
     /// What lies at all merchant ids together is what the journal says.
