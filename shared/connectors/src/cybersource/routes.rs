@@ -6,7 +6,6 @@
 use serde_json::Value;
 use tillway_core::doc::Json;
 use tillway_core::facts::Fact;
-use tillway_core::time::Timestamp;
 
 use super::actions;
 use super::auth::SHARED_SECRET;
@@ -15,7 +14,7 @@ use super::plan::{Params, Plan};
 use super::wire::{Fault, text};
 use super::{guard, lookup, operations, read, sweep};
 use crate::config::{Connection, Secrets};
-use crate::port::{Call, Finding, NotDone, Observation, Outcome, Owner, SweepPage};
+use crate::port::{Call, Finding, NotDone, Observation, Outcome, Owner};
 
 /// Marks a connection that is seen from one of its merchant ids, and the body of what was read so.
 const SEEN_FROM: &str = "seen_from";
@@ -254,109 +253,6 @@ async fn read_all(call: &Call<'_>, plan: &Plan) -> Outcome {
         return Outcome::NotDone { after: None, why: NotDone::Conflict };
     }
     read::told(count, observation, fault)
-}
-
-/// Begins the cursor of a second round, over what could not be read in the first.
-const AGAIN: char = '~';
-/// Stands before each place that could not be read and is left for the second round.
-const LEFT: char = '!';
-/// Marks a place that could not be read in the second round either.
-const TRIED: char = '*';
-
-/// Where a sweep over several merchant ids is: an id and, behind a bar, the place there; and what it left for later. A page
-/// that cannot be read costs neither the pages before it nor the other ids.
-struct Tour<'a> {
-    again: bool,
-    at: &'a str,
-    left: Vec<String>,
-}
-
-impl<'a> Tour<'a> {
-    /// `None`: no cursor of this kind.
-    fn of(cursor: &'a str) -> Option<Self> {
-        let again = cursor.strip_prefix(AGAIN);
-        let mut places = again.unwrap_or(cursor).split(LEFT);
-        let at = places.next().filter(|at| at.contains('|'))?;
-        Some(Self { again: again.is_some(), at, left: places.map(str::to_owned).collect() })
-    }
-
-    /// Whether what cannot be read now is told: all was tried a second time.
-    fn is_over(&self) -> bool {
-        self.again && (self.at.starts_with(TRIED) || self.left.is_empty())
-    }
-
-    /// The id and the place there; none stands for its beginning.
-    fn place(&self) -> (&'a str, Option<&'a str>) {
-        let at = self.at.strip_prefix(TRIED).unwrap_or(self.at);
-        let (id, place) = at.split_once('|').unwrap_or((at, ""));
-        (id, Some(place).filter(|place| !place.is_empty()))
-    }
-
-    /// Leaves this place for later.
-    fn leave(&mut self) {
-        let place = if self.again { format!("{TRIED}{}", self.at) } else { self.at.to_owned() };
-        self.left.push(place);
-    }
-
-    /// The cursor at another place.
-    fn cursor(&self, again: bool, at: &str) -> String {
-        let mut out = if again { AGAIN.to_string() } else { String::new() };
-        out.push_str(at);
-        for place in &self.left {
-            out.push(LEFT);
-            out.push_str(place);
-        }
-        out
-    }
-
-    /// The cursor of what comes after this id, where `next` is the one that follows; then what was left.
-    fn after(mut self, next: Option<&str>) -> Option<String> {
-        if let Some(next) = next.filter(|_| !self.again) {
-            return Some(self.cursor(false, &format!("{next}|")));
-        }
-        if self.left.is_empty() {
-            return None;
-        }
-        let first = self.left.remove(0);
-        Some(self.cursor(true, &first))
-    }
-}
-
-/// One page: all of one merchant id, then of the next. One that cannot be read keeps none of the others from being looked at;
-/// it is asked again when they are through, at the page that failed, and only then the sweep fails, to go on there.
-pub(super) async fn sweep(
-    call: &Call<'_>,
-    since: Timestamp,
-    cursor: Option<&str>,
-) -> Result<SweepPage, NotDone> {
-    let ids = all(call.connection);
-    let Some(first) = ids.first() else { return sweep::pages(call, since, cursor).await };
-    let start = format!("{first}|");
-    // Of an older version, which knew no places to go on at: the window is begun anew.
-    let Some(mut tour) = Tour::of(cursor.unwrap_or(&start)) else { return Err(NotDone::Unavailable) };
-    let (id, place) = tour.place();
-    let at = ids.iter().position(|known| known == id);
-    let page = match at {
-        Some(_) => {
-            let at = At::of(call, id);
-            sweep::pages(&at.call(call), since, place).await
-        }
-        // One that was taken out of the configuration meanwhile has no page.
-        None => Ok(SweepPage { events: Vec::new(), next: None }),
-    };
-    let following = ids.get(at.map_or(0, |at| at.saturating_add(1))).map(String::as_str);
-    match page {
-        Ok(SweepPage { events, next: Some(place) }) => {
-            let next = tour.cursor(tour.again, &format!("{id}|{place}"));
-            Ok(SweepPage { events, next: Some(next) })
-        }
-        Ok(SweepPage { events, next: None }) => Ok(SweepPage { events, next: tour.after(following) }),
-        Err(why) if tour.is_over() => Err(why),
-        Err(_) => {
-            tour.leave();
-            Ok(SweepPage { events: Vec::new(), next: tour.after(following) })
-        }
-    }
 }
 
 /// Reads a transaction by its id, wherever it lies.
