@@ -352,8 +352,8 @@ impl Engine {
             Outcome::Unknown { .. }
                 if self.planted.has(Bug::FailOverFromUnknown) && crate::planted::takes_a_card(action) =>
             {
-                let facts = vec![crate::planted::failed_attempt(&held.record.id)];
-                let end = CommandEnd::Refused { code: "no_answer".to_owned() };
+                let (code, facts) = crate::planted::taken_for_refused(&held.record.id, routed);
+                let end = CommandEnd::Refused { code: code.to_owned() };
                 let observation = Observation { facts, ..Observation::default() };
                 self.end(held, end, observation, "no answer".to_owned()).await
             }
@@ -449,7 +449,8 @@ impl Engine {
             let what = "the person's data was erased before this was sent; drop the item";
             Ok(Err(("person_erased".to_owned(), "params".to_owned(), what.to_owned())))
         };
-        match &held.record.request {
+        let anew = self.planted.has(Bug::RouteDrawnAnew) && crate::planted::draws_anew(&held.record);
+        match held.record.request.as_ref().filter(|_| !anew) {
             Some(RequestBytes::Plain { bytes }) => return Ok(Ok(bytes.clone())),
             Some(RequestBytes::Sealed(sealed)) => {
                 let Some(PersonAccess::Live(key)) = &held.access else { return gone() };
@@ -476,6 +477,9 @@ impl Engine {
         {
             // The choice before the restore may have been another one: all are looked at before anything is sent.
             fields.insert("everywhere".to_owned(), Value::Bool(true));
+        }
+        if anew {
+            crate::planted::draw_anew(&held.record, &connector.routes(connection), &mut params);
         }
         if self.planted.has(Bug::IsoExponent) {
             crate::planted::iso_exponent(&mut params);

@@ -35,17 +35,19 @@ pub enum Bug {
     DropWaiting,
     /// Unknown is sent again under a new identity, at a gateway without idempotency keys: nothing is looked up, nothing undone.
     ResendBlind,
-    /// Unknown is told as a refusal, so that the next attempt goes out.
+    /// Unknown is told as a refusal, so that the next attempt goes out, or the next merchant id is taken.
     FailOverFromUnknown,
     /// A money command that another needs is not waited for: a refund goes out beside a pending void.
     RefundBesideVoid,
     /// A capture after a review goes out without looking for one that was made elsewhere.
     CaptureWithoutLooking,
+    /// Whatever is looked up or sent again takes another merchant id than the one that was chosen and recorded.
+    RouteDrawnAnew,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::SendBeforeCommit,
         Self::IdFromEvent,
         Self::ChargeAgainFromUnknown,
@@ -62,6 +64,7 @@ impl Bug {
         Self::FailOverFromUnknown,
         Self::RefundBesideVoid,
         Self::CaptureWithoutLooking,
+        Self::RouteDrawnAnew,
     ];
 }
 

@@ -1,7 +1,7 @@
 //! What the planted bugs do (see [`crate::bugs`]). Without the feature nothing here is ever called.
 
 use tillway_connectors::port::Action;
-use tillway_core::decide::{Decision, step_of};
+use tillway_core::decide::{Decision, ROUTE_UNAVAILABLE, step_of};
 use tillway_core::doc::Json;
 use tillway_core::facts::{Fact, RefundStatus, StepState};
 use tillway_core::flow::Flow;
@@ -9,6 +9,8 @@ use tillway_core::ids::{CommandId, ConnectionName};
 use tillway_core::money::{Currency, Money};
 use tillway_core::state::OrderState;
 use tillway_core::value::Value;
+
+use crate::records::CommandRecord;
 
 /// Books the charge's cumulative total as if it were a refund of its own.
 pub(crate) fn refund_from_total(kind: &str, json: Json<'_>, facts: &mut Vec<Fact>) {
@@ -66,8 +68,13 @@ pub(crate) fn takes_a_card(action: &Action) -> bool {
     action.spec.params.field("token").is_some()
 }
 
-/// What nobody knows the outcome of, told as an attempt that failed.
-pub(crate) fn failed_attempt(id: &CommandId) -> Fact {
+/// What nobody knows the outcome of, told as a refusal: where another merchant id can be taken as one of a merchant id that
+/// does not work, else as an attempt that failed.
+pub(crate) fn taken_for_refused(id: &CommandId, routed: bool) -> (&'static str, Vec<Fact>) {
+    if routed { (ROUTE_UNAVAILABLE, Vec::new()) } else { ("no_answer", vec![failed_attempt(id)]) }
+}
+
+fn failed_attempt(id: &CommandId) -> Fact {
     Fact::AttemptFailed {
         payment: format!("lost:{id}"),
         attempt: format!("lost:{id}"),
@@ -87,6 +94,20 @@ pub(crate) fn not_waited_for(state: &OrderState, flow: &Flow, reported: Option<&
             let state = StepState::Refused { code: "not_waited_for".to_owned() };
             facts.push(Fact::Step { step: step.clone(), state });
         }
+    }
+}
+
+/// Whether the merchant id of a command is drawn anew: it has one, and was sent before.
+pub(crate) const fn draws_anew(record: &CommandRecord) -> bool {
+    record.taken.is_some() && record.attempts > 0
+}
+
+/// Names another merchant id than the one that was chosen.
+pub(crate) fn draw_anew(record: &CommandRecord, routes: &[String], params: &mut Value) {
+    let chosen = record.taken.as_ref().map(|taken| taken.route.as_str());
+    let other = routes.iter().find(|route| Some(route.as_str()) != chosen);
+    if let (Value::Map(fields), Some(other)) = (params, other) {
+        fields.insert("route".to_owned(), Value::text(other.clone()));
     }
 }
 

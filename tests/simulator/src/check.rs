@@ -2,6 +2,7 @@
 
 mod causes;
 mod money;
+mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -92,6 +93,8 @@ pub(crate) struct Seen {
     pub(crate) entries: u64,
     /// Customers of the shop whose token at the gateway was compared.
     pub(crate) customers: u64,
+    /// What was chosen among merchant ids, and what came of it.
+    pub(crate) routes: BTreeMap<String, u64>,
 }
 
 struct Checker<'a> {
@@ -107,6 +110,8 @@ pub(crate) fn check(world: &World) -> Seen {
     }
     let all = checker.read();
     checker.edges(&all);
+    checker.all_merchants(&all);
+    checker.counted(&all);
     for (place, order) in world.plan.orders.iter().enumerate() {
         let deeds = lock(&world.shared.people).deeds.get(place).cloned().unwrap_or_default();
         if deeds.placed {
@@ -227,7 +232,7 @@ impl Checker<'_> {
             let order = parked.order.as_ref().map(ToString::to_string);
             let id = order.as_deref().and_then(|o| o.rsplit('/').next());
             let plan = world.plan.orders.iter().find(|p| Some(p.id().as_str()) == id);
-            if !causes::explained(world.plan.pair, &parked.item, plan, faulty) {
+            if !causes::explained(&world.plan, &parked.item, plan, faulty) {
                 let what = format!("parked without a cause: {} ({})", parked.item.code, parked.item.what);
                 self.say(Promise::NothingLost, order.as_deref(), what);
             }
@@ -255,6 +260,7 @@ impl Checker<'_> {
         self.worth(&name, outside, plan, deeds, &record.state, &truth);
         self.commands(&name, stored);
         self.made_by_commands(&name, stored, &truth);
+        self.routes(&name, plan, stored, &record.state, &truth);
         self.asked(&name, deeds, &record.state);
         self.shown(&name, outside, plan, deeds, &record.state);
     }

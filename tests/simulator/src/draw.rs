@@ -3,6 +3,7 @@
 mod cybersource;
 
 use tillway_core::time::Millis;
+use tillway_sandbox::cybersource::Manner;
 
 use crate::dice::Dice;
 use crate::pair::Pair;
@@ -55,6 +56,8 @@ pub(crate) enum Act {
     CutOff,
     /// Somebody takes the newest capture back in the dashboard, before it is settled.
     DashboardVoid,
+    /// From now on a merchant id of the gateway, by its place, does so: it is out of order, or in order again.
+    Manner { merchant: usize, manner: Manner },
 }
 
 /// A card by what it does.
@@ -146,6 +149,9 @@ impl OrderPlan {
     }
 }
 
+/// Merchant ids of an account that has several.
+pub(crate) const MERCHANTS: usize = 3;
+
 /// Everything drawn before a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -156,6 +162,10 @@ pub(crate) struct Plan {
     pub(crate) options: [Vec<(&'static str, &'static str)>; 2],
     /// Settings of the two gateways beside those of the file.
     pub(crate) settings: [Vec<(&'static str, &'static str)>; 2],
+    /// Whether orders of the two gateways are routed over all their merchant ids, or have the first one alone.
+    pub(crate) routed: [bool; 2],
+    /// How the merchant ids of the two gateways do at first.
+    pub(crate) manners: [[Manner; MERCHANTS]; 2],
     pub(crate) orders: Vec<OrderPlan>,
     /// When the flow changes.
     pub(crate) swap_at: Option<Millis>,
@@ -171,11 +181,11 @@ const DECLINES: [&str; 6] = [
 ];
 
 impl Plan {
-    /// Draws `count` orders, numbered from `first`.
-    pub(crate) fn draw(pair: Pair, seed: u64, first: u32, count: u32) -> Self {
+    /// Draws `count` orders, numbered from `first`. `routed`: not to be drawn, but so.
+    pub(crate) fn draw(pair: Pair, seed: u64, first: u32, count: u32, routed: Option<bool>) -> Self {
         match pair {
             Pair::StripeClarity => Self::stripe(seed, first, count),
-            Pair::CybersourceClarity => cybersource::draw(seed, first, count),
+            Pair::CybersourceClarity => cybersource::draw(seed, first, count, routed),
         }
     }
 
@@ -203,8 +213,16 @@ impl Plan {
             })
             .collect();
         let swap_at = dice.chance(6000).then(|| Millis(dice.between(0, spread.saturating_mul(2))));
-        let pair = Pair::StripeClarity;
-        Self { seed, pair, options, settings: Default::default(), orders, swap_at }
+        Self {
+            seed,
+            pair: Pair::StripeClarity,
+            options,
+            settings: Default::default(),
+            routed: [false; 2],
+            manners: Default::default(),
+            orders,
+            swap_at,
+        }
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Options {
     pub sought: Option<Promise>,
     /// Threads; the outcome does not depend on them.
     pub threads: u32,
+    /// Whether gateways that can have several merchant ids do; drawn for each of a world's where `None`.
+    pub routed: Option<bool>,
     /// A bug to plant.
     #[cfg(feature = "planted-bugs")]
     pub bug: Option<tillway_engine::bugs::Bug>,
@@ -70,6 +72,7 @@ impl Default for Options {
             stop_at_first: true,
             sought: None,
             threads: 2,
+            routed: None,
             #[cfg(feature = "planted-bugs")]
             bug: None,
         }
@@ -88,7 +91,8 @@ impl Options {
         let batch = self.batch.max(1);
         let first = world.saturating_mul(batch);
         let mut dice = dice::Dice::new(self.seed, 1000 + u64::from(world));
-        Plan::draw(self.pair, dice.seed(), first, batch.min(self.orders.saturating_sub(first)))
+        let count = batch.min(self.orders.saturating_sub(first));
+        Plan::draw(self.pair, dice.seed(), first, count, self.routed)
     }
     fn is_over(&self, so_far: &Outcome) -> bool {
         let fits = |v: &Violation| self.sought.is_none_or(|promise| promise == v.promise);

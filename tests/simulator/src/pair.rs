@@ -39,7 +39,7 @@ impl Pair {
         }
     }
 
-    /// The configuration as a file would have it.
+    /// The configuration as a file would have it: with several merchant ids, where the gateway can have them.
     pub(crate) const fn file(self) -> &'static str {
         match self {
             Self::StripeClarity => STRIPE,
@@ -81,9 +81,23 @@ masking: off
 connections:
   shop: { system: clarity, base_url: "https://shop.sim.example/api/v1", rate_limit.per_second: 1000 }
   shop2: { system: clarity, base_url: "https://shop2.sim.example/api/v1", rate_limit.per_second: 1000 }
-  cyber: { system: cybersource, base_url: "https://cyber.sim.example", merchant_id: sim, key_id: k1, rate_limit.per_second: 1000, allow_three_decimals: yes }
-  cyber2: { system: cybersource, base_url: "https://cyber2.sim.example", merchant_id: sim, key_id: k1, rate_limit.per_second: 1000, allow_three_decimals: yes }
+  cyber: { system: cybersource, base_url: "https://cyber.sim.example", merchant_id: sim, key_id: k1, rate_limit.per_second: 1000, allow_three_decimals: yes,
+    merchant_ids: [sim_eu, sim_br], routes: { sim_eu: { key_id: k2 }, sim_br: { key_id: k3 } } }
+  cyber2: { system: cybersource, base_url: "https://cyber2.sim.example", merchant_id: sim, key_id: k1, rate_limit.per_second: 1000, allow_three_decimals: yes,
+    merchant_ids: [sim_eu, sim_br], routes: { sim_eu: { key_id: k2 }, sim_br: { key_id: k3 } } }
 pairs:
-  main: { flow: cybersource-clarity, shop: shop, gateway: cyber }
-  second: { flow: cybersource-clarity, shop: shop2, gateway: cyber2 }
+  main:
+    flow: cybersource-clarity
+    shop: shop
+    gateway: cyber
+    routing:
+      retry_soft_declines: yes
+      leave_out_after: 2
+      pause: 5m
+      one_in: 2
+      rules:
+        - { when: 'order.currency == "JPY"', routes: sim }
+        - { when: 'order.currency == "EUR"', routes: [sim_eu, sim], retry_soft_declines: no }
+        - { routes: [sim, sim_eu, sim_br] }
+  second: { flow: cybersource-clarity, shop: shop2, gateway: cyber2, routing: { retry_soft_declines: yes } }
 "#;

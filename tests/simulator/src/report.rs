@@ -10,6 +10,7 @@ use tillway_engine::records::LogRecord;
 use crate::check::{self, Seen, Violation};
 use crate::exec::lock;
 use crate::faults::Op;
+use crate::truth::operations;
 use crate::world::World;
 
 /// How far a simulation is.
@@ -54,6 +55,10 @@ pub struct Outcome {
     pub operated: BTreeMap<String, u64>,
     /// Orders by the status the shop shows at the end.
     pub statuses: BTreeMap<String, u64>,
+    /// Requests the gateways were asked for, by operation.
+    pub operations: BTreeMap<String, u64>,
+    /// What was chosen among merchant ids, and what came of it.
+    pub routes: BTreeMap<String, u64>,
     /// Counters of the engine: unhandled, duplicates, and the like.
     pub counted: BTreeMap<String, u64>,
     /// Broken promises.
@@ -82,6 +87,8 @@ impl Outcome {
         merge(&mut self.parked, other.parked);
         merge(&mut self.operated, other.operated);
         merge(&mut self.statuses, other.statuses);
+        merge(&mut self.operations, other.operations);
+        merge(&mut self.routes, other.routes);
         merge(&mut self.counted, other.counted);
         self.webhooks += other.webhooks;
         self.webhooks_lost += other.webhooks_lost;
@@ -134,6 +141,8 @@ impl fmt::Display for Outcome {
             (format!("{} {}", if *after { "after" } else { "before" }, op.name()), *n)
         });
         table("crashes by point", &points.collect())?;
+        table("requests to the gateways", &self.operations)?;
+        table("merchant ids", &self.routes)?;
         table("parked at the end", &self.parked)?;
         table("parked items dealt with", &self.operated)?;
         if self.violations.is_empty() {
@@ -182,6 +191,11 @@ pub(crate) fn collect(outcome: &mut Outcome, world: &World, seen: Seen) -> Vec<S
     outcome.commands = seen.commands;
     outcome.entries = seen.entries;
     outcome.parked = seen.parked;
+    outcome.routes = seen.routes;
+    for gateway in &shared.outside.gateways {
+        let asked = operations(&lock(gateway)).iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+        merge(&mut outcome.operations, asked);
+    }
     outcome.statuses = seen.statuses;
     outcome.violations = seen.violations;
     outcome.polls = world.exec.core.steps();

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tillway_core::time::Timestamp;
 use tillway_sandbox::cybersource::{self, Kind, TransactionTruth};
 use tillway_sandbox::stripe::{self, PaymentStatus, StripeSandbox};
 
@@ -27,6 +28,12 @@ pub(crate) struct RefundTruth {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PaymentTruth {
     pub(crate) payment: String,
+    /// The merchant id it lies with; empty at a gateway that knows none.
+    pub(crate) merchant: String,
+    /// When it was made.
+    pub(crate) at: Timestamp,
+    /// When it held nothing any more; `None` where it still holds or took money.
+    pub(crate) until: Option<Timestamp>,
     /// It is not dead: nothing says that it came to nothing.
     pub(crate) stands: bool,
     /// It holds or took money.
@@ -47,8 +54,12 @@ pub(crate) struct PaymentTruth {
     pub(crate) charges: usize,
     /// Attempts the issuer was asked for.
     pub(crate) attempts: usize,
-    /// The command that made it.
+    /// The command that made it, where a command makes one payment at most.
     pub(crate) command: Option<String>,
+    /// The command that it bears the mark of.
+    pub(crate) mark: Option<String>,
+    /// What people did about it at the gateway itself.
+    pub(crate) by_hand: usize,
     pub(crate) refunds: Vec<RefundTruth>,
     /// What was done twice or against what was done before.
     pub(crate) wrong: Vec<String>,
@@ -59,6 +70,28 @@ pub(crate) fn payments(gateway: &Gateway, order: &str) -> Vec<PaymentTruth> {
     match gateway {
         Gateway::Stripe(stripe) => of_order(stripe, order).iter().map(|p| of_stripe(stripe, p)).collect(),
         Gateway::Cybersource(cyber) => of_cybersource(&cyber.order_truth(order).payments),
+    }
+}
+
+/// What lies at each merchant id of a gateway, by id and currency: taken, less what went back and what issuers hold. None
+/// at a gateway that knows no merchant ids.
+pub(crate) fn by_merchant(gateway: &Gateway) -> BTreeMap<(String, &'static str), i64> {
+    let mut out: BTreeMap<(String, &'static str), i64> = BTreeMap::new();
+    if let Gateway::Cybersource(cyber) = gateway {
+        for p in cyber.all_payments() {
+            let truth = one_of_cybersource(&p);
+            let lies = truth.captured - truth.refunded - truth.disputed;
+            *out.entry((p.merchant, p.currency)).or_default() += lies;
+        }
+    }
+    out
+}
+
+/// Requests a gateway was asked for, by operation.
+pub(crate) fn operations(gateway: &Gateway) -> &BTreeMap<&'static str, u64> {
+    match gateway {
+        Gateway::Stripe(stripe) => &stripe.counters().requests,
+        Gateway::Cybersource(cyber) => &cyber.counters().requests,
     }
 }
 
@@ -78,6 +111,9 @@ fn of_stripe(stripe: &StripeSandbox, p: &stripe::PaymentTruth) -> PaymentTruth {
     };
     PaymentTruth {
         payment: p.payment.clone(),
+        merchant: String::new(),
+        at: Timestamp(0),
+        until: None,
         stands: p.status != PaymentStatus::Canceled,
         holds: p.captured > 0 || p.capturable > 0,
         amount: p.amount,
@@ -91,6 +127,8 @@ fn of_stripe(stripe: &StripeSandbox, p: &stripe::PaymentTruth) -> PaymentTruth {
         charges: p.charges_succeeded,
         attempts: p.attempts,
         command: p.metadata.iter().find(|(k, _)| k == "tillway_command").map(|(_, v)| v.clone()),
+        mark: None,
+        by_hand: 0,
         refunds: stripe.refunds_of(&p.payment).into_iter().map(refund).collect(),
         wrong: Vec::new(),
     }
@@ -153,6 +191,9 @@ fn one_of_cybersource(p: &cybersource::PaymentTruth) -> PaymentTruth {
     }));
     PaymentTruth {
         payment: p.payment.clone(),
+        merchant: p.merchant.clone(),
+        at: p.at,
+        until: p.closed_at.filter(|_| p.captured == 0),
         stands: p.held > 0 || p.captured > 0,
         holds: p.held > 0 || p.captured > 0,
         amount: p.asked,
@@ -167,6 +208,8 @@ fn one_of_cybersource(p: &cybersource::PaymentTruth) -> PaymentTruth {
         attempts: 0,
         // Several payments of one command stand one after another, where the first was undone.
         command: None,
+        mark: mark(p).map(str::to_owned),
+        by_hand: p.transactions.iter().filter(|t| t.mark.is_none()).count(),
         refunds,
         wrong: wrong(p),
     }

@@ -127,9 +127,13 @@ fn config(plan: &Plan, changed: bool) -> Result<Config, String> {
     for (n, pair) in pairs.iter_mut().enumerate() {
         pair.options.extend(plan.options.get(n).into_iter().flatten().map(own));
         let gateway = connections.get_mut(&pair.gateway);
+        let routed = plan.routed.get(n).copied().unwrap_or(false);
         if let Some((connection, _)) = gateway {
             connection.settings.extend(plan.settings.get(n).into_iter().flatten().map(own));
+            let of_routes = |name: &str| name == "merchant_ids" || name.starts_with("routes.");
+            connection.settings.retain(|name, _| routed || !of_routes(name));
         }
+        pair.routing = pair.routing.take().filter(|_| routed);
     }
     Ok(Config {
         connections,
@@ -160,7 +164,7 @@ impl World {
         let gate = Gate { core: core.clone(), faults };
         let store = MemoryStore::new(gate.clone(), true);
         let queue = MemoryQueue::new(gate.clone(), MAX_RECEIVES);
-        let outside = Arc::new(Outside::new(core.clone(), plan.pair, plan.seed, setup.trace));
+        let outside = Arc::new(Outside::new(core.clone(), &plan, setup.trace));
         let notices = Arc::new(Mutex::default());
         let alerts: Arc<Mutex<BTreeMap<String, u64>>> = Arc::default();
         let counted: Arc<Mutex<BTreeMap<(&'static str, String), u64>>> = Arc::default();

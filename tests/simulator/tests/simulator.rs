@@ -45,6 +45,65 @@ const STRUCK: [&str; 18] = [
     "message handed out twice",
 ];
 
+/// What Stripe is asked for in a large run.
+const ASKED_OF_STRIPE: [&str; 15] = [
+    "GET /v1/customers",
+    "GET /v1/customers/search",
+    "GET /v1/customers/{customer}",
+    "GET /v1/events",
+    "GET /v1/payment_intents",
+    "GET /v1/payment_intents/{intent}",
+    "GET /v1/refunds",
+    "POST /v1/customers",
+    "POST /v1/customers/{customer}",
+    "POST /v1/payment_intents",
+    "POST /v1/payment_intents/{intent}",
+    "POST /v1/payment_intents/{intent}/cancel",
+    "POST /v1/payment_intents/{intent}/capture",
+    "POST /v1/payment_intents/{intent}/confirm",
+    "POST /v1/refunds",
+];
+
+/// What Cybersource is asked for in a large run.
+const ASKED_OF_CYBERSOURCE: [&str; 12] = [
+    "POST /pts/v2/payments",
+    "POST /pts/v2/payments/{id}/captures",
+    "POST /pts/v2/payments/{id}/reversals",
+    "POST /pts/v2/captures/{id}/refunds",
+    "POST /pts/v2/captures/{id}/voids",
+    "POST /pts/v2/reversals",
+    "POST /pts/v2/voids",
+    "POST /tss/v2/searches",
+    "GET /tss/v2/transactions/{id}",
+    "POST /tms/v2/customers",
+    "GET /reporting/v3/chargeback-details",
+    "GET /reporting/v3/conversion-details",
+];
+
+/// What is met in a large run over merchant ids: choices, their ends, second attempts, and what people do at each.
+const ROUTED: [&str; 20] = [
+    "asked where there is one merchant id alone",
+    "asked: sim",
+    "asked: sim_eu",
+    "asked: sim_br",
+    "drawn: sim",
+    "drawn: sim_eu",
+    "drawn: sim_br",
+    "done by hand: sim",
+    "done by hand: sim_eu",
+    "done by hand: sim_br",
+    "ended: approved",
+    "ended: declined",
+    "ended: declined softly",
+    "ended: in a way that says nothing about the route",
+    "ended: unexecuted: the route does not take such orders",
+    "ended: unexecuted: the route failed",
+    "failing, and tried again by an order",
+    "second attempts after a soft decline",
+    "second attempts where nothing was executed",
+    "second attempts after an unknown outcome that was settled",
+];
+
 /// The large run.
 fn large() -> Options {
     Options { seed: 1, orders: ORDERS, ..Options::default() }
@@ -55,6 +114,20 @@ fn of_pair(pair: Pair) -> Options {
     match pair {
         Pair::StripeClarity => large(),
         Pair::CybersourceClarity => Options { seed: 1, orders: CYBERSOURCE, pair, ..Options::default() },
+    }
+}
+
+/// Every crash point, kind of fault and operation was met: what never happened proves nothing.
+fn met(outcome: &Outcome, asked: &[&str]) {
+    assert_eq!(outcome.crash_points_missed(), [""; 0], "{outcome}");
+    for kind in STRUCK {
+        assert!(outcome.faults_by_kind.contains_key(kind), "{kind} never struck: {outcome}");
+    }
+    for operation in asked {
+        assert!(outcome.operations.contains_key(*operation), "{operation} was never asked for: {outcome}");
+    }
+    for done in ["replayed", "dropped"] {
+        assert!(outcome.operated.contains_key(done), "no parked item was {done}: {outcome}");
     }
 }
 
@@ -80,24 +153,24 @@ fn twenty_thousand_orders_hold_under_faults() {
     let outcome = hold(&large());
     println!("{outcome}");
     assert_eq!(outcome.orders, u64::from(ORDERS));
-    assert_eq!(outcome.crash_points_missed(), [""; 0], "{outcome}");
+    met(&outcome, &ASKED_OF_STRIPE);
     // What faults may leave to a person is bounded, or a defect could hide there.
     for code in ["outcome_unknown", "unavailable", "dead_letter", "answer_disagrees"] {
         let left = outcome.parked.get(code).copied().unwrap_or(0);
         assert!(left * 200 <= outcome.orders, "{left} parked as {code}: {outcome}");
     }
-    for kind in STRUCK {
-        assert!(outcome.faults_by_kind.contains_key(kind), "{kind} never struck");
-    }
 }
 
 #[test]
 fn orders_of_cybersource_hold_without_faults() {
-    let pair = Pair::CybersourceClarity;
-    let outcome =
-        hold(&Options { seed: 3, orders: 200, pair, faults: FaultLevel::None, ..Options::default() });
-    assert!(outcome.faults_by_kind.is_empty(), "{outcome}");
-    assert!(outcome.statuses.len() > 6, "{outcome}");
+    for routed in [Some(false), Some(true)] {
+        let pair = Pair::CybersourceClarity;
+        let faults = FaultLevel::None;
+        let outcome = hold(&Options { seed: 3, orders: 200, pair, faults, routed, ..Options::default() });
+        assert!(outcome.faults_by_kind.is_empty(), "{outcome}");
+        assert!(outcome.statuses.len() > 6, "{outcome}");
+        assert_eq!(outcome.routes.contains_key("drawn: sim_eu"), routed == Some(true), "{outcome}");
+    }
 }
 
 #[test]
@@ -111,8 +184,9 @@ fn orders_of_cybersource_hold_under_faults() {
         let left = outcome.parked.get(code).copied().unwrap_or(0);
         assert!(left * of <= outcome.orders, "{left} parked as {code}: {outcome}");
     }
-    for kind in STRUCK {
-        assert!(outcome.faults_by_kind.contains_key(kind), "{kind} never struck");
+    met(&outcome, &ASKED_OF_CYBERSOURCE);
+    for what in ROUTED {
+        assert!(outcome.routes.contains_key(what), "never met: {what}: {outcome}");
     }
     let shown = outcome.counted.get("customers with a token").copied().unwrap_or(0);
     assert!(shown > 100, "{shown} customers were looked at: {outcome}");
@@ -172,6 +246,24 @@ fn catch(pair: Pair, bug: Bug, promise: Promise) {
     assert!(caught.is_some(), "{bug:?} broke no such promise within {} orders; seen {seen:?}", orders.orders);
 }
 
+#[test]
+fn a_fail_over_from_unknown_to_another_merchant_id_is_caught() {
+    let options = Options {
+        orders: 200,
+        routed: Some(true),
+        stop_at_first: false,
+        bug: Some(Bug::FailOverFromUnknown),
+        ..of_pair(Pair::CybersourceClarity)
+    };
+    let says = "one card at two merchant ids at once";
+    let outcome = run(&options, &mut |_| {});
+    let seen = outcome.violations.iter().filter(|v| v.promise == Promise::NothingTwice);
+    let caught = seen.filter(|v| v.what.starts_with(says)).count();
+    assert!(caught > 3, "{caught} caught: {outcome}");
+    // The same worlds hold without it.
+    hold(&Options { bug: None, ..options });
+}
+
 macro_rules! caught {
     ($($name:ident: $bug:ident breaks $promise:ident of $pair:ident),+ $(,)?) => {$(
         #[test]
@@ -202,4 +294,5 @@ caught! {
     a_fail_over_from_unknown_is_caught: FailOverFromUnknown breaks NothingTwice of CybersourceClarity,
     a_refund_beside_a_pending_void_is_caught: RefundBesideVoid breaks NothingTwice of CybersourceClarity,
     a_capture_that_does_not_look_is_caught: CaptureWithoutLooking breaks NothingTwice of CybersourceClarity,
+    a_route_that_is_drawn_anew_is_caught: RouteDrawnAnew breaks NothingTwice of CybersourceClarity,
 }

@@ -29,6 +29,7 @@ mod read;
 #[cfg(test)]
 mod read_tests;
 mod routes;
+mod routes_sweep;
 mod screen;
 mod settings;
 mod settlement;
@@ -238,7 +239,7 @@ impl Connector for Cybersource {
         since: Timestamp,
         cursor: Option<&str>,
     ) -> Result<SweepPage, NotDone> {
-        routes::sweep(&call, since, cursor).await
+        routes_sweep::sweep(&call, since, cursor).await
     }
 
     async fn resolve(&self, call: Call<'_>, object: &str) -> Result<Option<(Owner, Observation)>, NotDone> {

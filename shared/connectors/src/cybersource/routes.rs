@@ -6,7 +6,6 @@
 use serde_json::Value;
 use tillway_core::doc::Json;
 use tillway_core::facts::Fact;
-use tillway_core::time::Timestamp;
 
 use super::actions;
 use super::auth::SHARED_SECRET;
@@ -15,7 +14,7 @@ use super::plan::{Params, Plan};
 use super::wire::{Fault, text};
 use super::{guard, lookup, operations, read, sweep};
 use crate::config::{Connection, Secrets};
-use crate::port::{Call, Finding, NotDone, Observation, Outcome, Owner, SweepPage};
+use crate::port::{Call, Finding, NotDone, Observation, Outcome, Owner};
 
 /// Marks a connection that is seen from one of its merchant ids, and the body of what was read so.
 const SEEN_FROM: &str = "seen_from";
@@ -254,59 +253,6 @@ async fn read_all(call: &Call<'_>, plan: &Plan) -> Outcome {
         return Outcome::NotDone { after: None, why: NotDone::Conflict };
     }
     read::told(count, observation, fault)
-}
-
-/// Begins a cursor where one merchant id could not be read: the others are, and then the sweep fails.
-const FAILED: char = '!';
-
-/// One page: all of one merchant id, then of the next. A cursor is the id, a bar, and the place there. One that cannot be read
-/// keeps none of the others from being looked at; but the window has to come again, so the last page fails.
-pub(super) async fn sweep(
-    call: &Call<'_>,
-    since: Timestamp,
-    cursor: Option<&str>,
-) -> Result<SweepPage, NotDone> {
-    let ids = all(call.connection);
-    let Some(first) = ids.first() else { return sweep::pages(call, since, cursor).await };
-    let (failed, rest) = match cursor.and_then(|c| c.strip_prefix(FAILED)) {
-        Some(rest) => (true, Some(rest)),
-        None => (false, cursor),
-    };
-    let (id, place) = rest.and_then(|c| c.split_once('|')).unwrap_or((first, ""));
-    let at = ids.iter().position(|known| known == id);
-    let page = match at {
-        Some(_) => {
-            let at = At::of(call, id);
-            sweep::pages(&at.call(call), since, Some(place).filter(|p| !p.is_empty())).await
-        }
-        // One that was taken out of the configuration meanwhile has no page.
-        None => Ok(SweepPage { events: Vec::new(), next: None }),
-    };
-    let after = match (at, id.is_empty()) {
-        (Some(at), _) => at.saturating_add(1),
-        (None, true) => ids.len(),
-        (None, false) => 0,
-    };
-    let following = ids.get(after).map(|next| format!("{next}|"));
-    let mark = |failed: bool, next: String| if failed { format!("{FAILED}{next}") } else { next };
-    match page {
-        Ok(SweepPage { events, next: Some(place) }) => {
-            Ok(SweepPage { events, next: Some(mark(failed, format!("{id}|{place}"))) })
-        }
-        Ok(SweepPage { events, next: None }) => match following {
-            // Its events are sent before the sweep fails: one more page, of nobody.
-            None if failed && !events.is_empty() => {
-                Ok(SweepPage { events, next: Some(mark(true, "|".to_owned())) })
-            }
-            None if failed => Err(NotDone::Unavailable),
-            None => Ok(SweepPage { events, next: None }),
-            Some(next) => Ok(SweepPage { events, next: Some(mark(failed, next)) }),
-        },
-        Err(why) => match following {
-            Some(next) => Ok(SweepPage { events: Vec::new(), next: Some(mark(true, next)) }),
-            None => Err(why),
-        },
-    }
 }
 
 /// Reads a transaction by its id, wherever it lies.

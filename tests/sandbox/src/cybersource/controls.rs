@@ -87,7 +87,7 @@ impl CybersourceSandbox {
     /// As the API.
     pub fn void_by_hand(&mut self, now: Timestamp, of: &str) -> Result<String, ApiError> {
         self.tick(now);
-        let row = self.find(Kind::Capture, of).or_else(|_| self.find(Kind::Refund, of))?;
+        let row = self.find_any(Kind::Capture, of).or_else(|_| self.find_any(Kind::Refund, of))?;
         let made = self.by_hand(row, |this, r| this.void_row(row, r, true))?;
         Ok(self.ids.tx(made))
     }

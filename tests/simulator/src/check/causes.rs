@@ -1,21 +1,22 @@
 //! What explains an item in the parking lot.
 
 use tillway_core::facts::Parked;
+use tillway_sandbox::cybersource::Manner;
 
-use crate::draw::{Act, Card, OrderPlan};
+use crate::draw::{Act, Card, OrderPlan, Plan};
 use crate::pair::Pair;
 
 /// Whether a behaviour explains a parked item, or a fault.
-pub(super) fn explained(pair: Pair, item: &Parked, order: Option<&OrderPlan>, faulty: bool) -> bool {
+pub(super) fn explained(plan: &Plan, item: &Parked, order: Option<&OrderPlan>, faulty: bool) -> bool {
     let code = item.code.as_str();
     // A failure kept under the key, or days without an answer, leave nothing but a person to ask. A capture
     // that could not be settled while the hold lasted is found to differ when it has ended.
     let of_capture = item.step.as_deref().is_some_and(|s| s.starts_with("capture-"));
     let by_fault = matches!(code, "outcome_unknown" | "unavailable" | "dead_letter")
         || code == "answer_disagrees" && of_capture;
-    let of_gateway = match pair {
+    let of_gateway = match plan.pair {
         Pair::StripeClarity => false,
-        Pair::CybersourceClarity => of_cybersource(item, order),
+        Pair::CybersourceClarity => of_cybersource(item, order) || of_merchant_ids(plan, item, order),
     };
     faulty && by_fault
         || of_gateway
@@ -37,6 +38,22 @@ pub(super) fn explained(pair: Pair, item: &Parked, order: Option<&OrderPlan>, fa
                 | "invalid_request_error"
                 | "amount_forbidden"
         )
+}
+
+/// A merchant id that is not set up, or not for the order's currency, and no other one was left that is.
+fn of_merchant_ids(plan: &Plan, item: &Parked, order: Option<&OrderPlan>) -> bool {
+    let Some(order) = order.filter(|_| item.step.as_deref().is_some_and(|s| s.starts_with("authorize/")))
+    else {
+        return false;
+    };
+    let not_set_up = |act: &Act| matches!(act, Act::Manner { manner: Manner::NotSetUp, .. });
+    let beside = || plan.orders.iter().filter(|o| o.pair == order.pair);
+    let manners = plan.manners.get(order.pair).into_iter().flatten();
+    match item.code.as_str() {
+        "INVALID_MERCHANT_CONFIGURATION" => beside().any(|o| o.acts.iter().any(|(_, act)| not_set_up(act))),
+        "currency_not_enabled" => manners.into_iter().any(|m| *m == Manner::Without(order.currency)),
+        _ => false,
+    }
 }
 
 /// What this gateway answers to the cards and the people drawn.

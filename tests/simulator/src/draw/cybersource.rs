@@ -2,8 +2,9 @@
 //! and refunds before and after the daily cut-off, and what people do in the Business Center.
 
 use tillway_core::time::Millis;
+use tillway_sandbox::cybersource::Manner;
 
-use super::{Act, Card, OrderPlan, Plan, Verdict, lines, minutes};
+use super::{Act, Card, MERCHANTS, OrderPlan, Plan, Verdict, lines, minutes};
 use crate::dice::Dice;
 use crate::memory::gateway::lenient;
 use crate::pair::Pair;
@@ -29,8 +30,15 @@ const ODD: [&str; 8] = [
 ];
 
 /// Draws `count` orders, numbered from `first`.
-pub(super) fn draw(seed: u64, first: u32, count: u32) -> Plan {
+pub(super) fn draw(seed: u64, first: u32, count: u32, routed: Option<bool>) -> Plan {
     let mut dice = Dice::new(seed, 1);
+    // A stream of its own: orders are the same whether they are routed or not.
+    let mut market = Dice::new(seed, 8);
+    let routed = [0, 1].map(|_| {
+        let drawn = market.chance(6500);
+        routed.unwrap_or(drawn)
+    });
+    let manners = routed.map(|routed| manners(&mut market, routed));
     let options = [pair_options(&mut dice), pair_options(&mut dice)];
     let partial = |dice: &mut Dice| {
         let how = dice.pick(&["ask", "reverse", "reverse", "accept"]).unwrap_or("ask");
@@ -49,11 +57,50 @@ pub(super) fn draw(seed: u64, first: u32, count: u32) -> Plan {
                 // Where the gateway gives back more than it took, nobody hears of another's refund in time.
                 order.acts.retain(|(_, act)| !matches!(act, Act::DashboardRefund(_) | Act::DashboardVoid));
             }
+            if routed.get(pair) == Some(&true) && market.chance(500) {
+                outage(&mut market, &mut order);
+            }
             order
         })
         .collect();
     let swap_at = dice.chance(6000).then(|| Millis(dice.between(0, spread.saturating_mul(2))));
-    Plan { seed, pair: Pair::CybersourceClarity, options, settings, orders, swap_at }
+    Plan { seed, pair: Pair::CybersourceClarity, options, settings, routed, manners, orders, swap_at }
+}
+
+const fn declines(permille: u64) -> Manner {
+    Manner::Declines { permille, reason: "ISSUER_UNAVAILABLE" }
+}
+
+/// How the merchant ids of an account do: the first takes every currency, the further ones decline softly more often, or
+/// lack a currency.
+fn manners(dice: &mut Dice, routed: bool) -> [Manner; MERCHANTS] {
+    const FIRST: [Manner; 3] = [Manner::Usual, declines(100), declines(300)];
+    const FURTHER: [Manner; 6] = [
+        Manner::Usual,
+        declines(250),
+        declines(250),
+        declines(500),
+        Manner::Without("EUR"),
+        Manner::Without("GBP"),
+    ];
+    let mut out = [Manner::Usual; MERCHANTS];
+    for (n, manner) in out.iter_mut().enumerate().filter(|_| routed) {
+        *manner = dice.pick(if n == 0 { &FIRST[..] } else { &FURTHER }).unwrap_or_default();
+    }
+    out
+}
+
+/// A merchant id is out of order for some minutes while this order and others are placed, and does differently after it.
+fn outage(dice: &mut Dice, order: &mut OrderPlan) {
+    let merchant = dice.place(MERCHANTS);
+    let how = [Manner::Unavailable, Manner::Broken, Manner::NotSetUp];
+    let manner = dice.pick(&how).unwrap_or(Manner::Unavailable);
+    let begins = minutes(dice, 0, 10);
+    let ends = Millis(begins.0 + minutes(dice, 3, 40).0);
+    let after = dice.pick(&[Manner::Usual, declines(250)]).unwrap_or_default();
+    order.acts.push((begins, Act::Manner { merchant, manner }));
+    order.acts.push((ends, Act::Manner { merchant, manner: after }));
+    order.acts.sort_by_key(|(at, _)| *at);
 }
 
 fn pair_options(dice: &mut Dice) -> Vec<(&'static str, &'static str)> {

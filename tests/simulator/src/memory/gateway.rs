@@ -5,13 +5,14 @@ use std::sync::OnceLock;
 use tillway_core::time::Millis;
 use tillway_sandbox::Sandbox;
 use tillway_sandbox::cybersource::{
-    Credentials, CybersourceConfig, CybersourceSandbox, Duplicates, Encryption, Envelope, SignedOver,
-    WebhookConfig,
+    Credentials, CybersourceConfig, CybersourceSandbox, Duplicates, Encryption, Envelope, Manner, Merchant,
+    SignedOver, WebhookConfig,
 };
 use tillway_sandbox::stripe::{StripeConfig, StripeSandbox};
 
 use super::small::{CYBERSOURCE_HOOKS, CYBERSOURCE_KEY, STRIPE_HOOKS, STRIPE_KEY};
 use crate::dice::Dice;
+use crate::draw::{MERCHANTS, Plan};
 use crate::pair::Pair;
 
 /// A gateway.
@@ -21,14 +22,18 @@ pub(crate) enum Gateway {
 }
 
 impl Gateway {
-    pub(crate) fn new(pair: Pair, seed: u64, world: u64) -> Self {
-        match pair {
+    /// The gateway of a pair, by its place.
+    pub(crate) fn new(plan: &Plan, place: usize) -> Self {
+        let seed = plan.seed.wrapping_add(3).wrapping_add(u64::try_from(place).unwrap_or(0));
+        match plan.pair {
             Pair::StripeClarity => {
                 let config = StripeConfig::new(STRIPE_KEY, STRIPE_HOOKS, seed);
                 Self::Stripe(Box::new(StripeSandbox::new(config)))
             }
             Pair::CybersourceClarity => {
-                Self::Cybersource(Box::new(CybersourceSandbox::new(account(seed, world))))
+                let manners = plan.manners.get(place).copied().unwrap_or_default();
+                let config = account(seed, plan.seed, manners);
+                Self::Cybersource(Box::new(CybersourceSandbox::new(config)))
             }
         }
     }
@@ -53,7 +58,7 @@ pub(crate) fn mle() -> Option<&'static (Encryption, String)> {
 }
 
 /// An account at Cybersource: what differs between accounts, and what the sources leave open, is drawn.
-fn account(seed: u64, world: u64) -> CybersourceConfig {
+fn account(seed: u64, world: u64, [own, eu, br]: [Manner; MERCHANTS]) -> CybersourceConfig {
     let mut dice = Dice::new(seed, 7);
     // Support must switch `payments.*` on: without it sweeps alone tell of payments made elsewhere.
     let encryption = mle().map(|(key, _)| key.clone()).filter(|_| dice.chance(5500));
@@ -73,6 +78,13 @@ fn account(seed: u64, world: u64) -> CybersourceConfig {
     config.shows_comments = dice.chance(7000);
     config.shows_defined = !config.shows_comments || dice.chance(7000);
     config.lenient = lenient(world);
+    config.manner = own;
+    let further = |id: &str, key: &str, manner| Merchant {
+        credentials: Credentials::new(id, key, CYBERSOURCE_KEY),
+        manner,
+    };
+    // They are there even where nobody routes over them.
+    config.merchants = vec![further("sim_eu", "k2", eu), further("sim_br", "k3", br)];
     config
 }
 

@@ -11,6 +11,7 @@ use tillway_sandbox::{Delivery, Sandbox};
 
 use super::gateway::Gateway;
 use super::small::{CLARITY_HOOKS, CLARITY_SECRET};
+use crate::draw::Plan;
 use crate::exec::{Bell, Core, lock};
 use crate::pair::Pair;
 
@@ -70,22 +71,22 @@ pub(crate) struct Outside {
 }
 
 impl Outside {
-    pub(crate) fn new(core: Arc<Core>, pair: Pair, seed: u64, trace: bool) -> Self {
+    pub(crate) fn new(core: Arc<Core>, plan: &Plan, trace: bool) -> Self {
         let shop = |n: u64| {
             Mutex::new(ClaritySandbox::new(ClarityConfig {
                 auth: Auth::OAuth { client_id: "tillway".into(), client_secret: CLARITY_SECRET.into() },
                 webhook: WebhookScheme::StandardWebhooks { secrets: vec![CLARITY_HOOKS.into()] },
-                seed: seed.wrapping_add(n),
+                seed: plan.seed.wrapping_add(n),
                 ..ClarityConfig::default()
             }))
         };
-        let gateway = |n: u64| Mutex::new(Gateway::new(pair, seed.wrapping_add(n), seed));
+        let gateway = |place| Mutex::new(Gateway::new(plan, place));
         Self {
             core,
-            pair,
-            names: pair.connections(),
+            pair: plan.pair,
+            names: plan.pair.connections(),
             shops: [shop(1), shop(2)],
-            gateways: [gateway(3), gateway(4)],
+            gateways: [gateway(0), gateway(1)],
             bells: Default::default(),
             unswept: Default::default(),
             sweep_bell: Bell::default(),

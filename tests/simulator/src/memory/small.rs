@@ -65,6 +65,8 @@ impl SecretSource for SimSecrets {
             }
             c if c.starts_with("cyber") => &[
                 ("shared_secret", CYBERSOURCE_KEY),
+                ("shared_secret.sim_eu", CYBERSOURCE_KEY),
+                ("shared_secret.sim_br", CYBERSOURCE_KEY),
                 ("webhook_secret", CYBERSOURCE_HOOKS),
                 ("mle_private_key", mle().map_or("", |(_, pem)| pem.as_str())),
             ],

@@ -99,6 +99,18 @@ pub(super) fn at_gateway(
             cyber.cut_off_now(now);
             Done::Yes
         }
+        Act::Manner { merchant, manner } => {
+            let config = cyber.config_mut();
+            let further = merchant.checked_sub(1);
+            let place = match further {
+                None => Some(&mut config.manner),
+                Some(n) => config.merchants.get_mut(n).map(|m| &mut m.manner),
+            };
+            place.map_or(Done::Never, |place| {
+                *place = manner;
+                Done::Yes
+            })
+        }
         _ => Done::Never,
     }
 }

@@ -128,6 +128,19 @@ async fn a_lost_answer_is_found_where_it_went_and_everywhere_where_that_is_not_k
     assert!(truth.payments.iter().all(|p| (p.held > 0) == (p.merchant == MERCHANT)), "{truth:?}");
 }
 
+/// The Business Center shows all ids of the account, whichever called last.
+#[tokio::test]
+async fn people_reach_what_lies_with_any_id() {
+    let world = world(Manner::Usual, Manner::Usual);
+    let payment = world.done(&at(EU, authorize("c1", "tok_visa", 1000))).await;
+    let capture = world.sandbox(|s, now| s.capture_by_hand(now, &payment, None)).unwrap();
+    world.done(&authorize("c2", "tok_visa", 500)).await;
+    world.sandbox(|s, now| s.void_by_hand(now, &capture)).unwrap();
+    world.sandbox(|s, now| s.reverse_by_hand(now, &payment)).unwrap();
+    let truth = world.truth("A-1");
+    assert!(truth.payments[0].transactions.len() == 4 && truth.payments[0].held == 0, "{truth:?}");
+}
+
 /// What was sent is looked for where it was sent, whatever the settings say since: nothing is sent a second time elsewhere.
 #[tokio::test]
 async fn settings_that_change_move_no_authorization_to_another_id() {
@@ -245,6 +258,54 @@ async fn an_id_that_cannot_be_read_keeps_no_other_from_being_swept_and_the_windo
     }
     assert!(failed, "the window is not over");
     assert!(seen.iter().any(|id| id.contains(&eu)), "{seen:?}");
+}
+
+/// A page that fails once costs itself alone: it is asked again, and nothing of what was read before it.
+#[tokio::test]
+async fn a_page_that_fails_is_gone_on_with_where_it_failed() {
+    for failures in [1, 2, 5] {
+        let world = world(Manner::Usual, Manner::Usual);
+        world.sandbox(|s, _| s.config_mut().duplicates = Duplicates::Off);
+        let mut made = Vec::new();
+        for n in 0..23 {
+            let command = format!("c{n}");
+            made.push(world.done(&authorize(&command, "tok_visa", 1000)).await);
+        }
+        made.push(world.done(&at(EU, authorize("c-eu", "tok_visa", 2000))).await);
+        world.pass(Millis::mins(1));
+        let order = [("order_id", Value::text("A-1"))];
+        let (mut cursor, mut seen, mut sweeps) = (None::<String>, Vec::new(), 1);
+        for n in 0..40 {
+            // The third page of transactions of the connection's own id.
+            if n == 4 {
+                world.sandbox(|s, _| {
+                    let (path_contains, method) = ("/tss/v2/searches".to_owned(), Some(Method::Post));
+                    let fault = ApiFault::Refuse(503);
+                    s.inject(ApiFaultRule { method, path_contains, fault, times: failures });
+                });
+            }
+            let page = world
+                .go(&step("read_order", "s", &order), async |call| {
+                    let since = call.now - Millis::hours(1);
+                    Cybersource.sweep(call, since, cursor.as_deref()).await
+                })
+                .await;
+            let Ok(page) = page else {
+                // As the engine does: the next sweep goes on with this page.
+                sweeps += 1;
+                continue;
+            };
+            seen.extend(page.events.into_iter().map(|e| e.event_id));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!((cursor, sweeps), (None, if failures == 5 { 2 } else { 1 }), "{failures}");
+        for payment in &made {
+            assert_eq!(seen.iter().filter(|id| id.contains(payment)).count(), 1, "{failures}: {payment}");
+        }
+    }
 }
 
 #[test]
