@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The `tillway` command on a stack on the local AWS: secrets, explain, parked, unhandled, erase, restored.
+"""The `tillway` command on a stack on the local AWS: secrets, explain, parked, unhandled, erase, restored; and DEPLOY's
+"Restore from a backup" with the real functions.
 
     desk.py --binaries target/debug --tillway target/debug/tillway
 
@@ -117,6 +118,42 @@ def restore(desk, person):
     print("a sweep tells what could not be reached, erasures outlive the table")
 
 
+def backup(local, desk, redeploy):
+    """infra/DEPLOY.md, "Restore from a backup", step by step."""
+    dynamo, sqs = local.client("dynamodb"), local.client("sqs")
+    table, queue = f"{local.prefix}-restored", local.queue("events.fifo")
+    # What a damage does: an order that the backup knows is gone from the table.
+    made = dynamo.create_backup(TableName=local.prefix, BackupName="before")["BackupDetails"]["BackupArn"]
+    known = dynamo.query(TableName=local.prefix, KeyConditionExpression="pk = :p",
+                         ExpressionAttributeValues={":p": {"S": "order#shop/A-1"}})["Items"]
+    assert known
+    for item in known:
+        dynamo.delete_item(TableName=local.prefix, Key={k: item[k] for k in ("pk", "sk")})
+    assert "A-1" in desk.run("explain", "A-1", fails=True)
+
+    redeploy(Paused="yes")
+    hook(local, "orders", sample("order.created", orderId="A-4"), NEW)
+    waiting = lambda: sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["ApproximateNumberOfMessages"])["Attributes"]  # noqa: E731
+    assert waiting()["ApproximateNumberOfMessages"] == "1"
+    dynamo.restore_table_from_backup(TargetTableName=table, BackupArn=made)
+    local.until(lambda: dynamo.describe_table(TableName=table)["Table"]["TableStatus"] == "ACTIVE", 30, "not restored")
+    said = desk.run("restored", "--table", table)
+    assert "marked" in said, said
+    redeploy(Paused="no", RestoredTable=table)
+
+    def explained(order):
+        try:
+            return desk.run("explain", order, "--table", table)
+        except AssertionError:
+            return False
+
+    said = local.until(lambda: explained("A-4"), 60, "what waited was not decided on the restored table")
+    assert "order.created (webhook" in said, said
+    assert "order shop/A-1" in desk.run("explain", "A-1", "--table", table)
+    assert "A-4" in desk.run("explain", "A-4", fails=True), "it was decided on the old table"
+    print("restored with the real functions: what waited was decided on the restored table, what was damaged is back")
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("binaries", "tillway"):
@@ -127,12 +164,15 @@ def main():
         config = pathlib.Path(folder) / "tillway.yaml"
         config.write_text(CONFIG, encoding="utf-8")
         with stack.Stack(pathlib.Path(folder) / "aws") as local:
-            local.deploy({n: given.binaries / n for n in names}, ConfigPath=str(config))
+            built = {n: given.binaries / n for n in names}
+            redeploy = lambda **parameters: local.deploy(built, ConfigPath=str(config), **parameters)  # noqa: E731
+            redeploy()
             desk = Desk(local, given.tillway.resolve(), config)
             secrets(desk)
             wrong(desk)
             orders(local, desk)
             restore(desk, sample("order.created")["data"]["customer"]["email"])
+            backup(local, desk, redeploy)
             shown = [c for c in CANARIES if c in desk.said]
             assert not shown, f"shown: {shown}"
             print("no secret was shown")
