@@ -11,6 +11,7 @@ signature and every policy: a function that lacks a permission is refused here a
 import concurrent.futures
 import ctypes
 import hashlib
+import hmac
 import io
 import json
 import os
@@ -250,8 +251,12 @@ class Stack:
 
     def put_secret(self, connection, values):
         """Puts a connection's secrets, as `tillway secrets put --aws` does."""
-        self.client("secretsmanager").put_secret_value(
-            SecretId=f"{self.secrets}/{connection}", SecretString=json.dumps(values))
+        puts = {connection: values}
+        if connection == "tillway" and "master_key" in values:
+            key = hmac.new(bytes.fromhex(values["master_key"]), b"queue", hashlib.sha256).hexdigest()
+            puts["intake"] = {"queue_key": key}
+        for name, put in puts.items():
+            self.client("secretsmanager").put_secret_value(SecretId=f"{self.secrets}/{name}", SecretString=json.dumps(put))
 
     def queue(self, name):
         """URL of a queue by the last part of its name."""

@@ -19,8 +19,10 @@ def run():
     env = os.environ
     name = env["AWS_LAMBDA_FUNCTION_NAME"].split("-", 2)[2]
     sqs, table, secrets = boto3.client("sqs"), boto3.client("dynamodb"), boto3.client("secretsmanager")
-    own = json.loads(secrets.get_secret_value(SecretId=env["TILLWAY_SECRETS"] + "/tillway")["SecretString"])
-    assert len(own["master_key"]) == 64
+    inside = name.split("-")[0] in ("orchestrate", "tick", "sweep", "settle", "triage", "act", "notify")
+    secret, key = ("tillway", "master_key") if inside else ("intake", "queue_key")
+    own = json.loads(secrets.get_secret_value(SecretId=env["TILLWAY_SECRETS"] + "/" + secret)["SecretString"])
+    assert len(own[key]) == 64
 
     def put(pk, sk, **more):
         key = {"pk": {"S": pk}, "sk": {"S": sk}}

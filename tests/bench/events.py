@@ -9,9 +9,11 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 STRIPE_SECRET = "whsec_bench"
 CLARITY_SECRET = "whsec_" + base64.b64encode(b"bench" * 6).decode()
+MASTER_KEY = hashlib.sha256(b"bench").hexdigest()
 # By the names that Secrets Manager would know them under.
 SECRETS = {
-    "tillway/bench/tillway": {"master_key": hashlib.sha256(b"bench").hexdigest()},
+    "tillway/bench/tillway": {"master_key": MASTER_KEY},
+    "tillway/bench/intake": {"queue_key": hmac.new(bytes.fromhex(MASTER_KEY), b"queue", hashlib.sha256).hexdigest()},
     "tillway/bench/stripe": {"webhook_secret": STRIPE_SECRET, "api_key": "none"},
     "tillway/bench/shop": {"webhook_secret": CLARITY_SECRET, "client_id": "none", "client_secret": "none"},
 }

@@ -145,6 +145,12 @@ impl Vault {
         })
     }
 
+    /// Whether it is a stack's.
+    #[must_use]
+    pub const fn is_stack(&self) -> bool {
+        self.aws.is_some()
+    }
+
     /// The options again, for the command that a message proposes.
     #[must_use]
     pub fn shown(&self) -> String {

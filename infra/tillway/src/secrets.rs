@@ -7,11 +7,13 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use tillway_connectors::{Secret, Secrets};
 use tillway_core::check::did_you_mean;
+use tillway_engine::INTAKE;
 use tillway_engine::config::Config;
+use tillway_engine::vault::Vault as Keys;
 use tillway_host::config::read_connections;
 use tillway_host::keeping::{self, EditError, OWN};
 
-use crate::open::{Vault, say};
+use crate::open::{Kept, Vault, say};
 
 /// Longest standard input that is read.
 const MAX_INPUT: u64 = 256 * 1024;
@@ -114,6 +116,9 @@ async fn change(
     done: &str,
     edit: Edit,
 ) -> anyhow::Result<ExitCode> {
+    if connection == INTAKE.0 {
+        bail!("{} of {} is made of the master key: put that one", INTAKE.1, INTAKE.0);
+    }
     let known = known(&read_connections(&vault.config)?, connection)?;
     for (at, name) in names.iter().enumerate() {
         check_name(connection, &known, name)?;
@@ -129,6 +134,14 @@ async fn change(
         value
             .and_then(|value| edit(&mut secrets, connection, name, value))
             .with_context(|| format!("{connection}.{name}; nothing is changed"))?;
+    }
+    let master = secrets.newest(OWN.1).filter(|_| connection == OWN.0 && matches!(kept, Kept::Stack(_)));
+    if let Some(master) = master {
+        // First, for a run that breaks off here is mended by another.
+        let key = Keys::new(master.expose())?.intake_key();
+        let intake = Secrets([(INTAKE.1.to_owned(), vec![Secret::new(key)])].into());
+        kept.keeper().write(INTAKE.0, &intake).await?;
+        say(format!("put: {} of {} in {}, made of it", INTAKE.1, INTAKE.0, kept.keeper().place(INTAKE.0)));
     }
     kept.keeper().write(connection, &secrets).await?;
     let place = kept.keeper().place(connection);
@@ -171,7 +184,9 @@ async fn list(vault: &Vault, only: Option<&str>) -> anyhow::Result<ExitCode> {
     let names: Vec<String> = match only {
         Some(only) => vec![only.to_owned()],
         None => {
-            let ours = [OWN.0.to_owned()].into_iter();
+            // One process has the master key, whatever it does; of a stack those at the edge have less.
+            let ours = [OWN.0, INTAKE.0].into_iter().filter(|name| *name == OWN.0 || vault.is_stack());
+            let ours = ours.map(str::to_owned);
             let others = ["smtp", "staff"].map(str::to_owned);
             ours.chain(config.connections.keys().map(ToString::to_string)).chain(others).collect()
         }
@@ -220,6 +235,7 @@ async fn list(vault: &Vault, only: Option<&str>) -> anyhow::Result<ExitCode> {
 fn known(config: &Config, connection: &str) -> anyhow::Result<Vec<(&'static str, &'static str)>> {
     Ok(match connection {
         "tillway" => vec![(OWN.1, "64 hex digits; seals people's data")],
+        "intake" => vec![(INTAKE.1, "made of the master key; seals events where webhooks come in")],
         "smtp" => vec![("username", "mail server, where `people.smtp` is set"), ("password", "its password")],
         "staff" => vec![("webhook_url", "address of a chat's webhook, where `people.webhook: yes`")],
         _ => match config.connection(connection) {

@@ -129,6 +129,9 @@ impl WorkError {
     }
 }
 
+/// The secret of whoever takes webhooks in: made of the master key, and of no use for what that alone opens.
+pub const INTAKE: (&str, &str) = ("intake", "queue_key");
+
 /// What is known of a person's key.
 #[derive(Clone)]
 pub(crate) enum PersonAccess {
@@ -149,12 +152,16 @@ impl Engine {
         Self::with_planted(config, ports, Planted::default()).await
     }
 
-    /// An engine that only takes webhooks in: it reads nothing from the store, and has no need of one.
+    /// An engine that only takes webhooks in: it reads nothing from the store, and has no need of one; nor of the master key,
+    /// of which it has what seals events (`queue_key` of [`INTAKE`]).
     ///
     /// # Errors
-    /// As [`Engine::new`].
+    /// [`WorkError`] where that key is missing or malformed.
     pub async fn receiver(config: Arc<Config>, ports: Ports) -> Result<Self, WorkError> {
-        Self::assemble(config, ports, Planted::default()).await
+        let own = ports.secrets.secrets(INTAKE.0, false).await?;
+        let missing = || SecretError::Lacking { connection: INTAKE.0.to_owned(), name: INTAKE.1 };
+        let vault = Vault::for_intake(own.newest(INTAKE.1).ok_or_else(missing)?.expose())?;
+        Ok(Self::assemble(config, ports, Planted::default(), vault))
     }
 
     /// An engine with a planted bug (simulator only; see [`crate::bugs`]).
@@ -166,18 +173,18 @@ impl Engine {
         ports: Ports,
         planted: Planted,
     ) -> Result<Self, WorkError> {
-        let engine = Self::assemble(config, ports, planted).await?;
+        let own = ports.secrets.secrets("tillway", false).await?;
+        let master = own.newest("master_key").ok_or_else(|| SecretError::Missing("tillway".into()))?;
+        let vault = Vault::new(master.expose())?;
+        let engine = Self::assemble(config, ports, planted, vault);
         engine.load_restore().await?;
         Ok(engine)
     }
 
-    async fn assemble(config: Arc<Config>, ports: Ports, planted: Planted) -> Result<Self, WorkError> {
-        let own = ports.secrets.secrets("tillway", false).await?;
-        let master = own.newest("master_key").ok_or_else(|| SecretError::Missing("tillway".into()))?;
-        let vault = Vault::new(master.expose())?;
+    fn assemble(config: Arc<Config>, ports: Ports, planted: Planted, vault: Vault) -> Self {
         let limits = Limits::new(&config);
         let masking = config.masking.then(|| Masking::new(vault.masker(), config.on_this_machine()));
-        Ok(Self {
+        Self {
             config,
             ports,
             vault,
@@ -191,7 +198,7 @@ impl Engine {
             commands: Parsed::default(),
             routes: crate::routes::RouteCounts::default(),
             clocks: crate::outbound::Clocks::default(),
-        })
+        }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

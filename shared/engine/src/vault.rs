@@ -99,6 +99,24 @@ impl Vault {
             mask: derive(&master, b"mask"),
         })
     }
+    /// Reads the queue key alone ([`Vault::intake_key`]): for whoever takes webhooks in, which seals events and opens nothing.
+    /// What wraps the keys of persons, and names and masks them, is made of the master key and not to be had from it.
+    ///
+    /// # Errors
+    /// [`VaultError::BadMasterKey`].
+    pub fn for_intake(queue_hex: &str) -> Result<Self, VaultError> {
+        let apart = Self::new(queue_hex)?;
+        let queue: [u8; 32] = hex::decode(queue_hex.trim())
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or(VaultError::BadMasterKey)?;
+        Ok(Self { queue: DataKey(queue), ..apart })
+    }
+    /// The queue key, 64 hex digits. A secret.
+    #[must_use]
+    pub fn intake_key(&self) -> String {
+        hex::encode(self.queue.0)
+    }
     /// The id of a person: a keyed hash of the normalised identity.
     #[must_use]
     pub fn person(&self, identity: &str) -> PersonId {
@@ -138,6 +156,17 @@ fn derive(key: &[u8; 32], label: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a function at the edge holds seals what the others open, and gives none of their keys.
+    #[test]
+    fn the_intake_key_seals_events_and_nothing_of_people() {
+        let whole = Vault::new(&"6d".repeat(32)).unwrap();
+        let intake = Vault::for_intake(&whole.intake_key()).unwrap();
+        assert!(intake.queue == whole.queue);
+        assert!(intake.wrap != whole.wrap && intake.identity != whole.identity && intake.mask != whole.mask);
+        assert!(whole.intake_key() != "6d".repeat(32));
+        assert!(Vault::for_intake("6d").is_err());
+    }
 
     struct Counting(std::sync::atomic::AtomicU8);
     impl Entropy for Counting {

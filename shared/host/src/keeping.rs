@@ -96,12 +96,14 @@ pub fn value(connection: &str, name: &str, typed: &str) -> Result<Secret, EditEr
     Ok(Secret::new(text))
 }
 
-/// Takes the place of all values of a name.
+/// Takes the place of all values of a name. A master key may be put again as it is.
 ///
 /// # Errors
 /// [`EditError::MasterKeyKept`].
 pub fn put(secrets: &mut Secrets, connection: &str, name: &str, value: Secret) -> Result<(), EditError> {
-    keep_master_key(secrets, connection, name)?;
+    if secrets.newest(name) != Some(&value) {
+        keep_master_key(secrets, connection, name)?;
+    }
     secrets.0.insert(name.to_owned(), vec![value]);
     Ok(())
 }
@@ -199,7 +201,10 @@ mod tests {
         let mut s = Secrets::default();
         let key = value(OWN.0, OWN.1, &format!(" {}\n", "ab".repeat(32))).unwrap();
         put(&mut s, OWN.0, OWN.1, key.clone()).unwrap();
-        assert_eq!(put(&mut s, OWN.0, OWN.1, key.clone()), Err(EditError::MasterKeyKept));
+        put(&mut s, OWN.0, OWN.1, key.clone()).expect("the same again changes nothing");
+        let other = value(OWN.0, OWN.1, &"cd".repeat(32)).unwrap();
+        assert_eq!(put(&mut s, OWN.0, OWN.1, other), Err(EditError::MasterKeyKept));
+        assert_eq!(shown(&s, OWN.1), ["ab".repeat(32)]);
         assert_eq!(rotate(&mut s, OWN.0, OWN.1, key), Err(EditError::MasterKeyKept));
         for bad in ["abc", &"zz".repeat(32), &"ab".repeat(33)] {
             assert_eq!(value(OWN.0, OWN.1, bad), Err(EditError::MasterKey));

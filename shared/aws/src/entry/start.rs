@@ -11,7 +11,7 @@ use tillway_engine::config::Config;
 use tillway_engine::ports::{Clock, Entropy, Notify, SecretError, SecretSource, Store};
 use tillway_engine::records::{EVENTS, command_queue};
 use tillway_engine::settings::Extras;
-use tillway_engine::{Engine, Ports, WorkError};
+use tillway_engine::{Engine, INTAKE, Ports, WorkError};
 use tillway_host::clock::SystemClock;
 use tillway_host::config::{ConfigError, have_secrets, read_config, read_connections};
 use tillway_host::entropy::OsEntropy;
@@ -40,7 +40,10 @@ pub enum StartError {
     #[error("secrets of connection {0}: {1}")]
     Secret(String, SecretError),
     /// The secret of its own.
-    #[error("the secret `tillway` has to hold `master_key`, 64 hex digits, and the store has to answer: {0}")]
+    #[error(
+        "the secret `tillway` has to hold `master_key`, 64 hex digits (of webhook functions `intake` the `queue_key` made of it: \
+         put master_key again), and the store has to answer: {0}"
+    )]
     Engine(#[from] WorkError),
     /// The way out.
     #[error(transparent)]
@@ -171,10 +174,10 @@ pub(crate) async fn receiver(env: &Env, system: &'static str) -> Result<Function
     let common = common(env).await?;
     let (secrets, own) = tokio::join!(
         common.have_secrets(&config, system, Needed::Webhooks, |_| true),
-        common.secrets.secrets("tillway", false),
+        common.secrets.secrets(INTAKE.0, false),
     );
     secrets?;
-    own.map_err(|error| StartError::Secret("tillway".to_owned(), error))?;
+    own.map_err(|error| StartError::Secret(INTAKE.0.to_owned(), error))?;
     let ports = Ports {
         store: Arc::new(NoStore),
         shelf: Arc::new(NoShelf),

@@ -30,7 +30,7 @@ struct Fixed;
 impl SecretSource for Fixed {
     async fn secrets(&self, connection: &str, _fresh: bool) -> Result<Secrets, SecretError> {
         let secrets = match connection {
-            "tillway" => [("master_key".to_owned(), vec![Secret::new("ab".repeat(32))])].into(),
+            "intake" => [("queue_key".to_owned(), vec![Secret::new("ab".repeat(32))])].into(),
             _ => [("webhook_secret".to_owned(), vec![Secret::new(HOOK)])].into(),
         };
         Ok(Secrets(secrets))
