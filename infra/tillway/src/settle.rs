@@ -263,7 +263,7 @@ fn told(report: &RunReport) {
             s.matched,
             s.explained,
             s.open,
-            if same.is_empty() { record.fresh.len() } else { 0 }
+            if same.is_empty() { record.posted } else { 0 }
         ));
     }
     for w in &report.waiting {

@@ -4,7 +4,9 @@ use tillway_connectors::bank::{self, BankStatement, Layout};
 use tillway_core::journal::{Entry, Role};
 
 use super::*;
-use crate::settle::{BankReport, Received};
+use crate::ports::{Guard, NewItem, Write};
+use crate::settle::records::agenda_key;
+use crate::settle::{Agenda, BankReport, Received};
 
 const LAYOUT: &str = "{bank: main, format: csv, account: DE021203, currency: USD, ours: GATEWAY, columns: {date: day, amount: amount, \
                       id: id, balance: balance, text: text}}";
@@ -109,6 +111,45 @@ async fn a_booking_gives_its_batch_the_money_once() {
 }
 
 #[tokio::test]
+async fn an_instalment_is_no_fee() {
+    let w = Waits::new().await;
+    let half = [("b1", w.first.plus(3), 600, format!("batch {}", w.named(0)))];
+    let before = w.journal();
+    let report = w.take(&statement(&half), &[]).await.unwrap();
+    assert_eq!((report.closed.len(), w.journal()), (0, before));
+    assert_eq!(report.open[0].candidates, [w.batches[0].as_str().into()]);
+    assert!(report.open[0].action.contains("an instalment"), "{report:?}");
+    // A person may know better.
+    let report = w.take(&statement(&half), &[("b1", &[&w.batches[0]])]).await.unwrap();
+    assert_eq!((report.closed.len(), w.t.w.account(Role::Bank)), (1, 600), "{report:?}");
+}
+
+#[tokio::test]
+async fn an_amount_alone_says_nothing_while_a_day_before_is_not_settled() {
+    let w = Waits::new().await;
+    let paid = [("b1", w.first.plus(3), 1_000, String::new())];
+    let agenda = Agenda {
+        through: w.first.plus(3),
+        announced: [].into(),
+        waiting: [(w.first.plus(2), w.t.w.memory.now())].into(),
+        failed: 0,
+        begun: 0,
+        rests_until: None,
+    };
+    let keep = |agenda: &Agenda| {
+        let body = serde_json::to_vec(agenda).unwrap();
+        let new = NewItem { key: agenda_key(&signed()), body, due: None, list: None, expires: None };
+        w.t.w.engine.ports.store.transact(vec![Write::Put(new, Guard::Any)])
+    };
+    keep(&agenda).await.unwrap();
+    let report = w.take(&statement(&paid), &[]).await.unwrap();
+    assert_eq!(report.closed.len(), 0);
+    assert!(report.open[0].action.contains("a day before it is not settled yet"), "{report:?}");
+    keep(&Agenda { waiting: [].into(), ..agenda }).await.unwrap();
+    assert_eq!(w.take(&statement(&paid), &[]).await.unwrap().closed.len(), 1);
+}
+
+#[tokio::test]
 async fn what_a_booking_cannot_tell_a_person_says() {
     let w = Waits::new().await;
     let paid = w.first.plus(3);
@@ -172,13 +213,13 @@ async fn two_that_could_be_paid_stay_open_on_both_sides() {
 #[tokio::test]
 async fn what_a_rule_does_not_explain_of_a_booking_stays_open() {
     let w = Waits::new().await;
-    let more = [("b1", w.first.plus(3), 1_250, format!("batch {}", w.named(0)))];
+    let more = [("b1", w.first.plus(3), 1_090, format!("batch {}", w.named(0)))];
     let report = w.take(&statement(&more), &[]).await.unwrap();
     assert_eq!((report.closed[0].standing, report.closed[0].open), (Standing::Open, 1));
     assert_eq!(w.t.open().await, [Class::MissingHere]);
     assert_eq!(
         [Role::Bank, Role::Suspense, Role::GatewayClearing].map(|r| w.t.w.account(r)),
-        [1_250, -250, 2_000]
+        [1_090, -90, 2_000]
     );
     let again = w.t.settle(w.first).await;
     assert_eq!((again.unchanged.len(), again.refused.len()), (1, 0), "{again:?}");
@@ -218,6 +259,8 @@ async fn a_statement_that_dies_at_any_write_is_read_again_and_posts_once() {
     let trade = async |fuse: i64, lost: bool| {
         let w = Waits::new().await;
         let paid = w.first.plus(3);
+        // No statement tells of days to come.
+        w.t.w.pass(Millis::days(2));
         let both = statement(&[
             ("b1", paid, 970, format!("batch {}", w.named(0))),
             ("b2", paid, 2_000, "deposit".into()),

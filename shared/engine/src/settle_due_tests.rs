@@ -174,6 +174,17 @@ async fn the_many_entries_of_a_batch_are_one_item_of_the_journal() {
     assert_eq!(report.batches[0].sums.matched, 800);
     let items = t.w.memory.items.lock().unwrap().keys().filter(|k| k.sk.starts_with("jrns#")).count();
     assert_eq!(items, 1);
+    // Nothing that the store keeps of settlement grows with the lines.
+    let largest =
+        t.w.memory
+            .items
+            .lock()
+            .unwrap()
+            .values()
+            .filter(|i| i.key.pk.starts_with("settle#"))
+            .map(|i| i.body.len())
+            .max();
+    assert!(largest.is_some_and(|bytes| bytes < 4_000), "{largest:?}");
     let checked = t.w.engine.check_batch(&t.batch(&payout).await).await.unwrap();
     assert!(checked.rejected.is_empty() && checked.entries > 800, "{checked:?}");
 }

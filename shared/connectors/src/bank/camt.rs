@@ -8,7 +8,7 @@ use tillway_core::settle::Day;
 
 use super::csv::MAX_TEXT;
 use super::layout::Layout;
-use super::{BankLine, BankStatement, Collected};
+use super::{BankLine, BankStatement, Collected, is_placeholder};
 use crate::settlement::xml::{Tag, Xml};
 use crate::settlement::{Ending, FileFault, values};
 
@@ -234,14 +234,18 @@ fn entry(layout: &Layout, stmt: &mut Stmt, item: Item, found: &mut Collected<'_>
             "an entry without a day; have the statement made anew",
         ));
     };
+    let text: String = item.text.trim().chars().take(MAX_TEXT).collect();
     let id = match item.reference.as_str() {
-        "" => format!("{}:{}", stmt.id, stmt.entries),
+        // Others' entries are left out, whatever they are called.
+        _ if !layout.is_ours(&text) => String::new(),
+        reference if reference.is_empty() || is_placeholder(reference) => {
+            format!("{}:{}", stmt.id, stmt.entries)
+        }
         reference => {
             values::id("AcctSvcrRef", reference)?;
             reference.to_owned()
         }
     };
-    let text: String = item.text.trim().chars().take(MAX_TEXT).collect();
     found.take(BankLine { id: id.into(), day, amount, text: text.into() })
 }
 

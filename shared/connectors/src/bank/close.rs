@@ -27,7 +27,13 @@ pub struct Closing {
     /// What the bank got less the net of its lines: fees that were kept back, say. Never but where the booking
     /// names the batch.
     pub difference: i64,
+    /// Whether the booking names it; else it has its amount alone.
+    pub named: bool,
 }
+
+/// A booking that names a batch pays it where no more than one part in so many is missing, or too much: fees are that; what is
+/// more may be an instalment.
+const KEPT_BACK: i128 = 10;
 
 /// A booking that pays no batch for sure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +44,9 @@ pub struct Unclosed {
     pub candidates: Vec<Box<str>>,
 }
 
-/// Finds the booking of each batch: the one that names it and goes the same way, else the one booking of its amount within `window` days after
-/// it was submitted, where that booking could pay no other batch. What several could be stays open on both sides.
+/// Finds the booking of each batch: the one that names it, goes the same way and has about its amount, else the one booking
+/// of its amount within `window` days after it was submitted, where that booking could pay no other batch. What several
+/// could be stays open on both sides.
 #[must_use]
 pub fn close(waiting: &[Waiting], lines: &[BankLine], window: i32) -> (Vec<Closing>, Vec<Unclosed>) {
     let mut left: BTreeMap<&str, &Waiting> = waiting.iter().map(|w| (w.batch.id.as_ref(), w)).collect();
@@ -49,6 +56,10 @@ pub fn close(waiting: &[Waiting], lines: &[BankLine], window: i32) -> (Vec<Closi
     };
     // What takes money back, a returned payout say, pays nothing.
     let same_way = |w: &Waiting, line: &BankLine| w.net.signum() == line.amount.minor.signum();
+    let about = |w: &Waiting, line: &BankLine| {
+        let (net, got) = (i128::from(w.net), i128::from(line.amount.minor));
+        (net - got).abs() * KEPT_BACK <= net.abs()
+    };
     let naming: Vec<(&BankLine, Vec<&str>)> = lines
         .iter()
         .map(|line| {
@@ -62,10 +73,14 @@ pub fn close(waiting: &[Waiting], lines: &[BankLine], window: i32) -> (Vec<Closi
         match named.as_slice() {
             [] => by_amount.push(*line),
             [id] if naming.iter().filter(|(_, other)| other.contains(id)).count() == 1 => {
-                match left.get(id).copied().filter(|w| in_time(w, line) && same_way(w, line)) {
+                match left
+                    .get(id)
+                    .copied()
+                    .filter(|w| in_time(w, line) && same_way(w, line) && about(w, line))
+                {
                     Some(w) => {
                         left.remove(id);
-                        closed.push(paid(w, line));
+                        closed.push(paid(w, line, true));
                     }
                     None => open.push(unclosed(line, named)),
                 }
@@ -82,7 +97,7 @@ pub fn close(waiting: &[Waiting], lines: &[BankLine], window: i32) -> (Vec<Closi
             _ => None,
         };
         match only {
-            Some(w) => found.push(paid(w, line)),
+            Some(w) => found.push(paid(w, line, false)),
             None => open.push(unclosed(line, &candidates)),
         }
     }
@@ -96,12 +111,13 @@ fn unclosed(line: &BankLine, candidates: &[&str]) -> Unclosed {
     Unclosed { line: line.id.clone(), candidates: candidates.iter().map(|id| (*id).into()).collect() }
 }
 
-fn paid(waiting: &Waiting, line: &BankLine) -> Closing {
+fn paid(waiting: &Waiting, line: &BankLine, named: bool) -> Closing {
     let funding = Funding::Funded { payout: line.amount.minor, day: line.day };
     Closing {
         batch: Batch { funding, ..waiting.batch.clone() },
         line: line.id.clone(),
         difference: line.amount.minor.saturating_sub(waiting.net),
+        named,
     }
 }
 

@@ -9,7 +9,7 @@ use tillway_core::money::{Currency, Money};
 use tillway_core::settle::Day;
 
 use super::layout::{Dates, Layout};
-use super::{BankLine, BankStatement, Collected};
+use super::{BankLine, BankStatement, Collected, is_placeholder};
 use crate::settlement::table::{Column, Dialect, Row, Table};
 use crate::settlement::{FileFault, values};
 
@@ -106,14 +106,16 @@ fn booking(
         }
     }
     let text: String = text.trim().chars().take(MAX_TEXT).collect();
-    let id = match row.some(ID)? {
+    let id = match row.some(ID)?.filter(|id| !is_placeholder(id)) {
+        // Others' bookings are left out, whatever they are called.
+        _ if !layout.is_ours(&text) => Box::default(),
         Some(id) => {
             values::id(row.name(ID), &id).map_err(|f| f.at(row.line))?;
             id.as_ref().into()
         }
-        None if layout.columns.id.is_some() => return Err(FileFault::no_id(row.name(ID)).at(row.line)),
-        // Others' bookings are left out, whatever they are called.
-        None if !layout.is_ours(&text) => Box::default(),
+        None if layout.columns.id.is_some() && row.some(ID)?.is_none() => {
+            return Err(FileFault::no_id(row.name(ID)).at(row.line));
+        }
         None => format!("{}:{day}:{}", layout.name, names.of(day, amount, &text)).into(),
     };
     Ok(BankLine { id, day, amount: Money::new(amount, currency), text: text.into() })

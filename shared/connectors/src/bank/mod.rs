@@ -92,6 +92,11 @@ pub fn read(layout: &Layout, bytes: impl Read) -> Result<BankStatement, FileFaul
 }
 
 /// Bookings as they are collected.
+/// What banks write where they have no reference.
+fn is_placeholder(reference: &str) -> bool {
+    ["NONREF", "NOTPROVIDED", "NOREF", "NONE"].iter().any(|word| word.eq_ignore_ascii_case(reference.trim()))
+}
+
 struct Collected<'a> {
     layout: &'a Layout,
     lines: Vec<BankLine>,

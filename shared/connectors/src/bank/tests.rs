@@ -246,6 +246,20 @@ fn booking(id: &str, minor: i64, day: i32, text: &str) -> BankLine {
     }
 }
 
+/// Whatever others' bookings are called holds up nothing, and a placeholder is no name.
+#[test]
+fn others_references_are_nobodys_business() {
+    let odd = CAMT.replace("REF2", "Mieter Nr. 7 / \u{fc}ber");
+    assert_eq!(camt(&odd).unwrap().lines, camt(CAMT).unwrap().lines);
+    let ours = CAMT.replace("REF1", "of ours \u{fc}");
+    assert_eq!(camt(&ours).unwrap_err().code, "no_id");
+    let twice = CAMT.replace("Miete", "CYBERSOURCE fees").replace("REF1", "NONREF").replace("REF2", "nonref");
+    let told = camt(&twice).unwrap();
+    let mut ids: Vec<&str> = told.lines.iter().map(|l| l.id.as_ref()).collect();
+    ids.dedup();
+    assert_eq!(ids, ["S-1:1", "S-1:2"]);
+}
+
 #[test]
 fn a_booking_pays_the_batch_it_names_else_the_only_one_of_its_amount() {
     let batches = [
@@ -267,6 +281,11 @@ fn a_booking_pays_the_batch_it_names_else_the_only_one_of_its_amount() {
     assert_eq!(closed[0].batch.funding, Funding::Funded { payout: 13_900, day: Day(12) });
     let open: Vec<_> = open.iter().map(|o| (o.line.as_ref(), o.candidates.len())).collect();
     assert_eq!(open, [("c", 2), ("d", 0), ("e", 0)]);
+    // An instalment names its batch, and is not all its money: the rest is no fee.
+    for part in [7_110, 12_700, 15_700] {
+        let (closed, open) = close(&batches, &[booking("a", part, 12, "CYB 21265991580, 1 of 2")], 5);
+        assert_eq!((closed, open[0].candidates.len()), (vec![], 1), "{part}");
+    }
     // A booking that takes money back pays nothing, though it names the batch.
     let back = [booking("a", -14_221, 12, "CYB 21265991580, returned")];
     let (closed, open) = close(&batches, &back, 5);

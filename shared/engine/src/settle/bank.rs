@@ -20,6 +20,7 @@ use tillway_core::ids::{ConnectionName, digest};
 use tillway_core::money::Money;
 use tillway_core::settle::{Batch, Day, Funding, Ids, Kind, SettlementLine};
 
+use super::due::Agenda;
 use super::fetch::Incoming;
 use super::records::{BatchDoc, BatchRecord, PaidBy, Refused, RunReport, Standing};
 use super::{Matter, Run, Step, Watch};
@@ -140,6 +141,8 @@ pub struct WaitingBatch {
 
 const CHOOSE: &str = "say which one it pays: --pays BOOKING=BATCH";
 const NOTHING_WAITS: &str = "no batch waits for this amount: settle the days before it first; if it pays several batches, --pays BOOKING=BATCH,BATCH";
+const PART: &str = "it names this batch, and its amount is another by more than a tenth: an instalment, or more than fees was kept back; if it is all the money of the batch, --pays BOOKING=BATCH";
+const UNSETTLED: &str = "it has the amount of this batch, and a day before it is not settled yet, which may have another of that amount: read the statement again then, or --pays BOOKING=BATCH";
 const MONEY_BACK: &str = "money went back: the payout of this batch was returned, or it is none of the gateway's; ask the processor";
 const OTHERWISE: &str =
     "the gateway said another amount of this batch, or another day; compare the two, and ask the processor";
@@ -182,6 +185,14 @@ impl Engine {
         done.map(|()| report)
     }
 
+    /// Where mornings settle by themselves it is known which days are.
+    async fn unsettled(&self, name: &ConnectionName) -> Result<Unsettled, WorkError> {
+        Ok(Unsettled(match self.settled_by_itself(name) {
+            Some(cut_off) => Some(self.agenda(name, &cut_off).await?.0),
+            None => None,
+        }))
+    }
+
     async fn take_statement(
         &self,
         run: &mut Run<'_>,
@@ -194,7 +205,8 @@ impl Engine {
             run.tell(&Step::Resumed)?;
         }
         let records = self.batch_records(run.name()).await?;
-        let found = Found::of(&records, told)?;
+        let unsettled = self.unsettled(run.name()).await?;
+        let found = Found::of(&records, told, &unsettled)?;
         let mut ran = RunReport::of(run.name(), run.day, self.now());
         if !found.closings.is_empty() {
             let mut incoming = Vec::new();
@@ -213,6 +225,18 @@ impl Engine {
         found.told(&records, &ran, Day::of(self.now()), told, report);
         report.refused = ran.refused;
         Ok(())
+    }
+}
+
+/// Days whose batches are not all known.
+struct Unsettled(Option<Agenda>);
+
+impl Unsettled {
+    /// Whether one of the days in which a booking's batch may have been submitted is among them.
+    fn before(&self, booked: Day, within: i32) -> bool {
+        let Some(agenda) = &self.0 else { return false };
+        let (first, last) = (booked.plus(within.saturating_neg()), booked.plus(-1));
+        agenda.through < last || agenda.waiting.keys().any(|day| (first..=last).contains(day))
     }
 }
 
@@ -259,7 +283,7 @@ struct Found {
 }
 
 impl Found {
-    fn of(records: &[BatchRecord], told: &Received<'_>) -> Result<Self, WorkError> {
+    fn of(records: &[BatchRecord], told: &Received<'_>, unsettled: &Unsettled) -> Result<Self, WorkError> {
         let account = digest(&[&told.layout.account.to_ascii_uppercase()]);
         let lines = &told.statement.lines;
         let mut found = Self {
@@ -283,7 +307,11 @@ impl Found {
         for closing in closed {
             let Some(line) = found.bookings.get(&closing.line).cloned() else { continue };
             if !of_gateway.contains(closing.batch.id.as_ref()) {
-                found.closings.push(closing);
+                if closing.named || !unsettled.before(line.day, told.within) {
+                    found.closings.push(closing);
+                } else {
+                    found.open.push((line, vec![closing.batch.id], UNSETTLED));
+                }
             } else if closing.difference == 0 {
                 found.confirmed.push((line, closing.batch.id));
             } else {
@@ -295,6 +323,7 @@ impl Found {
             let action = match candidates.as_slice() {
                 [] => NOTHING_WAITS,
                 _ if line.amount.minor < 0 => MONEY_BACK,
+                [only] if waiting.iter().any(|w| w.batch.id == *only && w.net != line.amount.minor) => PART,
                 _ => CHOOSE,
             };
             found.open.push((line, candidates, action));
@@ -397,6 +426,7 @@ impl Found {
                     batch: Batch { funding, ..one.batch },
                     line: line.id.clone(),
                     difference: payout.saturating_sub(one.net),
+                    named: true,
                 });
             }
         }

@@ -119,7 +119,12 @@ impl Engine {
             if rejected.is_empty() {
                 break (outcome, certificates, planned);
             }
-            if let (Some(_), Some((id, why))) = (run.taken(), rejected.first()) {
+            // What a person accepts is refused where it is at fault; what else is refused goes its own way.
+            let of_it = |(id, _): &&(Box<str>, Vec<String>)| {
+                let lines = candidates.get(id).map_or(&[][..], |c| c.lines.as_slice());
+                run.taken().is_some_and(|taken| lines.iter().any(|l| taken.lines.contains(&l.id)))
+            };
+            if let Some((id, why)) = rejected.iter().find(of_it) {
                 let text =
                     format!("batch {id} would not hold with it: {}; nothing was posted", why.join("; "));
                 return Err(WorkError::Config(text));
@@ -138,14 +143,14 @@ impl Engine {
         let stem = format!("{}/{version}-{}", run.name(), run.book.fence);
         let mut records = Vec::new();
         let mut balance = doc.trial_balance();
-        for (id, standing, batch) in planned {
+        for (id, standing, mut batch) in planned {
             let Some(candidate) = candidates.get(&id) else { continue };
             let name = format!("{stem}/batch/{id}");
+            batch.fresh = fresh_entries(candidate, &batch);
             let record = self.batch_record(run, candidate, standing, &batch, name.clone());
             self.shelve(&name, &batch).await?;
             self.renew_book(run).await?;
-            let fresh: BTreeSet<&str> = record.fresh.iter().map(AsRef::as_ref).collect();
-            batch.entries.iter().filter(|e| fresh.contains(e.id.as_str())).for_each(|e| balance.add(e));
+            batch.new_entries().for_each(|e| balance.add(e));
             records.push((record, batch));
         }
         let lines = pool(&candidates);
@@ -270,10 +275,15 @@ impl Engine {
                 let now_funded = matches!(record.batch.funding, Funding::Submitted)
                     && matches!(listed.batch.funding, Funding::Funded { .. });
                 let same = record.digest == digest && record.batch == listed.batch;
-                if same
-                    || says_what_the_bank_said(&listed.batch, record)
-                    || is_submission_of(&listed.batch, &lines, record, known)
-                {
+                let as_the_bank = says_what_the_bank_said(&listed.batch, record);
+                let new = lines.iter().filter(|l| known.lines.iter().all(|k| k.id != l.id));
+                if as_the_bank && new.into_iter().any(|l| l.kind != Kind::Fee) {
+                    let why = "the bank's statement paid it, and what was kept back was booked as fees; the gateway now says what \
+                               that was, and something of it is no fee: book the difference by hand";
+                    self.refuse(run, report, &id, vec![why.to_owned()]).await;
+                    continue;
+                }
+                if same || as_the_bank || is_submission_of(&listed.batch, &lines, record, known) {
                     report.unchanged.push(id);
                     report.batches.push(record.clone());
                     continue;
@@ -338,9 +348,6 @@ impl Engine {
         name: String,
     ) -> BatchRecord {
         let before = candidate.before.as_ref();
-        let posted: BTreeSet<&str> =
-            before.iter().flat_map(|(_, known)| known.entries.iter().map(|e| e.id.as_str())).collect();
-        let fresh = doc.entries.iter().filter(|e| !posted.contains(e.id.as_str()));
         let days = || doc.expected.iter().map(|e| e.due).chain(doc.lines.iter().map(|l| l.day));
         let paid_by = run.paid_by(&doc.batch.id);
         // Money is of the day on which the bank had it, whenever its statement is read.
@@ -357,7 +364,7 @@ impl Engine {
             standing,
             digest: candidate.digest.clone(),
             doc: name,
-            fresh: fresh.map(|e| e.id.as_str().into()).collect(),
+            posted: doc.fresh.len(),
             sums: sums(doc),
             span: (days().min().unwrap_or(run.day), days().max().unwrap_or(run.day)),
             paid_by: paid_by.cloned(),
@@ -417,6 +424,13 @@ fn is_submission_of(batch: &Batch, lines: &[SettlementLine], record: &BatchRecor
     };
     let as_posted = |l: &SettlementLine| given.get(l.id.as_ref()).map_or_else(|| kept_back(l), |g| *g == l);
     posted.is_superset(&given.keys().copied().collect()) && known.lines.iter().all(as_posted)
+}
+
+/// The entries of a batch that were not posted before.
+fn fresh_entries(candidate: &Candidate, doc: &BatchDoc) -> BTreeSet<String> {
+    let before = candidate.before.iter().flat_map(|(_, known)| &known.entries);
+    let posted: BTreeSet<&str> = before.map(|e| e.id.as_str()).collect();
+    doc.entries.iter().filter(|e| !posted.contains(e.id.as_str())).map(|e| e.id.to_string()).collect()
 }
 
 /// Whether the gateway now says of a batch what the bank's statement said before it.
@@ -545,6 +559,7 @@ fn batch_doc(
             accepted,
             open_lines,
             entries,
+            fresh: BTreeSet::new(),
             flaws,
         },
     ))))

@@ -12,8 +12,8 @@ use super::{Run, Step, item};
 use crate::engine::{Engine, WorkError};
 use crate::ports::{Guard, Key, MAX_WRITES, Severity, StoreError, Write};
 
-/// Bytes of entries that lie in the item of the journal itself.
-const IN_PLACE: usize = 200 * 1024;
+/// Bytes of entries that lie in the item of the journal itself: what the store is given does not grow with the lines.
+const IN_PLACE: usize = 8 * 1024;
 
 impl Engine {
     /// Carries out the plan that stands, to its end. Answers it.
@@ -88,8 +88,7 @@ impl Engine {
     async fn post_batch(&self, run: &Run<'_>, record: &BatchRecord) -> Result<(), WorkError> {
         let id = record.batch.id.as_ref();
         let doc: BatchDoc = self.shelved(&record.doc).await?;
-        let fresh: BTreeSet<&str> = record.fresh.iter().map(AsRef::as_ref).collect();
-        let entries: Vec<&Entry> = doc.entries.iter().filter(|e| fresh.contains(e.id.as_str())).collect();
+        let entries: Vec<&Entry> = doc.new_entries().collect();
         if !entries.is_empty() {
             let body = self.journal_body(&record.doc, &entries).await?;
             let key = entries_key(run.name(), id, record.revision);

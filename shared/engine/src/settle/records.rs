@@ -1,5 +1,7 @@
 //! What is stored of settlement.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use tillway_core::ids::ConnectionName;
 use tillway_core::journal::{Entry, Role, TrialBalance};
@@ -237,8 +239,8 @@ pub struct BatchRecord {
     pub digest: String,
     /// The document with lines, certificates and entries ([`BatchDoc`]).
     pub doc: String,
-    /// Entries that are new with this revision.
-    pub fresh: Vec<Box<str>>,
+    /// How many entries are new with this revision; which, the document says, for a record has no room for all.
+    pub posted: usize,
     /// What it comes to.
     pub sums: Sums,
     /// Days of what it settles, first and last.
@@ -270,8 +272,17 @@ pub struct BatchDoc {
     pub open_lines: Vec<Box<str>>,
     /// Every entry of the batch.
     pub entries: Vec<Entry>,
+    /// Those that are new with this revision.
+    pub fresh: BTreeSet<String>,
     /// What is wrong with what was matched: late, or with an unexpected fee.
     pub flaws: Vec<Exception>,
+}
+
+impl BatchDoc {
+    /// The entries that are new with this revision.
+    pub fn new_entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|e| self.fresh.contains(e.id.as_str()))
+    }
 }
 
 /// Something open.
