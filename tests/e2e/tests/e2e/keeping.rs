@@ -53,9 +53,12 @@ async fn secrets_are_put_rotated_retired_and_never_shown() {
     run(&["secrets", "put", SHOP, "username", "password"], "canary-user\ncanary-word\n", true).await;
     assert_eq!(values(&place, &format!("{SHOP}.password")), ["canary-word"]);
     assert_eq!(values(&place, &format!("{SHOP}.webhook_secret")), [SHOP_HOOK], "others stay");
+    run(&["secrets", "put", "tillway", "master_key"], MASTER_KEY, true).await;
+    assert_eq!(values(&place, "tillway.master_key"), [MASTER_KEY], "put again as it is");
+    let other = "ab".repeat(32);
     // What cannot be is refused, with what to do, and changes nothing.
     for (args, input, hint) in [
-        (&["secrets", "put", "tillway", "master_key"][..], MASTER_KEY, "neither replaced nor rotated"),
+        (&["secrets", "put", "tillway", "master_key"][..], other.as_str(), "neither replaced nor rotated"),
         (&["secrets", "put", GATEWAY, "apikey"], "canary", "did you mean `api_key`?"),
         (&["secrets", "put", GATEWAY, "sk_canary_as_an_argument_of_all_things"], "", "no name of a secret"),
         (&["secrets", "put", "stripes", "api_key"], "canary", "there is no connection"),
