@@ -20,6 +20,8 @@ use crate::port::{Interpreted, Observation, Owner, Rejected};
 
 /// Type of a list that the key may not read.
 pub(super) const UNREADABLE: &str = "tillway.report_unreadable";
+/// Type of a transaction that a sweep may not read.
+pub(super) const TRANSACTION_UNREADABLE: &str = "tillway.transaction_unreadable";
 /// Type of what a sweep reads.
 pub(super) const SWEPT: &str = "tillway.transaction";
 
@@ -69,6 +71,7 @@ pub(super) fn interpret(
         SWEPT => return swept(connection, body, object),
         CHARGEBACK => return chargebacks::interpret(connection, object),
         UNREADABLE => return Err(unreadable(object)),
+        TRANSACTION_UNREADABLE => return Err(transaction_unreadable(connection, object)),
         _ => {}
     }
     let owner = wire::owner(connection, object);
@@ -139,6 +142,28 @@ fn unreadable(object: Json<'_>) -> Rejected {
              are not found; give the key the right to reports in the Business Center, then drop the item"
         ),
         owner: Owner::Nobody,
+    }
+}
+
+/// Told to a person: what became of a transaction is not known.
+fn transaction_unreadable(connection: &Connection, object: Json<'_>) -> Rejected {
+    let part = |path: &[&str]| text(object, path).unwrap_or("").to_owned();
+    let (id, unread, said) = (part(&["id"]), part(&["transactionId"]), part(&["said"]));
+    let whose = if unread == id { String::new() } else { format!("transaction {unread}, which belongs to ") };
+    // Without our reference nobody can be asked whose it is: that would be the same read.
+    let owner = match wire::owner(connection, object) {
+        owner @ Owner::Order { .. } => owner,
+        _ => Owner::Nobody,
+    };
+    Rejected {
+        code: "transaction_unreadable".to_owned(),
+        field: "payload.data.id".to_owned(),
+        what: format!(
+            "Cybersource does not let {whose}transaction {id} of {} be read ({said}), so what it did is not in the order; look \
+             at it in the Business Center, do by hand what is to be done, then drop the item",
+            part(&["merchant"])
+        ),
+        owner,
     }
 }
 
