@@ -144,6 +144,30 @@ async fn a_status_nobody_knows_is_parked_with_what_else_is_known() {
     assert!(how(&run.call().await).starts_with("disagrees applicationInformation"));
 }
 
+/// A code nobody here knows may be a hold: the result code alone says nothing that may be captured on.
+#[tokio::test]
+async fn a_reason_code_nobody_knows_reserves_nothing() {
+    let told = async |of_whole: Json, of_application: Json| {
+        let mut auth = transaction(AUTH, &["ics_auth"], "102.21", Some("c1"));
+        auth["applicationInformation"]["reasonCode"] = of_whole;
+        auth["applicationInformation"]["applications"][0]["reasonCode"] = of_application;
+        Run::new(READ, params(""), [search(&[&auth]), detail(&auth)]).call().await
+    };
+    for (whole, own) in [(json!(100), json!("100")), (json!("100"), json!(null)), (json!(null), json!(null))]
+    {
+        let outcome = told(whole, own).await;
+        assert!(facts(&outcome).iter().any(|f| matches!(f, Fact::Authorized { .. })), "{outcome:?}");
+    }
+    for (whole, own) in [(json!(520), json!("100")), (json!("520"), json!(null)), (json!(null), json!("520"))]
+    {
+        let outcome = told(whole, own).await;
+        let Outcome::Disagrees { field, what, observation } = &outcome else { panic!("{outcome:?}") };
+        assert_eq!(field, "applicationInformation.reasonCode");
+        assert!(what.contains("status_unknown") && what.contains("`520`"), "{what}");
+        assert!(observation.facts.is_empty(), "{observation:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_sweep_reads_cases_then_transactions_to_the_end() {
     let cases = answer(
