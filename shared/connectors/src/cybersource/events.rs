@@ -25,27 +25,51 @@ pub(super) const TRANSACTION_UNREADABLE: &str = "tillway.transaction_unreadable"
 /// Type of what a sweep reads.
 pub(super) const SWEPT: &str = "tillway.transaction";
 
-/// The object a payload is about, in whichever shape it comes.
-pub(super) fn data(body: Json<'_>) -> Option<Json<'_>> {
+/// Ids of an event of several that a person is told.
+const NAMED: usize = 10;
+
+/// What a payload is about, in whichever shape it comes.
+enum About<'a> {
+    Nothing,
+    One(Json<'a>),
+    /// A list of them, each of which may have an order of its own.
+    Several(Vec<Json<'a>>),
+}
+
+fn parts(object: Json<'_>) -> Vec<Json<'_>> {
+    if object.is_list() { object.items().collect() } else { vec![object] }
+}
+
+fn about_what(body: Json<'_>) -> About<'_> {
     // The test call of a subscription: about nothing, whatever type it bears.
     if body.get("payload").is_none() && body.get("payloads").is_some() {
-        return None;
+        return About::Nothing;
     }
     let payload = body.get("payload").unwrap_or(body);
-    let first = || payload.items().next().filter(|_| payload.is_list());
-    let found = payload
-        .get("data")
-        .or_else(|| first().and_then(|f| f.get("data")))
-        .or_else(first)
-        .or_else(|| payload.at(&["transactionResult", "details"]))
-        .or_else(|| payload.is_object().then_some(payload))?;
-    found.is_object().then_some(found)
+    let found: Vec<Json<'_>> = parts(payload)
+        .into_iter()
+        .flat_map(|part| {
+            let inner =
+                part.get("data").or_else(|| part.at(&["transactionResult", "details"])).unwrap_or(part);
+            parts(inner)
+        })
+        .filter(|object| object.is_object())
+        .collect();
+    match found.as_slice() {
+        [] => About::Nothing,
+        [one] => About::One(*one),
+        _ => About::Several(found),
+    }
 }
 
 /// Id and ordering group of an event. The trace id changes with each delivery, so the id is made of what the event says:
 /// its type, its object and that object's status; else of the payload as it stands.
 pub(super) fn name(event_type: &str, body: Json<'_>) -> (String, String) {
-    let object = data(body).unwrap_or(Json::null());
+    // Several are no event of the first one.
+    let object = match about_what(body) {
+        About::One(object) => object,
+        About::Nothing | About::Several(_) => Json::null(),
+    };
     let id = text(object, &["id"]).filter(|i| wire::is_id(i));
     let status = text(object, &["status"]).or_else(|| text(object, &["applicationInformation", "status"]));
     let event_id = match id {
@@ -66,7 +90,19 @@ pub(super) fn interpret(
     event_type: &str,
     body: Json<'_>,
 ) -> Result<Interpreted, Rejected> {
-    let Some(object) = data(body) else { return Ok(Interpreted::Unhandled) };
+    match about_what(body) {
+        About::Nothing => Ok(Interpreted::Unhandled),
+        About::One(object) => meaning(connection, event_type, body, object),
+        About::Several(all) => several(connection, event_type, body, &all),
+    }
+}
+
+fn meaning(
+    connection: &Connection,
+    event_type: &str,
+    body: Json<'_>,
+    object: Json<'_>,
+) -> Result<Interpreted, Rejected> {
     match event_type {
         SWEPT => return swept(connection, body, object),
         CHARGEBACK => return chargebacks::interpret(connection, object),
@@ -93,6 +129,40 @@ pub(super) fn interpret(
         }
         _ => Ok(Interpreted::Unhandled),
     }
+}
+
+/// Several objects in one event, which none of the vendor's samples has: told to a person, for an event has one meaning, and
+/// none of them must be passed over.
+fn several(
+    connection: &Connection,
+    event_type: &str,
+    body: Json<'_>,
+    all: &[Json<'_>],
+) -> Result<Interpreted, Rejected> {
+    let owners: Vec<Owner> = all.iter().map(|object| wire::owner(connection, *object)).collect();
+    let first = owners.first().cloned().unwrap_or(Owner::Nobody);
+    let alike = owners.iter().all(|owner| *owner == first);
+    if alike && first == Owner::Nobody {
+        return Ok(about(first, Vec::new()));
+    }
+    let unheard =
+        |object: &Json<'_>| meaning(connection, event_type, body, *object) == Ok(Interpreted::Unhandled);
+    if all.iter().all(unheard) {
+        return Ok(Interpreted::Unhandled);
+    }
+    let ids = all.iter().filter_map(|o| text(*o, &["id"])).filter(|i| wire::is_id(i));
+    let named: Vec<&str> = ids.take(NAMED).collect();
+    Err(Rejected {
+        code: "several_objects".to_owned(),
+        field: "payload".to_owned(),
+        what: format!(
+            "this event tells of {} transactions at once ({}), and only events of one are understood: nothing of it was done; \
+             compare each with its order in the Business Center, then drop the item, and tell us",
+            all.len(),
+            named.join(", ")
+        ),
+        owner: if alike { first } else { Owner::Nobody },
+    })
 }
 
 fn needed_id<'a>(object: Json<'a>, owner: &Owner) -> Result<&'a str, Rejected> {
