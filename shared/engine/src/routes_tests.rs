@@ -21,6 +21,8 @@ struct Market {
     shop: BTreeMap<String, Json>,
     /// Payments asked of the gateway, by merchant id.
     asked: BTreeMap<String, u32>,
+    /// Where transactions were read, in turn.
+    read: Vec<String>,
     /// Captures there get no answer, and how many were asked for.
     down: (&'static str, u32),
 }
@@ -37,6 +39,9 @@ impl Market {
             if request.method == tillway_core::http::Method::Post && request.path() == "/pts/v2/payments" {
                 let merchant = claims["v-c-merchant-id"].as_str().unwrap().to_owned();
                 *self.asked.entry(merchant).or_default() += 1;
+            }
+            if request.path().starts_with("/tss/v2/transactions/") {
+                self.read.push(claims["v-c-merchant-id"].as_str().unwrap().to_owned());
             }
             if request.path().ends_with("/captures") && claims["v-c-merchant-id"] == self.down.0 {
                 self.down.1 += 1;
@@ -79,7 +84,13 @@ impl Routed {
         config.manner = own;
         config.merchants = vec![Merchant { credentials: Credentials::new(EU, "k1", SIGNING), manner: eu }];
         let gateway = CybersourceSandbox::new(config);
-        let market = Market { gateway, shop: BTreeMap::new(), asked: BTreeMap::new(), down: ("", 0) };
+        let market = Market {
+            gateway,
+            shop: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            read: Vec::new(),
+            down: ("", 0),
+        };
         let market = Arc::new(Mutex::new(market));
         let behind = Arc::clone(&market);
         let text = format!(
@@ -387,6 +398,34 @@ async fn both_ids_declining_is_one_second_attempt_and_then_the_shopper_is_told()
     let told =
         state.steps.iter().filter(|(s, st)| s.starts_with("decline-customer/") && **st == StepState::Done);
     assert_eq!(told.count(), 1, "told once");
+}
+
+/// Webhooks are not believed about the merchant id, and the payment's own is known: it is asked first.
+#[tokio::test]
+async fn what_a_webhook_tells_of_is_read_first_where_its_payment_lies() {
+    let r = Routed::new(Manner::Usual, Manner::Usual, "rules: [{ routes: acme_eu }]").await;
+    r.pay("A-1").await;
+    let of = r.truth("A-1").payments[0].payment.clone();
+    let capture = r.state("A-1").payments[&of].charges[&of].made.keys().next().unwrap().clone();
+    for (n, object) in [of, capture].into_iter().enumerate() {
+        let kind = "payments.capture.status.updated";
+        let data =
+            json!({"id": object, "status": "TRANSMITTED", "clientReferenceInformation": {"code": "A-1"}});
+        let body = json!({"eventType": kind, "payload": {"data": data}});
+        let body = EventBody::Provider { json: RawJson::from_value(&body).unwrap() };
+        let hook = Event {
+            connection: ConnectionName::new("signed"),
+            kind: kind.to_owned(),
+            body,
+            ..event("", &json!({}))
+        };
+        r.market.lock().unwrap().read.clear();
+        r.w.engine.work_event(Event { id: format!("hook-{n}"), ..hook }).await.unwrap();
+        r.drain().await;
+        assert_eq!(r.market.lock().unwrap().read.first().map(String::as_str), Some(EU), "{n}");
+    }
+    assert_eq!((r.state("A-1").status, r.truth("A-1").captured), (OrderStatus::Paid, 1000));
+    r.is_rebuilt("A-1");
 }
 
 /// What follows on payments goes to their merchant id alone: where that fails, the others are not held back.
