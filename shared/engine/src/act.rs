@@ -150,7 +150,7 @@ impl Engine {
                 return self.look_first(held).await;
             }
         }
-        match self.limits.go(&connection.name, now) {
+        match self.limits.go(&connection.name, held_at(&held.record), now) {
             Go::Now => {}
             // The message becomes a timer: the breaker is open or the line is long.
             Go::NotBefore(at) => return self.postpone(held, at, None, "held back").await,
@@ -312,11 +312,13 @@ impl Engine {
         let now = self.now();
         let reachable =
             !matches!(outcome, Outcome::Unknown { .. } | Outcome::NotDone { why: NotDone::Unavailable, .. });
-        // One merchant id that fails is no reason to hold back the others: its health tells, and leaves it out. Nor does it say
-        // that the connection works.
+        // One merchant id that fails is no reason to hold back the others. Of an authorization that can go to another one its
+        // health tells, and leaves it out; all else that goes to it is held back by a breaker of its own.
         let routed = held.record.taken.as_ref().is_some_and(|taken| taken.others);
-        if (reachable || !routed) && self.limits.tell(&connection.name, reachable, now) {
-            let text = format!("{} does not answer; calls are held back", connection.name);
+        let route = held.record.route.as_deref();
+        if (reachable || !routed) && self.limits.tell(&connection.name, route, reachable, now) {
+            let at = route.map(|route| format!(" at merchant id {route}")).unwrap_or_default();
+            let text = format!("{} does not answer{at}; calls are held back", connection.name);
             self.alert("breaker_open", Severity::Warning, None, text).await;
         }
         match outcome {
@@ -643,6 +645,12 @@ impl Engine {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// The merchant id whose breaker holds a command back: none where it can go to another one.
+fn held_at(record: &CommandRecord) -> Option<&str> {
+    let others = record.taken.as_ref().is_some_and(|taken| taken.others);
+    record.route.as_deref().filter(|_| !others)
 }
 
 /// Whether an authorization may be given up for another merchant id: one is there, and never, in any of its calls, was it

@@ -500,6 +500,14 @@ impl Engine {
         let cause = format!("{}@{}~{}", event.id, event.received_at.0, event.replay);
         let step = format!("{READ_STEP}{cause}");
         let id = CommandId::derive(&event.connection, key.as_str(), "~read", &cause);
+        let whose = if key.is_customer() { "customer_id" } else { "order_id" };
+        let mut params: BTreeMap<String, Value> = BTreeMap::new();
+        params.insert(whose.to_owned(), Value::text(key.order_id()));
+        params.insert("object".to_owned(), Value::opt_text(object));
+        // Where the gateway has several merchant ids, the likeliest is asked first.
+        if let Some(route) = object.and_then(|object| decision.state.route_of(object)) {
+            params.insert("route".to_owned(), Value::text(route));
+        }
         decision
             .state
             .steps
@@ -513,10 +521,7 @@ impl Engine {
             connection: event.connection.clone(),
             action: action.to_owned(),
             step,
-            params: Value::map([
-                (if key.is_customer() { "customer_id" } else { "order_id" }, Value::text(key.order_id())),
-                ("object", Value::opt_text(object)),
-            ]),
+            params: Value::Map(params),
             personal: false,
             money: false,
             per_person: false,

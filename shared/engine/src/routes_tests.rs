@@ -21,6 +21,10 @@ struct Market {
     shop: BTreeMap<String, Json>,
     /// Payments asked of the gateway, by merchant id.
     asked: BTreeMap<String, u32>,
+    /// Where transactions were read, in turn.
+    read: Vec<String>,
+    /// Captures there get no answer, and how many were asked for.
+    down: (&'static str, u32),
 }
 
 const OWN: &str = "acme";
@@ -35,6 +39,13 @@ impl Market {
             if request.method == tillway_core::http::Method::Post && request.path() == "/pts/v2/payments" {
                 let merchant = claims["v-c-merchant-id"].as_str().unwrap().to_owned();
                 *self.asked.entry(merchant).or_default() += 1;
+            }
+            if request.path().starts_with("/tss/v2/transactions/") {
+                self.read.push(claims["v-c-merchant-id"].as_str().unwrap().to_owned());
+            }
+            if request.path().ends_with("/captures") && claims["v-c-merchant-id"] == self.down.0 {
+                self.down.1 += 1;
+                return Response::new(502);
             }
             return match self.gateway.handle(now, request) {
                 Reply::Answer(response) => response,
@@ -73,7 +84,13 @@ impl Routed {
         config.manner = own;
         config.merchants = vec![Merchant { credentials: Credentials::new(EU, "k1", SIGNING), manner: eu }];
         let gateway = CybersourceSandbox::new(config);
-        let market = Market { gateway, shop: BTreeMap::new(), asked: BTreeMap::new() };
+        let market = Market {
+            gateway,
+            shop: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            read: Vec::new(),
+            down: ("", 0),
+        };
         let market = Arc::new(Mutex::new(market));
         let behind = Arc::clone(&market);
         let text = format!(
@@ -104,6 +121,21 @@ impl Routed {
             "region": "TX", "postalCode": "78701", "country": "US"});
         self.market.lock().unwrap().shop.insert(id.to_owned(), order.clone());
         self.w.engine.work_event(event(&format!("e-{id}"), &order)).await.unwrap();
+    }
+    /// Works what was sent, and no time passes.
+    async fn drain(&self) {
+        for _ in 0..30 {
+            let sent: Vec<(String, OutMessage)> = self.w.memory.sent.lock().unwrap().drain(..).collect();
+            for (queue, message) in sent {
+                if queue == rec::EVENTS {
+                    self.w.engine.work_event(self.w.engine.open_event(&message.body).unwrap()).await.unwrap();
+                } else {
+                    let message =
+                        InMessage { receipt: "r".into(), group: None, body: message.body, receives: 1 };
+                    self.w.engine.handle_command(&message).await.unwrap();
+                }
+            }
+        }
     }
     async fn pay(&self, id: &str) -> OrderState {
         self.place(id).await;
@@ -368,6 +400,68 @@ async fn both_ids_declining_is_one_second_attempt_and_then_the_shopper_is_told()
     assert_eq!(told.count(), 1, "told once");
 }
 
+/// Webhooks are not believed about the merchant id, and the payment's own is known: it is asked first.
+#[tokio::test]
+async fn what_a_webhook_tells_of_is_read_first_where_its_payment_lies() {
+    let r = Routed::new(Manner::Usual, Manner::Usual, "rules: [{ routes: acme_eu }]").await;
+    r.pay("A-1").await;
+    let of = r.truth("A-1").payments[0].payment.clone();
+    let capture = r.state("A-1").payments[&of].charges[&of].made.keys().next().unwrap().clone();
+    for (n, object) in [of, capture].into_iter().enumerate() {
+        let kind = "payments.capture.status.updated";
+        let data =
+            json!({"id": object, "status": "TRANSMITTED", "clientReferenceInformation": {"code": "A-1"}});
+        let body = json!({"eventType": kind, "payload": {"data": data}});
+        let body = EventBody::Provider { json: RawJson::from_value(&body).unwrap() };
+        let hook = Event {
+            connection: ConnectionName::new("signed"),
+            kind: kind.to_owned(),
+            body,
+            ..event("", &json!({}))
+        };
+        r.market.lock().unwrap().read.clear();
+        r.w.engine.work_event(Event { id: format!("hook-{n}"), ..hook }).await.unwrap();
+        r.drain().await;
+        assert_eq!(r.market.lock().unwrap().read.first().map(String::as_str), Some(EU), "{n}");
+    }
+    assert_eq!((r.state("A-1").status, r.truth("A-1").captured), (OrderStatus::Paid, 1000));
+    r.is_rebuilt("A-1");
+}
+
+/// What follows on payments goes to their merchant id alone: where that fails, the others are not held back.
+#[tokio::test]
+async fn captures_that_fail_at_one_id_hold_back_that_id_alone() {
+    let rules = "rules: [{ when: 'order.currency == \"EUR\"', routes: acme_eu }, { routes: acme }]";
+    let r = Routed::new(Manner::Usual, Manner::Usual, rules).await;
+    r.market.lock().unwrap().down.0 = EU;
+    for n in 0..5 {
+        r.place_in(&format!("E-{n}"), "EUR").await;
+    }
+    r.drain().await;
+    assert_eq!(r.market.lock().unwrap().down.1, 5);
+    let alerts = || {
+        let alerts = r.w.memory.alerts.lock().unwrap();
+        let texts = alerts.iter().filter(|a| a.code == "breaker_open").map(|a| a.text.clone());
+        texts.collect::<Vec<_>>()
+    };
+    let [text] = &alerts()[..] else { panic!("{:?}", alerts()) };
+    assert!(text.contains("at merchant id acme_eu"), "{text}");
+    // The next order of the other id is paid at once; of this one, nothing is asked for.
+    r.place("A-1").await;
+    r.place_in("E-5", "EUR").await;
+    r.drain().await;
+    assert_eq!((r.state("A-1").status, r.truth("A-1").captured), (OrderStatus::Paid, 1000));
+    assert_eq!((r.truth("E-5").captured, r.market.lock().unwrap().down.1), (0, 5));
+    // It heals, and all that waited is taken once.
+    r.market.lock().unwrap().down.0 = "";
+    r.w.live(Millis::hours(2)).await;
+    for n in 0..6 {
+        let id = format!("E-{n}");
+        assert_eq!((r.state(&id).status, r.truth(&id).captured), (OrderStatus::Paid, 1000), "{id}");
+    }
+    assert_eq!(alerts().len(), 1);
+}
+
 #[tokio::test]
 async fn an_unknown_outcome_never_goes_elsewhere_and_is_noted_at_once() {
     let r = Routed::new(Manner::Broken, Manner::Broken, "retry_soft_declines: yes").await;
@@ -413,17 +507,7 @@ async fn each_outcome_counts_once_whatever_is_lost_or_races() {
         r.place(&format!("B-{n}")).await;
     }
     // Worked without a tick: the notes lie there.
-    for _ in 0..30 {
-        let sent: Vec<(String, OutMessage)> = r.w.memory.sent.lock().unwrap().drain(..).collect();
-        for (queue, message) in sent {
-            if queue == rec::EVENTS {
-                r.w.engine.work_event(r.w.engine.open_event(&message.body).unwrap()).await.unwrap();
-            } else {
-                let message = InMessage { receipt: "r".into(), group: None, body: message.body, receives: 1 };
-                r.w.engine.handle_command(&message).await.unwrap();
-            }
-        }
-    }
+    r.drain().await;
     assert_eq!(open(), 5);
     // The answer to the counting is lost: it happened all the same, and is not done again.
     *r.w.memory.lose.lock().unwrap() = Some("routes#signed".into());

@@ -327,7 +327,7 @@ impl Engine {
         let Some((connection, connector)) = self.config.connection(sample.connection.as_str()) else {
             return Ok(Asked::NoAnswer);
         };
-        if let Go::NotBefore(_) = self.limits.go(&connection.name, self.now()) {
+        if let Go::NotBefore(_) = self.limits.go(&connection.name, None, self.now()) {
             return Ok(Asked::NoAnswer);
         }
         let Ok(secrets) = self.secrets(connection.name.as_str(), false).await else {

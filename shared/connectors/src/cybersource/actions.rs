@@ -129,6 +129,7 @@ const READ_ORDER: Schema = Schema {
     fields: &[
         ORDER,
         text("object", "a transaction to read besides, or `accept:` or `reject:` and a payment's id"),
+        text("route", "merchant id that is read first, where the connection has several; all are read"),
     ],
 };
 const ENSURE_CUSTOMER: Schema = Schema {

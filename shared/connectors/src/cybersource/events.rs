@@ -20,30 +20,56 @@ use crate::port::{Interpreted, Observation, Owner, Rejected};
 
 /// Type of a list that the key may not read.
 pub(super) const UNREADABLE: &str = "tillway.report_unreadable";
+/// Type of a transaction that a sweep may not read.
+pub(super) const TRANSACTION_UNREADABLE: &str = "tillway.transaction_unreadable";
 /// Type of what a sweep reads.
 pub(super) const SWEPT: &str = "tillway.transaction";
 
-/// The object a payload is about, in whichever shape it comes.
-pub(super) fn data(body: Json<'_>) -> Option<Json<'_>> {
+/// Ids of an event of several that a person is told.
+const NAMED: usize = 10;
+
+/// What a payload is about, in whichever shape it comes.
+enum About<'a> {
+    Nothing,
+    One(Json<'a>),
+    /// A list of them, each of which may have an order of its own.
+    Several(Vec<Json<'a>>),
+}
+
+fn parts(object: Json<'_>) -> Vec<Json<'_>> {
+    if object.is_list() { object.items().collect() } else { vec![object] }
+}
+
+fn about_what(body: Json<'_>) -> About<'_> {
     // The test call of a subscription: about nothing, whatever type it bears.
     if body.get("payload").is_none() && body.get("payloads").is_some() {
-        return None;
+        return About::Nothing;
     }
     let payload = body.get("payload").unwrap_or(body);
-    let first = || payload.items().next().filter(|_| payload.is_list());
-    let found = payload
-        .get("data")
-        .or_else(|| first().and_then(|f| f.get("data")))
-        .or_else(first)
-        .or_else(|| payload.at(&["transactionResult", "details"]))
-        .or_else(|| payload.is_object().then_some(payload))?;
-    found.is_object().then_some(found)
+    let found: Vec<Json<'_>> = parts(payload)
+        .into_iter()
+        .flat_map(|part| {
+            let inner =
+                part.get("data").or_else(|| part.at(&["transactionResult", "details"])).unwrap_or(part);
+            parts(inner)
+        })
+        .filter(|object| object.is_object())
+        .collect();
+    match found.as_slice() {
+        [] => About::Nothing,
+        [one] => About::One(*one),
+        _ => About::Several(found),
+    }
 }
 
 /// Id and ordering group of an event. The trace id changes with each delivery, so the id is made of what the event says:
 /// its type, its object and that object's status; else of the payload as it stands.
 pub(super) fn name(event_type: &str, body: Json<'_>) -> (String, String) {
-    let object = data(body).unwrap_or(Json::null());
+    // Several are no event of the first one.
+    let object = match about_what(body) {
+        About::One(object) => object,
+        About::Nothing | About::Several(_) => Json::null(),
+    };
     let id = text(object, &["id"]).filter(|i| wire::is_id(i));
     let status = text(object, &["status"]).or_else(|| text(object, &["applicationInformation", "status"]));
     let event_id = match id {
@@ -64,11 +90,24 @@ pub(super) fn interpret(
     event_type: &str,
     body: Json<'_>,
 ) -> Result<Interpreted, Rejected> {
-    let Some(object) = data(body) else { return Ok(Interpreted::Unhandled) };
+    match about_what(body) {
+        About::Nothing => Ok(Interpreted::Unhandled),
+        About::One(object) => meaning(connection, event_type, body, object),
+        About::Several(all) => several(connection, event_type, body, &all),
+    }
+}
+
+fn meaning(
+    connection: &Connection,
+    event_type: &str,
+    body: Json<'_>,
+    object: Json<'_>,
+) -> Result<Interpreted, Rejected> {
     match event_type {
         SWEPT => return swept(connection, body, object),
         CHARGEBACK => return chargebacks::interpret(connection, object),
         UNREADABLE => return Err(unreadable(object)),
+        TRANSACTION_UNREADABLE => return Err(transaction_unreadable(connection, object)),
         _ => {}
     }
     let owner = wire::owner(connection, object);
@@ -90,6 +129,40 @@ pub(super) fn interpret(
         }
         _ => Ok(Interpreted::Unhandled),
     }
+}
+
+/// Several objects in one event, which none of the vendor's samples has: told to a person, for an event has one meaning, and
+/// none of them must be passed over.
+fn several(
+    connection: &Connection,
+    event_type: &str,
+    body: Json<'_>,
+    all: &[Json<'_>],
+) -> Result<Interpreted, Rejected> {
+    let owners: Vec<Owner> = all.iter().map(|object| wire::owner(connection, *object)).collect();
+    let first = owners.first().cloned().unwrap_or(Owner::Nobody);
+    let alike = owners.iter().all(|owner| *owner == first);
+    if alike && first == Owner::Nobody {
+        return Ok(about(first, Vec::new()));
+    }
+    let unheard =
+        |object: &Json<'_>| meaning(connection, event_type, body, *object) == Ok(Interpreted::Unhandled);
+    if all.iter().all(unheard) {
+        return Ok(Interpreted::Unhandled);
+    }
+    let ids = all.iter().filter_map(|o| text(*o, &["id"])).filter(|i| wire::is_id(i));
+    let named: Vec<&str> = ids.take(NAMED).collect();
+    Err(Rejected {
+        code: "several_objects".to_owned(),
+        field: "payload".to_owned(),
+        what: format!(
+            "this event tells of {} transactions at once ({}), and only events of one are understood: nothing of it was done; \
+             compare each with its order in the Business Center, then drop the item, and tell us",
+            all.len(),
+            named.join(", ")
+        ),
+        owner: if alike { first } else { Owner::Nobody },
+    })
 }
 
 fn needed_id<'a>(object: Json<'a>, owner: &Owner) -> Result<&'a str, Rejected> {
@@ -139,6 +212,28 @@ fn unreadable(object: Json<'_>) -> Rejected {
              are not found; give the key the right to reports in the Business Center, then drop the item"
         ),
         owner: Owner::Nobody,
+    }
+}
+
+/// Told to a person: what became of a transaction is not known.
+fn transaction_unreadable(connection: &Connection, object: Json<'_>) -> Rejected {
+    let part = |path: &[&str]| text(object, path).unwrap_or("").to_owned();
+    let (id, unread, said) = (part(&["id"]), part(&["transactionId"]), part(&["said"]));
+    let whose = if unread == id { String::new() } else { format!("transaction {unread}, which belongs to ") };
+    // Without our reference nobody can be asked whose it is: that would be the same read.
+    let owner = match wire::owner(connection, object) {
+        owner @ Owner::Order { .. } => owner,
+        _ => Owner::Nobody,
+    };
+    Rejected {
+        code: "transaction_unreadable".to_owned(),
+        field: "payload.data.id".to_owned(),
+        what: format!(
+            "Cybersource does not let {whose}transaction {id} of {} be read ({said}), so what it did is not in the order; look \
+             at it in the Business Center, do by hand what is to be done, then drop the item",
+            part(&["merchant"])
+        ),
+        owner,
     }
 }
 

@@ -37,6 +37,8 @@ fn every_shape_of_payload_is_the_same_event() {
         json!({"data": object("AUTHORIZED")}),
         json!([{"data": object("AUTHORIZED")}]),
         json!([object("AUTHORIZED")]),
+        json!({"data": [object("AUTHORIZED")]}),
+        json!([{"transactionResult": {"details": object("AUTHORIZED")}}]),
         json!({"transactionResult": {"details": object("AUTHORIZED")}}),
         object("AUTHORIZED"),
     ];
@@ -46,6 +48,42 @@ fn every_shape_of_payload_is_the_same_event() {
         let named = name(ACCEPTED, Doc::from(&body).json());
         assert_eq!(named, (format!("{ACCEPTED}:763:AUTHORIZED"), "ORD-1001".to_owned()));
     }
+}
+
+/// The second one must not be dropped with a 2xx.
+#[test]
+fn several_objects_in_one_event_go_to_a_person_as_a_whole() {
+    let of = |id: &str, order: &str| {
+        let mut object = object("AUTHORIZED");
+        object["id"] = id.into();
+        object["clientReferenceInformation"]["code"] = order.into();
+        object
+    };
+    for (order, owner) in [("ORD-1001", Owner::Order { id: "ORD-1001".into() }), ("ORD-2", Owner::Nobody)] {
+        let (first, second) = (of("763", "ORD-1001"), of("764", order));
+        for payload in [
+            json!([{"data": first}, {"data": second}]),
+            json!([first, second]),
+            json!({"data": [first, second]}),
+            json!({"transactionResult": {"details": [first, second]}}),
+        ] {
+            for kind in [ACCEPTED, "payments.capture.status.accepted", "risk.casemanagement.decision.accept"]
+            {
+                let rejected = meaning(kind, payload.clone()).unwrap_err();
+                assert_eq!((rejected.code.as_str(), &rejected.owner), ("several_objects", &owner), "{kind}");
+                assert!(rejected.what.contains("2 transactions at once (763, 764)"), "{}", rejected.what);
+            }
+            assert_eq!(meaning("tms.networktoken.updated", payload.clone()).unwrap(), Interpreted::Unhandled);
+            // It is no delivery of the first one's event again.
+            let named = |payload: &Value| name(ACCEPTED, Doc::from(&json!({"payload": payload})).json()).0;
+            assert_ne!(named(&payload), named(&json!({"data": first})));
+        }
+    }
+    let mut prefixed = connection();
+    prefixed.settings.insert("reference_prefix".into(), "web-".into());
+    let body = json!({"payload": [of("763", "ORD-1001"), of("764", "ORD-2")]});
+    let told = interpret(&prefixed, ACCEPTED, Doc::from(&body).json()).unwrap();
+    assert_eq!(told, about(Owner::Nobody, Vec::new()), "somebody else's");
 }
 
 #[test]

@@ -357,6 +357,11 @@ pub(super) async fn done_before(client: &Client<'_>, plan: &Plan) -> Result<Opti
     Ok(None)
 }
 
+/// Whether an earlier sending of this command made it: that was undone before this one, though a search may not show it yet.
+fn is_earlier(call: &Call<'_>, found: &Transaction<'_>) -> bool {
+    found.mark().is_some_and(|m| m.command == call.command.as_str() && m.sending < call.generation)
+}
+
 /// All captures of a payment that stand, as facts, and their sum.
 async fn captures(client: &Client<'_>, plan: &Plan) -> Result<(Vec<Fact>, i64), ReadFault> {
     let mut told = Vec::new();
@@ -372,6 +377,9 @@ async fn captures(client: &Client<'_>, plan: &Plan) -> Result<(Vec<Fact>, i64), 
         let detail = detail(client, id).await?;
         let Ok(capture) = Transaction::of(client.call.connection, detail.json()) else { continue };
         let Some(payment) = plan.payment.as_deref().filter(|p| capture.root() == Some(*p)) else { continue };
+        if is_earlier(client.call, &capture) {
+            continue;
+        }
         let took = match capture.kind {
             Kind::Sale => capture.paid().is_ok_and(|paid| paid.taken),
             _ => capture.done().unwrap_or(false),

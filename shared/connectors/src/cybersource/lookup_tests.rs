@@ -231,6 +231,31 @@ async fn what_was_undone_before_a_later_sending_counts_for_nothing() {
     assert!(run.http.calls().last().unwrap().ends_with("/captures"), "nothing to adopt");
 }
 
+/// The void of an earlier sending is younger than the search's lag: that capture is not one that somebody else made.
+#[tokio::test]
+async fn a_capture_of_ours_that_was_voided_a_moment_ago_is_not_adopted() {
+    let look = || follow(&[("captured", usd(0)), ("look", Value::Bool(true))]);
+    let voided = || ok(json!({"id": "9", "status": "VOIDED"}));
+    let mut commented = transaction(CAPTURE, &["ics_bill"], "102.21", None);
+    commented["clientReferenceInformation"]["comments"] = "tillway c0ffee".into();
+    for first in [transaction(CAPTURE, &["ics_bill"], "102.21", Some("c0ffee")), commented] {
+        let answers =
+            [voided(), error(404, "notFound"), search(&[&first]), detail(&first), ok(captured("102.21"))];
+        let run = Run::new("cybersource.capture", look(), answers).again();
+        assert_eq!(how(&run.call().await), "settled");
+        assert!(run.http.calls().last().unwrap().ends_with("/captures"), "{:?}", run.http.calls());
+    }
+    // Somebody else's stands for ours all the same, and what another command of ours made does.
+    for mark in [None, Some("07be47")] {
+        let other = transaction("5", &["ics_bill"], "102.21", mark);
+        let answers = [voided(), error(404, "notFound"), search(&[&other]), detail(&other)];
+        let run = Run::new("cybersource.capture", look(), answers).again();
+        let outcome = run.call().await;
+        assert!(matches!(&facts(&outcome)[..], [.., Fact::AuthorizationEnded { .. }]), "{outcome:?}");
+        assert!(run.http.calls().iter().all(|c| !c.ends_with("/captures")));
+    }
+}
+
 #[tokio::test]
 async fn what_leaves_it_open_is_no_evidence() {
     let open = async |run: Run| matches!(run.find_out().await, Finding::StillUnknown { .. });

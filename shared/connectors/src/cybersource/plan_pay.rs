@@ -143,8 +143,12 @@ fn address(given: &Value, billing: bool) -> Option<Map<String, Json>> {
     ])
 }
 
-/// Whether a shipping address says anything that the billing address does not.
+/// Whether a shipping address is another than the billing address: either may say what the other does not. E-mail addresses
+/// are of billing addresses alone.
 fn differs(ship: &Map<String, Json>, bill: Option<&Map<String, Json>>) -> bool {
     let Some(bill) = bill else { return true };
-    ship.iter().any(|(name, value)| bill.get(name) != Some(value))
+    let lacks = |from: &Map<String, Json>, other: &Map<String, Json>| {
+        from.iter().any(|(name, value)| name != "email" && other.get(name) != Some(value))
+    };
+    lacks(ship, bill) || lacks(bill, ship)
 }

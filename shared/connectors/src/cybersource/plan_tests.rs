@@ -131,8 +131,18 @@ fn a_shipping_address_is_sent_only_where_it_differs() {
     assert_eq!(of(address("1 Main St")), Json::Null);
     assert_eq!(of(Value::Null), Json::Null);
     assert_eq!(of(address("2 Side St"))["address1"], "2 Side St");
-    let same = Value::map([("line1", text(" 1 Main St "))]);
-    assert_eq!(of(same), Json::Null, "what says no more does not differ");
+    assert_eq!(of(address(" 1 Main St ")), Json::Null);
+    // Either may say what the other does not: an apartment that the billing address names is not where it is sent.
+    assert_eq!(of(with(address("1 Main St"), &[("line2", text("Apt 4"))]))["address2"], "Apt 4");
+    let apartment = with(address("1 Main St"), &[("line2", text("Apt 4"))]);
+    let params = with(pay_params(), &[("bill_to", apartment), ("ship_to", address("1 Main St"))]);
+    let body = prepared(&connection(), "cybersource.authorize", &params);
+    assert_eq!(body["orderInformation"]["shipTo"]["address1"], "1 Main St");
+    // An e-mail address is of the billing address alone.
+    let written = with(address("1 Main St"), &[("email", text("canary@example.com"))]);
+    let params = with(pay_params(), &[("bill_to", written), ("ship_to", address("1 Main St"))]);
+    let body = prepared(&connection(), "cybersource.authorize", &params);
+    assert!(body["orderInformation"].get("shipTo").is_none());
 }
 
 /// Whether a member's path exists in the vendor's structure.

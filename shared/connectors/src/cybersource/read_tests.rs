@@ -7,7 +7,7 @@ use tillway_core::value::Value;
 
 use super::Cybersource;
 use super::lookup_tests::{detail, search, transaction};
-use super::testing::spec;
+use super::testing::{connection, spec};
 use super::tests::*;
 use crate::http::HttpError;
 use crate::port::{Connector, Interpreted, Outcome, Owner};
@@ -144,6 +144,30 @@ async fn a_status_nobody_knows_is_parked_with_what_else_is_known() {
     assert!(how(&run.call().await).starts_with("disagrees applicationInformation"));
 }
 
+/// A code nobody here knows may be a hold: the result code alone says nothing that may be captured on.
+#[tokio::test]
+async fn a_reason_code_nobody_knows_reserves_nothing() {
+    let told = async |of_whole: Json, of_application: Json| {
+        let mut auth = transaction(AUTH, &["ics_auth"], "102.21", Some("c1"));
+        auth["applicationInformation"]["reasonCode"] = of_whole;
+        auth["applicationInformation"]["applications"][0]["reasonCode"] = of_application;
+        Run::new(READ, params(""), [search(&[&auth]), detail(&auth)]).call().await
+    };
+    for (whole, own) in [(json!(100), json!("100")), (json!("100"), json!(null)), (json!(null), json!(null))]
+    {
+        let outcome = told(whole, own).await;
+        assert!(facts(&outcome).iter().any(|f| matches!(f, Fact::Authorized { .. })), "{outcome:?}");
+    }
+    for (whole, own) in [(json!(520), json!("100")), (json!("520"), json!(null)), (json!(null), json!("520"))]
+    {
+        let outcome = told(whole, own).await;
+        let Outcome::Disagrees { field, what, observation } = &outcome else { panic!("{outcome:?}") };
+        assert_eq!(field, "applicationInformation.reasonCode");
+        assert!(what.contains("status_unknown") && what.contains("`520`"), "{what}");
+        assert!(observation.facts.is_empty(), "{observation:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_sweep_reads_cases_then_transactions_to_the_end() {
     let cases = answer(
@@ -232,6 +256,61 @@ async fn a_list_that_may_not_be_read_is_told_and_the_sweep_goes_on() {
     }
     let run = Run::new(READ, params(""), [error(500, "x")]);
     assert!(run.go(async |c| Cybersource.sweep(c, Timestamp::from_unix(5), None).await).await.is_err());
+}
+
+/// One that Cybersource refuses for good does not hold back what comes after it: a person is told of it, once.
+#[tokio::test]
+async fn a_transaction_that_may_not_be_read_is_told_to_a_person_and_the_sweep_goes_on() {
+    let auth = transaction(AUTH, &["ics_auth"], "102.21", Some("c1"));
+    let capture = transaction(CAPTURE, &["ics_bill"], "102.21", None);
+    let sweep = async |answers: Vec<Answered>| {
+        let run = Run::new(READ, params(""), answers);
+        run.go(async |c| Cybersource.sweep(c, Timestamp::from_unix(1_795_000_000), Some("s:0")).await).await
+    };
+    let parked = |event: &crate::port::SweptEvent| {
+        Cybersource.interpret_read(&connection(), &event.event_type, event.body.json()).unwrap_err()
+    };
+    let found = || search(&[&auth, &capture]);
+    for refused in [error(410, "GONE"), error(400, "INVALID_DATA"), error(403, "NO_RIGHT")] {
+        let code = refused.as_ref().unwrap().status.to_string();
+        let page = sweep(vec![found(), refused.clone(), detail(&capture)]).await.unwrap();
+        let types: Vec<&str> = page.events.iter().map(|e| e.event_type.as_str()).collect();
+        assert!(
+            types.contains(&"tillway.transaction") && types.len() == 2 && page.next.is_none(),
+            "{types:?}"
+        );
+        let told = page.events.iter().find(|e| e.event_type != "tillway.transaction").unwrap();
+        assert_eq!(told.event_id, format!("tillway.transaction_unreadable:{AUTH}:"), "once");
+        let rejected = parked(told);
+        let of = Owner::Order { id: "ORD-1001".into() };
+        assert_eq!((rejected.code.as_str(), rejected.owner), ("transaction_unreadable", of));
+        for said in [format!("transaction {AUTH} of acme_test_001"), code, "corr-1".to_owned()] {
+            assert!(rejected.what.contains(&said), "{}", rejected.what);
+        }
+    }
+    // What belongs to it: what it says alone may no longer be so.
+    let let_go = linked(auth.clone(), "7");
+    let page = sweep(vec![search(&[&let_go]), detail(&let_go), error(403, "NO_RIGHT")]).await.unwrap();
+    let what = parked(&page.events[0]).what;
+    assert!(what.contains(&format!("transaction 7, which belongs to transaction {AUTH}")), "{what}");
+    // Without our reference it is nobody's, and nobody is asked for it again.
+    let mut bare = auth.clone();
+    bare.as_object_mut().unwrap().remove("clientReferenceInformation");
+    let page = sweep(vec![search(&[&bare]), error(410, "GONE")]).await.unwrap();
+    assert_eq!(parked(&page.events[0]).owner, Owner::Nobody);
+    // A key without the right, and a question that is wrong for all, park nothing; what is gone is gone.
+    let both = async |status| sweep(vec![found(), error(status, "x"), error(status, "x")]).await;
+    assert!(matches!(both(403).await, Err(crate::port::NotDone::Unauthorized)));
+    assert!(matches!(both(400).await, Err(crate::port::NotDone::Unavailable)));
+    assert_eq!(both(410).await.unwrap().events.len(), 2);
+    // What may be otherwise in a moment is asked again.
+    for status in [500, 429, 401] {
+        assert!(sweep(vec![found(), error(status, "x"), detail(&capture)]).await.is_err(), "{status}");
+        assert!(
+            sweep(vec![search(&[&let_go]), detail(&let_go), error(status, "x")]).await.is_err(),
+            "{status}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -72,6 +72,10 @@ pub(super) fn of(p: &Params<'_>, action: &str) -> Result<Option<String>, Fault> 
     if route == own || all(p.connection).iter().any(|id| id == route) {
         return Ok(Some(route.to_owned()));
     }
+    // Reads go to all that are left.
+    if !actions::at_one_id(action) {
+        return Ok(None);
+    }
     let what = "this merchant id is no longer in the connection's `merchant_ids`; put it back, for payments lie with it, then \
                 replay";
     Err(Fault::new("route_unknown", "route", what))
@@ -212,16 +216,16 @@ pub(super) fn marked<'a>(connection: &Connection, body: Json<'a>) -> Option<&'a 
     text(body, &[SEEN_FROM]).filter(|from| all(connection).iter().any(|id| id == from))
 }
 
-/// Reads an order at every merchant id: any may have served it.
+/// Reads an order at every merchant id, the one its payment lies with first: any may have served it. One that cannot be read
+/// keeps nothing from being told of what the others show, once the transaction that is named was found at one of them.
 async fn read_all(call: &Call<'_>, plan: &Plan) -> Outcome {
-    let ids = match &plan.route {
-        Some(route) => vec![route.clone()],
-        None => all(call.connection),
-    };
+    let first = plan.route.iter().cloned();
+    let others = all(call.connection).into_iter().filter(|id| plan.route.as_ref() != Some(id));
+    let ids: Vec<String> = first.chain(others).collect();
     let requests = i64::try_from(ids.len()).unwrap_or(1).saturating_mul(6);
     let mut observation = Observation::default();
-    let (mut count, mut named) = (0_usize, plan.object.is_none());
-    let mut fault = None;
+    let (mut count, mut named) = (0_usize, false);
+    let (mut fault, mut unread, mut left) = (None, None, Vec::new());
     for id in &ids {
         let at = At::of(call, id);
         let there = at.call(call);
@@ -232,7 +236,7 @@ async fn read_all(call: &Call<'_>, plan: &Plan) -> Outcome {
                 read::look(&there, &rest, requests).await
             }
             Ok(found) => {
-                named = true;
+                named |= plan.object.is_some();
                 Ok(found)
             }
             other => other,
@@ -245,14 +249,29 @@ async fn read_all(call: &Call<'_>, plan: &Plan) -> Outcome {
                 observation.facts.extend(facts);
                 fault = fault.or(found.fault);
             }
-            Err(found) => return read::failed(found),
+            // It answers: a person compares.
+            Err(found @ ReadFault::TooMany) => return read::failed(found),
+            Err(found) => {
+                left.push(format!("{id}: {}", found.why()));
+                unread = unread.or(Some(found));
+            }
         }
     }
-    if !named {
+    // Where nothing is named the whole order was asked for.
+    if let Some(unread) = unread.filter(|_| !named) {
+        return read::failed(unread);
+    }
+    if !named && plan.object.is_some() {
         // It is not indexed yet anywhere: nothing else is held back for it.
         return Outcome::NotDone { after: None, why: NotDone::Conflict };
     }
-    read::told(count, observation, fault)
+    let mut told = read::told(count, observation, fault);
+    if let Outcome::Settled { summary, .. } = &mut told
+        && !left.is_empty()
+    {
+        summary.push_str(&format!("; not read at {}", left.join(", ")));
+    }
+    told
 }
 
 /// Reads a transaction by its id, wherever it lies.

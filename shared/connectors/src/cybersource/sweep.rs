@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use tillway_core::doc::{Doc, Json};
 use tillway_core::time::{Millis, Timestamp};
 
-use super::client::{Client, ReadFault};
-use super::events::{self, SWEPT, UNREADABLE};
+use super::client::{Answer, Client, ReadFault};
+use super::events::{self, SWEPT, TRANSACTION_UNREADABLE, UNREADABLE};
 use super::lookup::{detail, page, summaries, total};
 use super::read;
 use super::transaction::{Kind, Transaction};
@@ -81,9 +81,27 @@ pub(super) async fn pages(
     let query = format!("submitTimeUtc:[{} TO {}}}", since.rfc3339(), call.now.rfc3339());
     let found = page(&client, &query, (offset, PAGE), "submitTimeUtc:asc").await.map_err(|f| f.not_now())?;
     let listed: Vec<Json<'_>> = summaries(found.json()).collect();
-    let mut events = Vec::new();
+    let (mut events, mut refused, mut answered) = (Vec::new(), 0_usize, false);
+    let mut fault = NotDone::Unavailable;
     for summary in &listed {
-        events.extend(transaction_event(&client, *summary, since).await.map_err(|f| f.not_now())?);
+        match transaction_event(&client, *summary, since).await.map_err(|f| f.not_now())? {
+            Told::NotAsked => {}
+            Told::NotThere => answered = true,
+            Told::Event(event) => {
+                answered = true;
+                events.push(event);
+            }
+            Told::Refused(event, why) => {
+                refused = refused.saturating_add(1);
+                fault = why;
+                events.push(event);
+            }
+        }
+    }
+    // One that is refused is told to a person. Where all of several are it is not theirs: the key has not the right, or the
+    // question is wrong.
+    if refused > 1 && !answered {
+        return Err(fault);
     }
     events.sort_by_key(|e| e.created_at);
     let seen = offset.saturating_add(listed.len());
@@ -124,37 +142,83 @@ fn swept(event_type: String, body: Doc, created_at: Timestamp) -> SweptEvent {
     SweptEvent { event_id: named.0, event_type, group: named.1, created_at, body }
 }
 
-/// A transaction with all that tells what it means. `None`: it moves nothing, or its detail is not there yet, which the
-/// next window covers: windows overlap by more than the lag.
+/// What was heard of a transaction.
+enum Told {
+    /// Nothing was asked: it moves no money, or is not ours.
+    NotAsked,
+    /// Its detail is not there yet, which the next window covers: windows overlap by more than the lag.
+    NotThere,
+    Event(SweptEvent),
+    /// It is refused; what a person is told, and what it is where all are.
+    Refused(SweptEvent, NotDone),
+}
+
+/// A transaction with all that tells what it means. One that is refused for good, or to which another belongs that is, is an
+/// event for a person: else the sweep would never get past it.
 async fn transaction_event(
     client: &Client<'_>,
     summary: Json<'_>,
     since: Timestamp,
-) -> Result<Option<SweptEvent>, ReadFault> {
+) -> Result<Told, ReadFault> {
     let kind = Kind::of(summary);
     let id = text(summary, &["id"]).filter(|i| wire::is_id(i) && kind != Kind::Other);
-    let Some(id) = id else { return Ok(None) };
+    let Some(id) = id else { return Ok(Told::NotAsked) };
     let connection = client.call.connection;
     // What does not bear our reference is nobody's of ours: not worth a read.
     if wire::code(summary).is_some_and(|c| wire::order_of(connection, c).is_none()) {
-        return Ok(None);
+        return Ok(Told::NotAsked);
     }
+    let at = |of: Json<'_>| wire::submitted(of).or_else(|| wire::submitted(summary)).unwrap_or(since);
     let found = match detail(client, id).await {
         Ok(found) => found,
-        Err(ReadFault::Missing(_)) => return Ok(None),
-        Err(fault) => return Err(fault),
+        Err(ReadFault::Missing(_)) => return Ok(Told::NotThere),
+        Err(fault) => {
+            let why = fault.not_now();
+            let (ReadFault::Refused(answer) | ReadFault::Forbidden(answer)) = fault else {
+                return Err(fault);
+            };
+            let event = unreadable(client, summary, (id, id), &answer, at(summary));
+            // Gone is said of this one alone.
+            return Ok(if answer.status == 410 { Told::Event(event) } else { Told::Refused(event, why) });
+        }
     };
-    let related = around(client, found.json()).await?;
-    let at = wire::submitted(found.json()).or_else(|| wire::submitted(summary)).unwrap_or(since);
+    let at = at(found.json());
+    let related = match around(client, found.json()).await {
+        Ok(related) => related,
+        Err((other, ReadFault::Refused(answer) | ReadFault::Forbidden(answer))) => {
+            return Ok(Told::Event(unreadable(client, found.json(), (id, &other), &answer, at)));
+        }
+        Err((_, fault)) => return Err(fault),
+    };
     let related: Vec<Value> = related.iter().filter_map(|d| serde_json::to_value(d.json()).ok()).collect();
     let data = serde_json::to_value(found.json()).unwrap_or(Value::Null);
     let mut body = json!({"eventType": SWEPT, "payload": {"data": data, "related": related}});
     routes::mark(connection, &mut body);
-    Ok(Some(swept(SWEPT.to_owned(), Doc::from(&body), at)))
+    Ok(Told::Event(swept(SWEPT.to_owned(), Doc::from(&body), at)))
 }
 
-/// What is read besides: of a reservation whether it was let go, of a void what it undid.
-async fn around(client: &Client<'_>, found: Json<'_>) -> Result<Vec<Doc>, ReadFault> {
+/// What a person is told of a transaction that cannot be told, because `unread`, it or one that belongs to it, is refused.
+/// Named by the transaction alone: once, however often it is swept.
+fn unreadable(
+    client: &Client<'_>,
+    seen: Json<'_>,
+    (id, unread): (&str, &str),
+    answer: &Answer,
+    at: Timestamp,
+) -> SweptEvent {
+    let data = json!({
+        "id": id,
+        "transactionId": unread,
+        "merchant": client.call.connection.setting("merchant_id", ""),
+        "said": answer.said(),
+        "clientReferenceInformation": {"code": wire::code(seen)},
+    });
+    let body = json!({"eventType": TRANSACTION_UNREADABLE, "payload": {"data": data}});
+    swept(TRANSACTION_UNREADABLE.to_owned(), Doc::from(&body), at)
+}
+
+/// What is read besides: of a reservation whether it was let go, of a void what it undid. A fault names whose it is.
+async fn around(client: &Client<'_>, found: Json<'_>) -> Result<Vec<Doc>, (String, ReadFault)> {
     let Ok(transaction) = Transaction::of(client.call.connection, found) else { return Ok(Vec::new()) };
     let undoes = matches!(transaction.kind, Kind::Void | Kind::Reversal);
     if !undoes && !matches!(transaction.kind, Kind::Authorization | Kind::Sale) {
@@ -169,7 +233,7 @@ async fn around(client: &Client<'_>, found: Json<'_>) -> Result<Vec<Doc>, ReadFa
         match detail(client, id).await {
             Ok(found) => out.push(found),
             Err(ReadFault::Missing(_)) => {}
-            Err(fault) => return Err(fault),
+            Err(fault) => return Err((id.to_owned(), fault)),
         }
     }
     Ok(out)
@@ -186,7 +250,7 @@ pub(super) async fn owner_of(call: &Call<'_>, object: &str) -> Result<Option<(Ow
         Err(ReadFault::Missing(_)) => return Ok(None),
         Err(fault) => return Err(fault.not_now()),
     };
-    let related = around(&client, found.json()).await.map_err(|f| f.not_now())?;
+    let related = around(&client, found.json()).await.map_err(|(_, f)| f.not_now())?;
     let mut docs = vec![found];
     docs.extend(related);
     // Made by hand without our reference, it belongs to the order of its payment.

@@ -136,9 +136,11 @@ impl<'a> Transaction<'a> {
         own.or_else(whole).or_else(|| text(self.detail, &["status"])).unwrap_or("")
     }
 
+    /// The reason of the whole, else of the application that decides; empty where none is told.
     fn reason_code(&self) -> String {
+        let own = || self.application().and_then(|a| scalar(a, &["reasonCode"]));
         let whole = scalar(self.detail, &["applicationInformation", "reasonCode"]);
-        whole.unwrap_or_default()
+        whole.or_else(own).unwrap_or_default()
     }
 
     fn code(&self, application: Option<Json<'_>>) -> Option<String> {
@@ -207,8 +209,17 @@ impl<'a> Transaction<'a> {
         if !self.done()? {
             return Ok(Went::Declined);
         }
-        // 110: approved in part.
-        Ok(if self.reason_code() == "110" { Went::ReservedInPart } else { Went::Reserved })
+        match self.reason_code().as_str() {
+            "" | "100" => Ok(Went::Reserved),
+            // Approved in part.
+            "110" => Ok(Went::ReservedInPart),
+            other => Err(wire::unknown(
+                self.kind.name(),
+                "reason code",
+                "applicationInformation.reasonCode",
+                other,
+            )),
+        }
     }
 
     pub(super) fn amount(&self) -> Result<Money, Fault> {

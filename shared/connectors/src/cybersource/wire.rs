@@ -11,18 +11,29 @@ use crate::port::Owner;
 
 /// A status nobody here knows: never taken for success or failure.
 pub(super) fn status_unknown(of: &str, raw: &str) -> Fault {
+    unknown(of, "status", "status", raw)
+}
+
+/// The same of another word that says how it went.
+pub(super) fn unknown(of: &str, word: &str, field: &str, raw: &str) -> Fault {
     let what = format!(
-        "Cybersource gives this {of} the status {}, which Tillway does not know; look at it in the Business \
+        "Cybersource gives this {of} the {word} {}, which Tillway does not know; look at it in the Business \
          Center, do by hand what is to be done, and tell us",
         shown(raw)
     );
-    Fault::new("status_unknown", "status", what)
+    Fault::new("status_unknown", field, what)
 }
 
-/// A raw word of the vendor's fit to be shown: its statuses and reasons are capitals with underscores.
+/// Longest raw word that is shown.
+const SHOWN: usize = 40;
+
+/// A raw word of the vendor's fit to be shown: letters, underscores, dashes and blanks, as its statuses and reasons may be
+/// written, and no more digits in a row than a code has: more may be a number of somebody's.
 pub(super) fn shown(raw: &str) -> String {
-    let fine = (1..=60).contains(&raw.len())
-        && raw.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+    let fine = (1..=SHOWN).contains(&raw.len())
+        && raw.bytes().all(|b| b.is_ascii_alphanumeric() || b"_- ".contains(&b))
+        && raw.split(|c: char| !c.is_ascii_digit()).all(|digits| digits.len() <= 3)
+        && raw.bytes().filter(u8::is_ascii_digit).count() <= 4;
     match (fine, raw.is_empty()) {
         (true, _) => format!("`{raw}`"),
         (false, true) => "(none)".to_owned(),
@@ -205,6 +216,31 @@ mod tests {
         {
             let body = json!({"v": bad, "c": "USD"});
             assert_eq!(money(&c, Doc::from(&body).json(), &["v"], &["c"], None).unwrap_err().code, code);
+        }
+    }
+
+    #[test]
+    fn a_raw_word_is_named_however_it_is_written_and_what_may_be_somebodys_is_not() {
+        for word in
+            ["HALF_DONE", "AuthorizedPendingReview", "Pending review", "half-done", "520", "3DS_FAILED_2"]
+        {
+            assert_eq!(shown(word), format!("`{word}`"));
+        }
+        assert_eq!(shown(""), "(none)");
+        let long = "A".repeat(41);
+        for hidden in [
+            "ann@example.com",
+            "4111",
+            "4111 1111 1111 1111",
+            "41-11-11",
+            "+49 30 12",
+            "Ünklar",
+            "a\nb",
+            "`x`",
+            &long,
+        ] {
+            let said = shown(hidden);
+            assert!(said.ends_with("that is no plain word") && !said.contains(hidden), "{said}");
         }
     }
 

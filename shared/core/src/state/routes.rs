@@ -48,6 +48,22 @@ impl Chosen {
 }
 
 impl OrderState {
+    /// The merchant id that a gateway's object lies with: a payment, a capture or a refund; of one nobody heard of yet, the
+    /// one that all payments of the order lie with.
+    #[must_use]
+    pub fn route_of(&self, object: &str) -> Option<&str> {
+        let payment = self.payments.get_key_value(object).map(|(id, _)| id);
+        let known = payment
+            .or_else(|| self.payment_of_capture(object))
+            .or_else(|| self.refunds.get(object).map(|refund| &refund.payment));
+        if let Some(payment) = known {
+            return self.payments.get(payment)?.route.as_deref();
+        }
+        let mut routes = self.payments.values().map(|payment| payment.route.as_deref());
+        let first = routes.next()?;
+        first.filter(|_| routes.all(|other| other == first))
+    }
+
     pub(super) fn join_chosen(&mut self, step: &str, command: &CommandId, choice: &Choice) -> bool {
         let others = choice.candidates.iter().map(|c| &c.route).filter(|r| **r != choice.route);
         let chosen = Chosen {

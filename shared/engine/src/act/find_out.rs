@@ -6,7 +6,7 @@ use tillway_core::decide::system_of;
 use tillway_core::facts::CommandEnd;
 use tillway_core::time::Millis;
 
-use super::{Held, REPLAYS, RESENDS, Sending, note};
+use super::{Held, REPLAYS, RESENDS, Sending, held_at, note};
 use crate::engine::{Engine, WorkError};
 use crate::limits::Go;
 use crate::ports::Severity;
@@ -44,7 +44,7 @@ impl Engine {
             let text = format!("the outcome of {} is unknown for more than an hour", held.record.action);
             self.alert("unknown_aging", Severity::Critical, order, text).await;
         }
-        if let Go::NotBefore(at) = self.limits.go(&connection.name, now) {
+        if let Go::NotBefore(at) = self.limits.go(&connection.name, held_at(&held.record), now) {
             return self.write(&mut held, at).await.map(|_| ());
         }
         // The fence is raised before looking: what was claimed before this can write nothing any more.

@@ -230,6 +230,54 @@ async fn an_order_is_read_and_swept_at_every_id() {
     assert!(observation.facts.iter().any(|f| matches!(f, Fact::Routed { route, .. } if route == EU)));
 }
 
+/// The key of one merchant id is refused: what lies with the other one is told all the same.
+#[tokio::test]
+async fn an_id_that_cannot_be_read_stops_only_the_reads_that_may_be_about_it() {
+    for broken in [MERCHANT, EU] {
+        let mut world = world(Manner::Usual, Manner::Usual);
+        world.sandbox(|s, _| s.config_mut().duplicates = Duplicates::Off);
+        let own = world.done(&authorize("c1", "tok_visa", 1000)).await;
+        let eu = world.done(&at(EU, authorize("c2", "tok_visa", 2000))).await;
+        world.pass(Millis::mins(1));
+        let secret = if broken == EU { "shared_secret.acme_eu" } else { "shared_secret" };
+        world.secrets.0.insert(secret.into(), vec![Secret::new("QUFBQUFBQUFBQUFBQUFBQQ==")]);
+        let named = |object: &str| vec![("order_id", Value::text("A-1")), ("object", Value::text(object))];
+        let (whole, other, lost) = if broken == EU { (MERCHANT, &own, &eu) } else { (EU, &eu, &own) };
+        let read = world.call(&step("read_order", "r", &named(other))).await;
+        assert_eq!(how(&read), "settled", "{broken}");
+        assert_eq!(lies_with(&read), [(other.clone(), whole.to_owned())]);
+        let Outcome::Settled { summary, .. } = &read else { panic!("{read:?}") };
+        assert!(
+            summary.contains(&format!("not read at {broken}: the credentials were refused")),
+            "{summary}"
+        );
+        // What is named may lie where it cannot be asked; and the whole order is not known either.
+        for object in [lost.as_str(), "7600000000000000000001"] {
+            let read = world.call(&step("read_order", "r", &named(object))).await;
+            assert_eq!(how(&read), "not done Unauthorized", "{broken}");
+        }
+        let read = world.call(&step("read_order", "r", &[("order_id", Value::text("A-1"))])).await;
+        assert_eq!(how(&read), "not done Unauthorized", "{broken}");
+    }
+}
+
+/// The id that the payment is known to lie with is asked first; one that is gone is no reason not to read.
+#[tokio::test]
+async fn the_id_of_the_payment_is_read_first() {
+    let world = world(Manner::Usual, Manner::Usual);
+    world.sandbox(|s, _| s.config_mut().duplicates = Duplicates::Off);
+    let own = world.done(&authorize("c1", "tok_visa", 1000)).await;
+    let eu = world.done(&at(EU, authorize("c2", "tok_visa", 2000))).await;
+    world.pass(Millis::mins(1));
+    let order = [("order_id", Value::text("A-1"))];
+    let (own, eu) = ((own, MERCHANT.to_owned()), (eu, EU.to_owned()));
+    for (route, expected) in [(EU, [&eu, &own]), (MERCHANT, [&own, &eu]), ("gone", [&own, &eu])] {
+        let read = world.call(&at(route, step("read_order", "r", &order))).await;
+        let lies = lies_with(&read);
+        assert_eq!(lies.iter().collect::<Vec<_>>(), expected, "{route}");
+    }
+}
+
 #[tokio::test]
 async fn an_id_that_cannot_be_read_keeps_no_other_from_being_swept_and_the_window_comes_again() {
     let mut world = world(Manner::Usual, Manner::Usual);
