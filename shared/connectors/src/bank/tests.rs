@@ -252,7 +252,7 @@ fn others_references_are_nobodys_business() {
     let odd = CAMT.replace("REF2", "Mieter Nr. 7 / \u{fc}ber");
     assert_eq!(camt(&odd).unwrap().lines, camt(CAMT).unwrap().lines);
     let ours = CAMT.replace("REF1", "of ours \u{fc}");
-    assert_eq!(camt(&ours).unwrap_err().code, "no_id");
+    assert_eq!(camt(&ours).unwrap_err().code, "bad_id");
     let twice = CAMT.replace("Miete", "CYBERSOURCE fees").replace("REF1", "NONREF").replace("REF2", "nonref");
     let told = camt(&twice).unwrap();
     let mut ids: Vec<&str> = told.lines.iter().map(|l| l.id.as_ref()).collect();
