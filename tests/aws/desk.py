@@ -23,8 +23,7 @@ import expand  # noqa: E402
 import stack  # noqa: E402
 
 OLD, NEW = (f"whsec_{base64.b64encode(c * 32).decode()}" for c in (b"o", b"n"))
-QUEUE_KEY = hmac.new(b"m" * 32, b"queue", hashlib.sha256).hexdigest()
-CANARIES = (OLD, NEW, "canary", "6d" * 32, QUEUE_KEY)
+CANARIES = (OLD, NEW, "canary", "6d" * 32, stack.intake_key("6d" * 32))
 # Nobody listens there: what is decided is seen, what is sent is not.
 CONFIG = """connections:
   shop: { system: clarity, base_url: "http://127.0.0.1:9/api/v1" }
@@ -79,9 +78,9 @@ def secrets(desk):
     assert "2 values" in listed and "AWSCURRENT" in listed and "AWSPREVIOUS" in listed, listed
     assert "neither replaced" in desk.run("secrets", "put", "tillway", "master_key", given="00" * 32, fails=True)
     # As it is it may be put again: what is made of it is mended so.
-    assert "queue_key of intake" in desk.run("secrets", "put", "tillway", "master_key", given="6d" * 32)
-    assert "queue_key        1 value" in desk.run("secrets", "list", "intake")
-    assert "put that one" in desk.run("secrets", "put", "intake", "queue_key", given="00" * 32, fails=True)
+    assert "key of intake" in desk.run("secrets", "put", "tillway", "master_key", given="6d" * 32)
+    assert "key              1 value" in desk.run("secrets", "list", "intake")
+    assert "put that one" in desk.run("secrets", "put", "intake", "key", given="00" * 32, fails=True)
     print("secrets are put, listed and rotated")
 
 

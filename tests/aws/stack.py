@@ -89,6 +89,11 @@ def zip_of(files):
     return out.getvalue()
 
 
+def intake_key(master):
+    """What the command makes of a master key for the functions at the edge."""
+    return hmac.new(bytes.fromhex(master), b"intake", hashlib.sha256).hexdigest()
+
+
 class Stack:
     """A local AWS with the stack on it. `folder` keeps its log, its temporary files and calls.jsonl."""
 
@@ -253,8 +258,7 @@ class Stack:
         """Puts a connection's secrets, as `tillway secrets put --aws` does."""
         puts = {connection: values}
         if connection == "tillway" and "master_key" in values:
-            key = hmac.new(bytes.fromhex(values["master_key"]), b"queue", hashlib.sha256).hexdigest()
-            puts["intake"] = {"queue_key": key}
+            puts["intake"] = {"key": intake_key(values["master_key"])}
         for name, put in puts.items():
             self.client("secretsmanager").put_secret_value(SecretId=f"{self.secrets}/{name}", SecretString=json.dumps(put))
 

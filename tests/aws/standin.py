@@ -20,7 +20,7 @@ def run():
     name = env["AWS_LAMBDA_FUNCTION_NAME"].split("-", 2)[2]
     sqs, table, secrets = boto3.client("sqs"), boto3.client("dynamodb"), boto3.client("secretsmanager")
     inside = name.split("-")[0] in ("orchestrate", "tick", "sweep", "settle", "triage", "act", "notify")
-    secret, key = ("tillway", "master_key") if inside else ("intake", "queue_key")
+    secret, key = ("tillway", "master_key") if inside else ("intake", "key")
     own = json.loads(secrets.get_secret_value(SecretId=env["TILLWAY_SECRETS"] + "/" + secret)["SecretString"])
     assert len(own[key]) == 64
 

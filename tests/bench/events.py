@@ -13,7 +13,7 @@ MASTER_KEY = hashlib.sha256(b"bench").hexdigest()
 # By the names that Secrets Manager would know them under.
 SECRETS = {
     "tillway/bench/tillway": {"master_key": MASTER_KEY},
-    "tillway/bench/intake": {"queue_key": hmac.new(bytes.fromhex(MASTER_KEY), b"queue", hashlib.sha256).hexdigest()},
+    "tillway/bench/intake": {"key": hmac.new(bytes.fromhex(MASTER_KEY), b"intake", hashlib.sha256).hexdigest()},
     "tillway/bench/stripe": {"webhook_secret": STRIPE_SECRET, "api_key": "none"},
     "tillway/bench/shop": {"webhook_secret": CLARITY_SECRET, "client_id": "none", "client_secret": "none"},
 }

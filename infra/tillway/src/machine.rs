@@ -17,7 +17,7 @@ pub use tillway_host::config::{read_config, yaml_files};
 use tillway_host::entropy::OsEntropy;
 use tillway_host::people::channels;
 use tillway_local::alerts::LogAlerts;
-use tillway_local::sqlite::{Database, Options, SqliteQueue, SqliteStore};
+use tillway_local::sqlite::{DEFAULT_MAX_RECEIVES, Database, Options, SqliteQueue, SqliteStore};
 
 /// Everything that runs on one machine.
 pub struct Machine {
@@ -46,7 +46,7 @@ pub fn problems(found: &[Problem]) -> anyhow::Error {
 /// # Errors
 /// What cannot be opened or read, with what to do.
 pub async fn assemble(
-    config: Config,
+    mut config: Config,
     extras: Extras,
     data: &Path,
     clock: Arc<dyn Clock>,
@@ -57,6 +57,8 @@ pub async fn assemble(
         .with_context(|| format!("cannot make the data folder {}", data.display()))?;
     let database = Database::open(&data.join(DATABASE), Options::new(clock.clone()))
         .with_context(|| format!("cannot open the database in {}", data.display()))?;
+    // The queue here hands out more often before it gives up.
+    config.bury_after = DEFAULT_MAX_RECEIVES.saturating_sub(10);
     let production = config.connections.values().any(|(c, _)| c.production);
     let policy = if production { AddressPolicy::PublicOnly } else { AddressPolicy::AllowLoopback };
     let http: Arc<dyn Http> = Arc::new(LiveHttp::new(policy)?);

@@ -13,7 +13,7 @@ use tillway_engine::vault::Vault as Keys;
 use tillway_host::config::read_connections;
 use tillway_host::keeping::{self, EditError, OWN};
 
-use crate::open::{Kept, Vault, say};
+use crate::open::{Vault, say};
 
 /// Longest standard input that is read.
 const MAX_INPUT: u64 = 256 * 1024;
@@ -135,10 +135,10 @@ async fn change(
             .and_then(|value| edit(&mut secrets, connection, name, value))
             .with_context(|| format!("{connection}.{name}; nothing is changed"))?;
     }
-    let master = secrets.newest(OWN.1).filter(|_| connection == OWN.0 && matches!(kept, Kept::Stack(_)));
+    let master = secrets.newest(OWN.1).filter(|_| connection == OWN.0 && vault.is_stack());
     if let Some(master) = master {
         // First, for a run that breaks off here is mended by another.
-        let key = Keys::new(master.expose())?.intake_key();
+        let key = Keys::new(master.expose())?.intake_key().hex();
         let intake = Secrets([(INTAKE.1.to_owned(), vec![Secret::new(key)])].into());
         kept.keeper().write(INTAKE.0, &intake).await?;
         say(format!("put: {} of {} in {}, made of it", INTAKE.1, INTAKE.0, kept.keeper().place(INTAKE.0)));
@@ -234,15 +234,17 @@ async fn list(vault: &Vault, only: Option<&str>) -> anyhow::Result<ExitCode> {
 /// Names and meanings of the secrets of a connection.
 fn known(config: &Config, connection: &str) -> anyhow::Result<Vec<(&'static str, &'static str)>> {
     Ok(match connection {
-        "tillway" => vec![(OWN.1, "64 hex digits; seals people's data")],
-        "intake" => vec![(INTAKE.1, "made of the master key; seals events where webhooks come in")],
+        name if name == OWN.0 => vec![(OWN.1, "64 hex digits; seals people's data")],
+        name if name == INTAKE.0 => {
+            vec![(INTAKE.1, "made of the master key; seals events where webhooks come in")]
+        }
         "smtp" => vec![("username", "mail server, where `people.smtp` is set"), ("password", "its password")],
         "staff" => vec![("webhook_url", "address of a chat's webhook, where `people.webhook: yes`")],
         _ => match config.connection(connection) {
             Some((_, connector)) => connector.secrets().to_vec(),
             None => {
                 let others = config.connections.keys().map(|name| name.as_str());
-                let all: Vec<&str> = others.chain(["tillway", "smtp", "staff"]).collect();
+                let all: Vec<&str> = others.chain([OWN.0, "smtp", "staff"]).collect();
                 bail!(
                     "there is no connection `{connection}` in the configuration; there are {}",
                     all.join(", ")

@@ -82,8 +82,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let machine =
         machine::assemble(config, extras, &args.data, Arc::new(SystemClock), secrets.clone(), None).await?;
     let config = &machine.engine.config;
-    for (connection, connector) in config.connections.values().filter(|(c, _)| config.is_used(&c.name)) {
-        have_secrets(secrets.as_ref(), connection, *connector, &[Needed::Webhooks, Needed::Calls])
+    for (connection, connector) in config.used() {
+        have_secrets(secrets.as_ref(), connection, connector, &[Needed::Webhooks, Needed::Calls])
             .await
             .with_context(|| format!("secrets of connection {}", connection.name))?;
     }

@@ -139,9 +139,12 @@ impl Env {
     /// Level of the log.
     #[must_use]
     pub fn log(&self) -> String {
-        let mut log = self.given("TILLWAY_LOG").unwrap_or("info").to_owned();
-        for name in
-            OTHERS.iter().filter(|name| !self.given("TILLWAY_LOG").is_some_and(|log| log.contains(*name)))
+        let given = self.given("TILLWAY_LOG").unwrap_or("info");
+        let parts = || given.split(',').map(|part| part.split_once('=').unwrap_or((part, "")));
+        // A part without a target is the level of all that are not named.
+        let quiet = parts().any(|(level, of)| of.is_empty() && matches!(level.trim(), "error" | "off"));
+        let mut log = given.to_owned();
+        for name in OTHERS.iter().filter(|name| !quiet && parts().all(|(target, _)| target.trim() != **name))
         {
             log.push_str(&format!(",{name}=warn"));
         }
@@ -186,6 +189,9 @@ mod tests {
             assert!(!level("debug", quiet), "{quiet}");
         }
         assert!(level("debug,hyper_util=debug", "hyper_util::client"), "who names it means it");
+        assert!(!level("debug,hyper_util=debug", "hyper::proto"), "and nothing else");
+        let said = env(&[("TILLWAY_LOG", "error")]).log();
+        assert_eq!(said, "error", "others are no louder than we are");
     }
 
     #[test]

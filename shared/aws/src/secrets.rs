@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_secretsmanager::Client;
@@ -20,6 +21,10 @@ use crate::trouble;
 /// How long what was read serves.
 pub const KEEP: Millis = Millis::mins(5);
 
+/// How long a reading may take where something was read before.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+/// What was read last serves so long after a reading that was not answered.
+pub const AGAIN: Millis = Millis::secs(30);
 /// A process reads a secret anew at most so often …
 pub const FRESH: u32 = 6;
 /// … in this time.
@@ -63,14 +68,14 @@ struct Kept {
     secrets: Secrets,
     /// When the reading began: what was changed before is in it.
     asked: Timestamp,
-    /// When the window of fresh readings began, and how many there were in it.
-    fresh: (Timestamp, u32),
+    /// When the window of readings began, and how many there were in it.
+    readings: (Timestamp, u32),
 }
 
 impl Kept {
-    /// Counts a fresh reading; `None`: there were enough.
+    /// Counts a reading; `None`: there were enough.
     fn one_more(&self, now: Timestamp) -> Option<(Timestamp, u32)> {
-        let (since, times) = self.fresh;
+        let (since, times) = self.readings;
         if now.since(since) >= WINDOW {
             return Some((now, 1));
         }
@@ -112,27 +117,29 @@ impl SecretSource for CachedSecrets {
         }
         let asked = self.clock.now();
         let mut readings = (asked, 0);
-        if let Some(kept) = cell.as_ref() {
-            readings = kept.fresh;
-            if fresh {
-                let Some(more) = kept.one_more(asked) else { return Ok(kept.secrets.clone()) };
-                readings = more;
-            }
+        if let Some(kept) = cell.as_mut() {
+            // Every reading after the first counts, whatever comes of it.
+            let Some(more) = kept.one_more(asked) else { return Ok(kept.secrets.clone()) };
+            (kept.readings, readings) = (more, more);
         }
         let id = format!("{}/{connection}", self.prefix);
-        let secrets = match (self.reader.read(&id).await, cell.as_mut()) {
-            (Ok(text), _) => parse(&id, &text)?,
+        let read = match &*cell {
+            None => self.reader.read(&id).await,
+            // Whoever waits has what was read last, and not the time of a call that hangs.
+            Some(_) => tokio::time::timeout(PATIENCE, self.reader.read(&id))
+                .await
+                .unwrap_or_else(|_| Err(SecretError::Unavailable(format!("secret {id}: no answer")))),
+        };
+        let secrets = match (read.and_then(|text| parse(&id, &text)), cell.as_mut()) {
+            (Ok(secrets), _) => secrets,
             (Err(error @ SecretError::Unavailable(_)), Some(kept)) if !fresh => {
                 tracing::warn!(code = "secrets_stale", "{error}; what was read last serves on");
+                kept.asked = asked - self.keep + AGAIN;
                 return Ok(kept.secrets.clone());
             }
-            (Err(error), Some(kept)) => {
-                kept.fresh = readings;
-                return Err(error);
-            }
-            (Err(error), None) => return Err(error),
+            (Err(error), _) => return Err(error),
         };
-        *cell = Some(Kept { secrets: secrets.clone(), asked, fresh: readings });
+        *cell = Some(Kept { secrets: secrets.clone(), asked, readings });
         Ok(secrets)
     }
 }
@@ -236,12 +243,53 @@ mod tests {
         let first = source.secrets("a", false).await.unwrap();
         *reader.1.lock().unwrap() = Some(SecretError::Unavailable("Throttling".into()));
         clock.advance(Millis::hours(3));
+        for _ in 0..100 {
+            assert_eq!(source.secrets("a", false).await.unwrap(), first);
+        }
+        assert_eq!(reader.0.load(Ordering::SeqCst), 2, "asked once, and not by everybody");
+        clock.advance(AGAIN);
         assert_eq!(source.secrets("a", false).await.unwrap(), first);
+        assert_eq!(reader.0.load(Ordering::SeqCst), 3, "and again");
         assert!(source.secrets("a", true).await.is_err(), "whoever needs it fresh is told");
         assert!(source.secrets("b", false).await.is_err());
         // What is gone, or forbidden, is not served on.
         *reader.1.lock().unwrap() = Some(SecretError::Missing("a".into()));
+        clock.advance(Millis::hours(1));
         assert!(source.secrets("a", false).await.is_err());
+    }
+
+    /// Never answers but the first time.
+    struct Hangs(AtomicUsize);
+    #[async_trait]
+    impl SecretReader for Hangs {
+        async fn read(&self, _id: &str) -> Result<String, SecretError> {
+            if self.0.fetch_add(1, Ordering::SeqCst) > 0 {
+                std::future::pending::<()>().await;
+            }
+            Ok("{\"a\": \"b\"}".to_owned())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_hangs_holds_nobody_up() {
+        let clock = Arc::new(Hand::default());
+        let source = CachedSecrets::new(Box::new(Hangs(AtomicUsize::new(0))), "t", clock.clone());
+        let first = source.secrets("a", false).await.unwrap();
+        clock.advance(KEEP);
+        assert_eq!(source.secrets("a", false).await.unwrap(), first);
+    }
+
+    /// A secret that cannot be read makes nobody read it all the time either.
+    #[tokio::test]
+    async fn whoever_asks_for_what_cannot_be_read_reads_now_and_then() {
+        let (source, reader, clock) = source();
+        source.secrets("a", false).await.unwrap();
+        *reader.1.lock().unwrap() = Some(SecretError::Refused("no JSON".into()));
+        for _ in 0..1_000 {
+            clock.advance(Millis(10));
+            let _ = source.secrets("a", true).await;
+        }
+        assert_eq!(reader.0.load(Ordering::SeqCst), 7);
     }
 
     #[tokio::test]

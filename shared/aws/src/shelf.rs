@@ -6,6 +6,7 @@
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
+use tillway_core::settle::report::in_url;
 use tillway_engine::ports::{Shelf, StoreError};
 
 use crate::trouble;
@@ -34,16 +35,8 @@ fn unavailable(said: &str) -> StoreError {
 
 /// The source of a copy, which is a header: percent-encoded but for its slashes.
 fn source(bucket: &str, key: &str) -> String {
-    let mut out = String::new();
-    for byte in bucket.bytes().chain([b'/']).chain(key.bytes()) {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                out.push(char::from(byte))
-            }
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
+    let parts: Vec<String> = key.split('/').map(in_url).collect();
+    format!("{bucket}/{}", parts.join("/"))
 }
 
 #[async_trait]

@@ -150,7 +150,7 @@ impl Engine {
                 return self.look_first(held).await;
             }
         }
-        match self.limits.go(&connection.name, held_at(&held.record), now) {
+        match self.limits.go(&connection.name, held_at(&held.record, action), now) {
             Go::Now => {}
             // The message becomes a timer: the breaker is open or the line is long.
             Go::NotBefore(at) => return self.postpone(held, at, None, "held back").await,
@@ -315,7 +315,7 @@ impl Engine {
         // One merchant id that fails is no reason to hold back the others. Of an authorization that can go to another one its
         // health tells, and leaves it out; all else that goes to it is held back by a breaker of its own.
         let routed = held.record.taken.as_ref().is_some_and(|taken| taken.others);
-        let route = held.record.route.as_deref();
+        let route = route_of(&held.record, action);
         if (reachable || !routed) && self.limits.tell(&connection.name, route, reachable, now) {
             let at = route.map(|route| format!(" at merchant id {route}")).unwrap_or_default();
             let text = format!("{} does not answer{at}; calls are held back", connection.name);
@@ -647,10 +647,17 @@ impl Engine {
     }
 }
 
+/// The merchant id that a command goes to, and no other; a read begins at the one it names and asks them all.
+fn route_of<'a>(record: &'a CommandRecord, action: &Action) -> Option<&'a str> {
+    let taken = record.taken.as_ref().map(|taken| taken.route.as_str());
+    let named = || record.params.as_ref().and_then(|params| params.at("route").as_text());
+    taken.or_else(named).filter(|route| !route.is_empty() && !action.reads)
+}
+
 /// The merchant id whose breaker holds a command back: none where it can go to another one.
-fn held_at(record: &CommandRecord) -> Option<&str> {
+fn held_at<'a>(record: &'a CommandRecord, action: &Action) -> Option<&'a str> {
     let others = record.taken.as_ref().is_some_and(|taken| taken.others);
-    record.route.as_deref().filter(|_| !others)
+    route_of(record, action).filter(|_| !others)
 }
 
 /// Whether an authorization may be given up for another merchant id: one is there, and never, in any of its calls, was it

@@ -277,7 +277,6 @@ impl Engine {
             generation: before.map_or(0, |(known, _)| known.generation.saturating_add(1)),
             unknown_since: None,
             resends: 0,
-            route: command.params.at("route").as_text().filter(|r| !r.is_empty()).map(str::to_owned),
             taken: command.taken.clone(),
             route_told: false,
             forgotten: false,

@@ -109,6 +109,9 @@ pub struct Config {
     pub times: Times,
     /// Largest webhook body, bytes.
     pub max_body: usize,
+    /// An event that fails by its own fault is buried once it was handed out so often; below the queue's own limit, for what
+    /// stands behind it in its group is handed out, and counted, with it.
+    pub bury_after: u32,
 }
 
 impl Config {
@@ -127,10 +130,14 @@ impl Config {
     pub fn pairs_of<'a>(&'a self, connection: &'a ConnectionName) -> impl Iterator<Item = &'a Pair> {
         self.pairs.iter().filter(move |p| p.shop == *connection || p.gateway == *connection)
     }
-    /// Whether a connection takes part in a pair. What is in none is neither called nor asked for its secrets.
+    /// Whether a connection takes part in a pair, or the shop says how it is settled. What is neither is not called by itself.
     #[must_use]
     pub fn is_used(&self, connection: &ConnectionName) -> bool {
-        self.pairs_of(connection).next().is_some()
+        self.settlement.contains_key(connection) || self.pairs_of(connection).next().is_some()
+    }
+    /// The connections that are used.
+    pub fn used(&self) -> impl Iterator<Item = (&Connection, &'static dyn Connector)> {
+        self.connections.values().filter(|(c, _)| self.is_used(&c.name)).map(|(c, k)| (c, *k))
     }
     /// A pair by name.
     #[must_use]

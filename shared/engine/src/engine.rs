@@ -19,7 +19,7 @@ use crate::ports::{
     Alert, Alerts, Clock, Entropy, Notify, Queue, SecretError, SecretSource, Severity, Shelf, Store,
     StoreError,
 };
-use crate::records::{CommandRecord, Event, OrderRecord, PersonKey, Sealed, person_key};
+use crate::records::{CommandRecord, Event, EventBody, OrderRecord, Origin, PersonKey, Sealed, person_key};
 use crate::shrink::{grow, shrink};
 use crate::vault::{DataKey, Vault, VaultError};
 
@@ -53,6 +53,8 @@ pub struct Engine {
     /// Ports.
     pub ports: Ports,
     pub(crate) vault: Vault,
+    /// Seals events in place of the vault's, where an engine only takes webhooks in.
+    intake: Option<DataKey>,
     pub(crate) masking: Option<Masking>,
     pub(crate) planted: Planted,
     pub(crate) limits: Limits,
@@ -129,8 +131,13 @@ impl WorkError {
     }
 }
 
-/// The secret of whoever takes webhooks in: made of the master key, and of no use for what that alone opens.
-pub const INTAKE: (&str, &str) = ("intake", "queue_key");
+/// Our own connection, and the key in it that seals people's data.
+pub const OWN: (&str, &str) = ("tillway", "master_key");
+/// The secret of whoever takes webhooks in, where they have not the master key: made of it, and good for sealing webhooks alone.
+pub const INTAKE: (&str, &str) = ("intake", "key");
+
+/// What the edge seals is sealed for.
+const AT_THE_EDGE: &[u8] = b"webhook";
 
 /// What is known of a person's key.
 #[derive(Clone)]
@@ -153,15 +160,21 @@ impl Engine {
     }
 
     /// An engine that only takes webhooks in: it reads nothing from the store, and has no need of one; nor of the master key,
-    /// of which it has what seals events (`queue_key` of [`INTAKE`]).
+    /// of which it has what seals webhooks ([`INTAKE`]). It names, masks and opens nothing of people's.
     ///
     /// # Errors
     /// [`WorkError`] where that key is missing or malformed.
     pub async fn receiver(config: Arc<Config>, ports: Ports) -> Result<Self, WorkError> {
         let own = ports.secrets.secrets(INTAKE.0, false).await?;
         let missing = || SecretError::Lacking { connection: INTAKE.0.to_owned(), name: INTAKE.1 };
-        let vault = Vault::for_intake(own.newest(INTAKE.1).ok_or_else(missing)?.expose())?;
-        Ok(Self::assemble(config, ports, Planted::default(), vault))
+        let intake = DataKey::read(own.newest(INTAKE.1).ok_or_else(missing)?.expose())?;
+        // Of no use to anybody: nothing that another process wrote is sealed with it, and nothing that this one writes.
+        let vault = Vault::new(&DataKey::draw(ports.entropy.as_ref()).hex())?;
+        Ok(Self {
+            intake: Some(intake),
+            masking: None,
+            ..Self::assemble(config, ports, Planted::default(), vault)
+        })
     }
 
     /// An engine with a planted bug (simulator only; see [`crate::bugs`]).
@@ -173,8 +186,8 @@ impl Engine {
         ports: Ports,
         planted: Planted,
     ) -> Result<Self, WorkError> {
-        let own = ports.secrets.secrets("tillway", false).await?;
-        let master = own.newest("master_key").ok_or_else(|| SecretError::Missing("tillway".into()))?;
+        let own = ports.secrets.secrets(OWN.0, false).await?;
+        let master = own.newest(OWN.1).ok_or_else(|| SecretError::Missing(OWN.0.to_owned()))?;
         let vault = Vault::new(master.expose())?;
         let engine = Self::assemble(config, ports, planted, vault);
         engine.load_restore().await?;
@@ -188,6 +201,7 @@ impl Engine {
             config,
             ports,
             vault,
+            intake: None,
             masking,
             planted,
             limits,
@@ -217,13 +231,21 @@ impl Engine {
     pub(crate) fn seal_event(&self, event: &Event) -> Vec<u8> {
         // An event is plain data; writing it as JSON cannot fail.
         let plain = serde_json::to_vec(event).unwrap_or_default();
-        self.vault.queue_key().seal(self.ports.entropy.as_ref(), b"event", &plain)
+        let entropy = self.ports.entropy.as_ref();
+        match &self.intake {
+            Some(key) => key.seal(entropy, AT_THE_EDGE, &plain),
+            None => self.vault.queue_key().seal(entropy, b"event", &plain),
+        }
     }
 
-    /// Opens a sealed event.
+    /// Opens a sealed event. What the edge sealed is a webhook and nothing else: whoever has its key tells no results of calls.
     pub(crate) fn open_event(&self, sealed: &[u8]) -> Result<Event, WorkError> {
-        let plain = self.vault.queue_key().open(b"event", sealed)?;
-        Ok(serde_json::from_slice(&plain)?)
+        if let Ok(plain) = self.vault.queue_key().open(b"event", sealed) {
+            return Ok(serde_json::from_slice(&plain)?);
+        }
+        let event: Event = serde_json::from_slice(&self.vault.intake_key().open(AT_THE_EDGE, sealed)?)?;
+        let webhook = event.origin == Origin::Webhook && matches!(event.body, EventBody::Provider { .. });
+        if webhook { Ok(event) } else { Err(VaultError::Unreadable.into()) }
     }
 
     /// Reads a person's key item.

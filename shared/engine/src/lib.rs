@@ -31,7 +31,7 @@ pub mod vocabulary;
 #[cfg(test)]
 mod work_tests;
 
-pub use engine::{Engine, INTAKE, Ports, WorkError, guarded};
+pub use engine::{Engine, INTAKE, OWN, Ports, WorkError, guarded};
 pub mod erase;
 pub mod explain;
 pub mod restore;

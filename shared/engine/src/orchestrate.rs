@@ -32,13 +32,24 @@ const FOR_A_PERSON: Millis = Millis::hours(1);
 const MAX_TRIES: u32 = 8;
 
 impl Engine {
-    /// Works one message of the events queue. `Ok` means it can be deleted.
+    /// Works one message of the events queue. `Ok` means it can be deleted: it was worked, or it failed by its own fault so
+    /// often that it is buried ([`crate::config::Config::bury_after`]).
     ///
     /// # Errors
     /// [`WorkError`]: hand it out again.
     pub async fn handle_event(&self, message: &InMessage) -> Result<(), WorkError> {
         let event = self.open_event(&message.body)?;
-        self.work_event(event).await
+        match guarded(self.work_event(event)).await {
+            Err(error) if message.receives >= self.config.bury_after && error.is_its_own() => {
+                tracing::error!(
+                    code = error.code(),
+                    attempt = message.receives,
+                    "an event is given up: {error}"
+                );
+                self.handle_dead(rec::EVENTS, message).await
+            }
+            done => done,
+        }
     }
 
     /// Works a batch of the events queue, in order. Answers the receipts that can be deleted: after a

@@ -374,9 +374,6 @@ pub struct CommandRecord {
     /// How often it was sent again after it had been found not to have happened.
     #[serde(default)]
     pub resends: u32,
-    /// The merchant id it goes to, where it names one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub route: Option<String>,
     /// The merchant id it authorizes at, where one was chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken: Option<Taken>,

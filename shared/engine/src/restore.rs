@@ -67,7 +67,7 @@ impl Engine {
     pub async fn begin_restore(&self, erased: &[PersonId]) -> Result<(), WorkError> {
         let now = self.now();
         self.erase_again(erased, now).await?;
-        let left = self.config.connections.keys().cloned().collect();
+        let left = self.config.used().map(|(connection, _)| connection.name.clone()).collect();
         let state = Restoring { since: now, left, over: None };
         self.ports.store.transact(vec![put(&state, Guard::Any)?]).await?;
         self.restore.set(Some(Restored { since: now, over: None }));
@@ -164,6 +164,8 @@ impl Engine {
             return Ok(true);
         };
         state.left.remove(connection);
+        // What is used no more is swept by nobody.
+        state.left.retain(|left| self.config.is_used(left));
         let over = state.left.is_empty();
         if over {
             state.over.get_or_insert(now);

@@ -37,6 +37,10 @@ pub struct Extras {
     pub sweep_every: Option<Millis>,
 }
 
+/// Names that no connection may have: ours, and those of secrets beside them.
+const TAKEN: [&str; 7] = [crate::OWN.0, "notify", "erp", "case", crate::INTAKE.0, "smtp", "staff"];
+/// An event that fails by its own fault is buried when it was handed out so often: a quarter of an hour on AWS.
+const BURY_AFTER: u32 = 10;
 /// Largest webhook body, bytes.
 const MAX_BODY: usize = 1024 * 1024;
 
@@ -81,8 +85,17 @@ pub fn load(
     }
     let bundle = Arc::new(bundle);
     let settlement = BTreeMap::new();
-    let config =
-        Config { connections, pairs, bundle, notices, masking, settlement, times, max_body: MAX_BODY };
+    let config = Config {
+        connections,
+        pairs,
+        bundle,
+        notices,
+        masking,
+        settlement,
+        times,
+        max_body: MAX_BODY,
+        bury_after: BURY_AFTER,
+    };
     Ok((config, extras))
 }
 
@@ -112,6 +125,7 @@ pub fn load_connections(file: &str, text: &str) -> Result<Config, Vec<Problem>> 
         settlement: BTreeMap::new(),
         times,
         max_body: MAX_BODY,
+        bury_after: BURY_AFTER,
     })
 }
 
@@ -230,8 +244,8 @@ fn read_connections(
         let fits = !name.is_empty()
             && name.len() <= 40
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if !fits || ["tillway", "notify", "erp", "case"].contains(&name) {
-            let hint = "use up to 40 of a-z, 0-9 and -; tillway, notify, erp and case are taken";
+        if !fits || TAKEN.contains(&name) {
+            let hint = format!("use up to 40 of a-z, 0-9 and -; {} are taken", TAKEN.join(", "));
             problems.push(key.problem("bad-name", format!("`{name}` cannot be a connection's name"), hint));
             continue;
         }

@@ -17,7 +17,7 @@ use crate::ports::Entropy;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum VaultError {
     /// The master key is not 64 hex digits.
-    #[error("the master key must be 64 hex digits; make one with `openssl rand -hex 32`")]
+    #[error("the key must be 64 hex digits; make one with `openssl rand -hex 32`")]
     BadMasterKey,
     /// Another key, or altered bytes.
     #[error("sealed data cannot be opened: another key, or altered bytes")]
@@ -40,6 +40,19 @@ impl DataKey {
         let mut key = [0; 32];
         entropy.fill(&mut key);
         Self(key)
+    }
+    /// Reads a key, 64 hex digits.
+    ///
+    /// # Errors
+    /// [`VaultError::BadMasterKey`].
+    pub fn read(text: &str) -> Result<Self, VaultError> {
+        let bytes = hex::decode(text.trim()).ok().and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or(VaultError::BadMasterKey)
+    }
+    /// The key, 64 hex digits. A secret.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        hex::encode(self.0)
     }
     /// Seals: version, nonce, ciphertext. `context` must be the same for opening.
     pub fn seal(&self, entropy: &dyn Entropy, context: &[u8], plain: &[u8]) -> Vec<u8> {
@@ -77,6 +90,7 @@ impl DataKey {
 #[derive(Clone)]
 pub struct Vault {
     queue: DataKey,
+    intake: DataKey,
     wrap: DataKey,
     identity: [u8; 32],
     mask: [u8; 32],
@@ -88,34 +102,20 @@ impl Vault {
     /// # Errors
     /// [`VaultError::BadMasterKey`].
     pub fn new(master_hex: &str) -> Result<Self, VaultError> {
-        let master: [u8; 32] = hex::decode(master_hex.trim())
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
-            .ok_or(VaultError::BadMasterKey)?;
+        let DataKey(master) = DataKey::read(master_hex)?;
         Ok(Self {
             queue: DataKey(derive(&master, b"queue")),
+            intake: DataKey(derive(&master, b"intake")),
             wrap: DataKey(derive(&master, b"person-key")),
             identity: derive(&master, b"identity"),
             mask: derive(&master, b"mask"),
         })
     }
-    /// Reads the queue key alone ([`Vault::intake_key`]): for whoever takes webhooks in, which seals events and opens nothing.
-    /// What wraps the keys of persons, and names and masks them, is made of the master key and not to be had from it.
-    ///
-    /// # Errors
-    /// [`VaultError::BadMasterKey`].
-    pub fn for_intake(queue_hex: &str) -> Result<Self, VaultError> {
-        let apart = Self::new(queue_hex)?;
-        let queue: [u8; 32] = hex::decode(queue_hex.trim())
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
-            .ok_or(VaultError::BadMasterKey)?;
-        Ok(Self { queue: DataKey(queue), ..apart })
-    }
-    /// The queue key, 64 hex digits. A secret.
+    /// What those who face the internet seal webhooks with, where they have not the master key. It opens nothing but what they
+    /// sealed.
     #[must_use]
-    pub fn intake_key(&self) -> String {
-        hex::encode(self.queue.0)
+    pub const fn intake_key(&self) -> &DataKey {
+        &self.intake
     }
     /// The id of a person: a keyed hash of the normalised identity.
     #[must_use]
@@ -157,15 +157,13 @@ fn derive(key: &[u8; 32], label: &[u8]) -> [u8; 32] {
 mod tests {
     use super::*;
 
-    /// What a function at the edge holds seals what the others open, and gives none of their keys.
+    /// What a function at the edge holds is none of the keys of the others, nor the master key.
     #[test]
-    fn the_intake_key_seals_events_and_nothing_of_people() {
-        let whole = Vault::new(&"6d".repeat(32)).unwrap();
-        let intake = Vault::for_intake(&whole.intake_key()).unwrap();
-        assert!(intake.queue == whole.queue);
-        assert!(intake.wrap != whole.wrap && intake.identity != whole.identity && intake.mask != whole.mask);
-        assert!(whole.intake_key() != "6d".repeat(32));
-        assert!(Vault::for_intake("6d").is_err());
+    fn the_intake_key_is_a_key_of_its_own() {
+        let vault = Vault::new(&"6d".repeat(32)).unwrap();
+        let intake = DataKey::read(&vault.intake_key().hex()).unwrap();
+        assert!(intake == vault.intake && intake != vault.queue && intake != vault.wrap);
+        assert!(intake.hex() != "6d".repeat(32) && DataKey::read("6d").is_err());
     }
 
     struct Counting(std::sync::atomic::AtomicU8);

@@ -735,3 +735,71 @@ async fn a_panic_fails_its_own_message_alone() {
     *w.memory.trap.lock().unwrap() = None;
     assert_eq!(w.engine.handle_events(&batch[..2]).await, ["1", "2"]);
 }
+
+/// What stands behind an event that cannot be worked is handed out with it every time, and must not die with it.
+#[tokio::test]
+async fn a_poison_event_is_buried_before_what_stands_behind_it_counts_as_dead() {
+    let w = World::quiet().await;
+    *w.memory.trap.lock().unwrap() = Some("order#shop/TRAP".to_owned());
+    let message = |n: u32, order_id: &str, receives: u32| InMessage {
+        receipt: n.to_string(),
+        group: Some("a".to_owned()),
+        body: w.engine.seal_event(&event(&format!("e-{n}"), &order(order_id, n))),
+        receives,
+    };
+    let last = w.engine.config.bury_after;
+    for receives in 1..last {
+        let batch = [message(1, "TRAP", receives), message(2, "A-1", receives)];
+        assert!(w.engine.handle_events(&batch).await.is_empty(), "{receives}");
+    }
+    let batch = [message(1, "TRAP", last), message(2, "A-1", last)];
+    assert_eq!(w.engine.handle_events(&batch).await, ["1", "2"]);
+    let parked = w.engine.parked().await.unwrap();
+    assert_eq!(parked.iter().map(|p| p.item.code.as_str()).collect::<Vec<_>>(), ["dead_letter"]);
+    assert!(w.item(&rec::state_key(&OrderKey::from("shop/A-1"))).is_some(), "the other was worked");
+    // What is no fault of its own is never buried, however long it lasts.
+    *w.memory.trap.lock().unwrap() = None;
+    w.memory.fuse.store(0, Ordering::SeqCst);
+    assert!(w.engine.handle_events(&[message(3, "A-2", 1_000)]).await.is_empty());
+}
+
+/// Whoever has the key of the edge can say that a webhook came, and nothing else.
+#[tokio::test]
+async fn what_the_edge_sealed_is_a_webhook_or_nothing() {
+    let w = World::quiet().await;
+    let seal = |event: &Event| {
+        let plain = serde_json::to_vec(event).unwrap();
+        w.engine.vault.intake_key().seal(w.engine.ports.entropy.as_ref(), b"webhook", &plain)
+    };
+    let webhook = event("e-1", &order("A-1", 1));
+    assert!(w.engine.open_event(&seal(&webhook)).is_ok_and(|read| read == webhook));
+    let parked = crate::meaning::event_parked(&webhook, "dead_letter", "x".to_owned());
+    let dead = EventBody::Dead { order: OrderKey::from("shop/A-1"), parked };
+    for forged in [
+        Event { origin: Origin::Replay, ..webhook.clone() },
+        Event { origin: Origin::Triage, body: dead.clone(), ..webhook.clone() },
+        Event { body: dead, ..webhook.clone() },
+    ] {
+        assert!(w.engine.open_event(&seal(&forged)).is_err());
+    }
+    // Nor does it open what stands in the queue.
+    assert!(w.engine.vault.intake_key().open(b"event", &w.engine.seal_event(&webhook)).is_err());
+}
+
+#[tokio::test]
+async fn a_restore_ends_though_a_connection_is_in_no_pair() {
+    let text = "connections:\n  shop: { system: clarity, base_url: \"https://shop.example/api/v1\", auth: api_key }\n  gate: { system: \
+                stripe }\n  spare: { system: stripe }\npairs:\n  main: { flow: stripe-clarity, shop: shop, gateway: gate, \
+                return_url: \"https://shop.example/back\" }\n";
+    let w = World::with(text, |_| {
+        Response::json(200, &json!({"object": "list", "data": [], "has_more": false, "items": []}))
+    })
+    .await;
+    w.engine.begin_restore(&[]).await.unwrap();
+    for name in ["shop", "gate"] {
+        assert!(w.engine.restoring(), "{name}");
+        w.engine.sweep(&ConnectionName::new(name)).await.unwrap();
+    }
+    assert!(!w.engine.restoring());
+    assert_eq!(w.alerted("restore_done"), 1);
+}

@@ -5,14 +5,13 @@
 
 use async_trait::async_trait;
 use tillway_connectors::{Secret, Secrets};
+pub use tillway_engine::OWN;
 use tillway_engine::ports::SecretError;
 
 /// Most values of one name: more than any provider has endpoints.
 pub const MOST: usize = 20;
 /// Longest value, in bytes.
 const LONGEST: usize = 4096;
-/// Our own connection, and the key in it that seals people's data.
-pub const OWN: (&str, &str) = ("tillway", "master_key");
 
 /// A store of secrets that can be written.
 #[async_trait]

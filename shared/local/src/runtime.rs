@@ -88,7 +88,7 @@ impl Runtime {
         }
         tasks.spawn(ticker(engine.clone(), options.tick, stopped.clone()));
         tasks.spawn(watcher(engine.clone(), stopped.clone()));
-        for name in engine.config.connections.keys() {
+        for name in engine.config.used().map(|(connection, _)| &connection.name) {
             tasks.spawn(sweeper(engine.clone(), name.clone(), options.sweep, stopped.clone()));
             if let Some(every) = options.settle.filter(|_| engine.settled_by_itself(name).is_some()) {
                 tasks.spawn(settler(engine.clone(), name.clone(), every, stopped.clone()));

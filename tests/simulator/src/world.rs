@@ -147,6 +147,7 @@ fn config(plan: &Plan, changed: bool) -> Result<Config, String> {
         settlement: base.settlement.clone(),
         times: base.times,
         max_body: base.max_body,
+        bury_after: base.bury_after,
     })
 }
 

@@ -19,9 +19,6 @@ use tillway_engine::{WorkError, guarded};
 use crate::claims::Claims;
 use crate::queue::{Opened, open};
 
-/// A message that fails by its own fault is given up when it was handed out so often, a quarter of an hour after it came
-/// first; below `maxReceiveCount` in the template.
-pub(crate) const HOPELESS: u32 = 10;
 /// Longest pause of a message that failed.
 const LONGEST: Millis = Millis::mins(15);
 
@@ -147,26 +144,6 @@ impl Batch<'_> {
             // Then it comes back by the queue's visibility.
             tracing::debug!(queue = self.queue, code = "queue", "{error}");
         }
-    }
-}
-
-/// Works a message of a FIFO queue. One that fails by its own fault is buried some times before the queue would do it: what
-/// stands behind it in its group is handed out, and counted, with it, and comes to its turn so.
-pub(crate) async fn or_buried(
-    message: &InMessage,
-    work: impl Future<Output = Result<(), WorkError>>,
-    bury: impl AsyncFnOnce() -> Result<(), WorkError>,
-) -> Result<(), WorkError> {
-    match guarded(work).await {
-        Err(error) if message.receives >= HOPELESS && error.is_its_own() => {
-            tracing::error!(
-                code = error.code(),
-                attempt = message.receives,
-                "a message is given up: {error}"
-            );
-            bury().await
-        }
-        done => done,
     }
 }
 

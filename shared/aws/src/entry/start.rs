@@ -41,7 +41,7 @@ pub enum StartError {
     Secret(String, SecretError),
     /// The secret of its own.
     #[error(
-        "the secret `tillway` has to hold `master_key`, 64 hex digits (of webhook functions `intake` the `queue_key` made of it: \
+        "the secret `tillway` has to hold `master_key`, 64 hex digits (of webhook functions `intake` the `key` made of it: \
          put master_key again), and the store has to answer: {0}"
     )]
     Engine(#[from] WorkError),

@@ -8,7 +8,7 @@ use tillway_engine::records::{EVENTS, command_queue};
 use tillway_engine::settle::Step;
 use tillway_engine::{WorkError, guarded};
 
-use super::batch::{Batch, or_buried};
+use super::batch::Batch;
 use super::start::Function;
 
 /// A decision takes milliseconds; with several writers on one order, seconds.
@@ -46,11 +46,7 @@ impl Function {
     ) -> Result<SqsBatchResponse, WorkError> {
         self.engine.refresh_restore().await?;
         let batch = self.batch(EVENTS, deadline, DECISION);
-        let work = async |message: &InMessage| {
-            let work = self.engine.handle_event(message);
-            or_buried(message, work, async || self.engine.handle_dead(EVENTS, message).await).await
-        };
-        Ok(batch.ordered(&event.records, work).await)
+        Ok(batch.ordered(&event.records, async |message| self.engine.handle_event(message).await).await)
     }
 
     /// Works commands of a system.
@@ -128,8 +124,8 @@ impl Function {
     }
 
     fn connections_of(&self, system: &str) -> Vec<ConnectionName> {
-        let all = self.engine.config.connections.values().map(|(connection, _)| connection);
-        all.filter(|connection| connection.system == system && self.engine.config.is_used(&connection.name))
+        let all = self.engine.config.used().map(|(connection, _)| connection);
+        all.filter(|connection| connection.system == system)
             .map(|connection| connection.name.clone())
             .collect()
     }

@@ -6,16 +6,14 @@ use std::io::Read;
 use tillway_core::money::{Currency, Money};
 use tillway_core::settle::Day;
 
-use super::csv::MAX_TEXT;
 use super::layout::Layout;
-use super::{BankLine, BankStatement, Collected, is_placeholder};
+use super::{BankStatement, Booked, Collected, MAX_TEXT};
 use crate::settlement::xml::{Tag, Xml};
 use crate::settlement::{Ending, FileFault, values};
 
 /// A statement on its way in.
 #[derive(Default)]
 struct Stmt {
-    id: String,
     account: Option<String>,
     opening: Option<i64>,
     closing: Option<i64>,
@@ -172,7 +170,6 @@ fn about(stmt: &mut Stmt, path: &[&str], name: &str, text: &str) {
     let at = path.iter().position(|name| *name == "Stmt");
     let below = at.and_then(|at| path.get(at.saturating_add(1)..)).unwrap_or_default();
     match (below, name) {
-        ([], "Id") => stmt.id = text.chars().filter(char::is_ascii_graphic).take(100).collect(),
         (["Acct", "Id"], "IBAN") | (["Acct", "Id", "Othr"], "Id") => stmt.account = Some(text.to_owned()),
         (["TxsSummry", "TtlNtries"], "NbOfNtries") => stmt.announced = text.parse().ok(),
         (["StmtPgntn"], "LastPgInd") => stmt.last_page = Some(text == "true" || text == "1"),
@@ -234,19 +231,8 @@ fn entry(layout: &Layout, stmt: &mut Stmt, item: Item, found: &mut Collected<'_>
             "an entry without a day; have the statement made anew",
         ));
     };
-    let text: String = item.text.trim().chars().take(MAX_TEXT).collect();
-    let id = match item.reference.as_str() {
-        // Others' entries are left out, whatever they are called.
-        _ if !layout.is_ours(&text) => String::new(),
-        reference if reference.is_empty() || is_placeholder(reference) => {
-            format!("{}:{}", stmt.id, stmt.entries)
-        }
-        reference => {
-            values::id("AcctSvcrRef", reference)?;
-            reference.to_owned()
-        }
-    };
-    found.take(BankLine { id: id.into(), day, amount, text: text.into() })
+    let id = Some(item.reference.as_str()).filter(|id| !id.is_empty()).map(|id| ("AcctSvcrRef", id));
+    found.take(Booked { day, amount, text: item.text.trim().to_owned(), id })
 }
 
 /// Whether the entries are all that the statement says there are.

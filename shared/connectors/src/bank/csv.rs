@@ -1,20 +1,15 @@
 //! A statement as CSV, in the columns its layout names.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::io::Read;
 
-use tillway_core::ids::digest;
 use tillway_core::money::{Currency, Money};
 use tillway_core::settle::Day;
 
 use super::layout::{Dates, Layout};
-use super::{BankLine, BankStatement, Collected, is_placeholder};
+use super::{BankStatement, Booked, Collected};
 use crate::settlement::table::{Column, Dialect, Row, Table};
 use crate::settlement::{FileFault, values};
-
-/// Longest text kept of a booking.
-pub(super) const MAX_TEXT: usize = 2_000;
 
 // Numbers of the columns in `columns()`; those of text follow.
 const DATE: usize = 0;
@@ -44,11 +39,9 @@ pub(super) fn read(layout: &Layout, bytes: impl Read) -> Result<BankStatement, F
     let dialect = Dialect { delimiter: layout.delimiter, latin1: layout.latin1, before: layout.before };
     let mut table = Table::open(bytes, columns(layout), dialect)?;
     let mut found = Collected::new(layout);
-    let (mut chain, mut names) = (Chain::default(), Names::default());
+    let mut chain = Chain::default();
     while let Some(row) = table.row()? {
-        let line = booking(layout, &row, &mut chain, &mut names)?;
-        let at = row.line;
-        found.take(line).map_err(|f| f.at(at))?;
+        booking(layout, &row, &mut chain, &mut found)?;
     }
     let seen = table.seen();
     // Each balance follows from the one before, but the file may end anywhere.
@@ -61,8 +54,8 @@ fn booking(
     layout: &Layout,
     row: &Row<'_>,
     chain: &mut Chain,
-    names: &mut Names,
-) -> Result<BankLine, FileFault> {
+    found: &mut Collected<'_>,
+) -> Result<(), FileFault> {
     if let Some(account) = row.some(ACCOUNT)?
         && !layout.is_account(&account)
     {
@@ -105,34 +98,13 @@ fn booking(
             text.push(' ');
         }
     }
-    let text: String = text.trim().chars().take(MAX_TEXT).collect();
-    let id = match row.some(ID)?.filter(|id| !is_placeholder(id)) {
-        // Others' bookings are left out, whatever they are called.
-        _ if !layout.is_ours(&text) => Box::default(),
-        Some(id) => {
-            values::id(row.name(ID), &id).map_err(|f| f.at(row.line))?;
-            id.as_ref().into()
-        }
-        None if layout.columns.id.is_some() && row.some(ID)?.is_none() => {
-            return Err(FileFault::no_id(row.name(ID)).at(row.line));
-        }
-        None => format!("{}:{day}:{}", layout.name, names.of(day, amount, &text)).into(),
-    };
-    Ok(BankLine { id, day, amount: Money::new(amount, currency), text: text.into() })
-}
-
-/// Names for bookings that have none: the same in whatever statement the booking comes, however long that is.
-#[derive(Default)]
-struct Names(BTreeMap<String, u64>);
-
-impl Names {
-    fn of(&mut self, day: Day, amount: i64, text: &str) -> String {
-        let name = digest(&[&day.to_string(), &amount.to_string(), text]);
-        let n = self.0.entry(name.clone()).or_default();
-        *n = n.saturating_add(1);
-        // Of the second one and those after it, which one it is.
-        if *n == 1 { name } else { digest(&[&name, &n.to_string()]) }
+    let id = row.some(ID)?;
+    if id.is_none() && layout.columns.id.is_some() && layout.is_ours(&text) {
+        return Err(FileFault::no_id(row.name(ID)).at(row.line));
     }
+    let id = id.as_deref().map(|id| (row.name(ID), id));
+    let amount = Money::new(amount, currency);
+    found.take(Booked { day, amount, text: text.trim().to_owned(), id }).map_err(|f| f.at(row.line))
 }
 
 /// Balances that follow one another, upwards or downwards.

@@ -11,24 +11,28 @@ mod layout;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
 
+use tillway_core::ids::digest;
 use tillway_core::money::Money;
 use tillway_core::settle::Day;
 
 pub use close::{Closing, Unclosed, Waiting, close};
 pub use layout::{Format, Layout};
 
-use crate::settlement::{Ending, FileFault};
+use crate::settlement::{Ending, FileFault, values};
 
+/// Longest text kept of a booking.
+const MAX_TEXT: usize = 2_000;
 /// Most bookings of one statement that are the gateway's.
 const MAX_LINES: usize = 100_000;
 
 /// One booking of the bank's.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BankLine {
-    /// The bank's id of it. Else one made of what the booking says (CSV), or of the statement and its place there.
+    /// The bank's id of it, else one made of what it says.
     pub id: Box<str>,
     /// The day the money was there (value date), else the day it was booked.
     pub day: Day,
@@ -91,34 +95,54 @@ pub fn read(layout: &Layout, bytes: impl Read) -> Result<BankStatement, FileFaul
     }
 }
 
-/// Bookings as they are collected.
 /// What banks write where they have no reference.
 fn is_placeholder(reference: &str) -> bool {
     ["NONREF", "NOTPROVIDED", "NOREF", "NONE"].iter().any(|word| word.eq_ignore_ascii_case(reference.trim()))
 }
 
+/// A booking as a file has it.
+struct Booked<'a> {
+    day: Day,
+    amount: Money,
+    text: String,
+    /// The bank's id and the field it stands in.
+    id: Option<(&'a str, &'a str)>,
+}
+
+/// Bookings as they are collected.
 struct Collected<'a> {
     layout: &'a Layout,
     lines: Vec<BankLine>,
     others: u64,
+    /// How often a name was made up.
+    made_up: BTreeMap<String, u64>,
 }
 
 impl<'a> Collected<'a> {
     const fn new(layout: &'a Layout) -> Self {
-        Self { layout, lines: Vec::new(), others: 0 }
+        Self { layout, lines: Vec::new(), others: 0, made_up: BTreeMap::new() }
     }
-    fn take(&mut self, line: BankLine) -> Result<(), FileFault> {
-        if line.amount.currency != self.layout.currency {
+    fn take(&mut self, booked: Booked<'_>) -> Result<(), FileFault> {
+        let Booked { day, amount, text, id } = booked;
+        if amount.currency != self.layout.currency {
             let what = format!(
                 "a booking in {} on an account in {}; is it another account's statement?",
-                line.amount.currency, self.layout.currency
+                amount.currency, self.layout.currency
             );
             return Err(FileFault::new("mixed_currencies", "currency", what));
         }
-        if !self.layout.is_ours(&line.text) {
+        // Others' bookings are left out, whatever they are called.
+        if !self.layout.is_ours(&text) {
             return self.leave();
         }
-        if self.lines.iter().rev().take(1_000).any(|known| known.id == line.id) {
+        let id = match id.filter(|(_, id)| !is_placeholder(id)) {
+            Some((field, id)) => {
+                values::id(field, id)?;
+                id.to_owned()
+            }
+            None => self.made_up(day, amount.minor, &text),
+        };
+        if self.lines.iter().rev().take(1_000).any(|known| *known.id == *id) {
             let what = "comes twice in the statement; fetch it again";
             return Err(FileFault::new("duplicate_line", "id", what));
         }
@@ -126,8 +150,18 @@ impl<'a> Collected<'a> {
             let what = format!("more than {MAX_LINES} bookings of the gateway; say in `ours` which are");
             return Err(FileFault::new("too_many_lines", "text", what));
         }
-        self.lines.push(line);
+        let text = text.chars().take(MAX_TEXT).collect::<String>();
+        self.lines.push(BankLine { id: id.into(), day, amount, text: text.into() });
         Ok(())
+    }
+    /// A name for a booking that has none: the same in whatever statement it comes, however long that is.
+    fn made_up(&mut self, day: Day, amount: i64, text: &str) -> String {
+        let name = digest(&[&amount.to_string(), text]);
+        let n = self.made_up.entry(format!("{day}:{name}")).or_default();
+        *n = n.saturating_add(1);
+        // Of the second one and those after it, which one it is.
+        let name = if *n == 1 { name } else { digest(&[&name, &n.to_string()]) };
+        format!("{}:{day}:{name}", self.layout.name)
     }
     fn leave(&mut self) -> Result<(), FileFault> {
         self.others = self.others.saturating_add(1);

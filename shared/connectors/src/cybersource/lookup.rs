@@ -214,8 +214,7 @@ async fn stands(
     ours: &Transaction<'_>,
 ) -> Result<Option<bool>, ReadFault> {
     let call = client.call;
-    let mark = ours.mark().filter(|m| m.command == call.command.as_str());
-    if mark.is_none_or(|m| m.sending >= call.generation) {
+    if !is_earlier(call, ours) {
         return Ok(Some(true));
     }
     if ours.is_undone() || undone(client, found, ours.id).await? {

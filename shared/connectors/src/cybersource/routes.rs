@@ -226,17 +226,16 @@ async fn read_all(call: &Call<'_>, plan: &Plan) -> Outcome {
     let mut observation = Observation::default();
     let (mut count, mut named) = (0_usize, false);
     let (mut fault, mut unread, mut left) = (None, None, Vec::new());
+    let rest = Plan { object: None, ..plan.clone() };
     for id in &ids {
         let at = At::of(call, id);
         let there = at.call(call);
-        let look = match read::look(&there, plan, requests).await {
-            // What is named lies with another one; the order's other transactions may be here.
-            Err(ReadFault::Missing(_)) if plan.object.is_some() => {
-                let rest = Plan { object: None, ..plan.clone() };
-                read::look(&there, &rest, requests).await
-            }
+        // What is named lies with one of them; once it was found the others are asked for the order's other transactions alone.
+        let asked = if named { &rest } else { plan };
+        let look = match read::look(&there, asked, requests).await {
+            Err(ReadFault::Missing(_)) if asked.object.is_some() => read::look(&there, &rest, requests).await,
             Ok(found) => {
-                named |= plan.object.is_some();
+                named |= asked.object.is_some();
                 Ok(found)
             }
             other => other,

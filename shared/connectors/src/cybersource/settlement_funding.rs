@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use tillway_core::money::Money;
-use tillway_core::settle::{Batch, Day, Funding, Ids, Kind, SettlementLine};
+use tillway_core::settle::{Batch, Day, Funding, Kind, SettlementLine};
 
 use super::routes;
 use super::settlement::{CHARGEBACKS, Name, document, ready, report, submitted};
@@ -121,7 +121,8 @@ fn unlisted(
         _ => "several batches have these sums",
     };
     let why = format!(
-        "a net funding of {}: purchases {}, refunds {}, fees {}, chargebacks {}; {how}, so none is closed by it:          compare it with the processor's statement",
+        "a net funding of {}: purchases {}, refunds {}, fees {}, chargebacks {}; {how}, so none is closed by it: \
+         compare it with the processor's statement",
         shown(funding.net),
         shown(funding.purchases),
         shown(funding.refunds),
@@ -201,21 +202,7 @@ pub(super) async fn kept_back(
         );
         return Err(FileFault::new("sum_differs", "payout", what).into());
     };
-    let line = |id: String, kind: Kind, minor: i64| SettlementLine {
-        id: id.into(),
-        batch: batch.id.clone(),
-        kind,
-        ids: Ids::default(),
-        reference: None,
-        gross: minor,
-        fee: 0,
-        fee_tax: 0,
-        net: minor,
-        currency: batch.currency,
-        presentment: None,
-        day,
-        card: None,
-    };
+    let line = |id, kind, minor| SettlementLine::of_no_object(id, batch, kind, minor, day);
     let mut out = Vec::new();
     if found.fees != 0 {
         out.push(line(

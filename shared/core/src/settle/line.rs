@@ -193,6 +193,25 @@ pub struct SettlementLine {
 }
 
 impl SettlementLine {
+    /// A sum of a batch that belongs to no object: what a funding kept back, say.
+    #[must_use]
+    pub fn of_no_object(id: String, batch: &Batch, kind: Kind, minor: i64, day: Day) -> Self {
+        Self {
+            id: id.into(),
+            batch: batch.id.clone(),
+            kind,
+            ids: Ids::default(),
+            reference: None,
+            gross: minor,
+            fee: 0,
+            fee_tax: 0,
+            net: minor,
+            currency: batch.currency,
+            presentment: None,
+            day,
+            card: None,
+        }
+    }
     /// Its gross amount in this currency: as settled, else as presented.
     #[must_use]
     pub fn amount_in(&self, currency: Currency) -> Option<i64> {

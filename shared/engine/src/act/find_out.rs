@@ -44,7 +44,7 @@ impl Engine {
             let text = format!("the outcome of {} is unknown for more than an hour", held.record.action);
             self.alert("unknown_aging", Severity::Critical, order, text).await;
         }
-        if let Go::NotBefore(at) = self.limits.go(&connection.name, held_at(&held.record), now) {
+        if let Go::NotBefore(at) = self.limits.go(&connection.name, held_at(&held.record, action), now) {
             return self.write(&mut held, at).await.map(|_| ());
         }
         // The fence is raised before looking: what was claimed before this can write nothing any more.

@@ -168,10 +168,7 @@ impl Engine {
         said: &Accepting<'_>,
         out: &mut Accepted,
     ) -> Result<(), WorkError> {
-        if run.book.pending.is_some() {
-            self.carry_out(run).await?;
-            run.tell(&Step::Resumed)?;
-        }
+        self.finish_pending(run).await?;
         let name = run.name().clone();
         if let Some(record) = self.settlement_accepted(&name, said.item).await? {
             let same =
@@ -196,10 +193,7 @@ impl Engine {
                 said.item
             ));
         };
-        let book: BookDoc = match &run.book.doc {
-            Some(doc) => self.shelved(doc).await?,
-            None => BookDoc::default(),
-        };
+        let book = self.book_doc(&run.book).await?;
         let taken = taken(item, &book, said, self.now())?;
         out.record = Some(taken.record.clone());
         run.matter = Matter::Accept(Box::new(taken));

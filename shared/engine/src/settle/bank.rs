@@ -18,7 +18,7 @@ use tillway_connectors::bank::{BankLine, BankStatement, Closing, Layout, Unclose
 use tillway_connectors::{BatchStanding, ListedBatch};
 use tillway_core::ids::{ConnectionName, digest};
 use tillway_core::money::Money;
-use tillway_core::settle::{Batch, Day, Funding, Ids, Kind, SettlementLine};
+use tillway_core::settle::{Batch, Day, Funding, Kind, SettlementLine};
 
 use super::due::Agenda;
 use super::fetch::Incoming;
@@ -148,6 +148,8 @@ const OTHERWISE: &str =
     "the gateway said another amount of this batch, or another day; compare the two, and ask the processor";
 const KNOWN_ID: &str = "a booking of this id, of another day or amount, has paid a batch; if this is another booking, --pays BOOKING=BATCH";
 const ALIKE: &str = "bookings of its day and amount have paid batches before under other ids; if it is none of them, --pays BOOKING=BATCH";
+const REFUSED: &str =
+    "its booking was found and the batch is not posted: see why, mend it, and read the statement again";
 const NOT_YET: &str = "nothing: the money is under way";
 const LATE: &str = "it should be there: look at the statements of the days since, then ask the processor";
 
@@ -199,11 +201,7 @@ impl Engine {
         told: &Received<'_>,
         report: &mut BankReport,
     ) -> Result<(), WorkError> {
-        if run.book.pending.is_some() {
-            self.carry_out(run).await?;
-            report.resumed = true;
-            run.tell(&Step::Resumed)?;
-        }
+        report.resumed = self.finish_pending(run).await?;
         let records = self.batch_records(run.name()).await?;
         let unsettled = self.unsettled(run.name()).await?;
         let found = Found::of(&records, told, &unsettled)?;
@@ -250,21 +248,8 @@ fn listed_again(doc: BatchDoc, closing: &Closing) -> Incoming {
     if let Some(day) = day.filter(|_| closing.difference != 0) {
         // What is kept back is a fee until a rule or a person says otherwise; what was paid in excess, nobody knows.
         let kind = if closing.difference < 0 { Kind::Fee } else { Kind::Adjustment };
-        lines.push(SettlementLine {
-            id: format!("{BY_BANK}{}", closing.batch.id).into(),
-            batch: closing.batch.id.clone(),
-            kind,
-            ids: Ids::default(),
-            reference: None,
-            gross: closing.difference,
-            fee: 0,
-            fee_tax: 0,
-            net: closing.difference,
-            currency: closing.batch.currency,
-            presentment: None,
-            day,
-            card: None,
-        });
+        let id = format!("{BY_BANK}{}", closing.batch.id);
+        lines.push(SettlementLine::of_no_object(id, &closing.batch, kind, closing.difference, day));
     }
     let listed = ListedBatch { batch: closing.batch.clone(), standing: BatchStanding::Ready };
     Incoming { listed, lines, read: Vec::new() }
@@ -485,7 +470,9 @@ impl Found {
             let could = self.open.iter().filter(|(_, candidates, _)| candidates.contains(&record.batch.id));
             let candidates: Vec<Box<str>> = could.map(|(line, ..)| line.id.clone()).collect();
             let age = today.since(record.day);
+            let refused = ran.refused.iter().any(|r| r.batch == record.batch.id);
             let action = match candidates.as_slice() {
+                _ if refused => REFUSED,
                 [] if age <= told.within => NOT_YET,
                 [] => LATE,
                 _ => CHOOSE,

@@ -5,7 +5,7 @@ use tillway_core::journal::Entry;
 use tillway_core::settle::{Day, Kind};
 
 use super::accept::AcceptedExpected;
-use super::records::{BatchDoc, BatchRecord, BookDoc};
+use super::records::{BatchDoc, BatchRecord};
 use crate::engine::{Engine, WorkError};
 use crate::explain::Line;
 
@@ -42,8 +42,7 @@ impl Engine {
                     out.push(line(&record, details));
                 }
             }
-            let Some(doc) = self.book_of(name).await?.and_then(|b| b.doc) else { continue };
-            let book: BookDoc = self.shelved(&doc).await?;
+            let book = self.book_doc(&self.book_of(name).await?).await?;
             let own = |a: &&AcceptedExpected| entries.iter().any(|e| *e.id == *a.expected.id);
             out.extend(book.accepted.iter().filter(own).map(|a| accepted(name, a)));
         }

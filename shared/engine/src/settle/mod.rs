@@ -253,6 +253,15 @@ impl Engine {
         Ok(())
     }
 
+    /// Carries out what an earlier run left, before a run that is of no day; whether there was anything.
+    async fn finish_pending(&self, run: &mut Run<'_>) -> Result<bool, WorkError> {
+        if self.carry_out(run).await?.is_none() {
+            return Ok(false);
+        }
+        run.tell(&Step::Resumed)?;
+        Ok(true)
+    }
+
     async fn run_settlement(&self, run: &mut Run<'_>, report: &mut RunReport) -> Result<(), WorkError> {
         if run.book.pending.is_some() {
             // The plan of a run that died stands: it is carried out before anything else is looked at.

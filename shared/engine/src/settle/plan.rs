@@ -65,10 +65,7 @@ impl Engine {
         incoming: Vec<Incoming>,
         report: &mut RunReport,
     ) -> Result<(), WorkError> {
-        let mut doc: BookDoc = match &run.book.doc {
-            Some(name) => self.shelved(name).await?,
-            None => BookDoc::default(),
-        };
+        let mut doc = self.book_doc(&run.book).await?;
         let mut read: Vec<Box<str>> = incoming.iter().flat_map(|i| i.read.iter().cloned()).collect();
         let read_of: Vec<Box<str>> = incoming.iter().map(|i| i.listed.batch.id.clone()).collect();
         let mut candidates = self.candidates(run, incoming, report).await?;
@@ -91,7 +88,11 @@ impl Engine {
             Some(taken) => accept_expected(taken, &mut expected, &mut doc, run.name())?,
             None => Vec::new(),
         };
-        let mut came = self.voided_after_all(run, &mut doc, &all, &mut posted).await?;
+        // The morning's line says of it: whatever else runs leaves it to the next one of a day.
+        let mut came = match run.is_of_day() {
+            true => self.voided_after_all(run, &mut doc, &all, &mut posted).await?,
+            false => Vec::new(),
+        };
         let plain = expected.len();
         let words: Vec<_> = doc.accepted.iter().map(|a| a.sealed.clone()).collect();
         let today = run.book.today.map_or(run.day, |known| known.max(run.day));
@@ -143,10 +144,9 @@ impl Engine {
         let stem = format!("{}/{version}-{}", run.name(), run.book.fence);
         let mut records = Vec::new();
         let mut balance = doc.trial_balance();
-        for (id, standing, mut batch) in planned {
+        for (id, standing, batch) in planned {
             let Some(candidate) = candidates.get(&id) else { continue };
             let name = format!("{stem}/batch/{id}");
-            batch.fresh = fresh_entries(candidate, &batch);
             let record = self.batch_record(run, candidate, standing, &batch, name.clone());
             self.shelve(&name, &batch).await?;
             self.renew_book(run).await?;
@@ -276,8 +276,8 @@ impl Engine {
                     && matches!(listed.batch.funding, Funding::Funded { .. });
                 let same = record.digest == digest && record.batch == listed.batch;
                 let as_the_bank = says_what_the_bank_said(&listed.batch, record);
-                let new = lines.iter().filter(|l| known.lines.iter().all(|k| k.id != l.id));
-                if as_the_bank && new.into_iter().any(|l| l.kind != Kind::Fee) {
+                let posted: BTreeSet<&Box<str>> = known.lines.iter().map(|l| &l.id).collect();
+                if as_the_bank && lines.iter().any(|l| l.kind != Kind::Fee && !posted.contains(&l.id)) {
                     let why = "the bank's statement paid it, and what was kept back was booked as fees; the gateway now says what \
                                that was, and something of it is no fee: book the difference by hand";
                     self.refuse(run, report, &id, vec![why.to_owned()]).await;
@@ -298,7 +298,6 @@ impl Engine {
                     continue;
                 }
                 let open: BTreeSet<&Box<str>> = known.open_lines.iter().collect();
-                let posted: BTreeSet<&Box<str>> = known.lines.iter().map(|l| &l.id).collect();
                 fresh.retain(|id| !posted.contains(id) || open.contains(id));
             }
             let candidate = Candidate { listed: Some(listed), before, lines, fresh, digest, read };
@@ -426,13 +425,6 @@ fn is_submission_of(batch: &Batch, lines: &[SettlementLine], record: &BatchRecor
     posted.is_superset(&given.keys().copied().collect()) && known.lines.iter().all(as_posted)
 }
 
-/// The entries of a batch that were not posted before.
-fn fresh_entries(candidate: &Candidate, doc: &BatchDoc) -> BTreeSet<String> {
-    let before = candidate.before.iter().flat_map(|(_, known)| &known.entries);
-    let posted: BTreeSet<&str> = before.map(|e| e.id.as_str()).collect();
-    doc.entries.iter().filter(|e| !posted.contains(e.id.as_str())).map(|e| e.id.to_string()).collect()
-}
-
 /// Whether the gateway now says of a batch what the bank's statement said before it.
 fn says_what_the_bank_said(batch: &Batch, record: &BatchRecord) -> bool {
     let paid = |b: &Batch| match b.funding {
@@ -547,6 +539,7 @@ fn batch_doc(
         Ok(verdict) => verdict,
         Err(bad) => return Ok(Err(texts(&bad))),
     };
+    let fresh = entries.iter().map(|e| e.id.clone()).filter(|id| !posted.contains(id.as_str())).collect();
     Ok(Ok(Some((
         verdict.into(),
         BatchDoc {
@@ -559,7 +552,7 @@ fn batch_doc(
             accepted,
             open_lines,
             entries,
-            fresh: BTreeSet::new(),
+            fresh,
             flaws,
         },
     ))))

@@ -75,12 +75,7 @@ impl Engine {
             once.push((came_key(run.name(), came), serde_json::to_vec(came)?));
         }
         for (key, body) in once {
-            let write = Write::Put(item(key.clone(), body.clone(), None), Guard::Absent);
-            match self.ports.store.transact(vec![write]).await {
-                Ok(()) => {}
-                Err(StoreError::Conflict(_)) => self.same_or_defect(key, &body).await?,
-                Err(error) => return Err(error.into()),
-            }
+            self.put_once(key, body).await?;
         }
         Ok(())
     }
@@ -91,13 +86,7 @@ impl Engine {
         let entries: Vec<&Entry> = doc.new_entries().collect();
         if !entries.is_empty() {
             let body = self.journal_body(&record.doc, &entries).await?;
-            let key = entries_key(run.name(), id, record.revision);
-            let write = Write::Put(item(key.clone(), body.clone(), None), Guard::Absent);
-            match self.ports.store.transact(vec![write]).await {
-                Ok(()) => {}
-                Err(StoreError::Conflict(_)) => self.same_or_defect(key, &body).await?,
-                Err(error) => return Err(error.into()),
-            }
+            self.put_once(entries_key(run.name(), id, record.revision), body).await?;
             run.tell(&Step::At("entries"))?;
         }
         let key = batch_key(run.name(), id);
@@ -128,9 +117,15 @@ impl Engine {
         Ok(serde_json::to_vec(&Posted::Doc { doc: name.into() })?)
     }
 
-    /// What stands there already must be what was to be written.
-    async fn same_or_defect(&self, key: Key, body: &[u8]) -> Result<(), WorkError> {
+    /// Writes what is written once; what stands there already must be the same.
+    async fn put_once(&self, key: Key, body: Vec<u8>) -> Result<(), WorkError> {
         let name = format!("{} {}", key.pk, key.sk);
+        let write = Write::Put(item(key.clone(), body.clone(), None), Guard::Absent);
+        match self.ports.store.transact(vec![write]).await {
+            Ok(()) => return Ok(()),
+            Err(StoreError::Conflict(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
         let found = self.ports.store.get(&[key]).await?.into_iter().flatten().next();
         if found.is_some_and(|i| i.body == body) {
             return Ok(());

@@ -93,9 +93,9 @@ impl Engine {
     /// # Errors
     /// [`WorkError`].
     pub async fn settlement_report(&self, name: &ConnectionName, day: Day) -> Result<Report, WorkError> {
-        let (batches, book, open) = self.day_of(name, day).await?;
+        let OfDay { batches, cursor, book, open } = self.day_of(name, day).await?;
         let mut balance = book.trial_balance();
-        if let Some(cursor) = self.book_of(name).await?.and_then(|b| b.cursor) {
+        if let Some(cursor) = cursor {
             add(&mut balance, &self.moved_since(name, cursor).await?);
         }
         let run = self.noticed(name, day).await?;
@@ -117,7 +117,7 @@ impl Engine {
     /// # Errors
     /// [`WorkError`].
     pub async fn settlement_csv(&self, name: &ConnectionName, day: Day) -> Result<String, WorkError> {
-        let (batches, book, open) = self.day_of(name, day).await?;
+        let OfDay { batches, book, open, .. } = self.day_of(name, day).await?;
         let mut out = String::new();
         csv::head(&mut out);
         let open: Vec<Exception> = open.into_iter().map(|o| o.exception).collect();
@@ -152,28 +152,39 @@ impl Engine {
         Ok(found.map(|i| serde_json::from_slice(&i.body)).transpose()?)
     }
 
-    pub(super) async fn book_of(&self, name: &ConnectionName) -> Result<Option<BookRecord>, WorkError> {
+    pub(super) async fn book_of(&self, name: &ConnectionName) -> Result<BookRecord, WorkError> {
         let found = self.ports.store.get(&[book_key(name)]).await?.into_iter().flatten().next();
-        Ok(found.map(|i| serde_json::from_slice(&i.body)).transpose()?)
+        Ok(found.map(|i| serde_json::from_slice(&i.body)).transpose()?.unwrap_or_default())
     }
 
-    async fn day_of(
-        &self,
-        name: &ConnectionName,
-        day: Day,
-    ) -> Result<(Vec<(BatchRecord, BatchDoc)>, BookDoc, Vec<OpenRecord>), WorkError> {
+    /// What a book holds.
+    pub(super) async fn book_doc(&self, book: &BookRecord) -> Result<BookDoc, WorkError> {
+        match &book.doc {
+            Some(doc) => self.shelved(doc).await,
+            None => Ok(BookDoc::default()),
+        }
+    }
+
+    async fn day_of(&self, name: &ConnectionName, day: Day) -> Result<OfDay, WorkError> {
         let mut batches = Vec::new();
         for record in self.settled_batches(name).await?.into_iter().filter(|r| r.day == day) {
             let doc = self.shelved(&record.doc).await?;
             batches.push((record, doc));
         }
-        let doc = match self.book_of(name).await?.and_then(|b| b.doc) {
-            Some(doc) => self.shelved(&doc).await?,
-            None => BookDoc::default(),
-        };
+        let record = self.book_of(name).await?;
+        let book = self.book_doc(&record).await?;
         let open = self.settlement_open(Some(name)).await?.into_iter().map(|o| o.record).collect();
-        Ok((batches, doc, open))
+        Ok(OfDay { batches, cursor: record.cursor, book, open })
     }
+}
+
+/// What stands of a day.
+struct OfDay {
+    batches: Vec<(BatchRecord, BatchDoc)>,
+    /// Up to where the journal is in the book.
+    cursor: Option<Timestamp>,
+    book: BookDoc,
+    open: Vec<OpenRecord>,
 }
 
 fn batch_rows(out: &mut String, name: &ConnectionName, doc: &BatchDoc, classes: &Index<'_>) {

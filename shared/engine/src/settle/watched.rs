@@ -83,8 +83,12 @@ impl Engine {
         let keys: Vec<_> = months.iter().map(|month| watch_key(name, *month)).collect();
         let mut out = BTreeMap::new();
         for (month, item) in months.into_iter().zip(self.ports.store.get(&keys).await?) {
-            if let Some(item) = item {
-                out.insert(month, serde_json::from_slice(&item.body)?);
+            // What a later version wrote is no reason to settle nothing: the watch begins that month anew.
+            match item.map(|item| serde_json::from_slice(&item.body)).transpose() {
+                Ok(read) => out.extend(read.map(|read| (month, read))),
+                Err(error) => {
+                    tracing::warn!(code = "watch_unreadable", connection = %name, "figures of {month}: {error}")
+                }
             }
         }
         Ok(out)
