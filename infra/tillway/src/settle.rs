@@ -2,6 +2,7 @@
 
 mod accept;
 mod bank;
+mod rates;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -124,7 +125,16 @@ Example:\n  tillway settle bank --connection cyb-main --statement statement.xml 
 --reason 'not worth a claim' --config … --data …"
     )]
     Accept(accept::Of),
-    /// Shows the figures of a day (fee rates, refunds, disputes, delay, volume) beside what was to be expected of them.
+    /// Keeps the rates at which the books convert: what a gateway gives over or under them is booked as exchange gain or loss from
+    /// then on. Without a rate none is booked.
+    #[command(
+        after_help = "Forms:\n  day,from,to,rate            a unit of `from` in `to`\n  2026-11-27,GBP,USD,1.2712\n\n  \
+Date,USD,JPY,GBP            a unit of the euro in each, as the European Central Bank's table\n  2026-11-27,1.0521,159.8,0.8325\n\n\
+A rate holds until the next one, for a week at most.\n\n\
+Example:\n  tillway settle rates rates.csv --config … --data …"
+    )]
+    Rates(rates::Of),
+    /// Shows the figures of a day (fee rates, declines, refunds, disputes, delay, volume) beside what was to be expected of them.
     #[command(
         after_help = "Example:\n  tillway settle watch --connection stripe-main --date 2026-11-28 --config … --data …"
     )]
@@ -179,6 +189,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             open(connection.as_deref(), json, csv, &place.open().await?.engine).await
         }
         Command::Bank(of) => bank::run(of).await,
+        Command::Rates(of) => rates::run(of).await,
         Command::Accept(of) => accept::run(of).await,
         Command::Watch { of, json, place } => watch(&of, json, &place.open().await?).await,
         Command::Check { batch, json, place } => check(&batch, json, &place.open().await?.engine).await,

@@ -12,6 +12,7 @@ pub mod config;
 pub mod cybersource;
 pub mod http;
 pub mod port;
+pub mod rates;
 pub mod registrar;
 pub mod settlement;
 pub mod stripe;

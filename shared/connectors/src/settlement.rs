@@ -162,6 +162,12 @@ pub trait Settlement: Send + Sync {
         cursor: Option<&str>,
     ) -> Result<LinePage, SettleFault>;
 
+    /// What the gateway's line of something booked bears as our reference, where that follows from the order. `None`: its lines
+    /// bear none, or one that the order does not tell.
+    fn reference(&self, _kind: Kind, _order_id: &str) -> Option<Box<str>> {
+        None
+    }
+
     /// What a command moves, by its action and parameters: the line that would prove it. `None`: no line would.
     fn effect(&self, _connection: &Connection, _action: &str, _params: &Value) -> Option<Effect> {
         None

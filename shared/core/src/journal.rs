@@ -37,6 +37,8 @@ pub enum Role {
     ChargebackLoss,
     /// Exchange gain or loss.
     Fx,
+    /// Given in one currency and got in another: at the books' rates both are worth the same.
+    Conversion,
     /// Held back by the processor.
     Reserve,
     /// Differences nobody has explained yet.
@@ -45,7 +47,7 @@ pub enum Role {
 
 impl Role {
     /// All accounts.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Receivable,
         Self::Sales,
         Self::Tax,
@@ -56,6 +58,7 @@ impl Role {
         Self::Disputed,
         Self::ChargebackLoss,
         Self::Fx,
+        Self::Conversion,
         Self::Reserve,
         Self::Suspense,
     ];
@@ -73,6 +76,7 @@ impl Role {
             Self::Disputed => "disputed",
             Self::ChargebackLoss => "chargeback_loss",
             Self::Fx => "fx",
+            Self::Conversion => "conversion",
             Self::Reserve => "reserve",
             Self::Suspense => "suspense",
         }

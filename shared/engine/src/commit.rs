@@ -148,6 +148,7 @@ impl Engine {
         for note in self.route_notes(&record.state, &decision.facts, now)? {
             commit.writes.push(note);
         }
+        commit.writes.extend(self.decline_notes(&before.state, &record.state, now)?);
         self.write_parked(event, key, &decision.facts, extra.parked_raw.as_ref(), &mut commit)?;
         let gateway =
             record.state.payments.values().next().map_or(&event.connection, |p| &p.connection).clone();

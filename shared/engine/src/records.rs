@@ -8,6 +8,7 @@ use tillway_core::doc::{Doc, Json};
 use tillway_core::facts::{CommandEnd, Fact};
 use tillway_core::ids::{CommandId, ConnectionName, OrderKey, PersonId};
 use tillway_core::journal::Entry;
+use tillway_core::settle::Day;
 use tillway_core::state::OrderState;
 use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
@@ -649,6 +650,11 @@ pub fn route_note_key(connection: &ConnectionName, command: &CommandId, kind: &s
 #[must_use]
 pub fn route_list(connection: &ConnectionName) -> String {
     format!("routes#{connection}")
+}
+/// The attempts of a day at a connection that were declined.
+#[must_use]
+pub fn declines_pk(connection: &ConnectionName, day: Day) -> String {
+    format!("declines#{connection}#{day}")
 }
 /// A parked item.
 #[must_use]

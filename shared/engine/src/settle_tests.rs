@@ -17,6 +17,8 @@ use crate::settle::{BatchView, Step};
 mod accept_tests;
 #[path = "settle_due_tests.rs"]
 mod due_tests;
+#[path = "settle_rates_tests.rs"]
+mod rates_tests;
 #[path = "settle_watch_tests.rs"]
 mod watch_tests;
 
@@ -85,14 +87,19 @@ impl Trade {
     }
     /// The shop charges a card for an order; its webhooks wait.
     fn charge(&self, order: &str, amount: i64) -> String {
-        let payment_method = format!("pm_card_visa_x{order}");
+        self.charge_with(&format!("pm_card_visa_x{order}"), order, amount)
+    }
+    fn charge_with(&self, payment_method: &str, order: &str, amount: i64) -> String {
+        self.charge_in("usd", payment_method, order, amount)
+    }
+    fn charge_in(&self, currency: &str, payment_method: &str, order: &str, amount: i64) -> String {
         let shop = ShopPayment {
             amount,
-            currency: "usd",
+            currency,
             metadata_key: "clarity_order_id",
             order_id: order,
             capture_method: "automatic",
-            payment_method: &payment_method,
+            payment_method,
             customer: None,
         };
         self.stripe(|s, now| s.create_payment_as_shop(now, &shop)).unwrap()

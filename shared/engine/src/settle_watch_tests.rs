@@ -100,3 +100,40 @@ async fn a_day_of_which_something_is_waited_for_is_not_judged() {
         "{report:?}"
     );
 }
+
+/// Tries that fail, on a card of each order that is never charged.
+async fn declined(t: &Trade, why: &str, n: i64, tries: i64) -> String {
+    let mut last = String::new();
+    for i in 0..tries {
+        let order = format!("D-{n}-{i}");
+        last = t.charge_with(&format!("pm_card_visa_chargeDeclined{why}_x{order}"), &order, 2_000);
+    }
+    t.hear().await;
+    last
+}
+
+#[tokio::test]
+async fn what_was_declined_is_told_when_it_is_more_than_ever() {
+    let t = Trade::new().await;
+    for n in 0..30 {
+        declined(&t, "InsufficientFunds", n, 1 + n % 2).await;
+        assert_eq!(t.ordinary_day(n, 14).await, [""; 0], "day {n}");
+        t.next_day();
+    }
+    let last = declined(&t, "ExpiredCard", 30, 20).await;
+    let said = t.ordinary_day(30, 14).await;
+    let day = t.today();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].starts_with("decline rate 58.82 %, expected 9."), "{said:?}");
+    assert!(said[0].ends_with(&format!(": 20 declines with expired_card on {day}")), "{said:?}");
+    // The same attempt told again, and the day settled again, change nothing.
+    let before = t.figures().await;
+    t.stripe(|s, now| s.shopper_retries(now, &last, "pm_card_visa_x1")).unwrap();
+    t.hear().await;
+    t.settle().await;
+    let rate = |figures: &[Measured]| {
+        let found = figures.iter().find(|m| m.figure == Figure::DeclineRate).unwrap();
+        (found.part, found.of)
+    };
+    assert_eq!((rate(&before), rate(&t.figures().await)), ((20, 34), (20, 35)), "the retry was approved");
+}

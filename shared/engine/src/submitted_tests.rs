@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use tillway_core::settle::{Class, Day};
+use tillway_core::settle::{Class, Day, Reason, Tier};
 use tillway_sandbox::cybersource::{Credentials, CybersourceConfig, CybersourceSandbox, WebhookConfig};
 use tillway_sandbox::{Reply, Sandbox as _};
 
@@ -22,6 +22,8 @@ const CONFIG: &str = "connections:\n  shop: { system: clarity, base_url: \"https
 struct Trade {
     w: World,
     gateway: Arc<Mutex<CybersourceSandbox>>,
+    /// What stands in place of a text in the gateway's answers.
+    bent: Arc<Mutex<Option<(String, String)>>>,
 }
 
 fn signed() -> ConnectionName {
@@ -43,6 +45,8 @@ impl Trade {
         let gateway = Arc::new(Mutex::new(CybersourceSandbox::new(config)));
         let clock: Arc<OnceLock<Arc<Memory>>> = Arc::default();
         let (behind, time) = (Arc::clone(&gateway), Arc::clone(&clock));
+        let bent: Arc<Mutex<Option<(String, String)>>> = Arc::default();
+        let bend = Arc::clone(&bent);
         let orders: Mutex<std::collections::BTreeMap<String, Json>> = Mutex::default();
         let w = World::with(config_text, move |request| {
             if request.url.starts_with("https://shop.example") {
@@ -58,14 +62,19 @@ impl Trade {
                 }
                 return Response::json(200, known);
             }
-            match behind.lock().unwrap().handle(time.get().unwrap().now(), request) {
+            let mut response = match behind.lock().unwrap().handle(time.get().unwrap().now(), request) {
                 Reply::Answer(response) => response,
-                Reply::Silence => Response::new(0),
+                Reply::Silence => return Response::new(0),
+            };
+            if let Some((from, to)) = &*bend.lock().unwrap() {
+                let text = String::from_utf8(response.body).unwrap();
+                response.body = text.replace(from, to).into_bytes();
             }
+            response
         })
         .await;
         assert!(clock.set(Arc::clone(&w.memory)).is_ok());
-        Self { w, gateway }
+        Self { w, gateway, bent }
     }
     /// An order of 10.00 comes and is paid by card. Gives its capture.
     async fn paid(&self, order_id: &str) -> String {
@@ -124,6 +133,25 @@ async fn what_was_voided_before_the_cut_off_is_not_missed() {
     t.w.pass(Millis::days(12));
     t.settle(day.plus(12)).await;
     assert_eq!(t.open().await, []);
+}
+
+/// A capture of an order that the books have under another id is no match, and the item says which one it may be.
+#[tokio::test]
+async fn a_line_under_another_id_names_what_our_reference_says_it_may_be() {
+    let t = Trade::new().await;
+    let day = Day::of(t.w.memory.now());
+    let capture = t.paid("A-1").await;
+    t.paid("A-2").await;
+    t.w.pass(Millis::hours(20));
+    let other = format!("9{}", &capture[1..]);
+    assert_ne!(other, capture);
+    *t.bent.lock().unwrap() = Some((capture.clone(), other));
+    let report = t.settle(day).await;
+    assert_eq!(report.open.len(), 1, "{report:?}");
+    let exception = &report.open[0].exception;
+    let nearest = exception.nearest.as_ref().map(|m| (m.tier, m.reason, m.other.as_ref()));
+    assert_eq!(exception.class, Class::MissingHere);
+    assert_eq!(nearest, Some((Tier::Reference, Reason::IdsDiffer, format!("capture:{capture}").as_str())));
 }
 
 #[tokio::test]

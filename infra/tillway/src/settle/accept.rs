@@ -60,7 +60,9 @@ pub(super) async fn run(of: Of) -> anyhow::Result<ExitCode> {
 }
 
 fn account(name: &str) -> anyhow::Result<Role> {
-    let known = || Role::ALL.iter().filter(|role| !matches!(role, Role::Bank | Role::GatewayClearing));
+    let known = || {
+        Role::ALL.iter().filter(|role| !matches!(role, Role::Bank | Role::GatewayClearing | Role::Conversion))
+    };
     Role::ALL.into_iter().find(|role| role.name() == name).with_context(|| {
         let names: Vec<&str> = known().map(|role| role.name()).collect();
         format!("there is no account `{name}`; accounts: {}", names.join(", "))

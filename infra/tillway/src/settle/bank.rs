@@ -105,7 +105,7 @@ fn whole(file: &Path, most: u64) -> anyhow::Result<Vec<u8>> {
 }
 
 /// A file that is no larger than it may be.
-fn opened(file: &Path, most: u64) -> anyhow::Result<std::io::Take<std::fs::File>> {
+pub(super) fn opened(file: &Path, most: u64) -> anyhow::Result<std::io::Take<std::fs::File>> {
     let shown = file.display();
     let opened = std::fs::File::open(file).with_context(|| format!("cannot read {shown}"))?;
     let about = opened.metadata().with_context(|| format!("cannot read {shown}"))?;
@@ -113,10 +113,7 @@ fn opened(file: &Path, most: u64) -> anyhow::Result<std::io::Take<std::fs::File>
         bail!("{shown} is no file");
     }
     if about.len() > most {
-        bail!(
-            "{shown} has {} bytes, and {most} are read at most: fetch the statement by month or day",
-            about.len()
-        );
+        bail!("{shown} has {} bytes, and {most} are read at most: cut it by month or day", about.len());
     }
     Ok(opened.take(most))
 }

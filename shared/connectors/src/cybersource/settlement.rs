@@ -78,6 +78,11 @@ impl Settlement for Reports {
         RULES
     }
 
+    /// The order's id, as the readers make of it: of captures alone, for a refund bears its order's too.
+    fn reference(&self, kind: Kind, order_id: &str) -> Option<Box<str>> {
+        (kind == Kind::Charge).then(|| order_id.into())
+    }
+
     async fn batches(
         &self,
         call: &Call<'_>,

@@ -60,12 +60,12 @@ pub struct Said<'a> {
 }
 
 /// Whether an account may take what a person accepts of this kind. Money that never came is no money at the bank, and what stays in
-/// clearing is not closed; only a payout that came back is where it is.
+/// clearing, or is converted, is not closed; only a payout that came back is where it is.
 #[must_use]
 pub const fn may_take(account: Role, kind: Kind) -> bool {
     match account {
         Role::Bank => matches!(kind, Kind::PayoutReversal),
-        Role::GatewayClearing => false,
+        Role::GatewayClearing | Role::Conversion => false,
         _ => !matches!(kind, Kind::PayoutReversal),
     }
 }

@@ -9,6 +9,8 @@ use super::accepted::{Acceptance, BY_PERSON};
 use super::certificate::{Certificate, hash};
 use super::line::{Batch, Expected, Funding, Kind, SettlementLine, Standing};
 use super::outcome::{Explained, Group, Outcome, Tier};
+use super::rates::Rate;
+use super::rule_book::RuleBook;
 use super::rules::Rules;
 use crate::journal::{Entry, Role};
 use crate::money::Currency;
@@ -36,8 +38,10 @@ pub struct Statement<'a> {
     pub open_expected: &'a [Box<str>],
     /// Every entry of this batch.
     pub entries: &'a [Entry],
-    /// The rules.
-    pub rules: &'a Rules,
+    /// The books' rates that were used, by line.
+    pub rates: &'a BTreeMap<Box<str>, Rate>,
+    /// The rules of each line.
+    pub rules: &'a RuleBook,
 }
 
 /// How a batch that adds up stands.
@@ -114,9 +118,10 @@ pub fn check(statement: &Statement<'_>) -> Result<Verdict, Vec<Rejection>> {
     } = statement;
     let open = Sides { lines: open_lines, expected: open_expected };
     let said = Words { explained, accepted };
-    all_accounted_for(lines, expected, certificates, &said, &open, rules, &mut bad);
+    all_accounted_for(lines, expected, certificates, &said, &open, &|line| rules.of(line), &mut bad);
     words_hold(lines, &said, &mut bad);
     clearing_returns(statement, &mut bad);
+    exchange_holds(statement, &mut bad);
     bad.sort();
     bad.dedup();
     match statement.batch.funding {
@@ -143,7 +148,7 @@ pub fn check_run(
     let mut bad = Vec::new();
     let open = Sides { lines: &outcome.open_lines, expected: &outcome.open_expected };
     let said = Words { explained: &outcome.explained, accepted: &[] };
-    all_accounted_for(lines, expected, certificates, &said, &open, rules, &mut bad);
+    all_accounted_for(lines, expected, certificates, &said, &open, &|_| rules, &mut bad);
     for e in expected.iter().filter(|e| e.standing == Standing::Explained) {
         let word = accepted.iter().find(|a| a.item == e.id && a.was.is_some());
         let wrong = word.map_or(Some("nobody explained it"), |a| a.wrong_of_expected(e));
@@ -239,7 +244,7 @@ fn certificates_hold(s: &Statement<'_>, bad: &mut Vec<Rejection>) {
             group.expected.iter().filter_map(|i| expected.get(i.as_ref()).copied()).collect();
         let known = l.len() == group.lines.len() && e.len() == group.expected.len();
         let wrong = if known {
-            wrong_with(certificate, &l, &e, s.rules)
+            wrong_with(certificate, &l, &e, s.rules.of(&name))
         } else {
             Some("names an item that is not there")
         };
@@ -333,13 +338,13 @@ fn claim_holds(tier: Tier, line: &SettlementLine, e: &Expected) -> bool {
     }
 }
 
-fn all_accounted_for(
+fn all_accounted_for<'r>(
     lines: &[SettlementLine],
     expected: &[Expected],
     certificates: &[Certificate],
     said: &Words<'_>,
     open: &Sides<'_>,
-    rules: &Rules,
+    rules: &dyn Fn(&str) -> &'r Rules,
     bad: &mut Vec<Rejection>,
 ) {
     let groups = || certificates.iter().map(|c| &c.group);
@@ -348,7 +353,7 @@ fn all_accounted_for(
     let own: BTreeMap<&str, &SettlementLine> = lines.iter().map(|l| (l.id.as_ref(), l)).collect();
     bad.extend(own.keys().filter(|id| !uses.contains(*id)).map(|id| Rejection::Lost((*id).into())));
     for x in said.explained {
-        let by_rule = own.get(x.line.as_ref()).and_then(|line| rules.explains(line));
+        let by_rule = own.get(x.line.as_ref()).and_then(|line| rules(&line.id).explains(line));
         let of_it = |a: &Acceptance| a.item == x.line && a.account == x.account;
         let by_person = x.rule.as_ref() == BY_PERSON && said.accepted.iter().any(of_it);
         if by_rule != Some((x.rule.as_ref(), x.account)) && !by_person {
@@ -370,6 +375,64 @@ fn count<'a>(ids: impl Iterator<Item = &'a Box<str>>, bad: &mut Vec<Rejection>) 
         }
     }
     seen
+}
+
+/// What was settled in another currency is converted at the books' rate that is stated for it, and the rest is gain or loss;
+/// where none is stated there is none.
+fn exchange_holds(s: &Statement<'_>, bad: &mut Vec<Rejection>) {
+    let groups = || s.certificates.iter().map(|c| &c.group);
+    let group_of: BTreeMap<&str, &Group> =
+        groups().flat_map(|g| g.lines.iter().map(move |l| (l.as_ref(), g))).collect();
+    let expected: BTreeMap<&str, &Expected> = s.expected.iter().map(|e| (e.id.as_ref(), e)).collect();
+    let booked = |line: &str| {
+        let group = group_of.get(line)?;
+        let first = expected.get(group.expected.first()?.as_ref())?;
+        Some((group.currency, first.due.plus(-s.rules.of(line).due.get(&first.kind).copied().unwrap_or(0))))
+    };
+    for entry in s.entries {
+        let sum = |role: Role, settled: bool| -> i128 {
+            let of_it = |p: &&crate::journal::Posting| {
+                p.role == role && (p.amount.currency == s.batch.currency) == settled
+            };
+            entry.postings.iter().filter(of_it).map(|p| wide(p.amount.minor)).sum()
+        };
+        let Some(line) = entry.id.strip_prefix("fx:") else {
+            if entry.postings.iter().any(|p| p.role == Role::Conversion) {
+                bad.push(Rejection::Entry(entry.id.clone(), "converts what was settled in its own currency"));
+            }
+            continue;
+        };
+        let (given, worth) = (sum(Role::Conversion, false), -sum(Role::Conversion, true));
+        let (gain, got) = (-sum(Role::Fx, true), sum(Role::GatewayClearing, true));
+        let holds = match (s.rates.get(line), booked(line)) {
+            (_, None) => Some("is of a line that is not matched"),
+            (None, _) => (gain != 0 || worth != got).then_some("a gain or a loss without a rate"),
+            (Some(rate), Some((currency, day))) => {
+                let scale = |c: Currency| 10_i128.pow(c.exponent());
+                let over =
+                    given.checked_mul(i128::from(rate.num)).and_then(|n| n.checked_mul(scale(rate.to)));
+                let under = i128::from(rate.den).checked_mul(scale(rate.from));
+                // No more than half a unit from the fraction.
+                let apart = over.zip(under).and_then(|(over, under)| {
+                    Some((over.checked_sub(worth.checked_mul(under)?)?.checked_mul(2)?.abs(), under))
+                });
+                match apart {
+                    _ if (rate.from, rate.to) != (currency, s.batch.currency) => {
+                        Some("a rate of other currencies")
+                    }
+                    _ if !(0..=7).contains(&day.since(rate.day)) => Some("a rate of another day"),
+                    Some((apart, under)) if apart <= under => None,
+                    // What is too large to be computed is converted as it came.
+                    None if gain == 0 && worth == got => None,
+                    _ => Some("is not converted at the rate that is stated"),
+                }
+            }
+        };
+        bad.extend(holds.map(|why| Rejection::Entry(entry.id.clone(), why)));
+        if worth + gain != got {
+            bad.push(Rejection::Entry(entry.id.clone(), "what was got is neither worth nor gain"));
+        }
+    }
 }
 
 /// What the books held of the batch's matched lines before it, with the batch's own entries, is zero in every

@@ -1,11 +1,12 @@
 //! Batches through entries and checker: what is sound passes, what was tampered with does not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::accepted::{Acceptance, BY_PERSON, Said};
 use super::certificate::{Certificate, certify, hash};
 use super::check::{Rejection, Statement, Verdict, check, check_run};
 use super::matching_tests::{Market, market};
+use super::rates::{Rate, Rates, exchanged};
 use super::*;
 use crate::journal::{Entry, Role, TrialBalance};
 use crate::money::{Currency, Money};
@@ -28,11 +29,15 @@ struct Case {
     open_lines: Vec<Box<str>>,
     open_expected: Vec<Box<str>>,
     entries: Vec<Entry>,
+    rates: BTreeMap<Box<str>, Rate>,
     rules: Rules,
+    /// Rules that came later, and the lines under them.
+    later: Option<(Rules, Vec<Box<str>>)>,
 }
 
 impl Case {
     fn check(&self) -> Result<Verdict, Vec<Rejection>> {
+        let rules = self.kept();
         check(&Statement {
             batch: &self.batch,
             lines: &self.lines,
@@ -44,8 +49,33 @@ impl Case {
             open_lines: &self.open_lines,
             open_expected: &self.open_expected,
             entries: &self.entries,
-            rules: &self.rules,
+            rates: &self.rates,
+            rules: &rules,
         })
+    }
+
+    fn kept(&self) -> RuleBook {
+        let book = RuleBook::new(&self.rules);
+        match &self.later {
+            Some((rules, lines)) => book.and(rules, lines.iter()),
+            None => book,
+        }
+    }
+
+    /// Booked anew, with what stands in it now.
+    fn book(&mut self, posted: impl Fn(&str) -> bool) {
+        let groups: Vec<Group> = self.certificates.iter().map(|c| c.group.clone()).collect();
+        let rules = self.kept();
+        let to_book = ToBook {
+            batch: &self.batch,
+            lines: &self.lines,
+            groups: &groups,
+            expected: &self.expected,
+            explained: &self.explained,
+            rates: &self.rates,
+            rules: &rules,
+        };
+        self.entries = entries(&to_book, posted).unwrap();
     }
 
     /// A batch of a market as the nightly job would post it.
@@ -67,8 +97,7 @@ impl Case {
         let explained: Vec<Explained> =
             outcome.explained.iter().filter(|x| own.contains(&x.line)).cloned().collect();
         let open_lines = outcome.open_lines.iter().filter(|id| own.contains(id)).cloned().collect();
-        let entries = entries(batch, &lines, &groups, &expected, &explained, &m.rules, posted).unwrap();
-        Self {
+        let mut case = Self {
             batch: batch.clone(),
             certificates: certify(&groups, &all, &expected),
             lines,
@@ -78,9 +107,13 @@ impl Case {
             accepted: Vec::new(),
             open_lines,
             open_expected: Vec::new(),
-            entries,
+            entries: Vec::new(),
+            rates: BTreeMap::new(),
             rules: m.rules.clone(),
-        }
+            later: None,
+        };
+        case.book(posted);
+        case
     }
 }
 
@@ -135,10 +168,11 @@ fn every_batch_of_a_market_passes_and_clearing_holds_only_what_is_open() {
             real.clone().filter(|e| open.contains(&e.id) && e.currency == currency).map(|e| e.amount).sum();
         assert_eq!(books.of(Role::GatewayClearing, currency), i128::from(left), "{currency}");
     }
-    for role in [Role::Fees, Role::Tax, Role::Fx, Role::Bank, Role::Suspense] {
+    for role in [Role::Fees, Role::Tax, Role::Conversion, Role::Bank, Role::Suspense] {
         assert_ne!(books.of(role, cur("EUR")).abs() + books.of(role, cur("USD")).abs(), 0, "{role:?}");
     }
-    assert_ne!(books.of(Role::Fx, cur("GBP")), 0);
+    assert_ne!(books.of(Role::Conversion, cur("GBP")), 0);
+    assert!(books.0.keys().all(|(_, role)| *role != Role::Fx), "no rate of the books is known");
 }
 
 /// A closed batch with a tolerated, a converted and a split group, and one that is open.
@@ -367,9 +401,81 @@ fn presentment_and_settlement_currency_are_both_kept() {
         fits.map(|p| p.amount.minor).sum::<i64>()
     };
     assert_eq!(of(Role::GatewayClearing, "GBP"), -group.expected_sum);
-    assert_eq!(of(Role::Fx, "GBP"), group.expected_sum);
+    assert_eq!(of(Role::Conversion, "GBP"), group.expected_sum);
     assert_eq!(of(Role::GatewayClearing, "USD"), line.gross);
-    assert_eq!(of(Role::Fx, "USD"), -line.gross);
+    assert_eq!(of(Role::Conversion, "USD"), -line.gross);
+}
+
+#[test]
+fn what_was_matched_stands_under_the_rules_it_was_matched_by() {
+    let mut case = closed();
+    let before = case.entries.clone();
+    let mut rules = Rules { tax_on_fees: Role::Suspense, ..case.rules.clone() };
+    rules.tolerances.clear();
+    rules.explain.clear();
+    rules.by_gateway_id.late = -1;
+    case.later = Some((rules.clone(), Vec::new()));
+    case.book(|_| false);
+    assert!(case.entries == before && case.check() == Ok(Verdict::Closed));
+    // What is matched by the new ones is held to them.
+    case.later = Some((rules, case.lines.iter().map(|l| l.id.clone()).collect()));
+    case.book(|_| false);
+    assert_ne!(case.entries, before);
+    let bad: Vec<String> = case.check().unwrap_err().iter().map(ToString::to_string).collect();
+    assert!(bad.iter().any(|b| b.contains("a tolerance that no rule gives")), "{bad:?}");
+    assert!(bad.iter().any(|b| b.contains("further apart")), "{bad:?}");
+}
+
+#[test]
+fn what_a_gateway_gives_over_or_under_the_books_rate_is_gain_or_loss() {
+    let mut case = closed();
+    let exchanged: Vec<(SettlementLine, Day)> =
+        exchanged(case.certificates.iter().map(|c| &c.group), &case.lines, &case.expected, &case.rules)
+            .into_iter()
+            .map(|(line, _, day)| (line.clone(), day))
+            .collect();
+    let mut rates = Rates::default();
+    for (_, day) in &exchanged {
+        rates.put(day.plus(-2), cur("USD"), cur("GBP"), "0.8").unwrap();
+    }
+    for (line, day) in &exchanged {
+        case.rates.insert(line.id.clone(), rates.of(cur("GBP"), cur("USD"), *day).unwrap());
+    }
+    case.book(|_| false);
+    assert_eq!(case.check(), Ok(Verdict::Closed));
+    let mut books = TrialBalance::default();
+    case.entries.iter().filter(|e| e.id.starts_with("fx:")).for_each(|e| books.add(e));
+    let given: i64 = exchanged.iter().map(|(line, _)| line.presentment.unwrap().minor).sum();
+    let got: i64 = exchanged.iter().map(|(line, _)| line.gross).sum();
+    assert_eq!(books.of(Role::Conversion, cur("GBP")), i128::from(given));
+    assert_eq!(books.of(Role::Conversion, cur("USD")), -i128::from(given * 5 / 4), "worth, at 1.25");
+    assert_eq!(books.of(Role::Fx, cur("USD")), i128::from(given * 5 / 4 - got));
+    assert_ne!(given * 5 / 4, got);
+    // The checker computes it again.
+    let first = exchanged[0].0.id.clone();
+    let change = |change: &dyn Fn(&mut Rate)| {
+        let mut other = case.clone();
+        change(other.rates.get_mut(&first).unwrap());
+        other.check().unwrap_err()[0].to_string()
+    };
+    assert!(change(&|r| r.num += 1).contains("not converted at the rate"));
+    assert!(change(&|r| r.from = cur("EUR")).contains("other currencies"));
+    assert!(change(&|r| r.day = r.day.plus(3)).contains("another day"));
+    assert!(change(&|r| r.day = r.day.plus(-6)).contains("another day"));
+    let mut other = case.clone();
+    other.rates.clear();
+    assert!(other.check().unwrap_err()[0].to_string().contains("without a rate"));
+    // A unit put from worth to gain balances, and is refused.
+    let mut other = case.clone();
+    let entry = other.entries.iter_mut().find(|e| e.id == format!("fx:{first}")).unwrap();
+    for posting in entry.postings.iter_mut().filter(|p| p.amount.currency == cur("USD")) {
+        match posting.role {
+            Role::Conversion => posting.amount.minor += 1,
+            Role::Fx => posting.amount.minor -= 1,
+            _ => {}
+        }
+    }
+    assert!(other.check().unwrap_err()[0].to_string().contains("not converted at the rate"));
 }
 
 #[test]
@@ -400,12 +506,9 @@ fn what_a_person_accepts_is_explained_by_a_word_that_holds() {
         case.accepted.push(Acceptance::of_line(line, account, &said));
         case.explained.push(Explained { line: id.clone(), rule: BY_PERSON.into(), account });
     }
-    let groups: Vec<Group> = case.certificates.iter().map(|c| c.group.clone()).collect();
     // As they were posted when they were open.
     let posted = |entry: &str| open.iter().any(|id| entry == format!("unexplained:{id}"));
-    let (lines, explained) = (&case.lines, &case.explained);
-    case.entries =
-        entries(&case.batch, lines, &groups, &case.expected, explained, &case.rules, posted).unwrap();
+    case.book(posted);
     assert_eq!(case.check(), Ok(Verdict::Closed));
     let mut books = TrialBalance::default();
     case.entries.iter().filter(|e| e.id.contains("explained:")).for_each(|e| books.add(e));

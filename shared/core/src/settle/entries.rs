@@ -6,7 +6,8 @@
 //! | fee on a line, tax in it | `fee:<line>` | fees, account of tax on fees | clearing |
 //! | fee that a rule expected, on its line | `fee_line:<line>` | fees | clearing |
 //! | tolerated difference | `difference:<line>` | clearing | account of the rule |
-//! | settled in another currency | `fx:<line>` | clearing (settled), FX (presented) | FX (settled), clearing (presented) |
+//! | settled in another currency | `fx:<line>` | clearing (settled), conversion (presented) | conversion (settled, what the presented is worth by the books), clearing (presented) |
+//! | more or less than that | with it | | exchange gain or loss (settled) |
 //! | explained by a rule, reserve | `settled:<line>` | clearing | account of the rule |
 //! | accepted by a person ([`super::accepted`]) | `settled:<line>` | clearing | the account named |
 //! | payout that came back | `payout_reversal:<own id>` | clearing | bank |
@@ -14,16 +15,37 @@
 //! | open before, matched now | `explained:<line>` | suspense | clearing |
 //! | the payout | `payout:<batch>` | bank | clearing |
 //!
-//! The FX account holds what was given and what was got, each in its currency: its value at the books' rates
-//! is the gain or loss. Ids are made of the provider's ids, so posting a batch again changes nothing.
+//! The conversion account holds what was given and what it was worth, each in its currency. Where the books' rate is not known
+//! ([`super::rates`]), it holds what was got: no gain or loss is booked then. Ids are made of the provider's ids, so posting a batch again changes nothing.
 
 use std::collections::BTreeMap;
 
 use super::line::{Batch, Expected, Funding, Kind, SettlementLine, Standing};
 use super::outcome::{Explained, Group};
+use super::rates::Rate;
+use super::rule_book::RuleBook;
 use super::rules::Rules;
 use crate::journal::{Entry, Role, Unbalanced};
 use crate::money::{Currency, Money};
+
+/// What a batch is booked from.
+#[derive(Debug, Clone, Copy)]
+pub struct ToBook<'a> {
+    /// The batch.
+    pub batch: &'a Batch,
+    /// All its lines.
+    pub lines: &'a [SettlementLine],
+    /// What was matched.
+    pub groups: &'a [Group],
+    /// What it was matched with.
+    pub expected: &'a [Expected],
+    /// Lines that need no expectation.
+    pub explained: &'a [Explained],
+    /// The books' rates for lines settled in another currency, by line.
+    pub rates: &'a BTreeMap<Box<str>, Rate>,
+    /// The rules of each line.
+    pub rules: &'a RuleBook,
+}
 
 /// The entries of a batch, all of them whether posted before or not. `posted` tells of an entry id of this
 /// connection whether the journal has it: only so is a line known that was open at an earlier run. `groups`
@@ -32,15 +54,8 @@ use crate::money::{Currency, Money};
 ///
 /// # Errors
 /// [`Unbalanced`]: a defect of ours.
-pub fn entries(
-    batch: &Batch,
-    lines: &[SettlementLine],
-    groups: &[Group],
-    expected: &[Expected],
-    explained: &[Explained],
-    rules: &Rules,
-    posted: impl Fn(&str) -> bool,
-) -> Result<Vec<Entry>, Unbalanced> {
+pub fn entries(of: &ToBook<'_>, posted: impl Fn(&str) -> bool) -> Result<Vec<Entry>, Unbalanced> {
+    let ToBook { batch, lines, groups, expected, explained, rates, rules } = *of;
     let Funding::Funded { payout, day } = batch.funding else { return Ok(Vec::new()) };
     let mut book = Book { batch, at: day.start(), out: Vec::new() };
     let group_of: BTreeMap<&str, &Group> =
@@ -54,26 +69,29 @@ pub fn entries(
         let account = explained.get(line.id.as_ref());
         let open = format!("unexplained:{}", line.id);
         if (group.is_some() || account.is_some()) && posted(&open) {
-            let sides = book.sides(line, Role::Suspense, rules);
+            let sides = book.sides(line, Role::Suspense, rules.first());
             book.push(open.clone(), "settlement line without an explanation", &sides)?;
             let back = sides.map(|(role, m)| (role, Money::new(m.minor.saturating_neg(), m.currency)));
             book.push(format!("explained:{}", line.id), "settlement line explained", &back)?;
         }
         match (group, account) {
-            (Some(group), _) => book.matched(line, &Shares::of(line, group, &expected), rules)?,
-            (None, Some(_)) if line.kind == Kind::Payout => book.fee(line, 0, rules)?,
+            (Some(group), _) => {
+                let shares = Shares::of(line, group, &expected);
+                book.matched(line, &shares, rates.get(&line.id), rules.of(&line.id))?;
+            }
+            (None, Some(_)) if line.kind == Kind::Payout => book.fee(line, 0, rules.of(&line.id))?,
             // Accepted or not, it is where it is.
             (None, _) if line.kind == Kind::PayoutReversal => {
-                let sides = book.sides(line, Role::Bank, rules);
+                let sides = book.sides(line, Role::Bank, rules.first());
                 let id = line.ids.own.as_ref().unwrap_or(&line.id);
                 book.push(format!("payout_reversal:{id}"), "payout came back", &sides)?;
             }
             (None, Some(account)) => {
-                let sides = book.sides(line, *account, rules);
+                let sides = book.sides(line, *account, rules.of(&line.id));
                 book.push(format!("settled:{}", line.id), line.kind.name(), &sides)?;
             }
             (None, None) => {
-                let sides = book.sides(line, Role::Suspense, rules);
+                let sides = book.sides(line, Role::Suspense, rules.first());
                 book.push(open, "settlement line without an explanation", &sides)?;
             }
         }
@@ -161,6 +179,7 @@ impl Book<'_> {
         &mut self,
         line: &SettlementLine,
         shares: &Shares<'_>,
+        rate: Option<&Rate>,
         rules: &Rules,
     ) -> Result<(), Unbalanced> {
         let of_group = |minor: i64| Money::new(minor, shares.currency);
@@ -187,11 +206,14 @@ impl Book<'_> {
         let given = shares.portion.saturating_sub(shares.booked_fee);
         let fee = if shares.booked_fee == 0 { 0 } else { line.fee };
         let got = Money::new(line.gross.saturating_sub(fee), line.currency);
+        let worth = rate.and_then(|rate| rate.worth(given)).unwrap_or(got.minor);
+        let settled = |minor: i64| Money::new(minor, line.currency);
         let sides = [
             (Role::GatewayClearing, of_group(given.saturating_neg())),
-            (Role::Fx, of_group(given)),
+            (Role::Conversion, of_group(given)),
             (Role::GatewayClearing, got),
-            (Role::Fx, Money::new(got.minor.saturating_neg(), got.currency)),
+            (Role::Conversion, settled(worth.saturating_neg())),
+            (Role::Fx, settled(worth.saturating_sub(got.minor))),
         ];
         self.push(format!("fx:{}", line.id), "settled in another currency", &sides)?;
         if shares.booked_fee == 0 { self.fee(line, 0, rules) } else { Ok(()) }

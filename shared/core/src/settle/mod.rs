@@ -93,7 +93,9 @@ mod matching;
 mod near;
 mod outcome;
 mod packing;
+pub mod rates;
 pub mod report;
+mod rule_book;
 mod rules;
 pub mod watch;
 
@@ -106,11 +108,12 @@ mod matching_tests;
 
 pub use books::expected_of;
 pub use cut_off::CutOff;
-pub use entries::entries;
+pub use entries::{ToBook, entries};
 pub use line::{Batch, Card, Day, Expected, Funding, Ids, Kind, SettlementLine, Standing};
 pub use matching::{Conclusion, expected_partition, line_partition, pass, settle};
 pub use outcome::{
     Ambiguous, Class, Evidence, Exception, Explained, Group, Miss, Open, Outcome, Pass, Reason, Tier,
     Undecided,
 };
+pub use rule_book::RuleBook;
 pub use rules::{Explain, FeeRule, MAX_DAYS, Rules, Tolerance, Window};

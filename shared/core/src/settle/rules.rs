@@ -19,6 +19,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::line::{Day, Expected, Ids, Kind, SettlementLine, Standing};
 use crate::check::{Problem, did_you_mean, sorted};
 use crate::journal::Role;
@@ -29,7 +31,7 @@ use crate::yaml::{self, Node};
 pub const MAX_DAYS: i32 = 4_000;
 
 /// How far from its due day a line may stand, in days.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// Days before.
     pub early: i32,
@@ -47,7 +49,7 @@ impl Window {
 }
 
 /// A difference that may be booked away.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tolerance {
     /// The kinds it is for.
     pub kinds: Vec<Kind>,
@@ -62,7 +64,7 @@ pub struct Tolerance {
 }
 
 /// What the gateway charges for a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeeRule {
     /// The kinds it is for.
     pub kinds: Vec<Kind>,
@@ -81,7 +83,7 @@ pub struct FeeRule {
 }
 
 /// Lines that need no expectation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explain {
     /// The kinds it is for.
     pub kinds: Vec<Kind>,
@@ -94,7 +96,7 @@ pub struct Explain {
 }
 
 /// The rules one connection settles by.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rules {
     /// Name.
     pub name: String,
@@ -201,6 +203,12 @@ impl Rules {
     #[must_use]
     pub fn due(&self, kind: Kind, booked: Day) -> Day {
         booked.plus(self.due.get(&kind).copied().unwrap_or(0))
+    }
+
+    /// When something was booked that is due then.
+    #[must_use]
+    pub fn booked(&self, kind: Kind, due: Day) -> Day {
+        due.plus(self.due.get(&kind).copied().unwrap_or(0).saturating_neg())
     }
 
     /// The narrowest tolerance that covers a difference, with its name.

@@ -73,6 +73,10 @@ impl Engine {
         let fees: Vec<Expected> =
             expected.iter().skip(carried).filter_map(|e| run.rules.fee_line_of(e)).collect();
         expected.extend(fees);
+        for e in expected.iter_mut().filter(|e| e.standing == Standing::Booked) {
+            let order = e.order.as_deref().map(OrderKey::new);
+            e.reference = order.and_then(|order| run.api.reference(e.kind, order.order_id()));
+        }
         self.know_orders(run, &mut expected, lines).await?;
         let commands = self.unknown_effects(run, &mut expected).await?;
         doc.keep_balance(&balance);
@@ -101,25 +105,35 @@ impl Engine {
         let mut out = Vec::new();
         let (mut day, last) = (Day::of(from), Day::of(self.now()));
         while day <= last {
-            let mut after: Option<String> = None;
-            loop {
-                let page =
-                    self.ports.store.list(&format!("journal#{day}"), after.as_deref(), false, PAGE).await?;
-                for item in &page.items {
-                    let Some(order) = item.key.pk.strip_prefix(ORDER) else { continue };
-                    let entry: Entry = serde_json::from_slice(&item.body)?;
-                    if entry.connection == *name && entry.at > from {
-                        out.push((entry, order.to_owned()));
-                    }
-                }
-                after = page.next;
-                if after.is_none() {
-                    break;
-                }
-            }
+            out.extend(self.entries_of(name, day).await?.into_iter().filter(|(entry, _)| entry.at > from));
             day = day.plus(1);
         }
         Ok(out)
+    }
+
+    /// What orders booked at a connection on a day, with the order.
+    pub(super) async fn entries_of(
+        &self,
+        name: &ConnectionName,
+        day: Day,
+    ) -> Result<Vec<(Entry, String)>, WorkError> {
+        let mut out = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page =
+                self.ports.store.list(&format!("journal#{day}"), after.as_deref(), false, PAGE).await?;
+            for item in &page.items {
+                let Some(order) = item.key.pk.strip_prefix(ORDER) else { continue };
+                let entry: Entry = serde_json::from_slice(&item.body)?;
+                if entry.connection == *name {
+                    out.push((entry, order.to_owned()));
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(out);
+            }
+        }
     }
 
     /// Adds what only the order knows, where no line names the object itself: most need no look at their order.

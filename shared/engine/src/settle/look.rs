@@ -136,7 +136,6 @@ impl Engine {
     /// [`WorkError`].
     pub async fn check_batch(&self, view: &BatchView) -> Result<Checked, WorkError> {
         let BatchView { record, doc } = view;
-        let rules = self.settlement_rules(&record.batch.connection)?;
         let verdict = check(&Statement {
             batch: &doc.batch,
             lines: &doc.lines,
@@ -148,7 +147,8 @@ impl Engine {
             open_lines: &doc.open_lines,
             open_expected: &[],
             entries: &doc.entries,
-            rules: &rules,
+            rates: &doc.rates,
+            rules: &doc.rules,
         });
         let mut rejected = match &verdict {
             Ok(_) => Vec::new(),

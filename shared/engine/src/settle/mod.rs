@@ -27,6 +27,7 @@ mod fetch;
 mod look;
 mod plan;
 mod post;
+pub mod rates;
 pub mod records;
 pub mod report;
 pub mod settings;

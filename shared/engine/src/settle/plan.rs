@@ -7,10 +7,11 @@ use tillway_connectors::ListedBatch;
 use tillway_core::settle::accepted::{Acceptance, BY_PERSON};
 use tillway_core::settle::certificate::{Certificate, certify};
 use tillway_core::settle::check::{Statement, check, check_run};
+use tillway_core::settle::rates::Rate;
 use tillway_core::settle::watch::DayFigures;
 use tillway_core::settle::{
-    Batch, Day, Exception, Expected, Explained, Funding, Ids, Kind, Outcome, SettlementLine,
-    Standing as Stands, entries, settle,
+    Batch, Day, Exception, Expected, Explained, Funding, Ids, Kind, Outcome, RuleBook, SettlementLine,
+    Standing as Stands, ToBook, entries, settle,
 };
 
 use super::accept::{CameAfterAll, accept_expected, came_after_all, recall, stays_accepted, still_possible};
@@ -22,7 +23,7 @@ use super::records::{
     Standing, Sums, batch_key, settle_pk,
 };
 use super::report::{RunRecord, Sheet, add};
-use super::{Run, Step, watched};
+use super::{Run, Step, rates, watched};
 use crate::engine::{Engine, WorkError};
 use crate::ports::Severity;
 
@@ -108,10 +109,12 @@ impl Engine {
             let certificates = certify(&outcome.groups, &lines, &expected);
             check_run(&outcome, &certificates, &lines, &expected, &words, &run.rules)
                 .map_err(|bad| WorkError::Config(format!("a defect of ours: {}", texts(&bad).join("; "))))?;
+            let rates = self.rates_of(&outcome.groups, &lines, &expected, &run.rules).await?;
+            let made = Made { outcome: &outcome, certificates: &certificates, rates: &rates };
             let mut planned = Vec::new();
             let mut rejected: Vec<(Box<str>, Vec<String>)> = Vec::new();
             for (id, candidate) in &candidates {
-                match batch_doc(run, id, candidate, &outcome, &certificates, &lines, &expected)? {
+                match batch_doc(run, id, candidate, &made, &lines, &expected)? {
                     Ok(Some((standing, batch))) => planned.push((id.clone(), standing, batch)),
                     Ok(None) => {}
                     Err(why) => rejected.push((id.clone(), why)),
@@ -175,11 +178,13 @@ impl Engine {
         let open = open_records(&outcome, &lines, &expected);
         let watched = if run.is_of_day() {
             let whole = report.waiting.is_empty() && report.refused.is_empty();
+            let attempts = self.attempts(run.name(), run.day).await?;
             let new = |figures: &mut DayFigures| {
                 for (record, batch) in &records {
                     let before = candidates.get(&record.batch.id).and_then(|c| c.before.as_ref());
                     watched::count(figures, run.day, batch, before.map(|(_, doc)| doc), &run.rules);
                 }
+                figures.attempts(attempts.approved, attempts.declined.iter().map(String::as_str));
             };
             let seen = self.see(run.name(), run.day, new, whole).await?;
             report.findings = seen.findings;
@@ -187,7 +192,8 @@ impl Engine {
         } else {
             None
         };
-        let notices = notices(report, &came);
+        let exchanged = rates::sentences(records.iter().map(|(_, batch)| batch));
+        let notices = notices(report, &came, exchanged);
         let headline = if run.is_of_day() {
             let mut same = Vec::new();
             for record in
@@ -440,6 +446,14 @@ pub(super) fn texts<T: ToString>(items: &[T]) -> Vec<String> {
     items.iter().map(ToString::to_string).collect()
 }
 
+/// What matching made of everything.
+struct Made<'a> {
+    outcome: &'a Outcome,
+    certificates: &'a [Certificate],
+    /// The books' rates of what it exchanged.
+    rates: &'a BTreeMap<Box<str>, Rate>,
+}
+
 /// What is posted for one batch; nothing where this run has nothing new of it. The inner error: why it may not be.
 type Planned = Result<Option<(Standing, BatchDoc)>, Vec<String>>;
 
@@ -447,11 +461,11 @@ fn batch_doc(
     run: &Run<'_>,
     id: &str,
     candidate: &Candidate,
-    outcome: &Outcome,
-    certificates: &[Certificate],
+    made: &Made<'_>,
     pool: &[SettlementLine],
     expected: &[Expected],
 ) -> Result<Planned, WorkError> {
+    let Made { outcome, certificates, rates } = *made;
     let own: BTreeSet<&str> = candidate.lines.iter().map(|l| l.id.as_ref()).collect();
     let known = candidate.before.as_ref().map(|(_, doc)| doc);
     let of_it = |c: &&Certificate| c.group.lines.iter().any(|l| own.contains(l.as_ref()));
@@ -488,6 +502,11 @@ fn batch_doc(
         };
         outcome.exceptions.iter().filter(of_matched).cloned().collect()
     };
+    let rules = {
+        let book = known.map_or_else(|| RuleBook::new(&run.rules), |doc| doc.rules.clone());
+        let settled = sealed.iter().flat_map(|c| &c.group.lines).chain(explained.iter().map(|x| &x.line));
+        book.and(&run.rules, settled)
+    };
     if let Some(known) = known {
         sealed.extend(known.certificates.iter().cloned());
         explained.extend(known.explained.iter().cloned());
@@ -516,9 +535,20 @@ fn batch_doc(
     let posted: BTreeSet<&str> =
         known.iter().flat_map(|doc| doc.entries.iter().map(|e| e.id.as_str())).collect();
     let groups: Vec<_> = sealed.iter().map(|c| c.group.clone()).collect();
-    let entries =
-        entries(batch, &candidate.lines, &groups, &used, &explained, &run.rules, |id| posted.contains(id));
-    let entries = match entries {
+    // What was converted without a rate stays so.
+    let mut used_rates = known.map(|doc| doc.rates.clone()).unwrap_or_default();
+    let new = rates.iter().filter(|(line, _)| own.contains(line.as_ref()));
+    used_rates.extend(new.map(|(line, rate)| (line.clone(), *rate)));
+    let to_book = ToBook {
+        batch,
+        lines: &candidate.lines,
+        groups: &groups,
+        expected: &used,
+        explained: &explained,
+        rates: &used_rates,
+        rules: &rules,
+    };
+    let entries = match entries(&to_book, |id| posted.contains(id)) {
         Ok(entries) => entries,
         Err(error) => return Ok(Err(vec![error.to_string()])),
     };
@@ -533,7 +563,8 @@ fn batch_doc(
         open_lines: &open_lines,
         open_expected: &[],
         entries: &entries,
-        rules: &run.rules,
+        rates: &used_rates,
+        rules: &rules,
     });
     let verdict = match verdict {
         Ok(verdict) => verdict,
@@ -553,6 +584,8 @@ fn batch_doc(
             open_lines,
             entries,
             fresh,
+            rules,
+            rates: used_rates,
             flaws,
         },
     ))))
@@ -696,7 +729,7 @@ fn unknown_objects(outcome: &Outcome, lines: &[SettlementLine], open: &[OpenReco
 }
 
 /// What the run noticed, for the report.
-fn notices(report: &RunReport, came: &[CameAfterAll]) -> Vec<(String, String)> {
+fn notices(report: &RunReport, came: &[CameAfterAll], exchanged: Vec<String>) -> Vec<(String, String)> {
     let name = |batch: &str| {
         if batch.is_empty() { "the list of the day".to_owned() } else { format!("batch {batch}") }
     };
@@ -710,5 +743,6 @@ fn notices(report: &RunReport, came: &[CameAfterAll]) -> Vec<(String, String)> {
         .map(|w| ("waiting".to_owned(), format!("{} is waited for: {}", name(&w.batch), w.why)));
     let came = came.iter().map(|c| ("came_after_all".to_owned(), c.sentence()));
     let remarkable = report.findings.iter().map(|f| ("watch".to_owned(), f.text()));
-    refused.chain(waiting).chain(came).chain(remarkable).collect()
+    let exchanged = exchanged.into_iter().map(|text| ("exchange".to_owned(), text));
+    refused.chain(waiting).chain(came).chain(remarkable).chain(exchanged).collect()
 }

@@ -1,6 +1,6 @@
 //! What is stored of settlement.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use tillway_core::ids::ConnectionName;
@@ -9,8 +9,11 @@ use tillway_core::money::{Currency, Money};
 use tillway_core::settle::accepted::Acceptance;
 use tillway_core::settle::certificate::Certificate;
 use tillway_core::settle::check::Verdict;
+use tillway_core::settle::rates::Rate;
 use tillway_core::settle::watch::Finding;
-use tillway_core::settle::{Batch, Class, Day, Exception, Expected, Explained, Kind, SettlementLine};
+use tillway_core::settle::{
+    Batch, Class, Day, Exception, Expected, Explained, Kind, RuleBook, SettlementLine,
+};
 use tillway_core::time::Timestamp;
 
 use super::accept::{AcceptedExpected, AcceptedRecord, CameAfterAll};
@@ -274,6 +277,11 @@ pub struct BatchDoc {
     pub entries: Vec<Entry>,
     /// Those that are new with this revision.
     pub fresh: BTreeSet<String>,
+    /// The rules of each line, as they were when it was matched.
+    pub rules: RuleBook,
+    /// The books' rates for lines that were settled in another currency than they are booked in, by line.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rates: BTreeMap<Box<str>, Rate>,
     /// What is wrong with what was matched: late, or with an unexpected fee.
     pub flaws: Vec<Exception>,
 }
@@ -462,11 +470,24 @@ pub fn came_key(connection: &ConnectionName, came: &CameAfterAll) -> Key {
 pub fn accepted_entries_key(connection: &ConnectionName, version: u64) -> Key {
     Key::new(format!("settle#{connection}#@accepted"), format!("jrns#{version:010}"))
 }
+/// The first day of a day's month.
+pub(super) fn first_of_month(day: Day) -> Day {
+    let text = day.to_string();
+    text.get(..8).and_then(|head| Day::parse(&format!("{head}01"))).unwrap_or(day)
+}
+/// A month as people write it: `2026-11`.
+fn month(first: Day) -> String {
+    first.to_string().get(..7).unwrap_or_default().to_owned()
+}
+/// The books' rates of the month that begins with this day; of all connections.
+#[must_use]
+pub fn rates_key(first: Day) -> Key {
+    Key::new("rates", month(first))
+}
 /// The figures of a connection in the month that begins with this day.
 #[must_use]
 pub fn watch_key(connection: &ConnectionName, first: Day) -> Key {
-    let day = first.to_string();
-    Key::new(pk(connection), format!("watch#{}", day.get(..7).unwrap_or(&day)))
+    Key::new(pk(connection), format!("watch#{}", month(first)))
 }
 /// Begins what is open.
 pub(super) const OPEN: &str = "open#";

@@ -3,16 +3,24 @@
 //! Figures are of the day whose run saw a line first: a batch that is funded later adds only what is new in it then. They are kept a
 //! month to a record, and the plan holds the record whole, so that a run that is gone on with counts nothing twice. A day of which
 //! something is waited for, or was refused, is kept and not judged, and judges no other.
+//!
+//! Declines have no line. Each is noted in the transaction that learned of it, on the day it was heard of; the approved attempts
+//! beside them are the orders of which something was captured that day. Of an approved attempt no note is written: that would
+//! cost every order a write.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use tillway_core::ids::ConnectionName;
 use tillway_core::settle::watch::{DayFigures, Finding, Measured, Settings, measured, watch};
-use tillway_core::settle::{Day, Expected, Rules};
+use tillway_core::settle::{Day, Expected, Kind, Rules, expected_of};
+use tillway_core::state::{Failure, OrderState};
+use tillway_core::time::{Millis, Timestamp};
 
-use super::records::{BatchDoc, watch_key};
+use super::records::{BatchDoc, first_of_month, watch_key};
 use crate::engine::{Engine, WorkError};
+use crate::ports::{Guard, Key, NewItem, Write};
+use crate::records::declines_pk;
 
 /// Days that are looked back for one.
 const BACK: i32 = 70;
@@ -59,13 +67,75 @@ pub(super) struct Seen {
     pub(super) findings: Vec<Finding>,
 }
 
-/// The first day of a day's month.
-fn first_of_month(day: Day) -> Day {
-    let text = day.to_string();
-    text.get(..8).and_then(|head| Day::parse(&format!("{head}01"))).unwrap_or(day)
+/// What was tried on a day.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Attempts {
+    /// Orders of which something was captured.
+    pub(super) approved: u64,
+    /// The gateway's code of each that was declined.
+    pub(super) declined: Vec<String>,
 }
 
+/// Notes of declines are of no use after so long.
+const NOTED: Millis = Millis::days(90);
+/// Items of one page.
+const PAGE: usize = 500;
+
 impl Engine {
+    /// Notes of the attempts that a decision learned to be declined. Each once: its key is the attempt.
+    pub(crate) fn decline_notes(
+        &self,
+        before: &OrderState,
+        after: &OrderState,
+        at: Timestamp,
+    ) -> Result<Vec<Write>, WorkError> {
+        let mut writes = Vec::new();
+        for (name, payment) in &after.payments {
+            let known = before.payments.get(name).map_or(&[][..], |p| p.failures.as_slice());
+            if payment.failures.len() == known.len() || !self.settles(&payment.connection) {
+                continue;
+            }
+            let new = |f: &&Failure| known.iter().all(|k| k.attempt != f.attempt);
+            for failure in payment.failures.iter().filter(new) {
+                let pk = declines_pk(&payment.connection, Day::of(at));
+                let item = NewItem {
+                    key: Key::new(pk, format!("{name}#{}", failure.attempt)),
+                    body: serde_json::to_vec(&failure.code)?,
+                    due: None,
+                    list: None,
+                    expires: Some(at + NOTED),
+                };
+                writes.push(Write::Put(item, Guard::Any));
+            }
+        }
+        Ok(writes)
+    }
+
+    /// What was tried at a connection on a day.
+    pub(super) async fn attempts(&self, name: &ConnectionName, day: Day) -> Result<Attempts, WorkError> {
+        let booked = self.entries_of(name, day).await?;
+        let rules = self.settlement_rules(name)?;
+        let paid: BTreeSet<&str> = booked
+            .iter()
+            .filter(|(entry, _)| expected_of(entry, None, &rules).is_some_and(|e| e.kind == Kind::Charge))
+            .map(|(_, order)| order.as_str())
+            .collect();
+        let mut out =
+            Attempts { approved: u64::try_from(paid.len()).unwrap_or(u64::MAX), declined: Vec::new() };
+        let pk = declines_pk(name, day);
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.ports.store.query(&pk, "", after.as_deref(), PAGE).await?;
+            for item in page.items {
+                out.declined.push(serde_json::from_slice(&item.body)?);
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(out);
+            }
+        }
+    }
+
     /// The days before one that are known, and itself.
     async fn watched(
         &self,
@@ -163,11 +233,10 @@ pub(super) fn count(
     let known: BTreeSet<&str> =
         before.into_iter().flat_map(|doc| &doc.lines).map(|l| l.id.as_ref()).collect();
     let expected: BTreeMap<&str, &Expected> = batch.expected.iter().map(|e| (e.id.as_ref(), e)).collect();
-    let booked = |e: &Expected| e.due.plus(rules.due.get(&e.kind).copied().unwrap_or(0).saturating_neg());
     let mut after: BTreeMap<&str, i32> = BTreeMap::new();
     for group in batch.certificates.iter().map(|c| &c.group) {
         let first = group.expected.iter().find_map(|id| expected.get(id.as_ref()));
-        let days = first.map(|e| day.since(booked(e)));
+        let days = first.map(|e| day.since(rules.booked(e.kind, e.due)));
         after.extend(group.lines.iter().filter_map(|l| Some((l.as_ref(), days?))));
     }
     for line in batch.lines.iter().filter(|l| !known.contains(l.id.as_ref())) {

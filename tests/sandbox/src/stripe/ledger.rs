@@ -25,8 +25,27 @@ impl StripeSandbox {
     ) -> Row {
         let row = self.txns.len();
         let created = self.now.unix();
-        let currency = currency.clone();
-        self.txns.push(Txn { row, created, amount, fee, currency, kind, category, source, payout: None });
+        let convert = || self.config.converts.iter().find(|(from, ..)| from.as_str() == currency.as_ref());
+        let of_object = matches!(source, Source::Charge(_) | Source::Refund(_) | Source::Dispute(_));
+        let (currency, rate) = match convert().filter(|_| of_object) {
+            Some((_, into, rate)) => (Arc::from(into.as_str()), Some(*rate)),
+            None => (currency.clone(), None),
+        };
+        // Halves up; both currencies have the same decimals.
+        let converted = |minor: i64| rate.map_or(minor, |rate| (minor * rate + 5_000).div_euclid(10_000));
+        let (amount, fee) = (converted(amount), converted(fee));
+        self.txns.push(Txn {
+            row,
+            created,
+            amount,
+            fee,
+            currency,
+            rate,
+            kind,
+            category,
+            source,
+            payout: None,
+        });
         self.index.txns_of.entry(source).or_default().push(row);
         if kind != "payout" {
             self.index.not_paid_out.push(row);

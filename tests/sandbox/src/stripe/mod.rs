@@ -97,6 +97,8 @@ pub struct StripeConfig {
     pub refunds_pending: Option<Millis>,
     /// Payouts made every day; by hand alone where `None`.
     pub payouts: Option<Schedule>,
+    /// Currencies that are settled in another one: what, in what, and ten thousandths of that for one.
+    pub converts: Vec<(String, String, i64)>,
 }
 
 impl StripeConfig {
@@ -133,6 +135,7 @@ impl StripeConfig {
             refund_delay: Millis::secs(60),
             refunds_pending: None,
             payouts: None,
+            converts: Vec::new(),
         }
     }
 }

@@ -230,6 +230,8 @@ pub(super) struct Txn {
     pub(super) amount: i64,
     pub(super) fee: i64,
     pub(super) currency: Arc<str>,
+    /// Ten thousandths of it for one of the source's, where that is in another.
+    pub(super) rate: Option<i64>,
     pub(super) kind: &'static str,
     pub(super) category: &'static str,
     pub(super) source: Source,

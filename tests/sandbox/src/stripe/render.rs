@@ -239,7 +239,10 @@ impl StripeSandbox {
         obj.text("id", &self.ids.id(Kind::Txn, t.row)).text("object", "balance_transaction");
         obj.int("amount", t.amount).int("available_on", t.created + 2 * 86_400);
         obj.text("balance_type", "payments").int("created", t.created).text("currency", &t.currency);
-        obj.raw("description", "null").raw("exchange_rate", "null").int("fee", t.fee);
+        let rate = t.rate.map(|rate| format!("{}.{:04}", rate / 10_000, rate % 10_000));
+        obj.raw("description", "null")
+            .raw("exchange_rate", rate.as_deref().unwrap_or("null"))
+            .int("fee", t.fee);
         obj.with("fee_details", |out| {
             json::array(out, (t.fee != 0).then_some(t), |out, t| {
                 let mut fee = Obj::new(out);

@@ -13,7 +13,7 @@ use crate::settle::matching::settle;
 use crate::settle::outcome::{Explained, Group, Outcome};
 use crate::settle::report::Input;
 use crate::settle::rules::Rules;
-use crate::settle::{certificate, entries};
+use crate::settle::{RuleBook, ToBook, certificate, entries};
 use crate::time::Timestamp;
 
 /// The trade of a plan.
@@ -205,8 +205,17 @@ impl<'a> Parts<'a> {
             own.iter().filter_map(|id| self.explained.get(id)).map(|x| (*x).clone()).collect();
         let open: Vec<Box<str>> =
             own.iter().filter(|id| self.open.contains(*id)).map(|id| (*id).into()).collect();
-        let entries = entries(batch, lines, &groups, &expected, &explained, &month.rules, |_| false)
-            .map_err(|e| e.to_string())?;
+        let (rates, rules) = (BTreeMap::new(), RuleBook::new(&month.rules));
+        let to_book = ToBook {
+            batch,
+            lines,
+            groups: &groups,
+            expected: &expected,
+            explained: &explained,
+            rates: &rates,
+            rules: &rules,
+        };
+        let entries = entries(&to_book, |_| false).map_err(|e| e.to_string())?;
         let verdict = check(&Statement {
             batch,
             lines,
@@ -218,7 +227,8 @@ impl<'a> Parts<'a> {
             open_lines: &open,
             open_expected: &[],
             entries: &entries,
-            rules: &month.rules,
+            rates: &rates,
+            rules: &rules,
         });
         let entries = if verdict.is_ok() { entries } else { Vec::new() };
         Ok((verdict, entries))

@@ -17,7 +17,7 @@ use crate::settle::line::{Batch, Day, Expected, Funding, Kind, SettlementLine, S
 use crate::settle::outcome::{Class, Exception};
 
 /// Codes of notices that say nothing of what is not posted.
-const REMARKS: [&str; 2] = ["watch", "came_after_all"];
+const REMARKS: [&str; 3] = ["watch", "came_after_all", "exchange"];
 /// Ids of an item, and refusals of a batch, that are named.
 const FEW: usize = 5;
 
@@ -216,7 +216,8 @@ impl Builder {
                 | Role::Bank
                 | Role::Fees
                 | Role::ChargebackLoss
-                | Role::Fx => {}
+                | Role::Fx
+                | Role::Conversion => {}
             }
         }
     }
@@ -236,7 +237,7 @@ impl Builder {
     }
 
     /// Something noticed: a stable code, and what to do in words. `refused` and `waiting` say that a batch is not posted, beside those
-    /// that are; `watch` and `came_after_all` are remarks on what is.
+    /// that are; `watch`, `came_after_all` and `exchange` are remarks on what is.
     pub fn notice(&mut self, code: &str, text: &str) {
         self.notices.push(Notice { code: shown(code), text: sentence(text) });
     }

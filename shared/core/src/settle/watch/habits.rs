@@ -179,12 +179,13 @@ impl Shop {
         let dearer = self.planted(Planting::Fee, day);
         let later = self.planted(Planting::Delay, day);
         let weekend = i32::from(weekday >= 4) + i32::from(weekday == 4);
+        let (mut approved, mut declined) = (0, Vec::new());
         for _ in 0..payments {
             if self.happens(declines) {
-                out.declined(if self.draw.below(3) == 0 { "insufficient_funds" } else { "do_not_honor" });
+                declined.push(if self.draw.below(3) == 0 { "insufficient_funds" } else { "do_not_honor" });
                 continue;
             }
-            out.approved(1);
+            approved += 1;
             let mut after = 2 + weekend + i32::from(self.draw.below(30) == 0);
             if let Some(more) = later
                 && self.draw.below(5) < 3
@@ -200,6 +201,7 @@ impl Shop {
                 }
             }
         }
+        out.attempts(approved, declined);
         out
     }
 

@@ -158,16 +158,19 @@ impl DayFigures {
         sum.count(&format!("{}.{}", rate / 10, rate % 10));
     }
 
-    /// Attempts that were approved.
-    pub fn approved(&mut self, count: u64) {
-        self.figure(Figure::DeclineRate).of += count;
-    }
-
-    /// An attempt that was declined with this code.
-    pub fn declined(&mut self, code: &str) {
-        let sum = self.figure(Figure::DeclineRate);
-        (sum.part, sum.of) = (sum.part + 1, sum.of + 1);
-        sum.count(code);
+    /// All attempts of the day: how many were approved, and the code of each that was declined. What was said of it before is
+    /// forgotten.
+    pub fn attempts<'c>(&mut self, approved: u64, declined: impl IntoIterator<Item = &'c str>) {
+        let mut sum = Sum { of: approved, ..Sum::default() };
+        for code in declined {
+            (sum.part, sum.of) = (sum.part + 1, sum.of + 1);
+            sum.count(code);
+        }
+        if sum.of == 0 {
+            self.figures.remove(&Figure::DeclineRate);
+        } else {
+            self.figures.insert(Figure::DeclineRate, sum);
+        }
     }
 
     fn figure(&mut self, figure: Figure) -> &mut Sum {

@@ -133,11 +133,15 @@ fn quiet_months_are_quiet() {
 #[test]
 fn codes_from_outside_are_bounded() {
     let mut day = DayFigures::new(Day(1));
-    for n in 0..500 {
-        day.declined(&format!("code_{n}"));
+    let codes: Vec<String> = (0..500).map(|n| format!("code_{n}")).collect();
+    // Told twice, they are counted once.
+    for _ in 0..2 {
+        day.attempts(20, codes.iter().map(String::as_str));
+        let sum = &day.figures[&Figure::DeclineRate];
+        assert_eq!((sum.part, sum.of, sum.kinds.len(), sum.kinds["others"]), (500, 520, 65, 436));
     }
-    let sum = &day.figures[&Figure::DeclineRate];
-    assert_eq!((sum.part, sum.of, sum.kinds.len(), sum.kinds["others"]), (500, 500, 65, 436));
+    day.attempts(0, []);
+    assert!(day.figures.is_empty());
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! What the connector reads as settled, against what the sandbox did.
 
+use std::collections::BTreeMap;
+
 use tillway_connectors::port::Interpreted;
 use tillway_connectors::{BatchStanding, ListedBatch, SettleFault, Settlement};
 use tillway_core::settle::certificate::certify;
 use tillway_core::settle::check::{Statement, Verdict, check};
 use tillway_core::settle::{
-    Day, Expected, Funding, Ids, Kind as Lines, Rules, SettlementLine, Standing, entries, settle,
+    Day, Expected, Funding, Ids, Kind as Lines, RuleBook, Rules, SettlementLine, Standing, ToBook, entries,
+    settle,
 };
 
 use super::*;
@@ -180,8 +183,17 @@ async fn a_net_funding_closes_the_batch_whose_sums_it_has() {
     let rules = Rules::load("r", world.api().rules(&world.connection)).unwrap();
     let outcome = settle(&lines, &expected, &rules, today().plus(9));
     assert_eq!((outcome.groups.len(), outcome.open_lines.len(), outcome.open_expected.len()), (4, 0, 0));
-    let booked =
-        entries(&batch.batch, &lines, &outcome.groups, &expected, &outcome.explained, &rules, |_| false);
+    let (rates, kept) = (BTreeMap::new(), RuleBook::new(&rules));
+    let to_book = ToBook {
+        batch: &batch.batch,
+        lines: &lines,
+        groups: &outcome.groups,
+        expected: &expected,
+        explained: &outcome.explained,
+        rates: &rates,
+        rules: &kept,
+    };
+    let booked = entries(&to_book, |_| false);
     let verdict = check(&Statement {
         batch: &batch.batch,
         lines: &lines,
@@ -193,7 +205,8 @@ async fn a_net_funding_closes_the_batch_whose_sums_it_has() {
         open_lines: &[],
         open_expected: &[],
         entries: &booked.unwrap(),
-        rules: &rules,
+        rates: &rates,
+        rules: &kept,
     });
     assert_eq!(verdict, Ok(Verdict::Closed));
     let mut other = batch.clone();
