@@ -113,6 +113,20 @@ pub struct Line {
     pub total: i64,
     /// Tax inside `total`, minor units.
     pub tax: i64,
+    /// What the shop calls the article.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Price of one piece, major units, before discount and tax; none where the line was told by an older version of Tillway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit_price: Option<rust_decimal::Decimal>,
+    /// Discount taken off inside `total`, minor units.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub discount: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_zero(minor: &i64) -> bool {
+    *minor == 0
 }
 
 /// One shipment the shop reported.

@@ -170,6 +170,9 @@ proptest! {
             quantity: Decimal::from(*q),
             total: p * q,
             tax: 0,
+            name: None,
+            unit_price: None,
+            discount: 0,
         }).collect();
         // One unit at a time, from lines drawn by the number.
         let mut left: Vec<i64> = prices.iter().map(|(_, q)| *q).collect();

@@ -12,9 +12,23 @@ pub use schema::{ADDRESS, AWAITS, BASE, OBJECTS, PAIR_OPTIONS, personal_part};
 
 use super::OrderState;
 use super::routes::attempt_key;
-use crate::facts::{AuthorizationEnd, OrderStatus, RefundStatus, ReviewOutcome};
-use crate::money::Money;
+use crate::facts::{AuthorizationEnd, Line, OrderStatus, RefundStatus, ReviewOutcome};
+use crate::money::{Currency, Money};
 use crate::value::Value;
+
+fn line_view(line: &Line, currency: Currency) -> Value {
+    let money = |minor| Value::Money(Money::new(minor, currency));
+    Value::map([
+        ("id", Value::text(line.line_id.clone())),
+        ("sku", Value::text(line.sku.clone())),
+        ("name", Value::opt_text(line.name.clone())),
+        ("quantity", Value::Decimal(line.quantity)),
+        ("unit_price", line.unit_price.map_or(Value::Null, Value::Decimal)),
+        ("discount", money(line.discount)),
+        ("tax", money(line.tax)),
+        ("total", money(line.total)),
+    ])
+}
 
 impl OrderState {
     /// Whether an awaited fact is there.
@@ -61,8 +75,9 @@ impl OrderState {
             put("customer_ref", Value::opt_text(o.customer_ref.clone()));
             put("gateway_customer", Value::opt_text(o.gateway_customer.clone()));
             put("payment", Value::opt_text(o.payment.clone()));
+            put("lines", Value::List(o.lines.iter().map(|line| line_view(line, o.total.currency)).collect()));
         }
-        for part in ["customer", "bill_to", "ship_to"] {
+        for part in ["customer", "bill_to", "ship_to", "device"] {
             if let Some(value) = personal.and_then(|p| p.get("order")).and_then(|o| o.get(part)) {
                 put(part, value.clone());
             }
