@@ -218,6 +218,12 @@ impl DisputeStatus {
     pub const fn is_open(self) -> bool {
         matches!(self, Self::NeedsResponse | Self::UnderReview)
     }
+
+    /// Whether the gateway itself says how it ended.
+    #[must_use]
+    pub const fn has_ended(self) -> bool {
+        matches!(self, Self::InquiryClosed | Self::Prevented | Self::Lost | Self::Won)
+    }
 }
 
 /// What a review ended in.
@@ -578,6 +584,21 @@ pub enum Fact {
         amount: Money,
         /// Fee charged with it, minor units of the same currency; negative is given back.
         fee: i64,
+    },
+    /// A person says how a dispute ended, where the gateway never does.
+    DisputeClosed {
+        /// Dispute.
+        dispute: String,
+        /// The how manieth word about it, from 1: a later one stands.
+        nth: u32,
+        /// For the merchant.
+        won: bool,
+        /// How often money had been withdrawn when it was said: once more, and it is open again.
+        withdrawals: u32,
+        /// Who.
+        by: String,
+        /// Why, in a few words.
+        reason: String,
     },
     /// The order belongs to this flow.
     Bound {

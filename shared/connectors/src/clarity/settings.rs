@@ -297,7 +297,8 @@ pub fn check(connection: &Connection) -> Vec<(String, String)> {
         let plain = |step: &str| {
             !step.is_empty() && step.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
         };
-        if !path.is_empty() && !(path.split('.').all(plain) && path.split('.').count() <= DEEPEST) {
+        let fits = path.split('.').all(plain) && path.split('.').count() <= DEEPEST;
+        if !path.is_empty() && !fits {
             let what = "write names of members with dots between, at most 4, e.g. device.ipAddress";
             wrong(name, what);
         }

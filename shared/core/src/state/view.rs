@@ -179,7 +179,10 @@ impl OrderState {
                 let told = payments().filter(|_| !self.is_unsettled());
                 known(told.flat_map(|p| &p.failures).map(|f| &f.attempt))
             }
-            "dispute" => known(self.disputes.keys()),
+            "dispute" => {
+                let views = self.dispute_views(false);
+                views.into_iter().map(|(key, _)| Cow::Owned(key)).collect()
+            }
             "review" => known(self.reviews.keys()),
             "review_outcome" => {
                 known(self.reviews.iter().filter(|(_, r)| r.outcome.is_some()).map(|(id, _)| id))
@@ -403,14 +406,22 @@ impl OrderState {
         use crate::facts::DisputeStatus::{Lost, Won};
         let mut out = Vec::new();
         for (id, d) in &self.disputes {
-            if decided && !matches!(d.status, Lost | Won) {
+            let standing = d.standing();
+            if decided && !matches!(standing, Lost | Won) {
                 continue;
             }
-            let won = d.status == Won;
+            let won = standing == Won;
+            // Words of people: a second one is another outcome, and what opens after one is to be told as well.
+            let nth = d.closed.map_or(0, |word| word.nth);
             let key = match (decided, won) {
                 (false, _) => id.clone(),
                 (true, true) => format!("{id}:won"),
                 (true, false) => format!("{id}:lost"),
+            };
+            let key = match (decided, nth) {
+                (true, 2..) => format!("{key}:{nth}"),
+                (false, 1..) if standing.is_open() => format!("{id}:again:{nth}"),
+                _ => key,
             };
             let view = Value::map([
                 ("id", Value::text(id.clone())),

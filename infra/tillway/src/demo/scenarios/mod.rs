@@ -142,6 +142,8 @@ scenarios! {
     "cyb-refund-by-hand" "cnow" "a refund made in the Business Center, told by webhook" => voids::by_hand;
     "cyb-refund-by-hand-webhook-lost" "cnow" "a refund made in the Business Center, found by the sweep" => voids::by_hand_unheard;
     "cyb-chargeback" "cnow" "a chargeback, which no webhook tells: read from the report by the sweep" => voids::charged_back;
+    "cyb-chargeback-lost" "cnow" "a chargeback whose end no report tells: staff says that it is lost" => voids::chargeback_lost;
+    "cyb-chargeback-won" "cnow" "a chargeback that was given back: staff says that it is won" => voids::chargeback_won;
     "cyb-webhook-duplicated" "cnow" "webhooks delivered three times, each under another trace id" => hooks::duplicated;
     "cyb-webhook-reordered" "cnow" "the capture's webhook overtakes the reservation's" => sealed::reordered;
     "cyb-webhook-late" "cship" "a webhook that comes forty minutes late" => sealed::late;
