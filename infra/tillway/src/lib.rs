@@ -4,6 +4,7 @@ pub mod bench;
 pub mod check;
 pub mod connectors;
 pub mod demo;
+pub mod dispute;
 pub mod inspect;
 pub mod machine;
 mod market;
@@ -49,6 +50,8 @@ enum Command {
     Explain(inspect::Explain),
     /// Shows and works what waits for a person.
     Parked(parked::Args),
+    /// Says how a dispute ended, where the gateway never does.
+    Dispute(dispute::Args),
     /// Checks flows, mappings and lookups: file, line, what, and a hint.
     Check(check::Args),
     /// Prints what each connector can do, as a table in Markdown.
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
             Command::Serve(args) => serve::run(args).await,
             Command::Explain(args) => inspect::explain(args).await,
             Command::Parked(args) => parked::run(args).await,
+            Command::Dispute(args) => dispute::run(args).await,
             Command::Check(args) => check::run(&args),
             Command::Connectors(args) => connectors::run(&args),
             Command::Simulate(args) => simulate::run_command(&args),

@@ -90,6 +90,8 @@ pub struct Capabilities {
     pub refund: Support,
     pub part_refund: Support,
     pub dispute: Support,
+    /// Who tells how they ended; nobody: a person says it (`tillway dispute close`).
+    pub dispute_end: Support,
     pub read: Support,
     pub status: Support,
     pub shipment: Support,
@@ -121,6 +123,7 @@ impl Capabilities {
         refund: Support::No,
         part_refund: Support::No,
         dispute: Support::No,
+        dispute_end: Support::No,
         read: Support::No,
         status: Support::No,
         shipment: Support::No,
@@ -129,7 +132,7 @@ impl Capabilities {
 
     /// What is done or told, by its name in the table.
     #[must_use]
-    pub const fn rows(&self) -> [(&'static str, Support); 21] {
+    pub const fn rows(&self) -> [(&'static str, Support); 22] {
         [
             ("customers", self.customer),
             ("cards kept for them", self.instruments),
@@ -148,6 +151,7 @@ impl Capabilities {
             ("refund", self.refund),
             ("in part, several", self.part_refund),
             ("disputes", self.dispute),
+            ("how they ended", self.dispute_end),
             ("read again", self.read),
             ("write status and payment", self.status),
             ("add shipments", self.shipment),

@@ -113,6 +113,20 @@ pub struct Line {
     pub total: i64,
     /// Tax inside `total`, minor units.
     pub tax: i64,
+    /// What the shop calls the article.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Price of one piece, major units, before discount and tax; none where the line was told by an older version of Tillway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit_price: Option<rust_decimal::Decimal>,
+    /// Discount taken off inside `total`, minor units.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub discount: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_zero(minor: &i64) -> bool {
+    *minor == 0
 }
 
 /// One shipment the shop reported.
@@ -203,6 +217,12 @@ impl DisputeStatus {
     #[must_use]
     pub const fn is_open(self) -> bool {
         matches!(self, Self::NeedsResponse | Self::UnderReview)
+    }
+
+    /// Whether the gateway itself says how it ended.
+    #[must_use]
+    pub const fn has_ended(self) -> bool {
+        matches!(self, Self::InquiryClosed | Self::Prevented | Self::Lost | Self::Won)
     }
 }
 
@@ -564,6 +584,21 @@ pub enum Fact {
         amount: Money,
         /// Fee charged with it, minor units of the same currency; negative is given back.
         fee: i64,
+    },
+    /// A person says how a dispute ended, where the gateway never does.
+    DisputeClosed {
+        /// Dispute.
+        dispute: String,
+        /// The how manieth word about it, from 1: a later one stands.
+        nth: u32,
+        /// For the merchant.
+        won: bool,
+        /// How often money had been withdrawn when it was said: once more, and it is open again.
+        withdrawals: u32,
+        /// Who.
+        by: String,
+        /// Why, in a few words.
+        reason: String,
     },
     /// The order belongs to this flow.
     Bound {

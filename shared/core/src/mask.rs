@@ -1,4 +1,4 @@
-//! Masking of people's data outside production: names, streets, cities, postal codes, e-mail and phone.
+//! Masking of people's data outside production: names, streets, cities, postal codes, e-mail, phone and IP addresses.
 //!
 //! The same input under the same key gives the same mask, so that what belongs together still does: a customer is found
 //! again by e-mail, a given name is that of the full name. It is keyed (HMAC-SHA256), so that nobody can try names until
@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -34,6 +35,8 @@ pub enum Class {
     Email,
     /// As many digits under the same country code, in a range that is nobody's.
     Phone,
+    /// An address of RFC 2544 or RFC 3849, which is nobody's.
+    Ip,
     /// Whatever people write.
     Text,
     /// Stays: countries, regions, and the link a cardholder has to follow.
@@ -196,6 +199,7 @@ const fn label(class: Class) -> &'static str {
         Class::PostalCode => "postal code",
         Class::Email => "e-mail",
         Class::Phone => "phone",
+        Class::Ip => "ip",
         Class::Text | Class::Kept => "text",
     }
 }
@@ -210,7 +214,19 @@ fn shaped(class: Class, text: &str, mut drawn: Drawn<'_>) -> String {
         Class::PostalCode => postal_code(text, drawn),
         Class::Email => format!("x{}@{DOMAIN}", drawn.hex(8)),
         Class::Phone => phone(text, drawn),
+        Class::Ip => ip(text, drawn),
         Class::Text | Class::Kept => format!("masked-{}", drawn.hex(6)),
+    }
+}
+
+/// An address stays one of its version, so that whoever takes addresses alone takes the mask; anything else is free text.
+fn ip(text: &str, mut drawn: Drawn<'_>) -> String {
+    match text.trim().parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => {
+            format!("198.{}.{}.{}", 18 + drawn.byte() % 2, drawn.byte(), drawn.byte())
+        }
+        Ok(IpAddr::V6(_)) => format!("2001:db8:{}:{}::1", drawn.hex(2), drawn.hex(2)),
+        Err(_) => shaped(Class::Text, text, drawn),
     }
 }
 

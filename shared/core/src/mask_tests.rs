@@ -3,8 +3,16 @@ use proptest::prelude::*;
 use super::*;
 use crate::state::view::{BASE, OBJECTS};
 
-const CLASSES: [Class; 7] =
-    [Class::Name, Class::Street, Class::City, Class::PostalCode, Class::Email, Class::Phone, Class::Text];
+const CLASSES: [Class; 8] = [
+    Class::Name,
+    Class::Street,
+    Class::City,
+    Class::PostalCode,
+    Class::Email,
+    Class::Phone,
+    Class::Ip,
+    Class::Text,
+];
 
 fn masker(byte: u8) -> Masker {
     Masker::new([byte; 32])
@@ -98,6 +106,23 @@ fn phones_keep_the_form_they_are_written_in() {
 }
 
 #[test]
+fn an_ip_address_becomes_one_of_its_version_that_is_nobodys() {
+    for given in ["203.0.113.7", "198.18.0.1", "2001:4860:4860::8888", "::1"] {
+        let given: std::net::IpAddr = given.parse().unwrap();
+        let masked: std::net::IpAddr = mask(Class::Ip, &given.to_string()).parse().unwrap();
+        assert_ne!(masked, given);
+        match (given, masked) {
+            (IpAddr::V4(_), IpAddr::V4(to)) => {
+                assert!(to.octets()[0] == 198 && (18..20).contains(&to.octets()[1]), "{to}")
+            }
+            (IpAddr::V6(_), IpAddr::V6(to)) => assert_eq!(to.segments()[..2], [0x2001, 0xdb8]),
+            (_, to) => panic!("{to} is of another version"),
+        }
+    }
+    assert!(mask(Class::Ip, "203.0.113.7, 10.0.0.1").starts_with("masked-"), "what is no address");
+}
+
+#[test]
 fn letters_of_any_script_are_masked_and_nothing_stays_nothing() {
     for class in CLASSES {
         for text in ["Ärger Straße", "山田 太郎", "٠١٢٣", "\u{200b}", "-", "👩‍👩‍👧"] {
@@ -150,7 +175,8 @@ fn person() -> Value {
         ("nickname", text("Canary")),
     ]);
     let action = Value::map([("url", text("https://bank.example/3ds"))]);
-    let order = Value::map([("customer", customer), ("bill_to", address)]);
+    let device = Value::map([("ip_address", text("203.0.113.7")), ("session", text("visit-1"))]);
+    let order = Value::map([("customer", customer), ("bill_to", address), ("device", device)]);
     Value::map([("order", order), ("action", action), ("diary", text("canary"))])
 }
 
@@ -162,6 +188,8 @@ fn a_person_is_masked_field_by_field_and_a_field_nobody_declared_too() {
     assert_eq!(at("order.customer.email"), mask(Class::Email, "ann@example.com"));
     assert!(at("order.customer.name").starts_with(&at("order.customer.first_name")));
     assert_eq!((at("order.bill_to.country"), at("order.bill_to.region")), ("DE".into(), "BE".into()));
+    assert_eq!(at("order.device.ip_address"), mask(Class::Ip, "203.0.113.7"));
+    assert_eq!(at("order.device.session"), "visit-1", "the gateway has to find it");
     assert_eq!(at("action.url"), "https://bank.example/3ds", "the cardholder has to follow it");
     let text = serde_json::to_string(&masked).unwrap().to_lowercase();
     assert!(!text.contains("canary") && !text.contains("example.com") && !text.contains("10115"), "{text}");

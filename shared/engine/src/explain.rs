@@ -297,6 +297,10 @@ pub fn sentence(fact: &Fact) -> Option<String> {
         Fact::DisputeMoved { dispute, amount, fee, .. } => {
             format!("dispute {dispute} moved {amount}, fee {fee} minor units")
         }
+        Fact::DisputeClosed { dispute, won, by, reason, .. } => {
+            let how = if *won { "won" } else { "lost" };
+            format!("{by} says that dispute {dispute} is {how}: {reason}")
+        }
         Fact::Bound { pair, flow, .. } => format!("belongs to pair {pair}, flow {flow}"),
         Fact::StatusChanged { status, reason, .. } if reason.is_empty() => {
             format!("status is now {}", status.name())

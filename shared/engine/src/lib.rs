@@ -6,6 +6,7 @@ mod commit;
 pub mod config;
 #[cfg(feature = "contract-tests")]
 pub mod contract;
+pub mod dispute;
 pub mod engine;
 mod flows;
 pub mod gauges;

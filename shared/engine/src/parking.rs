@@ -462,7 +462,7 @@ impl Engine {
         }
     }
 
-    async fn order_record(&self, order: &OrderKey) -> Result<Option<rec::OrderRecord>, WorkError> {
+    pub(crate) async fn order_record(&self, order: &OrderKey) -> Result<Option<rec::OrderRecord>, WorkError> {
         let found = self.ports.store.get(&[rec::state_key(order)]).await?.into_iter().flatten().next();
         Ok(found.map(|item| serde_json::from_slice(&item.body)).transpose()?)
     }

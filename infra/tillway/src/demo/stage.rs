@@ -209,7 +209,8 @@ fn config(merchants: &[Merchant]) -> String {
     for m in merchants {
         let [more, _] = m.part.more;
         connections.push_str(&format!(
-            "  {}: {{ system: clarity, base_url: \"{}/api/v1\", rate_limit.per_second: 10000 }}\n  \
+            "  {}: {{ system: clarity, base_url: \"{}/api/v1\", rate_limit.per_second: 10000, \
+             order.ip_address: device.ipAddress, order.device_session: device.sessionId }}\n  \
              {}: {{ system: {}, base_url: \"{}\", rate_limit.per_second: 10000, {}{} }}\n",
             m.shop,
             m.servers.1.url(),

@@ -77,7 +77,8 @@ pub fn read(connection: &Connection, order: &Node<'_>, version: i64) -> Result<R
         test,
         lines: amounts.lines,
     };
-    let (personal, person) = people(order, &customer, snapshot.customer_ref.as_deref())?;
+    let device = device(connection, order)?;
+    let (personal, person) = people(order, &customer, device, snapshot.customer_ref.as_deref())?;
     // A brand that cannot be read is one that is not known.
     let brand = payment.member("cardBrand").and_then(|at| at.text()).ok().flatten();
     let brand = brand.filter(|b| b.len() <= 40 && b.bytes().all(|c| c.is_ascii_alphabetic() || c == b' '));
@@ -122,6 +123,9 @@ fn shipments(order: &Node<'_>) -> Result<Vec<Shipment>, Fault> {
     }
     Ok(shipments)
 }
+
+/// Most characters of an article's name.
+const NAME: usize = 255;
 
 /// The amounts of an order in minor units.
 struct Amounts {
@@ -171,9 +175,9 @@ impl Amounts {
     fn add(&mut self, at: &Node<'_>) -> Result<(), Fault> {
         let quantity = at.member("quantity")?.quantity()?;
         let price_at = at.member("unitPrice")?;
-        let gross = Money::extend(price_at.price(self.currency)?, quantity, self.currency)
-            .map_err(|e| price_at.money_fault(&e))?
-            .minor;
+        let price = price_at.price(self.currency)?;
+        let gross =
+            Money::extend(price, quantity, self.currency).map_err(|e| price_at.money_fault(&e))?.minor;
         let minor =
             |name: &str| Ok::<_, Fault>(at.member(name)?.money(Some(self.currency))?.map_or(0, |m| m.minor));
         let (discount, tax) = (minor("discount")?, minor("tax")?);
@@ -189,7 +193,11 @@ impl Amounts {
         self.gross = self.gross.checked_add(gross).ok_or_else(overflow)?;
         self.line_discount = self.line_discount.checked_add(discount).ok_or_else(overflow)?;
         self.line_tax = self.line_tax.checked_add(tax).ok_or_else(overflow)?;
-        self.lines.push(Line { line_id, sku, quantity, total, tax });
+        // A name that is no text is one that is not known.
+        let name = at.member("name").and_then(|name| name.text()).ok().flatten();
+        let name = name.map(|name| name.chars().filter(|c| !c.is_control()).take(NAME).collect());
+        let unit_price = Some(price);
+        self.lines.push(Line { line_id, sku, quantity, total, tax, name, unit_price, discount });
         Ok(())
     }
 
@@ -262,11 +270,24 @@ fn address(at: &Node<'_>) -> Result<Option<Value>, Fault> {
     ]))
 }
 
+/// What the order was placed with, from where the connection's settings say that this shop tells it.
+fn device(connection: &Connection, order: &Node<'_>) -> Result<Option<Value>, Fault> {
+    let told = |setting: &'static str| {
+        let path = settings::get(connection, setting);
+        if path.is_empty() {
+            return Ok(None);
+        }
+        path.split('.').try_fold(*order, |at, name| at.member(name))?.text()
+    };
+    Ok(map([("ip_address", told(settings::IP_ADDRESS)?), ("session", told(settings::DEVICE_SESSION)?)]))
+}
+
 /// Personal data, and the identity it belongs to: the e-mail, for a shop's own id tells nothing to the
 /// other systems that know the person; a guest's may stand in the billing address alone.
 fn people(
     order: &Node<'_>,
     customer: &Node<'_>,
+    device: Option<Value>,
     reference: Option<&str>,
 ) -> Result<(Value, Option<Secret>), Fault> {
     let billing = order.member("billingAddress")?;
@@ -291,7 +312,7 @@ fn people(
         ("phone", text("phone")?),
         ("email", email),
     ]);
-    let parts = [("customer", customer), ("bill_to", bill_to), ("ship_to", ship_to)];
+    let parts = [("customer", customer), ("bill_to", bill_to), ("ship_to", ship_to), ("device", device)];
     let parts: BTreeMap<String, Value> =
         parts.into_iter().filter_map(|(name, part)| Some((name.to_owned(), part?))).collect();
     let personal = if parts.is_empty() { Value::Null } else { Value::map([("order", Value::Map(parts))]) };

@@ -10,9 +10,15 @@ use crate::config::Connection;
 pub const GATEWAY_CUSTOMER: &str = "gateway_external_id";
 /// The setting that names a reusable token there.
 pub const INSTRUMENT: &str = "gateway_instrument_id";
+/// The setting that says where an order tells the shopper's IP address.
+pub const IP_ADDRESS: &str = "order.ip_address";
+/// And the session of the gateway's device fingerprint.
+pub const DEVICE_SESSION: &str = "order.device_session";
+/// Most members on the way to either: what is read has a path of bounded length.
+const DEEPEST: usize = 4;
 
 /// Settings: name, default, meaning.
-pub static SETTINGS: [(&str, &str, &str); 35] = [
+pub static SETTINGS: [(&str, &str, &str); 37] = [
     ("base_url", "", "where the API begins, e.g. https://shop.example.com/api/v1"),
     ("paths.token", "/oauth/token", "token endpoint, below base_url"),
     ("paths.orders", "/orders", "list of orders"),
@@ -65,6 +71,16 @@ pub static SETTINGS: [(&str, &str, &str); 35] = [
         "",
         "name in customer.externalIds of a reusable token that the gateway's customer is to keep, e.g. \
          cybersource_instrument; empty: none is read",
+    ),
+    (
+        IP_ADDRESS,
+        "",
+        "member of an order with the IP address it came from, e.g. device.ipAddress; empty: none is read",
+    ),
+    (
+        DEVICE_SESSION,
+        "",
+        "member of an order with the session of the gateway's device fingerprint; empty: none is read",
     ),
     (
         "overwrite_fulfilment",
@@ -276,6 +292,17 @@ pub fn check(connection: &Connection) -> Vec<(String, String)> {
             wrong(name, "write a header name of letters, digits and -");
         }
     }
+    for name in [IP_ADDRESS, DEVICE_SESSION] {
+        let path = get(connection, name);
+        let plain = |step: &str| {
+            !step.is_empty() && step.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+        };
+        let fits = path.split('.').all(plain) && path.split('.').count() <= DEEPEST;
+        if !path.is_empty() && !fits {
+            let what = "write names of members with dots between, at most 4, e.g. device.ipAddress";
+            wrong(name, what);
+        }
+    }
     one_of(connection, "auth", &["oauth", "api_key", "jwt"], &mut faults);
     one_of(connection, "paging.style", &["page-index", "page-index-plain", "link"], &mut faults);
     one_of(connection, "webhook.scheme", &["standard", "shared_header"], &mut faults);
@@ -320,7 +347,9 @@ fn check_tables(connection: &Connection, faults: &mut Vec<(String, String)>) {
         wrong("overwrite_fulfilment".to_owned(), format!("write false, true, or some of {}", canonical()));
     }
     for name in connection.settings.keys() {
-        let ours = ["paths.", "paging.", "auth.", "webhook."].iter().any(|prefix| name.starts_with(prefix));
+        let ours = ["paths.", "paging.", "auth.", "webhook.", "order."]
+            .iter()
+            .any(|prefix| name.starts_with(prefix));
         if ours && !SETTINGS.iter().any(|(known, ..)| known == name) {
             let hint = tillway_core::check::did_you_mean(name, SETTINGS.iter().map(|(known, ..)| *known));
             wrong(name.clone(), format!("no such setting; {hint}"));

@@ -26,6 +26,26 @@ const ADDRESS: Schema = Schema {
     ],
 };
 
+const LINE: Schema = Schema {
+    name: "cybersource.line",
+    fields: &[
+        text("code", "product code; `default` where it is left out"),
+        text("sku", "stock-keeping unit").required(),
+        text("name", "what it is; the sku where it is left out"),
+        field("quantity", Type::Decimal, "pieces; what is no whole number is sent as one piece at its worth")
+            .required(),
+        field("unit_price", Type::Decimal, "price of one piece in major units"),
+        field("discount", Type::Money, "taken off the line; authorizations alone"),
+        field("tax", Type::Money, "tax of the line"),
+        field(
+            "total",
+            Type::Money,
+            "its worth: which lines are sent where there are too many, and at what price where it has no price",
+        ),
+    ],
+};
+const LINES: Field = field("lines", Type::List(&LINE), "lines of the order, for Decision Manager");
+
 const ORDER: Field = text("order_id", "the shop's order id; our reference at Cybersource").required();
 const PAYMENT: Field = text("payment", "id of the payment (of its authorization)").required();
 const ROUTE: Field = text("route", "merchant id, where the connection has several; routing fills it in");
@@ -43,7 +63,8 @@ const AUTHORIZE: Schema = Schema {
         field("ship_to", Type::Record(&ADDRESS), "shipping address, where it differs").personal(),
         text("customer_ref", "the shop's customer id, for Decision Manager"),
         text("ip_address", "address the order came from, for Decision Manager").personal(),
-        text("fingerprint", "session of the device fingerprint, for Decision Manager"),
+        text("fingerprint", "session of the device fingerprint, for Decision Manager").personal(),
+        LINES,
         field("data", Type::Dict, "merchant-defined fields by number (1 to 100); nothing personal"),
         text("screening", "`before`: Decision Manager has looked already and is not asked again"),
         ROUTE,
@@ -64,7 +85,8 @@ const SCREEN: Schema = Schema {
         field("ship_to", Type::Record(&ADDRESS), "shipping address, where it differs").personal(),
         text("customer_ref", "the shop's customer id"),
         text("ip_address", "address the order came from").personal(),
-        text("fingerprint", "session of the device fingerprint"),
+        text("fingerprint", "session of the device fingerprint").personal(),
+        LINES,
         field("data", Type::Dict, "merchant-defined fields by number (1 to 100); nothing personal"),
     ],
 };

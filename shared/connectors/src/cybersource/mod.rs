@@ -22,6 +22,7 @@ mod lookup;
 mod lookup_tests;
 mod operations;
 mod plan;
+mod plan_lines;
 mod plan_pay;
 #[cfg(test)]
 mod plan_tests;

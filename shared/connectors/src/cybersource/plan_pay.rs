@@ -1,16 +1,19 @@
 //! The request that makes a payment: the token in its place, addresses, and what Decision Manager looks at.
 
+use std::net::IpAddr;
+
 use serde_json::{Map, Value as Json, json};
 use tillway_core::money::Money;
 use tillway_core::value::Value;
 
 use super::plan::{Params, Plan};
+use super::plan_lines::{self, Asks};
 use super::wire::{self, Fault};
 
 /// A payment, reserved or taken at once.
 pub(super) fn authorize(p: &Params<'_>) -> Result<Plan, Fault> {
     let taking = p.flag("capture", false);
-    let (code, amount, mut body) = bought(p)?;
+    let (code, amount, mut body) = bought(p, Asks::Payment)?;
     body.insert("processingInformation".into(), processing(p, taking));
     body.extend(source(p)?);
     let path = p.path("payments", "");
@@ -18,7 +21,7 @@ pub(super) fn authorize(p: &Params<'_>) -> Result<Plan, Fault> {
 }
 
 /// What is bought by whom, as a payment and a screening tell it: our reference, the amount, the body's members.
-pub(super) fn bought(p: &Params<'_>) -> Result<(String, Money, Map<String, Json>), Fault> {
+pub(super) fn bought(p: &Params<'_>, asks: Asks) -> Result<(String, Money, Map<String, Json>), Fault> {
     let (code, amount) = (p.code()?, p.amount()?);
     let mut order = Map::new();
     order.insert("amountDetails".into(), p.amount_details(amount)?);
@@ -27,16 +30,32 @@ pub(super) fn bought(p: &Params<'_>) -> Result<(String, Money, Map<String, Json>
     let ship_to = ship_to.filter(|ship| differs(ship, bill_to.as_ref()));
     order.extend(bill_to.map(|a| ("billTo".to_owned(), Json::Object(a))));
     order.extend(ship_to.map(|a| ("shipTo".to_owned(), Json::Object(a))));
+    order.extend(plan_lines::lines(p, amount.currency, asks)?.map(|l| ("lineItems".to_owned(), l)));
     let mut body = Map::new();
     body.insert("clientReferenceInformation".into(), p.reference(&code));
     body.insert("orderInformation".into(), Json::Object(order));
-    let device =
-        texts(&[("ipAddress", p.text("ip_address")), ("fingerprintSessionId", p.text("fingerprint"))]);
-    body.extend(device.map(|d| ("deviceInformation".to_owned(), Json::Object(d))));
+    body.extend(device(p)?.map(|d| ("deviceInformation".to_owned(), Json::Object(d))));
     let buyer = texts(&[("merchantCustomerId", p.text("customer_ref"))]);
     body.extend(buyer.map(|b| ("buyerInformation".to_owned(), Json::Object(b))));
     body.insert("merchantDefinedInformation".into(), p.defined(None)?);
     Ok((code, amount, body))
+}
+
+/// What the order was placed with.
+fn device(p: &Params<'_>) -> Result<Option<Map<String, Json>>, Fault> {
+    let (ip, session) = (p.text("ip_address"), p.text("fingerprint"));
+    if ip.is_some_and(|ip| ip.parse::<IpAddr>().is_err()) {
+        let what = "this is no IP address, and Cybersource would refuse the payment; let the shop send one address, or leave \
+                    `ip_address` out of the mapping";
+        return Err(Fault::new("ip_address_malformed", "ip_address", what));
+    }
+    let fits = |s: &str| s.len() <= 88 && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    if session.is_some_and(|s| !fits(s)) {
+        let what = "a session of the device fingerprint has at most 88 letters, digits, `-`, `_` and `.`; let the shop send \
+                    it as its page made it, or leave `fingerprint` out of the mapping";
+        return Err(Fault::new("fingerprint_malformed", "fingerprint", what));
+    }
+    Ok(texts(&[("ipAddress", ip), ("fingerprintSessionId", session)]))
 }
 
 fn processing(p: &Params<'_>, taking: bool) -> Json {

@@ -212,6 +212,17 @@ fn every_member_sent_is_in_the_vendors_structure() {
         ]
         .map(|name| (name, text(name))),
     );
+    let sum = Value::Money(tillway_core::money::Money::new(
+        7,
+        tillway_core::money::Currency::parse("USD").unwrap(),
+    ));
+    let line = Value::map([
+        ("sku", text("W-1")),
+        ("quantity", Value::Decimal(2.into())),
+        ("unit_price", Value::Decimal(3.into())),
+        ("discount", sum.clone()),
+        ("tax", sum),
+    ]);
     let full = with(
         pay_params(),
         &[
@@ -220,6 +231,7 @@ fn every_member_sent_is_in_the_vendors_structure() {
             ("customer_ref", text("C-77")),
             ("ip_address", text("203.0.113.7")),
             ("fingerprint", text("f")),
+            ("lines", Value::List(vec![line])),
             ("data", Value::Map([("1".to_owned(), text("x"))].into())),
             ("token", text(&format!("eyJ.{}.{}", jwt_claims(), "s".repeat(40)))),
         ],

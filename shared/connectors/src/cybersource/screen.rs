@@ -20,6 +20,7 @@ use super::errors;
 use super::facts::{CURRENCY, Paid, TOTAL, Went};
 use super::operations::{body, check_amount, check_code, disagrees, settled, status};
 use super::plan::{Params, Plan};
+use super::plan_lines::Asks;
 use super::plan_pay::{bought, is_transient, token};
 use super::wire::{self, Fault};
 use crate::common::Differs;
@@ -34,7 +35,7 @@ fn jti(token: &str) -> Option<String> {
 
 /// The request.
 pub(super) fn plan(p: &Params<'_>) -> Result<Plan, Fault> {
-    let (code, amount, mut body) = bought(p)?;
+    let (code, amount, mut body) = bought(p, Asks::Decision)?;
     // Its addresses have no company.
     if let Some(order) = body.get_mut("orderInformation") {
         for whose in ["billTo", "shipTo"] {

@@ -1,7 +1,7 @@
 //! Settings and secrets of a Cybersource connection.
 
 use super::auth::{PRIVATE_KEY, SHARED_SECRET, Scheme};
-use super::{endpoints, routes, settlement_settings};
+use super::{endpoints, plan_lines, routes, settlement_settings};
 use crate::config::Connection;
 
 /// Where production is.
@@ -45,6 +45,11 @@ pub(super) const SETTINGS: &[(&str, &str, &str)] = &[
         "merchant-defined field (1 to 100) that carries our command; the next one, our refund request",
     ),
     ("decision_manager", "on", "off: payments are made without Decision Manager (DECISION_SKIP)"),
+    (
+        plan_lines::LIMIT.0,
+        "100",
+        "most lines of an order that are sent, those worth most; 0: none. The vendor's own limit is not known to us",
+    ),
     ("partial_authorization", "ask", "accept, reverse or ask: what to do where the bank reserves less"),
     (
         "token_kind",
@@ -142,7 +147,8 @@ const CHOICES: [(&str, &[&str]); 6] = [
     ("allow_three_decimals", &["yes", "no", "true", "false"]),
 ];
 
-const NUMBERS: [(&str, i64, i64); 7] = [
+const NUMBERS: [(&str, i64, i64); 8] = [
+    plan_lines::LIMIT,
     ("rate_limit.per_second", 1, 10_000),
     ("timeout_seconds", 1, 300),
     ("search_days", 1, 180),

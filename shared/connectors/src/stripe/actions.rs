@@ -207,6 +207,7 @@ pub(super) const CAPABILITIES: Capabilities = Capabilities {
     refund: Support::By("stripe.refund"),
     part_refund: Support::By("stripe.refund"),
     dispute: Support::Told("webhooks"),
+    dispute_end: Support::Told("webhooks"),
     read: Support::By("stripe.read_payment"),
     ..Capabilities::NONE
 };

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Applied, Binding, Charge, Contradiction, Dispute, Failure, MadeCapture, OrderState, Payment, READ_STEP,
-    Refund, RefundRequest, Review, TotalChange, UndoneCapture,
+    Applied, Binding, Charge, Closed, Contradiction, Dispute, Failure, MadeCapture, OrderState, Payment,
+    READ_STEP, Refund, RefundRequest, Review, TotalChange, UndoneCapture,
 };
 use crate::facts::{AuthorizationEnd, CommandEnd, Fact, OrderSnapshot, OrderStatus, StepState, Unparked};
 use crate::ids::ConnectionName;
@@ -171,6 +171,14 @@ impl OrderState {
             Fact::DisputeMoved { dispute, payment, txn, amount, fee } => {
                 self.dispute_mut(dispute, payment, *amount);
                 self.book_dispute_movement(connection, (dispute, txn), (*amount, *fee), at, out)
+            }
+            Fact::DisputeClosed { dispute, nth, won, withdrawals, .. } => {
+                let Some(known) = self.disputes.get_mut(dispute) else { return false };
+                let new = known.closed.is_none_or(|word| word.nth < *nth);
+                if new {
+                    known.closed = Some(Closed { nth: *nth, won: *won, withdrawals: *withdrawals });
+                }
+                new
             }
             Fact::Bound { pair, flow, hash } => {
                 let binding = Binding { pair: pair.clone(), flow: flow.clone(), hash: hash.clone() };
@@ -505,6 +513,7 @@ impl OrderState {
         self.disputes.entry(dispute.to_owned()).or_insert_with(|| Dispute {
             payment: payment.to_owned(),
             amount: Money::new(amount.minor.saturating_abs(), amount.currency),
+            closed: None,
             status: crate::facts::DisputeStatus::Inquiry,
             reason: String::new(),
             moved: BTreeMap::new(),

@@ -161,8 +161,7 @@ impl OrderState {
             let Some(dispute) = self.disputes.get(&id) else { continue };
             let gateway = self.gateway_of(&dispute.payment, connection);
             let Some(dispute) = self.disputes.get_mut(&id) else { continue };
-            let withdrawn: i64 = dispute.moved.values().sum::<i64>().saturating_neg();
-            let target = if dispute.status == DisputeStatus::Lost { withdrawn } else { 0 };
+            let target = if dispute.standing() == DisputeStatus::Lost { dispute.withdrawn() } else { 0 };
             let step = target.saturating_sub(dispute.loss_booked);
             if step != 0 {
                 dispute.loss_booked = target;

@@ -249,6 +249,52 @@ pub struct Dispute {
     /// How many loss entries were made.
     #[serde(default)]
     pub loss_entries: u32,
+    /// What a person says of its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Closed>,
+}
+
+/// A person's word about how a dispute ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// The how manieth word about it.
+    pub nth: u32,
+    /// For the merchant.
+    pub won: bool,
+    /// How often money had been withdrawn then.
+    pub withdrawals: u32,
+}
+
+impl Dispute {
+    /// How often money was withdrawn.
+    #[must_use]
+    pub fn withdrawals(&self) -> u32 {
+        u32::try_from(self.moved.values().filter(|minor| **minor < 0).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Withdrawn and not given back, minor units.
+    #[must_use]
+    pub fn withdrawn(&self) -> i64 {
+        self.moved.values().sum::<i64>().saturating_neg()
+    }
+
+    /// A person's word, as long as it stands: the gateway's own is above it, and money that is withdrawn after it opens
+    /// the dispute again (a second chargeback bears the same name).
+    #[must_use]
+    pub fn word(&self) -> Option<Closed> {
+        let standing = |word: &Closed| self.withdrawals() <= word.withdrawals;
+        self.closed.filter(|_| !self.status.has_ended()).filter(standing)
+    }
+
+    /// How far it got, a person's word counted.
+    #[must_use]
+    pub fn standing(&self) -> DisputeStatus {
+        match self.word() {
+            Some(Closed { won: true, .. }) => DisputeStatus::Won,
+            Some(_) => DisputeStatus::Lost,
+            None => self.status,
+        }
+    }
 }
 
 /// A review at the gateway.

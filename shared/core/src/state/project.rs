@@ -107,7 +107,7 @@ impl OrderState {
     pub fn disputed(&self) -> i64 {
         let currency = self.currency();
         let ours = self.disputes.values().filter(|d| Some(d.amount.currency) == currency);
-        ours.map(|d| d.moved.values().sum::<i64>().saturating_neg().max(0)).sum()
+        ours.map(|d| d.withdrawn().max(0)).sum()
     }
     /// Whether a review is open.
     #[must_use]
@@ -124,10 +124,10 @@ impl OrderState {
     #[must_use]
     pub fn project(&self) -> (OrderStatus, String) {
         let plain = |s: OrderStatus| (s, String::new());
-        if let Some(dispute) = self.disputes.values().find(|d| d.status.is_open()) {
+        if let Some(dispute) = self.disputes.values().find(|d| d.standing().is_open()) {
             return (OrderStatus::Disputed, dispute.reason.clone());
         }
-        if let Some(dispute) = self.disputes.values().find(|d| d.status == DisputeStatus::Lost) {
+        if let Some(dispute) = self.disputes.values().find(|d| d.standing() == DisputeStatus::Lost) {
             return (OrderStatus::ChargedBack, dispute.reason.clone());
         }
         let captured = self.captured();

@@ -170,6 +170,9 @@ proptest! {
             quantity: Decimal::from(*q),
             total: p * q,
             tax: 0,
+            name: None,
+            unit_price: None,
+            discount: 0,
         }).collect();
         // One unit at a time, from lines drawn by the number.
         let mut left: Vec<i64> = prices.iter().map(|(_, q)| *q).collect();
@@ -314,6 +317,80 @@ fn reinstated_funds_are_not_a_won_dispute() {
     let (state, balance, _) = run(facts.iter());
     assert_eq!(state.project().0, OrderStatus::Disputed);
     assert_eq!(balance.of(Role::Fees, Currency::parse("USD").unwrap()), 1500);
+}
+
+fn word(nth: u32, won: bool, withdrawals: u32) -> Fact {
+    let (by, reason) = ("ann".into(), "seen".into());
+    Fact::DisputeClosed { dispute: "dp".into(), nth, won, withdrawals, by, reason }
+}
+
+/// Status, what is disputed, lost and cleared, of a captured order with these facts.
+fn closed(more: &[Fact]) -> (OrderStatus, i128, i128) {
+    let known =
+        [Fact::Order(Box::new(order(1, 1000, 0))), captured(1000), dispute(DisputeStatus::NeedsResponse)];
+    let facts: Vec<Fact> = known.iter().chain(more).cloned().collect();
+    let (state, balance, contradictions) = run(facts.iter());
+    assert!(contradictions == 0 && balance.unbalanced().is_empty(), "{more:?}");
+    let usd = Currency::parse("USD").unwrap();
+    // Once more changes nothing, books included.
+    let again: Vec<Fact> = facts.iter().chain(more).cloned().collect();
+    let (twice, books, _) = run(again.iter());
+    assert_eq!(twice.project(), state.project(), "{more:?}");
+    assert_eq!(books.of(Role::ChargebackLoss, usd), balance.of(Role::ChargebackLoss, usd));
+    // Disputed money is an asset while it is away.
+    let (disputed, loss) = (balance.of(Role::Disputed, usd), balance.of(Role::ChargebackLoss, usd));
+    assert_eq!(disputed + loss, i128::from(state.disputed()), "{more:?}");
+    (state.project().0, disputed, loss)
+}
+
+#[test]
+fn a_persons_word_ends_a_dispute_and_the_books_follow() {
+    use OrderStatus::{ChargedBack, Disputed, Paid};
+    let taken = moved("t1", -1000, 0);
+    let back = moved("t2", 1000, 0);
+    assert_eq!(closed(std::slice::from_ref(&taken)), (Disputed, 1000, 0));
+    assert_eq!(closed(&[taken.clone(), word(1, false, 1)]), (ChargedBack, 0, 1000));
+    assert_eq!(closed(&[taken.clone(), word(1, true, 1)]), (Paid, 1000, 0), "not given back yet");
+    assert_eq!(closed(&[taken.clone(), word(1, true, 1), back.clone()]), (Paid, 0, 0));
+    assert_eq!(closed(&[taken.clone(), back.clone(), word(1, true, 1)]), (Paid, 0, 0));
+    // The other word corrects it, whichever is heard last.
+    for words in [[word(1, false, 1), word(2, true, 1)], [word(2, true, 1), word(1, false, 1)]] {
+        let facts = [&[taken.clone(), back.clone()][..], &words].concat();
+        assert_eq!(closed(&facts), (Paid, 0, 0));
+    }
+    // Lost, and given back after all: no loss is left.
+    assert_eq!(closed(&[taken.clone(), word(1, false, 1), back.clone()]), (ChargedBack, 0, 0));
+    // A second chargeback opens it again, and takes a loss that was booked back until it is said anew.
+    let second = moved("t3", -1000, 0);
+    let reopened = [taken.clone(), back.clone(), word(1, true, 1), second.clone()];
+    assert_eq!(closed(&reopened), (Disputed, 1000, 0));
+    assert_eq!(closed(&[&reopened[..], &[word(2, false, 2)]].concat()), (ChargedBack, 0, 1000));
+    // The gateway's own word is above a person's.
+    assert_eq!(closed(&[taken.clone(), word(1, false, 1), dispute(DisputeStatus::Won)]), (Paid, 1000, 0));
+    assert_eq!(closed(&[taken, word(1, true, 1), dispute(DisputeStatus::Lost)]), (ChargedBack, 0, 1000));
+}
+
+#[test]
+fn what_becomes_of_a_dispute_is_told_each_time() {
+    let keys = |more: &[Fact], kind: &str| {
+        let (state, _, _) = run([captured(1000), dispute(DisputeStatus::NeedsResponse)].iter().chain(more));
+        let keys: Vec<String> = state.object_keys(kind).into_iter().map(|k| k.into_owned()).collect();
+        assert_eq!(keys, state.objects(kind, None).into_iter().map(|(k, _)| k).collect::<Vec<_>>());
+        keys
+    };
+    let (taken, second) = (moved("t1", -1000, 0), moved("t2", -1000, 0));
+    let said = [taken.clone(), word(1, true, 1)];
+    assert_eq!(
+        (keys(&said, "dispute"), keys(&said, "dispute_outcome")),
+        (vec!["dp".into()], vec!["dp:won".into()])
+    );
+    let again = [&said[..], &[second]].concat();
+    assert_eq!(
+        (keys(&again, "dispute"), keys(&again, "dispute_outcome")),
+        (vec!["dp:again:1".into()], vec![])
+    );
+    let anew = [&again[..], &[word(2, true, 2)]].concat();
+    assert_eq!(keys(&anew, "dispute_outcome"), ["dp:won:2"]);
 }
 
 fn of_currency(minor: i64, code: &str) -> Money {

@@ -12,9 +12,23 @@ pub use schema::{ADDRESS, AWAITS, BASE, OBJECTS, PAIR_OPTIONS, personal_part};
 
 use super::OrderState;
 use super::routes::attempt_key;
-use crate::facts::{AuthorizationEnd, OrderStatus, RefundStatus, ReviewOutcome};
-use crate::money::Money;
+use crate::facts::{AuthorizationEnd, Line, OrderStatus, RefundStatus, ReviewOutcome};
+use crate::money::{Currency, Money};
 use crate::value::Value;
+
+fn line_view(line: &Line, currency: Currency) -> Value {
+    let money = |minor| Value::Money(Money::new(minor, currency));
+    Value::map([
+        ("id", Value::text(line.line_id.clone())),
+        ("sku", Value::text(line.sku.clone())),
+        ("name", Value::opt_text(line.name.clone())),
+        ("quantity", Value::Decimal(line.quantity)),
+        ("unit_price", line.unit_price.map_or(Value::Null, Value::Decimal)),
+        ("discount", money(line.discount)),
+        ("tax", money(line.tax)),
+        ("total", money(line.total)),
+    ])
+}
 
 impl OrderState {
     /// Whether an awaited fact is there.
@@ -61,8 +75,9 @@ impl OrderState {
             put("customer_ref", Value::opt_text(o.customer_ref.clone()));
             put("gateway_customer", Value::opt_text(o.gateway_customer.clone()));
             put("payment", Value::opt_text(o.payment.clone()));
+            put("lines", Value::List(o.lines.iter().map(|line| line_view(line, o.total.currency)).collect()));
         }
-        for part in ["customer", "bill_to", "ship_to"] {
+        for part in ["customer", "bill_to", "ship_to", "device"] {
             if let Some(value) = personal.and_then(|p| p.get("order")).and_then(|o| o.get(part)) {
                 put(part, value.clone());
             }
@@ -164,7 +179,10 @@ impl OrderState {
                 let told = payments().filter(|_| !self.is_unsettled());
                 known(told.flat_map(|p| &p.failures).map(|f| &f.attempt))
             }
-            "dispute" => known(self.disputes.keys()),
+            "dispute" => {
+                let views = self.dispute_views(false);
+                views.into_iter().map(|(key, _)| Cow::Owned(key)).collect()
+            }
             "review" => known(self.reviews.keys()),
             "review_outcome" => {
                 known(self.reviews.iter().filter(|(_, r)| r.outcome.is_some()).map(|(id, _)| id))
@@ -388,14 +406,22 @@ impl OrderState {
         use crate::facts::DisputeStatus::{Lost, Won};
         let mut out = Vec::new();
         for (id, d) in &self.disputes {
-            if decided && !matches!(d.status, Lost | Won) {
+            let standing = d.standing();
+            if decided && !matches!(standing, Lost | Won) {
                 continue;
             }
-            let won = d.status == Won;
+            let won = standing == Won;
+            // Words of people: a second one is another outcome, and what opens after one is to be told as well.
+            let nth = d.closed.map_or(0, |word| word.nth);
             let key = match (decided, won) {
                 (false, _) => id.clone(),
                 (true, true) => format!("{id}:won"),
                 (true, false) => format!("{id}:lost"),
+            };
+            let key = match (decided, nth) {
+                (true, 2..) => format!("{key}:{nth}"),
+                (false, 1..) if standing.is_open() => format!("{id}:again:{nth}"),
+                _ => key,
             };
             let view = Value::map([
                 ("id", Value::text(id.clone())),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use tillway_core::http::{Method, Request};
-use tillway_sandbox::cybersource::{CybersourceSandbox, Decision, forge, sign};
+use tillway_sandbox::cybersource::{CybersourceSandbox, Decision, Kind, forge, sign};
 use tillway_tests::child::{
     CYBERSOURCE_HOOK, CYBERSOURCE_HOOK_ID, CYBERSOURCE_SECRET, Place, Serving, mode, wait_for, wait_until,
 };
@@ -91,6 +91,56 @@ async fn orders_are_paid_reviewed_and_reversed_and_nothing_secret_stays_in_clear
     }
     assert!(!holds(&log, "tok_visa"), "a payment token is logged");
     assert!(holds(&at.folder.bytes(), CYBERSOURCE_HOOK), "the secrets file itself was looked at too");
+}
+
+/// A chargeback whose end no report tells: a person says it, in words that are checked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_says_how_a_chargeback_ended() {
+    let (at, _) = At::with_cybersource(TILLWAY, "times: { sweep_grace: 0s }\n").await;
+    let serving = at.serve().await;
+    place(&at, "A-1", "tok_visa_x1", "a-1@example.com");
+    at.until_status("A-1", "Payment Received").await;
+    let close = async |more: &[&str], reason: &str| {
+        let head = ["dispute", "close", "--order", "A-1", "--reason", reason];
+        at.on_data(&[&head[..], more].concat()).await
+    };
+    let why = "not answered in time";
+    let said = close(&["--lost"], why).await.failed();
+    assert!(said.contains("has no open dispute"), "{said}");
+    let now = at.now();
+    let captured = at.cybersource().order_truth("A-1").payments[0].transactions.clone();
+    let capture = captured.iter().find(|t| t.kind == Kind::Capture).unwrap().id.clone();
+    at.cybersource().charge_back(now, &capture, 4712, "10.4", false).unwrap();
+    let swept = at.on_data(&["sweep"]).await.ok();
+    assert!(swept.contains("looked at"), "{swept}");
+    at.until_status("A-1", "Disputed").await;
+    for (more, reason, words) in [
+        (&["--lost", "--dispute", "chargeback:1"][..], why, "no open dispute; known: chargeback:"),
+        (&["--lost"], "card 4111 1111 1111 1111", "no card number"),
+        (&["--lost"], " ", "1 to 200 characters"),
+        (&["--won", "--lost"], why, "cannot be used with"),
+        (&[], why, "required"),
+    ] {
+        let said = close(more, reason).await.failed();
+        assert!(said.contains(words) && !said.contains("4111"), "{said}");
+    }
+    let said = close(&["--lost"], why).await.ok();
+    assert!(said.contains("is lost, with 47.12 USD withdrawn"), "{said}");
+    at.until_status("A-1", "Refunded").await;
+    let said = close(&["--lost"], why).await.ok();
+    assert!(said.contains("was closed as lost before; nothing is changed"), "{said}");
+    let text = at.on_data(&["explain", "A-1"]).await.ok();
+    assert!(
+        text.contains("tester says that dispute chargeback:")
+            && text.contains("is lost: not answered in time"),
+        "{text}"
+    );
+    assert!(text.contains("dispute lost"), "the books have it: {text}");
+    // It was a mistake.
+    let said = close(&["--won"], why).await.ok();
+    assert!(said.contains("is won"), "{said}");
+    at.until_status("A-1", "Payment Received").await;
+    assert!(serving.terminate().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,7 @@
 
 use tillway_core::http::Method;
 use tillway_core::time::Millis;
+use tillway_engine::dispute::Word;
 use tillway_engine::ports::InMessage;
 use tillway_engine::records::{EVENTS, command_queue};
 use tillway_sandbox::ApiFault;
@@ -88,4 +89,21 @@ async fn triage_parks_a_command_that_cannot_be_worked_and_the_order_goes_on_afte
     w.pass(Millis::mins(5)).await;
     assert!(w.parked().await.is_empty());
     w.charged_once("A-1", 4712);
+}
+
+/// Stripe tells how a dispute ended: nobody else's word is taken for it.
+#[tokio::test]
+async fn where_the_gateway_tells_the_end_of_a_dispute_no_person_does() {
+    let w = World::start().await;
+    w.place("A-1", Some("pm_card_visa"));
+    w.until_status("A-1", "Paid").await;
+    let (now, payment) = (w.now(), w.payment("A-1").payment);
+    w.stripe().open_dispute(now, &payment, None, "fraudulent").unwrap();
+    w.until_status("A-1", "Disputed").await;
+    let key = w.engine.find_order("A-1").await.unwrap().unwrap();
+    let word = Word { dispute: None, won: true, by: "ann", reason: "seen" };
+    let said = w.engine.dispute_close(&key, word).await.unwrap_err().to_string();
+    assert!(said.contains("stripe tells by itself how a dispute ends"), "{said}");
+    w.quiet().await;
+    w.until_status("A-1", "Disputed").await;
 }

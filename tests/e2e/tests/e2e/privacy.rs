@@ -2,7 +2,7 @@
 
 use tillway_core::http::Method;
 use tillway_core::time::Millis;
-use tillway_sandbox::clarity::Address;
+use tillway_sandbox::clarity::{Address, Device};
 use tillway_sandbox::{ApiFault, HookFault};
 use tillway_tests::logs::Logs;
 use tillway_tests::outside::lock;
@@ -17,6 +17,10 @@ const FIRST: &str = "Canaryfirst";
 const LAST: &str = "Canarylast";
 const STREET: &str = "77 Canary Row";
 const PHONE: &str = "+1 555 0177 7700";
+const IP: &str = "203.0.113.177";
+const VISIT: &str = "canary-visit-7";
+/// Where the shop of these tests tells the latter two.
+const DEVICE: &str = "order.ip_address: device.ipAddress, order.device_session: device.sessionId";
 
 fn place(w: &World, order: &str, token: &str) {
     let mut new = new_order(order, "USD", Some(token));
@@ -27,6 +31,7 @@ fn place(w: &World, order: &str, token: &str) {
     let mut address = Address { street1: Some(STREET.to_owned()), ..Address::default() };
     address.city = Some("Canaryville".to_owned());
     new.billing_address = Some(address);
+    new.device = Some(Device { ip_address: Some(IP.to_owned()), session_id: Some(VISIT.to_owned()) });
     w.place_with(new);
 }
 
@@ -46,7 +51,7 @@ fn tokens(w: &World) -> Vec<String> {
 async fn nothing_secret_or_personal_stands_in_clear() {
     let logs = Logs::default();
     let _collecting = logs.collect(LevelFilter::TRACE);
-    let w = World::start().await;
+    let w = World::with(Setup { shop_settings: DEVICE.to_owned(), ..Setup::default() }).await;
     let mut said = String::new();
     // Paid, declined, silenced, refused, disputed, parked, unhandled, waiting, forged.
     place(&w, "A-1", "pm_card_visa");
@@ -111,12 +116,24 @@ async fn nothing_secret_or_personal_stands_in_clear() {
 
     let tokens = tokens(&w);
     assert!(tokens.len() >= 3, "{tokens:?}");
-    let canaries: Vec<&str> =
-        [MAIL, FIRST, LAST, STREET, PHONE, API_KEY, CLIENT_SECRET, GATEWAY_HOOK, SHOP_HOOK, MASTER_KEY]
-            .into_iter()
-            .chain(["Canaryville", "whsec_", "sk_test_"])
-            .chain(tokens.iter().map(String::as_str))
-            .collect();
+    let canaries: Vec<&str> = [
+        MAIL,
+        FIRST,
+        LAST,
+        STREET,
+        PHONE,
+        IP,
+        VISIT,
+        API_KEY,
+        CLIENT_SECRET,
+        GATEWAY_HOOK,
+        SHOP_HOOK,
+        MASTER_KEY,
+    ]
+    .into_iter()
+    .chain(["Canaryville", "whsec_", "sk_test_"])
+    .chain(tokens.iter().map(String::as_str))
+    .collect();
     for canary in canaries {
         for (place, bytes) in
             [("the files", &stored), ("the files, events queued", &in_flight), ("the log", &logged)]
@@ -134,12 +151,14 @@ const TALKATIVE: &str = "mapping: stripe/create-payment\nextends: stripe/create-
     description: { concat: [\"for \", { from: order.customer.name }] }\n  \
     metadata.who: order.customer.last_name\n  receipt_email: order.customer.email\n  \
     ship_to.name: order.customer.name\n  ship_to.line1: order.bill_to.line1\n  \
+    metadata.ip: order.device.ip_address\n  \
     ship_to.city: order.bill_to.city\n  ship_to.country: order.bill_to.country\n";
 
 /// Everything that left for another system or for people, and the number of customers at the gateway.
 async fn left(masking: bool) -> (String, usize) {
     let overrides = vec![("flows/create.yaml".to_owned(), TALKATIVE.to_owned())];
-    let w = World::with(Setup { masking, overrides, ..Setup::default() }).await;
+    let shop_settings = DEVICE.to_owned();
+    let w = World::with(Setup { masking, overrides, shop_settings, ..Setup::default() }).await;
     place(&w, "A-1", "pm_card_visa");
     place(&w, "A-2", "pm_card_chargeDeclined");
     w.until_status("A-1", "Paid").await;
@@ -166,7 +185,7 @@ async fn left(masking: bool) -> (String, usize) {
 
 #[tokio::test]
 async fn outside_production_people_are_masked_in_all_that_leaves() {
-    let canaries = ["canary", "quarantine", "0177"];
+    let canaries = ["canary", "quarantine", "0177", IP];
     let (masked, customers) = left(true).await;
     for canary in canaries {
         let at = masked.lines().find(|line| line.contains(canary));
@@ -174,6 +193,7 @@ async fn outside_production_people_are_masked_in_all_that_leaves() {
     }
     // Something went in their place, and what belongs together still does.
     assert!(masked.contains("masked.example") && masked.contains("metadata%5bwho%5d="), "{masked}");
+    assert!(masked.contains("metadata%5bip%5d=198.1"), "an address for an address: {masked}");
     assert_eq!(customers, 1, "one person is one customer");
     let (plain, customers) = left(false).await;
     for canary in canaries {

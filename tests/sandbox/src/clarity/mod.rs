@@ -36,8 +36,8 @@ use tillway_core::time::{Millis, Timestamp};
 pub use config::{Auth, ClarityConfig, Paging, StatusTexts, WebhookScheme};
 pub use hooks::{LostEvent, RETRY_WAITS, sign_standard};
 pub use model::{
-    Actor, Address, Customer, InventoryLevel, OrderLine, OrderStatus, OrderTruth, PaymentInfo, Product,
-    RefundRequest, Shipment, ShipmentLine, StatusChange, Subscription,
+    Actor, Address, Customer, Device, InventoryLevel, OrderLine, OrderStatus, OrderTruth, PaymentInfo,
+    Product, RefundRequest, Shipment, ShipmentLine, StatusChange, Subscription,
 };
 pub use shop::{ControlError, NewLine, NewOrder};
 

@@ -152,6 +152,18 @@ pub struct Customer {
     pub updated_at: Timestamp,
 }
 
+/// What an order was placed with. Not in the contract: a merchant's shop may tell it, under names of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Device {
+    /// The shopper's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip_address: Option<String>,
+    /// The visit, as the gateway's device fingerprint knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+}
+
 /// A line of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -261,8 +273,8 @@ pub struct RefundRequest {
     pub at: Timestamp,
 }
 
-/// An order as it really is. Its serialised form is the contract's `Order`, with `shipments`, `note` and
-/// `statusReason` besides.
+/// An order as it really is. Its serialised form is the contract's `Order`, with `shipments`, `note`,
+/// `statusReason` and `device` besides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderTruth {
@@ -295,6 +307,9 @@ pub struct OrderTruth {
     /// Where the goods go, where that differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shipping_address: Option<Address>,
+    /// What it was placed with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
     /// Lines, at least one.
     pub lines: Vec<OrderLine>,
     /// Sum of price times quantity.

@@ -10,8 +10,8 @@ use super::ClaritySandbox;
 use super::answers::read_quantity;
 use super::config::StatusTexts;
 use super::model::{
-    Actor, Address, Customer, OrderLine, OrderStatus, OrderTruth, PaymentInfo, RefundRequest, Shipment,
-    StatusChange, Subscription, WireMoney,
+    Actor, Address, Customer, Device, OrderLine, OrderStatus, OrderTruth, PaymentInfo, RefundRequest,
+    Shipment, StatusChange, Subscription, WireMoney,
 };
 use super::orders::set;
 use super::shipments::Unshippable;
@@ -71,6 +71,8 @@ pub struct NewOrder {
     pub billing_address: Option<Address>,
     /// Where the goods go, where that differs.
     pub shipping_address: Option<Address>,
+    /// What it is placed with.
+    pub device: Option<Device>,
     /// Lines, at least one.
     pub lines: Vec<NewLine>,
     /// Shipping, minor units.
@@ -100,6 +102,7 @@ impl NewOrder {
             customer: Customer::default(),
             billing_address: None,
             shipping_address: None,
+            device: None,
             lines: Vec::new(),
             shipping: 0,
             discount: 0,
@@ -190,6 +193,7 @@ impl ClaritySandbox {
             version: 1,
             billing_address: new.billing_address.or_else(|| customer.addresses.first().cloned()),
             shipping_address: new.shipping_address,
+            device: new.device,
             customer,
             lines,
             subtotal: zero,

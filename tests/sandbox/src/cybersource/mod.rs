@@ -43,6 +43,8 @@
 //! | 10000 or more (JPY 1000000) | AUTHORIZED_RISK_DECLINED |
 //! | an address or e-mail with `review` in it as a word | AUTHORIZED_PENDING_REVIEW |
 //! | an address or e-mail with `reject` in it as a word | AUTHORIZED_RISK_DECLINED |
+//! | the IP address 198.51.100.66 | AUTHORIZED_RISK_DECLINED |
+//! | the device session `visit-66`, a line of 100 pieces or more, or of the product `GIFTCARD` | AUTHORIZED_PENDING_REVIEW |
 //!
 //! `POST /risk/v1/decisions` asks the same rules and no bank: ACCEPTED, PENDING_REVIEW, REJECTED.
 //! A sale that is held for review is not captured. `DECISION_SKIP` in `actionList` leaves the rules out.

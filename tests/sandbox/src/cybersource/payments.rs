@@ -24,7 +24,7 @@ impl CybersourceSandbox {
         let amount = body.amount(TOTAL, currency)?;
         let sale = body.flag("processingInformation.capture")?;
         let mut source = self.source(body)?;
-        rules::payment(body, source.stored)?;
+        rules::payment(body, source.stored, rules::Lines::Payment)?;
         self.unused(&reference)?;
         self.no_duplicate(&reference)?;
         let fate = self.in_its_manner(magic::fate(source.origin.as_deref(), amount, currency.exponent()));

@@ -16,6 +16,14 @@ pub enum RiskTest {
     AmountFrom(i64),
     /// A word in an address or the e-mail address.
     Word(String),
+    /// This IP address.
+    Ip(String),
+    /// This session of the device fingerprint.
+    Session(String),
+    /// So many pieces or more in one line.
+    PiecesFrom(i64),
+    /// This product code or stock-keeping unit in a line.
+    Product(String),
 }
 
 /// A rule.
@@ -39,11 +47,26 @@ impl RiskRule {
             rule("Very large order", RiskTest::AmountFrom(10_000), true),
             rule("Review word", RiskTest::Word("review".into()), false),
             rule("Reject word", RiskTest::Word("reject".into()), true),
+            rule("Listed address", RiskTest::Ip("198.51.100.66".into()), true),
+            rule("Listed device", RiskTest::Session("visit-66".into()), false),
+            rule("Many pieces", RiskTest::PiecesFrom(100), false),
+            rule("Gift card", RiskTest::Product("GIFTCARD".into()), false),
         ]
     }
 
-    fn strikes(&self, words: &[String], amount: i64, currency: Currency) -> bool {
+    fn strikes(&self, body: Body<'_>, words: &[String], amount: i64, currency: Currency) -> bool {
+        let told = |path: &str, value: &str| body.get(path).and_then(Value::as_str) == Some(value);
+        let lines = || body.get("orderInformation.lineItems").and_then(Value::as_array).into_iter().flatten();
         match &self.test {
+            RiskTest::Ip(address) => told("deviceInformation.ipAddress", address),
+            RiskTest::Session(session) => told("deviceInformation.fingerprintSessionId", session),
+            RiskTest::PiecesFrom(pieces) => {
+                lines().any(|l| l["quantity"].as_i64().is_some_and(|q| q >= *pieces))
+            }
+            RiskTest::Product(code) => {
+                let names = ["productCode", "productSku", "productSKU"];
+                lines().any(|l| names.iter().any(|n| l[*n].as_str() == Some(code)))
+            }
             RiskTest::AmountFrom(major) => {
                 let unit = 10_i64.checked_pow(currency.exponent().max(2)).unwrap_or(100);
                 amount >= major.saturating_mul(unit)
@@ -73,7 +96,7 @@ pub(super) fn verdict(
     currency: Currency,
 ) -> Option<Verdict> {
     let words = words(body);
-    let struck = rules.iter().filter(|r| r.strikes(&words, amount, currency));
+    let struck = rules.iter().filter(|r| r.strikes(body, &words, amount, currency));
     let rule = struck.max_by_key(|r| r.reject)?;
     let (decision, score) = if rule.reject { ("REJECT", 95) } else { ("REVIEW", 84) };
     Some(Verdict { rule: rule.name.clone(), decision, score })

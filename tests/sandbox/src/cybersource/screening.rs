@@ -21,7 +21,7 @@ impl CybersourceSandbox {
         let currency = body.currency(CURRENCY, &self.enabled())?;
         let amount = body.amount(TOTAL, currency)?;
         let source = self.source(body)?;
-        rules::payment(body, source.stored)?;
+        rules::payment(body, source.stored, rules::Lines::Decision)?;
         let verdict = risk::verdict(&self.config.rules, body, amount, currency);
         let (status, reason, case) = match verdict.as_ref().map(|v| v.decision) {
             Some("REVIEW") => ("PENDING_REVIEW", Some("DECISION_PROFILE_REVIEW"), Case::Open),

@@ -5,6 +5,7 @@ use tillway_core::facts::OrderStatus;
 use tillway_core::ids::OrderKey;
 use tillway_core::time::Millis;
 use tillway_sandbox::HookFault;
+use tillway_sandbox::clarity::Device;
 use tillway_sandbox::cybersource::Decision;
 
 use super::super::run::{End, Run};
@@ -18,9 +19,30 @@ fn order_with(run: &mut Run<'_>, word: &str) -> anyhow::Result<String> {
     run.place(order)
 }
 
+/// An order from an address that Decision Manager has on its list. The visit is another shopper's.
+fn order_from_listed(run: &mut Run<'_>) -> anyhow::Result<String> {
+    let mut order = run.new_order("USD", Some(run.good_card()))?;
+    let session_id = Some(format!("visit-{}", run.draw.range(1000, 999_999)));
+    order.device = Some(Device { ip_address: Some("198.51.100.66".to_owned()), session_id });
+    run.place(order)
+}
+
+/// An order that nothing is wrong with but its goods.
+fn order_of_many(run: &mut Run<'_>) -> anyhow::Result<String> {
+    let mut order = run.new_order("USD", Some(run.good_card()))?;
+    order.device = Some(Device { ip_address: Some("203.0.113.7".to_owned()), session_id: None });
+    let bags = order.lines.first_mut().context("there is no line")?;
+    (bags.quantity, bags.unit_price, bags.tax) = ("100".to_owned(), 10, 100);
+    run.place(order)
+}
+
 /// An order whose payment is held for review, when shop and staff know of it.
 async fn held(run: &mut Run<'_>) -> anyhow::Result<(String, String, Seen)> {
     let order = order_with(run, "review")?;
+    until_held(run, order).await
+}
+
+async fn until_held(run: &mut Run<'_>, order: String) -> anyhow::Result<(String, String, Seen)> {
     let seen = run.until_shop(&order, "On Hold").await?;
     run.until_told(&order, "staff", "held for review").await?;
     let payment = seen.payment_id()?;
@@ -50,6 +72,13 @@ fn decide(run: &mut Run<'_>, order: &str, payment: &str, decision: Decision) -> 
 
 pub async fn accepted(run: &mut Run<'_>) -> anyhow::Result<()> {
     let (order, payment, seen) = held(run).await?;
+    decide(run, &order, &payment, Decision::Accept)?;
+    run.ends(&order, reviewed(run.paid(seen.total()))).await
+}
+
+pub async fn many_pieces(run: &mut Run<'_>) -> anyhow::Result<()> {
+    let order = order_of_many(run)?;
+    let (order, payment, seen) = until_held(run, order).await?;
     decide(run, &order, &payment, Decision::Accept)?;
     run.ends(&order, reviewed(run.paid(seen.total()))).await
 }
@@ -110,6 +139,15 @@ async fn captured_once(run: &mut Run<'_>, order: &str) -> anyhow::Result<()> {
 
 pub async fn risk_declined(run: &mut Run<'_>) -> anyhow::Result<()> {
     let order = order_with(run, "reject")?;
+    declined_by_risk(run, order).await
+}
+
+pub async fn listed_address(run: &mut Run<'_>) -> anyhow::Result<()> {
+    let order = order_from_listed(run)?;
+    declined_by_risk(run, order).await
+}
+
+async fn declined_by_risk(run: &mut Run<'_>, order: String) -> anyhow::Result<()> {
     let seen = run.until_shop(&order, "Payment Failed").await?;
     run.until_told(&order, "customer", "not accepted").await?;
     let mut end = End::let_go_at(run.system(), seen.total());
@@ -163,6 +201,15 @@ pub async fn screened(run: &mut Run<'_>) -> anyhow::Result<()> {
 
 pub async fn screened_refused(run: &mut Run<'_>) -> anyhow::Result<()> {
     let order = order_with(run, "reject")?;
+    refused_first(run, order).await
+}
+
+pub async fn screened_address(run: &mut Run<'_>) -> anyhow::Result<()> {
+    let order = order_from_listed(run)?;
+    refused_first(run, order).await
+}
+
+async fn refused_first(run: &mut Run<'_>, order: String) -> anyhow::Result<()> {
     run.until_shop(&order, "Payment Failed").await?;
     run.until_told(&order, "customer", "not accepted").await?;
     let mut end = End::declined_at(run.system());
@@ -173,6 +220,15 @@ pub async fn screened_refused(run: &mut Run<'_>) -> anyhow::Result<()> {
 
 pub async fn screened_review(run: &mut Run<'_>) -> anyhow::Result<()> {
     let order = order_with(run, "review")?;
+    held_first(run, order).await
+}
+
+pub async fn screened_goods(run: &mut Run<'_>) -> anyhow::Result<()> {
+    let order = order_of_many(run)?;
+    held_first(run, order).await
+}
+
+async fn held_first(run: &mut Run<'_>, order: String) -> anyhow::Result<()> {
     let seen = run.until_shop(&order, "On Hold").await?;
     ensure!(seen.held() == 0, "the bank was asked before the decision");
     let seen = run

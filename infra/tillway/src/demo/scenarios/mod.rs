@@ -115,12 +115,16 @@ scenarios! {
     "cyb-review-accepted-and-captured" "cnow" "held for review, accepted and captured in the Business Center: adopted" => cases::accepted_and_captured;
     "cyb-captured-during-review" "cnow" "captured in the Business Center during the review: adopted, not taken twice" => cases::captured_elsewhere;
     "cyb-risk-declined" "cnow" "approved by the bank, declined by Decision Manager: reversed" => cases::risk_declined;
+    "cyb-risk-declined-address" "cnow" "the IP address the order came from is on Decision Manager's list: declined, and reversed" => cases::listed_address;
+    "cyb-review-goods" "cnow" "a hundred pieces of one article: held for review by a rule about the lines" => cases::many_pieces;
     "cyb-partial-authorization" "cnow" "the bank approves a part: a person is asked" => cases::partial;
     "cyb-unheard-status" "cnow" "a status never seen before: parked with the raw word" => cases::unheard_status;
     "cyb-routed-soft-decline" "croute" "two merchant ids: a soft decline at one is tried once at the other" => routed::soft_decline;
     "cyb-routed-id-down" "croute" "two merchant ids: one fails, the orders go on at the other" => routed::id_down;
     "cyb-screened" "cscreen" "Decision Manager alone first, and the bank after it let pass" => cases::screened;
     "cyb-screened-refused" "cscreen" "Decision Manager refuses first: the bank is never asked" => cases::screened_refused;
+    "cyb-screened-goods" "cscreen" "Decision Manager alone holds an order by its goods, and lets it pass by a person's word" => cases::screened_goods;
+    "cyb-screened-address-refused" "cscreen" "Decision Manager alone refuses an order by its IP address" => cases::screened_address;
     "cyb-screened-review-accepted" "cscreen" "Decision Manager holds first; a person accepts, then the bank is asked" => cases::screened_review;
     "cyb-profile" "cnow" "a customer's account: one token at Cybersource, its id with the customer in Clarity" => paying::profile;
     "cyb-yen" "cnow" "an order in JPY: no decimals" => money::yen;
@@ -138,6 +142,8 @@ scenarios! {
     "cyb-refund-by-hand" "cnow" "a refund made in the Business Center, told by webhook" => voids::by_hand;
     "cyb-refund-by-hand-webhook-lost" "cnow" "a refund made in the Business Center, found by the sweep" => voids::by_hand_unheard;
     "cyb-chargeback" "cnow" "a chargeback, which no webhook tells: read from the report by the sweep" => voids::charged_back;
+    "cyb-chargeback-lost" "cnow" "a chargeback whose end no report tells: staff says that it is lost" => voids::chargeback_lost;
+    "cyb-chargeback-won" "cnow" "a chargeback that was given back: staff says that it is won" => voids::chargeback_won;
     "cyb-webhook-duplicated" "cnow" "webhooks delivered three times, each under another trace id" => hooks::duplicated;
     "cyb-webhook-reordered" "cnow" "the capture's webhook overtakes the reservation's" => sealed::reordered;
     "cyb-webhook-late" "cship" "a webhook that comes forty minutes late" => sealed::late;

@@ -2,7 +2,9 @@
 
 use anyhow::{Context as _, ensure};
 use tillway_core::facts::OrderStatus;
+use tillway_core::ids::OrderKey;
 use tillway_core::time::Millis;
+use tillway_engine::dispute::Word;
 use tillway_sandbox::HookFault;
 use tillway_sandbox::cybersource::Kind;
 
@@ -113,6 +115,42 @@ pub async fn by_hand_unheard(run: &mut Run<'_>) -> anyhow::Result<()> {
 }
 
 pub async fn charged_back(run: &mut Run<'_>) -> anyhow::Result<()> {
+    let (order, total) = disputed(run).await?;
+    run.ends(&order, run.paid(total).disputed(total).status("Disputed", OrderStatus::Disputed)).await
+}
+
+/// Nothing tells how it ended but a person who saw it in the Business Center.
+async fn said(run: &mut Run<'_>, order: &str, won: bool) -> anyhow::Result<()> {
+    let what = if won { "staff says that it is won" } else { "staff says that it is lost" };
+    run.tell(order, "staff", what);
+    let key = OrderKey::of(&run.merchant.shop, order);
+    let word = Word { dispute: None, won, by: "demo", reason: "seen in the Business Center" };
+    run.stage.machine.engine.dispute_close(&key, word).await?;
+    let status = if won { OrderStatus::Paid } else { OrderStatus::ChargedBack };
+    run.until_status(order, status).await?;
+    run.until_told(order, "staff", "is decided").await
+}
+
+pub async fn chargeback_lost(run: &mut Run<'_>) -> anyhow::Result<()> {
+    let (order, total) = disputed(run).await?;
+    said(run, &order, false).await?;
+    run.ends(&order, run.paid(total).disputed(total).status("Refunded", OrderStatus::ChargedBack)).await
+}
+
+pub async fn chargeback_won(run: &mut Run<'_>) -> anyhow::Result<()> {
+    let (order, total) = disputed(run).await?;
+    let capture = capture_of(run, &order)?;
+    run.cybersource(&order, "the bank gives everything back", |c, now| {
+        c.charge_back(now, &capture, total, "2nd", true)
+    })?;
+    run.pass(&order, Millis::mins(15), "; no webhook tells of it either").await?;
+    let gateway = run.merchant.gateway.clone();
+    sweep(run, &order, gateway).await?;
+    said(run, &order, true).await?;
+    run.ends(&order, run.paid(total)).await
+}
+
+async fn disputed(run: &mut Run<'_>) -> anyhow::Result<(String, i64)> {
     let (order, seen) = paid_and_batched(run).await?;
     let capture = capture_of(run, &order)?;
     let (reason, total) = (run.draw.one_of(&["10.4", "13.1", "4837", "4853"]), seen.total());
@@ -124,5 +162,5 @@ pub async fn charged_back(run: &mut Run<'_>) -> anyhow::Result<()> {
     let report = sweep(run, &order, gateway).await?;
     ensure!(report.lost.iter().any(|l| l.kind.contains("chargeback")), "the sweep did not find it");
     run.until_told(&order, "staff", "the payment is disputed").await?;
-    run.ends(&order, run.paid(total).disputed(total).status("Disputed", OrderStatus::Disputed)).await
+    Ok((order, total))
 }

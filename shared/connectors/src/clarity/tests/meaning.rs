@@ -1,7 +1,7 @@
 //! What events mean.
 
 use serde_json::{Value as Json, json};
-use tillway_core::facts::{Fact, OrderSnapshot, OrderStatus};
+use tillway_core::facts::{Fact, Line, OrderSnapshot, OrderStatus};
 
 use super::{Clarity, assert_clean, connection, doc, order, usd, with};
 use crate::config::Connection;
@@ -49,6 +49,43 @@ fn an_order_becomes_a_snapshot_and_sealed_personal_data() {
     let facts = serde_json::to_string(&observation.facts).unwrap().replace("tok_secret", "");
     assert_clean(&facts);
     assert_clean(&format!("{:?}", interpret(&connection(&[]), &data)).replace("tok_secret", ""));
+}
+
+#[test]
+fn lines_are_told_whole_and_a_name_is_never_in_the_way() {
+    let named =
+        |name: Json| about(&connection(&[]), &with(order(), "/lines/0/name", name)).0.lines[0].clone();
+    let line = named("Wid\u{7}get".into());
+    assert_eq!((line.name.as_deref(), line.discount), (Some("Widget"), 100));
+    assert_eq!(line.unit_price.map(|p| p.to_string()).as_deref(), Some("10"));
+    assert_eq!(named(json!({"en": "Widget"})).name, None);
+    assert_eq!(named("n".repeat(300).into()).name.map(|n| n.len()), Some(255));
+    // What an older version wrote down is read.
+    let old: Line =
+        serde_json::from_value(json!({"line_id": "1", "sku": "A", "quantity": "2", "total": 1, "tax": 0}))
+            .unwrap();
+    assert_eq!((old.unit_price, old.name, old.discount), (None, None, 0));
+}
+
+#[test]
+fn address_and_session_are_personal_and_read_only_where_the_shop_is_said_to_tell_them() {
+    let data = with(order(), "/device", json!({"ip": "203.0.113.7", "visit": {"id": "v-1"}}));
+    assert!(about(&connection(&[]), &data).1.personal.at("order.device").is_empty());
+    let set = connection(&[("order.ip_address", "device.ip"), ("order.device_session", "device.visit.id")]);
+    assert!(Clarity.check_settings(&set).iter().all(|(name, _)| !name.starts_with("order.")));
+    let (snapshot, observation, _) = about(&set, &data);
+    let personal = |path| observation.personal.at(path).as_text();
+    assert_eq!(personal("order.device.ip_address"), Some("203.0.113.7"));
+    assert_eq!(personal("order.device.session"), Some("v-1"));
+    let facts = serde_json::to_string(&observation.facts).unwrap() + &format!("{snapshot:?}");
+    assert!(!facts.contains("203.0.113.7") && !facts.contains("v-1"));
+    assert!(about(&set, &order()).1.personal.at("order.device").is_empty(), "an order that tells neither");
+    for bad in ["device..ip", ".", "a.b.c.d.e", "device ip"] {
+        let wrong = Clarity.check_settings(&connection(&[("order.ip_address", bad)]));
+        assert!(wrong.iter().any(|(name, _)| name == "order.ip_address"), "{bad}");
+    }
+    let misspelt = Clarity.check_settings(&connection(&[("order.ip", "device.ip")]));
+    assert!(misspelt.iter().any(|(name, _)| name == "order.ip"));
 }
 
 #[test]

@@ -42,6 +42,31 @@ static PERSON: Schema = Schema {
     ],
 };
 
+/// What the order was placed with.
+static DEVICE: Schema = Schema {
+    name: "order.device",
+    fields: &[
+        text("ip_address", "IP address the order came from").masked(Class::Ip),
+        // Of the shopper's visit and of nobody's name; a masked one is a visit that no gateway has heard of.
+        text("session", "session of the gateway's device fingerprint").masked(Class::Kept),
+    ],
+};
+
+/// A line of an order; a mapping's `each` calls it `line`.
+static LINE: Schema = Schema {
+    name: "line",
+    fields: &[
+        text("id", "the shop's line id").required(),
+        text("sku", "stock-keeping unit").required(),
+        text("name", "what the shop calls it"),
+        field("quantity", Type::Decimal, "pieces, up to 4 decimals").required(),
+        field("unit_price", Type::Decimal, "price of one piece in major units, before discount and tax"),
+        money("discount", "taken off the line").required(),
+        money("tax", "tax inside its worth").required(),
+        money("total", "its worth: quantity × unit price − discount + tax").required(),
+    ],
+};
+
 static ORDER: Schema = Schema {
     name: "order",
     fields: &[
@@ -63,6 +88,8 @@ static ORDER: Schema = Schema {
         field("customer", Type::Record(&PERSON), "who ordered").personal(),
         field("bill_to", Type::Record(&ADDRESS), "billing address").personal(),
         field("ship_to", Type::Record(&ADDRESS), "shipping address, where it differs").personal(),
+        field("device", Type::Record(&DEVICE), "what it was placed with").personal(),
+        field("lines", Type::List(&LINE), "its lines"),
     ],
 };
 

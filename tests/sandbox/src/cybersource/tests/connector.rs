@@ -26,6 +26,44 @@ async fn statuses_as_the_connector_reads_them() {
     }
 }
 
+/// What Decision Manager knows of an order beside its total reaches it, in a payment and alone.
+#[tokio::test]
+async fn rules_strike_by_address_device_quantity_and_product() {
+    let line = |sku: &str, code: &str, pieces: i64| {
+        Value::List(vec![Value::map([
+            ("sku", Value::text(sku)),
+            ("code", Value::text(code)),
+            ("quantity", Value::Decimal(pieces.into())),
+            ("unit_price", Value::Decimal(1.into())),
+            ("discount", usd(10)),
+            ("tax", usd(10)),
+        ])])
+    };
+    let cases: [(&str, Value, bool); 9] = [
+        ("ip_address", Value::text("203.0.113.7"), true),
+        ("ip_address", Value::text("198.51.100.66"), false),
+        ("fingerprint", Value::text("visit-65"), true),
+        ("fingerprint", Value::text("visit-66"), false),
+        ("lines", line("A", "default", 99), true),
+        ("lines", line("A", "default", 100), false),
+        ("lines", line("GIFTCARD", "default", 1), false),
+        ("lines", line("A", "GIFTCARD", 1), false),
+        ("lines", line("GIFTCARDS", "gift", 1), true),
+    ];
+    for (name, value, passes) in cases {
+        for action in ["authorize", "screen"] {
+            let world = World::new();
+            let mut step = Step { action, ..authorize("c1", "tok_visa", 1000) };
+            let Value::Map(params) = &mut step.params else { unreachable!() };
+            params.insert(name.into(), value.clone());
+            let outcome = world.call(&step).await;
+            let told = world.sandbox(|s, _| s.order_truth("A-1").payments[0].status);
+            let fine = told == if action == "authorize" { "AUTHORIZED" } else { "ACCEPTED" };
+            assert_eq!(fine, passes, "{action} with {name} {value:?}: {told}, {}", how(&outcome));
+        }
+    }
+}
+
 #[tokio::test]
 async fn both_ways_to_sign_are_taken_and_a_wrong_secret_is_not() {
     let world = World::with(config(None), &[("auth", "http_signature")]);
