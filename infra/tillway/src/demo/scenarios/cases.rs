@@ -148,7 +148,7 @@ pub async fn unheard_status(run: &mut Run<'_>) -> anyhow::Result<()> {
 /// The bank was asked only where this is so.
 async fn asked_the_bank(run: &mut Run<'_>, order: &str, wanted: bool) -> anyhow::Result<()> {
     let key = OrderKey::of(&run.merchant.shop, order);
-    let text = run.stage.machine.engine.explain(&key).await?.context("the order is gone")?.to_string();
+    let text = run.stage.engine().explain(&key).await?.context("the order is gone")?.to_string();
     ensure!(text.contains("cybersource.screen"), "Decision Manager was not asked first");
     ensure!(text.contains("cybersource.authorize") == wanted, "the bank was asked, or was not: {text}");
     Ok(())
