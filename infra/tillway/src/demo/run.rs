@@ -301,8 +301,12 @@ impl Run<'_> {
         let (begun, limit) = (tokio::time::Instant::now(), self.now() + HORIZON);
         let (_, patience) = self.stage.looks();
         loop {
-            self.stage.settle().await?;
-            let open = self.stage.open_commands(&key).await?;
+            let mut open = self.stage.open_commands(&key).await?;
+            if open.is_empty() {
+                // What they caused may make another.
+                self.stage.settle().await?;
+                open = self.stage.open_commands(&key).await?;
+            }
             if open.is_empty() || !self.stage.wait(limit).await? {
                 self.stage.goes_on();
                 return self.look(order).await.map(drop);
@@ -334,6 +338,12 @@ impl Run<'_> {
                 .any(|n| n.audience == audience && n.subject.contains(about) && n.subject.contains(order))
         };
         self.until(order, &format!("{audience} told of {about}"), |_| told(order)).await.map(drop)
+    }
+
+    /// What `tillway explain` says of an order.
+    pub async fn explained(&self, order: &str) -> anyhow::Result<String> {
+        let key = OrderKey::of(&self.merchant.shop, order);
+        Ok(self.stage.engine().explain(&key).await?.context("the order is gone")?.to_string())
     }
 
     /// Lets time pass.
