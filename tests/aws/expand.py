@@ -55,12 +55,18 @@ def expand(template, code=None):
 
 def connect(template, connections):
     """The expansion with what infra/DEPLOY.md, "Several accounts at one system", adds to a template for further connections,
-    `{name: system}`: each has a secret like its system's, and who may read that one may read this one."""
+    `{name: system}`: each has a secret and routes like its system's, and who may read that secret may read this one."""
     resources = template["Resources"]
     for number, (name, system) in enumerate(sorted(connections.items())):
         known, secret = f"Secret{system.capitalize()}", f"Secret{system.capitalize()}{number}"
         resources[secret] = json.loads(json.dumps(resources[known]))
         resources[secret]["Properties"]["Name"] = {"Fn::Sub": "${Name}/${Environment}/" + name}
+        first = f"${{{system.capitalize()}Connection}}"
+        for logical, route in [(n, r) for n, r in resources.items() if r["Type"] == "AWS::ApiGatewayV2::Route"]:
+            key = route["Properties"]["RouteKey"]
+            if isinstance(key, dict) and first in key["Fn::Sub"]:
+                route = resources[f"{logical}{number}"] = json.loads(json.dumps(route))
+                route["Properties"]["RouteKey"] = route["Properties"]["RouteKey"]["Fn::Sub"].replace(first, name)
         asked, further = {"Fn::GetAtt": [known, "Id"]}, {"Fn::GetAtt": [secret, "Id"]}
         for role in (r["Properties"] for r in resources.values() if r["Type"] == "AWS::IAM::Role"):
             for statement in (s for p in role.get("Policies", []) for s in p["PolicyDocument"]["Statement"]):

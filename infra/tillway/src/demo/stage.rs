@@ -39,22 +39,23 @@ struct Fixed(Keys);
 
 /// The secrets of a connection of the play, by the system its name begins with.
 pub fn secrets(connection: &str, keys: &Keys) -> Option<Vec<(&'static str, String)>> {
-        let own = |pairs: &[(&'static str, &str)]| pairs.iter().map(|(n, v)| (*n, (*v).to_owned())).collect();
-        match connection.split('-').next().unwrap_or_default() {
-            "tillway" => Some(own(&[("master_key", MASTER_KEY)])),
-            "shop" => Some(own(&[
-                ("client_id", "tillway"),
-                ("client_secret", SHOP_SECRET),
-                ("webhook_secret", SHOP_WEBHOOK_SECRET),
-            ])),
-            system => gateway::secrets(system, keys),
-        }
+    let own = |pairs: &[(&'static str, &str)]| pairs.iter().map(|(n, v)| (*n, (*v).to_owned())).collect();
+    match connection.split('-').next().unwrap_or_default() {
+        "tillway" => Some(own(&[("master_key", MASTER_KEY)])),
+        "shop" => Some(own(&[
+            ("client_id", "tillway"),
+            ("client_secret", SHOP_SECRET),
+            ("webhook_secret", SHOP_WEBHOOK_SECRET),
+        ])),
+        system => gateway::secrets(system, keys),
+    }
 }
 
 #[async_trait]
 impl SecretSource for Fixed {
     async fn secrets(&self, connection: &str, _fresh: bool) -> Result<Secrets, SecretError> {
-        let pairs = secrets(connection, &self.0).ok_or_else(|| SecretError::Missing(connection.to_owned()))?;
+        let pairs =
+            secrets(connection, &self.0).ok_or_else(|| SecretError::Missing(connection.to_owned()))?;
         Ok(Secrets(pairs.into_iter().map(|(n, v)| (n.to_owned(), vec![Secret::new(v)])).collect()))
     }
 }
