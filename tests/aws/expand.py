@@ -53,5 +53,28 @@ def expand(template, code=None):
     return Translator({}, Parser(), None, session).translate(template, {})
 
 
+def connect(template, connections):
+    """The expansion with what infra/DEPLOY.md, "Several accounts at one system", adds to a template for further connections,
+    `{name: system}`: each has a secret and routes like its system's, and who may read that secret may read this one."""
+    resources = template["Resources"]
+    for number, (name, system) in enumerate(sorted(connections.items())):
+        known, secret = f"Secret{system.capitalize()}", f"Secret{system.capitalize()}{number}"
+        resources[secret] = json.loads(json.dumps(resources[known]))
+        resources[secret]["Properties"]["Name"] = {"Fn::Sub": "${Name}/${Environment}/" + name}
+        first = f"${{{system.capitalize()}Connection}}"
+        for logical, route in [(n, r) for n, r in resources.items() if r["Type"] == "AWS::ApiGatewayV2::Route"]:
+            key = route["Properties"]["RouteKey"]
+            if isinstance(key, dict) and first in key["Fn::Sub"]:
+                route = resources[f"{logical}{number}"] = json.loads(json.dumps(route))
+                route["Properties"]["RouteKey"] = route["Properties"]["RouteKey"]["Fn::Sub"].replace(first, name)
+        asked, further = {"Fn::GetAtt": [known, "Id"]}, {"Fn::GetAtt": [secret, "Id"]}
+        for role in (r["Properties"] for r in resources.values() if r["Type"] == "AWS::IAM::Role"):
+            for statement in (s for p in role.get("Policies", []) for s in p["PolicyDocument"]["Statement"]):
+                at = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
+                if asked in at:
+                    statement["Resource"] = [*at, further]
+    return template
+
+
 if __name__ == "__main__":
     json.dump(expand(read(sys.argv[1] if len(sys.argv) > 1 else TEMPLATE)), sys.stdout, indent=1, default=str)

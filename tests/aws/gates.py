@@ -117,8 +117,22 @@ class Gates:
                     for where, metric in re.findall(rf'SEARCH\(\'\{{{ours},([\w,]+)\}} MetricName="(\w+)"', row[0]["expression"]):
                         yield title, metric, set(where.split(","))
 
-    def widgets(self):
-        return json.loads(self.names.of(self.of("AWS::CloudWatch::Dashboard")["Dashboard"]["DashboardBody"]))["widgets"]
+    def what_watches_the_table_follows_a_restore(self):
+        """With `RestoredTable`, every metric of a table on the dashboard and in the alarms is that table's."""
+        names, restored = policy.Names(self.template, {"RestoredTable": "restored"}), "restored"
+        watched = []
+        for name, properties in self.of("AWS::CloudWatch::Alarm").items():
+            metrics = [m["MetricStat"]["Metric"] for m in properties.get("Metrics", []) if "MetricStat" in m] or [properties]
+            watched += [(name, d["Value"]) for m in metrics for d in names.of(m.get("Dimensions", [])) if d["Name"] == "TableName"]
+        for widget in self.widgets(names):
+            for row in widget["properties"].get("metrics", []):
+                if "TableName" in row:
+                    watched.append((widget["properties"].get("title", ""), row[row.index("TableName") + 1]))
+        assert len(watched) == 9, watched
+        return [f"{where} watches {table} though {restored} is worked on" for where, table in watched if table != restored]
+
+    def widgets(self, names=None):
+        return json.loads((names or self.names).of(self.of("AWS::CloudWatch::Dashboard")["Dashboard"]["DashboardBody"]))["widgets"]
 
     def dashboard_is_sound(self):
         problems, known = [], {self.names.attribute(a, "Arn") for a in self.of("AWS::CloudWatch::Alarm")}

@@ -35,8 +35,8 @@ def drop(name):
 def instead(name, old, new):
     """Replaces a text in the dashboard."""
     def broken(template):
-        body = properties(name)(template)["DashboardBody"]
-        body["Fn::Sub"] = body["Fn::Sub"].replace(old, new)
+        body = properties(name)(template)["DashboardBody"]["Fn::Sub"]
+        body[0] = body[0].replace(old, new)
     return broken
 
 
@@ -75,6 +75,8 @@ CASES = [
     ("an_alarm_counts_over_ten_metrics_at_most", "eleven queues", put("OldestMessageAlarm", "Metrics", [{"Id": f"m{n}", "MetricStat": {}} for n in range(11)]), "11 metrics"),
     ("what_the_alarms_mean_is_written_down", "another name", put("ActorsFailAlarm", "AlarmName", {"Fn::Sub": "${Name}-${Environment}-actors-fall"}), "actors-fall"),
     ("what_the_alarms_mean_is_written_down", "a name twice", put("ActorsFailAlarm", "AlarmName", {"Fn::Sub": "${Name}-${Environment}-workers-fail"}), "one name"),
+    ("what_watches_the_table_follows_a_restore", "a cost of the table that was", instead("Dashboard", '"TableName", "${Used}", {"id": "w0"', '"TableName", "${Table}", {"id": "w0"'), "US dollars watches tillway-dev"),
+    ("what_watches_the_table_follows_a_restore", "an alarm on the table that was", put("TableThrottledAlarm", "Metrics", 1, "MetricStat", "Metric", "Dimensions", 0, "Value", {"Ref": "Table"}), "TableThrottledAlarm watches tillway-dev"),
     ("prices_are_those_of_the_one_file", "another price", instead("Dashboard", "* 0.625", "* 0.626"), "0.626"),
     ("prices_are_those_of_the_one_file", "a function of another size", put("Tick", "MemorySize", 1024), "tillway-dev-tick has 1.0 GB"),
     ("prices_are_those_of_the_one_file", "counted at the small size", instead("Dashboard", '"id": "m1"', '"id": "d23"'), "tillway-dev-settle-cybersource has 1.0 GB"),
@@ -121,6 +123,11 @@ def policies(problems):
         found = policy.compare(recorded, granted, reasons)
         if bool(found) != bool(said) or (said and not any(said in f for f in found)):
             problems.append(f"policies: wanted {said}, said {found}")
+    for key in ("act-* dynamodb:*", "triage sqs:Send*", "tick *:SendMessage"):
+        if not any("names no action" in found for found in policy.blankets({key: "why"})):
+            problems.append(f"policies: the reason `{key}` was let pass")
+    if found := policy.blankets({"act-stripe dynamodb:GetItem": "why", "* xray:*": "why", "orchestrate s3:*Object claims": "why"}):
+        problems.append(f"policies: a good reason was refused: {found}")
 
 
 def request_units(problems):

@@ -2,7 +2,8 @@
 """What the functions were seen to do against what their roles allow.
 
 `policy.py calls.jsonl` fails where a recorded call is not allowed (wrong even if the emulator let it pass) and where a
-permission was never used and has no reason in surplus.json. A reason that this run did not need is only noted: what a
+permission was never used and has no reason in surplus.json, or where a reason there covers actions of table or queues that it does not name.
+A reason that this run did not need is only noted: what a
 run meets differs.
 Policies are read from the expanded template with names filled in, so this needs no AWS.
 """
@@ -160,6 +161,12 @@ def compare(recorded, granted, reasons):
     return sorted(set(problems))
 
 
+def blankets(reasons):
+    """Reasons that name no action of ours: which part of the table or queue a function works is known, so it is said."""
+    return [f"surplus.json: `{key}` names no action; name each" for key in reasons
+            if key.split()[1].split(":")[0] in ("dynamodb", "sqs", "*") and any(c in key.split()[1] for c in "*?[")]
+
+
 def fits(key, function, action, resource):
     """A key of surplus.json is `function action` or `function action part-of-resource`, with `*` as in a shell."""
     want, what, *where = key.split()
@@ -167,11 +174,28 @@ def fits(key, function, action, resource):
             and (not where or fnmatch.fnmatchcase(resource, f"*{where[0]}*")))
 
 
+def as_first(recorded, connections, names):
+    """The calls as if each system had one connection: a secret of a further one, `{name: system}`, counts as its system's."""
+    def secret(name):
+        return names.place.arn("secretsmanager", f"secret:{names.parameters['Name']}/{names.parameters['Environment']}/{name}")
+    known = {secret(name): names.attribute(f"Secret{system.capitalize()}", "Id") for name, system in connections.items()}
+    for call in recorded:
+        for part in call["actions"]:
+            # At AWS and in the emulator six drawn letters follow a secret's name.
+            part[1] = next((k for n, k in known.items() if part[1] in (n, part[1][:-7]) and part[1].startswith(n)), part[1])
+    return recorded
+
+
 def main(record):
     template = expand.expand(expand.read())
-    granted = permissions(template, Names(template))
+    names = Names(template)
+    granted = permissions(template, names)
     recorded = [json.loads(line) for line in pathlib.Path(record).read_text(encoding="utf-8").splitlines()]
-    problems = compare(recorded, granted, json.loads(SURPLUS.read_text(encoding="utf-8")))
+    further = pathlib.Path(f"{record}.connections")
+    if further.exists():
+        recorded = as_first(recorded, json.loads(further.read_text(encoding="utf-8")), names)
+    reasons = json.loads(SURPLUS.read_text(encoding="utf-8"))
+    problems = blankets(reasons) + compare(recorded, granted, reasons)
     for problem in problems:
         print(problem)
     print(f"policies: {len(recorded)} calls of {len({c['function'] for c in recorded})} functions, {len(problems)} problem(s)")

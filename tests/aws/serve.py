@@ -11,7 +11,11 @@ is; then it answers until its input ends, and takes the local AWS down. Question
     impatient queue visibility receives
     secret connection values    -> a rotated secret
     deploy [parameters]         -> deploys again, e.g. {"Paused": "yes"}
+    schedules state                -> ENABLED or DISABLED, all of them
     logs stage | metrics | invocations | calls | processes function
+
+`--clock FILE`: eight bytes, by how many nanoseconds the whole stack's time is ahead (clock.c). `--connections FILE`: further ones
+as {"name": "system"}.
 """
 import argparse
 import json
@@ -47,6 +51,9 @@ class Server:
         self.stack.deploy(self.binaries, **{**self.parameters, **(parameters or {})})
         return self.where()
 
+    def schedules(self, state):
+        self.stack.schedules(state)
+
     def logs(self, stage):
         return self.stack.logs(stage)
 
@@ -73,6 +80,8 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("binaries", "config", "secrets", "folder"):
         arguments.add_argument(f"--{name}", required=True, type=pathlib.Path)
+    arguments.add_argument("--clock", type=lambda p: pathlib.Path(p).resolve())
+    arguments.add_argument("--connections", type=pathlib.Path)
     arguments.add_argument("--parameter", action="append", default=[], help="Name=value of the template")
     given = arguments.parse_args()
     names = {expand.binary(p) for p in expand.functions(expand.read()).values()}
@@ -81,7 +90,8 @@ def main():
         sys.exit(f"{given.binaries} has no {', '.join(missing)}; build them: cargo build -p tillway-functions")
     parameters = {"ConfigPath": str(given.config.resolve())} | dict(p.split("=", 1) for p in given.parameter)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    with stack.Stack(given.folder.resolve()) as local:
+    connections = json.loads(given.connections.read_text(encoding="utf-8")) if given.connections else {}
+    with stack.Stack(given.folder.resolve(), clock=given.clock, connections=connections) as local:
         server = Server(local, {n: given.binaries / n for n in names}, parameters)
         first = server.deploy()
         for connection, values in json.loads(given.secrets.read_text(encoding="utf-8")).items():

@@ -97,8 +97,10 @@ def intake_key(master):
 class Stack:
     """A local AWS with the stack on it. `folder` keeps its log, its temporary files and calls.jsonl."""
 
-    def __init__(self, folder, name="tillway", environment="dev"):
+    def __init__(self, folder, name="tillway", environment="dev", clock=None, connections=None):
+        """`clock`: file of clock.c, where the stack's time is to be put forward. `connections`: further ones, `{name: system}`."""
         self.folder, self.name, self.environment = pathlib.Path(folder), name, environment
+        self.clock, self.connections = clock, connections or {}
         self.prefix, self.secrets = f"{name}-{environment}", f"{name}/{environment}"
         self.record = self.folder / "calls.jsonl"
         self.process = self.proxy = None
@@ -126,12 +128,22 @@ class Stack:
             "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(self.port), "MINISTACK_REGION": REGION,
             "MINISTACK_HOST": "localhost", "AWS_ENDPOINT_URL": self.endpoint, "LAMBDA_STRICT": "0",
         }
+        if self.clock:
+            # An environment that idles is not ended because the clock was put forward.
+            environment |= {"LD_PRELOAD": str(self.shim()), "LAMBDA_WARM_TTL_SECONDS": str(10 ** 9)}
         self.log = open(self.folder / "ministack.log", "wb")
         command = [str(pathlib.Path(sys.executable).parent / "ministack")]
         self.process = subprocess.Popen(command, env=environment, stdout=self.log, stderr=subprocess.STDOUT, cwd=temporary,
                                         stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=dies_with_us)
         health = f"http://127.0.0.1:{self.port}/_ministack/health"
         self.until(lambda: urllib.request.urlopen(health, timeout=2).status == 200, 30, "ministack is not ready")
+
+    def shim(self):
+        """Compiles clock.c for this stack's file."""
+        out = self.folder / "clock.so"
+        source = pathlib.Path(__file__).with_name("clock.c")
+        subprocess.run(["cc", "-shared", "-fPIC", "-O2", f'-DCLOCK="{self.clock}"', "-o", out, source], check=True)
+        return out
 
     def stop(self):
         """Ends ministack and the functions it started (its own process group, by its own id)."""
@@ -213,7 +225,7 @@ class Stack:
 
         `binaries`: name -> path of a built binary. `parameters`: of the template, over what the local run needs.
         """
-        self.template = patch(expand.expand(self.written, self.upload(binaries)))
+        self.template = patch(expand.connect(expand.expand(self.written, self.upload(binaries)), self.connections))
         s3, cloud = self.client("s3"), self.client("cloudformation")
         s3.put_object(Bucket=BUCKET, Key="template.json", Body=json.dumps(self.template).encode())
         parameters = {"Name": self.name, "Environment": self.environment, "Architecture": "x86_64", **parameters}
@@ -304,6 +316,14 @@ class Stack:
     def invocations(self):
         """{stage: how often its functions were invoked}, from the log."""
         return {s: sum(line.startswith("START RequestId") for line in self.logs(s)) for s in STAGES}
+
+    def schedules(self, state):
+        """Switches every schedule, as `Paused` does, without a deployment."""
+        scheduler = self.client("scheduler")
+        for listed in scheduler.list_schedules()["Schedules"]:
+            known = scheduler.get_schedule(Name=listed["Name"])
+            kept = {k: known[k] for k in ("Name", "ScheduleExpression", "ScheduleExpressionTimezone", "FlexibleTimeWindow", "Target")}
+            scheduler.update_schedule(**kept, State=state)
 
     def metrics(self):
         """{name: {label: sum}} of the metrics in the logs so far (embedded metric format)."""

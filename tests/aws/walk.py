@@ -33,7 +33,8 @@ URL = "https://a1b2c3.execute-api.us-east-1.amazonaws.com"
 STEPS = ("Configure", "Build", "Deploy", "Put the secrets", "Register the webhooks", "See that it lives")
 # Who walks the other sections; None: there is nothing to walk.
 SECTIONS = {
-    "What you need": None, "First time": "walk.py", "Parameters": "gates.py, smoke.py", "Upgrade": "operations.py",
+    "What you need": None, "First time": "walk.py", "Parameters": "gates.py, smoke.py", "Several accounts at one system": "tests/cloud",
+    "Upgrade": "operations.py",
     "Rollback": "operations.py", "Rotate a secret": "walk.py", "Settlement": "tests/cloud", "Restore from a backup": "operations.py, desk.py",
     "Dead letters and parked items": "smoke.py, desk.py, tests/cloud", "Alarms": "gates.py", "What it costs": "cost.py",
     "Removing a stack": None, "What was seen, and what only an account can show": None,
@@ -149,7 +150,7 @@ class Walk:
     def register(self):
         part = self.parts["Register the webhooks"]
         quoted(part, "till webhooks register")
-        told("account", "till webhooks register: needs the providers; against the sandboxes in tests/e2e")
+        told("static", "till webhooks register: needs the providers; against the sandboxes and this stack in tests/cloud")
         steps = self.shell(f"till webhooks steps --url {URL} --config infra/config/tillway/tillway.yaml")
         assert f"{URL}/webhooks/stripe/payments" in steps, steps
         for line in (quoted(part, "till secrets put stripe webhook_secret"), "till secrets put shop webhook_secret $on"):

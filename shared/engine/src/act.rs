@@ -523,11 +523,22 @@ impl Engine {
 
     async fn end(
         &self,
-        mut held: Held,
+        held: Held,
         end: CommandEnd,
         observation: Observation,
         summary: String,
     ) -> Result<(), WorkError> {
+        self.ends(held, end, observation, summary).await.map(drop)
+    }
+
+    /// The same. `false`: someone else took it meanwhile, and nothing was written.
+    async fn ends(
+        &self,
+        mut held: Held,
+        end: CommandEnd,
+        observation: Observation,
+        summary: String,
+    ) -> Result<bool, WorkError> {
         let now = self.now();
         note(&mut held.record, now, &summary);
         held.record.state = CommandState::Ended { end };
@@ -556,9 +567,10 @@ impl Engine {
         let due = held.about(now + self.config.times.resend_after, now + SOON);
         if !self.write(&mut held, due).await? {
             // The fence was raised: someone else looks it up and will find what happened.
-            return Ok(());
+            return Ok(false);
         }
-        self.report(&held).await
+        self.report(&held).await?;
+        Ok(true)
     }
 
     /// Tells every order that waits. What is not accepted is told again by the tick.

@@ -15,17 +15,22 @@
 )]
 
 mod chat;
+mod clock;
 pub mod look;
+mod mail;
 mod stack;
+pub mod theatre;
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use tillway::demo::gateway::Keys;
+use tillway::demo::stage::Merchant;
 use tillway_core::http::{Request, Response};
 use tillway_core::time::{Millis, Timestamp};
 use tillway_engine::ports::Clock as _;
-use tillway_host::clock::SystemClock;
 use tillway_sandbox::clarity::{Auth, ClarityConfig, ClaritySandbox, WebhookScheme};
 use tillway_sandbox::cybersource::{
     Credentials, CybersourceConfig, CybersourceSandbox, Encryption, WebhookConfig,
@@ -37,7 +42,9 @@ use tillway_tests::temp::Temp;
 use tillway_tests::world::{API_KEY, CLIENT_SECRET, GATEWAY, GATEWAY_HOOK, SHOP, SHOP_HOOK};
 
 pub use chat::Chat;
-pub use stack::Stack;
+pub use clock::Ahead;
+pub use mail::Mail;
+pub use stack::{Given, Stack};
 
 /// Longest wait for anything; generous, for the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(180);
@@ -50,8 +57,21 @@ pub const SYSTEMS: [&str; 4] = ["stripe", "cybersource", "clarity", "notify"];
 pub const SECOND: &str = "cybersource";
 /// The second gateway's shared secret, and what signs its webhooks: bytes 0 to 31.
 pub const SECOND_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+/// Draws what the demo's merchants have.
+pub const SEED: u64 = 7;
 const MERCHANT: &str = "acme_test_001";
 const KEY_ID: &str = "11111111-2222-3333-4444-555555555555";
+
+/// What may be shown nowhere.
+#[must_use]
+pub const fn canaries() -> [&'static str; 6] {
+    [API_KEY, CLIENT_SECRET, GATEWAY_HOOK, MASTER_KEY, SHOP_HOOK, SECOND_KEY]
+}
+
+/// Side by side, on one task.
+pub async fn together<T>(all: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    futures_util::future::join_all(all).await
+}
 
 /// The local AWS, the bundle on it, and the outside systems: one shop with two gateways.
 pub struct Cloud {
@@ -63,22 +83,30 @@ pub struct Cloud {
     pub shop: Arc<Mutex<ClaritySandbox>>,
     /// Where staff are told.
     pub chat: Arc<Mutex<Chat>>,
+    /// Where customers are told.
+    pub mail: Mail,
+    /// Everybody's clock.
+    pub clock: Arc<Ahead>,
     /// The emulator.
     pub stack: Stack,
     servers: [SandboxServer; 4],
+    exe: PathBuf,
     folder: Temp,
 }
 
-/// The configuration of both deployments: money is taken at authorization, or on shipment.
-fn config(servers: &[SandboxServer; 4], capture: &str) -> String {
+/// The configuration of both deployments: money is taken at authorization, or on shipment. The merchants of the demo stand in it.
+fn config(servers: &[SandboxServer; 4], merchants: &[Merchant], mail: u16, capture: &str) -> String {
+    let [connections, pairs] = tillway::demo::stage::config(merchants);
     format!(
         "connections:\n  {SHOP}: {{ system: clarity, base_url: \"{}/api/v1\", rate_limit.per_second: 1000 }}\n  \
          {GATEWAY}: {{ system: stripe, base_url: \"{}\", rate_limit.per_second: 1000 }}\n  \
          {SECOND}: {{ system: cybersource, base_url: \"{}\", merchant_id: {MERCHANT}, key_id: {KEY_ID}, \
-         rate_limit.per_second: 1000 }}\n\
+         rate_limit.per_second: 1000 }}\n{connections}\
          pairs:\n  main: {{ flow: stripe-clarity, shop: {SHOP}, gateway: {GATEWAY}, capture: {capture}, \
          return_url: \"https://shop.example/return\" }}\n  second: {{ flow: cybersource-clarity, shop: {SHOP}, \
-         gateway: {SECOND}, capture: {capture} }}\npeople: {{ webhook: yes }}\ntimes: {{ call_limit: 30s, sweep_grace: 1s }}\n",
+         gateway: {SECOND}, capture: {capture} }}\n{pairs}\
+         people: {{ webhook: yes, smtp: {{ host: 127.0.0.1, port: {mail}, tls: none, from: \"Shop <shop@shop.example>\" }} }}\n\
+         times: {{ call_limit: 30s }}\n",
         servers[1].url(),
         servers[0].url(),
         servers[3].url(),
@@ -86,9 +114,21 @@ fn config(servers: &[SandboxServer; 4], capture: &str) -> String {
 }
 
 impl Cloud {
-    /// Deploys. `binaries`: the folder of the built functions. `record`: where the recorded calls go.
-    pub async fn start(python: &str, binaries: &Path) -> Self {
-        let now: SandboxClock = Arc::new(|| SystemClock.now());
+    /// Deploys, with what the merchants of the demo need as well. `binaries`: the folder of the built functions. `casts`: how often
+    /// each merchant of the demo is there.
+    pub async fn start(
+        python: &str,
+        binaries: &Path,
+        casts: impl Fn(&str) -> usize,
+    ) -> (Self, Vec<Merchant>) {
+        let folder = Temp::new("cloud");
+        let clock = Arc::new(Ahead::new(&folder.path().join("clock")));
+        let now: SandboxClock = {
+            let clock = clock.clone();
+            Arc::new(move || clock.now())
+        };
+        let keys = Keys::make(SEED).unwrap();
+        let merchants = tillway::demo::stage::open(|part, _| casts(part), SEED, &keys, &now).await.unwrap();
         let mut gateway = StripeConfig::new(API_KEY, GATEWAY_HOOK, 23);
         let wanted = tillway_connectors::find("stripe").unwrap().subscriptions();
         gateway.endpoint_topics = wanted
@@ -109,7 +149,7 @@ impl Cloud {
         let credentials = Credentials::new(MERCHANT, KEY_ID, SECOND_KEY);
         let mut second = CybersourceConfig::new(credentials, hooks, 23);
         // Half a day away: no run meets it.
-        second.cut_off = Millis((SystemClock.now().0 + Millis::hours(12).0).rem_euclid(Millis::days(1).0));
+        second.cut_off = Millis((clock.now().0 + Millis::hours(12).0).rem_euclid(Millis::days(1).0));
         let cybersource = Arc::new(Mutex::new(CybersourceSandbox::new(second)));
         let chat = Arc::new(Mutex::new(Chat::default()));
         let servers = [
@@ -120,21 +160,37 @@ impl Cloud {
         ];
         servers[0].set_silence_millis(50);
         servers[3].set_silence_millis(50);
-        let folder = Temp::new("cloud");
-        let file = folder.write("tillway.yaml", &config(&servers, "authorization"));
-        folder.write("shipment.yaml", &config(&servers, "shipment"));
-        let secrets = serde_json::json!({
+        let mail = Mail::start().await;
+        let file = folder.write("tillway.yaml", &config(&servers, &merchants, mail.port, "authorization"));
+        folder.write("shipment.yaml", &config(&servers, &merchants, mail.port, "shipment"));
+        let mut secrets = serde_json::json!({
             "tillway": { "master_key": MASTER_KEY },
             GATEWAY: { "api_key": API_KEY, "webhook_secret": GATEWAY_HOOK },
             SECOND: { "shared_secret": SECOND_KEY, "webhook_secret": SECOND_KEY, "mle_private_key": private_key },
             SHOP: { "client_id": "tillway", "client_secret": CLIENT_SECRET, "webhook_secret": SHOP_HOOK },
             "staff": { "webhook_url": format!("{}/staff", servers[2].url()) },
+            "smtp": { "username": "tillway", "password": CLIENT_SECRET },
         });
-        let secrets = folder.write("secrets.json", &secrets.to_string());
-        let stack = Stack::deploy(python, binaries, &file, &secrets, &folder.path().join("aws")).await;
-        let cloud = Self { stripe, cybersource, shop, chat, stack, servers, folder };
+        let mut connections = BTreeMap::new();
+        for merchant in &merchants {
+            for (name, system) in [(&merchant.gateway, merchant.system.key), (&merchant.shop, "clarity")] {
+                let own: BTreeMap<&str, String> =
+                    tillway::demo::stage::secrets(name.as_str(), &keys).unwrap().into_iter().collect();
+                secrets[name.as_str()] = serde_json::json!(own);
+                connections.insert(name.to_string(), system.to_owned());
+            }
+        }
+        let aws = folder.path().join("aws");
+        let given =
+            Given { binaries, config: &file, secrets, connections, clock: clock.clone(), folder: &aws };
+        let stack = Stack::deploy(python, given).await;
+        let exe = binaries.join("tillway-under-test");
+        let cloud = Self { stripe, cybersource, shop, chat, mail, clock, stack, servers, exe, folder };
+        for merchant in &merchants {
+            merchant.plug(&format!("{}/webhooks", cloud.stack.url()));
+        }
         cloud.plug();
-        cloud
+        (cloud, merchants)
     }
 
     /// Webhooks go to the API.
@@ -159,7 +215,13 @@ impl Cloud {
     /// The time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        SystemClock.now()
+        self.clock.now()
+    }
+    /// How often webhooks were refused so far, by code.
+    pub async fn refused(&self) -> BTreeMap<String, u64> {
+        let metrics = self.stack.ask(serde_json::json!({ "do": "metrics" })).await;
+        let counted = metrics["receive_refused"].as_object().cloned().unwrap_or_default();
+        counted.into_iter().map(|(code, n)| (code, n.as_u64().unwrap_or(0))).collect()
     }
     /// The gateway.
     pub fn stripe(&self) -> MutexGuard<'_, StripeSandbox> {
@@ -254,6 +316,20 @@ impl Cloud {
             }
         });
         assert!(waited.await.is_ok(), "it does not come to rest");
+    }
+
+    /// Runs the `tillway` command on the stack, and answers what it said.
+    pub async fn command(&self, args: &[&str]) -> String {
+        let config = self.folder.path().join("tillway.yaml");
+        let mut command = tokio::process::Command::new(&self.exe);
+        command.args(args).arg("--config").arg(config).args(["--aws", "tillway-dev"]);
+        command.env_clear().envs(self.stack.environment()).kill_on_drop(true);
+        let ran = command.output().await;
+        let ran = ran.expect("no command: `cargo build -p tillway-tests` makes it");
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+        assert!(ran.status.success(), "{args:?}: {said}");
+        said
     }
 
     /// Posts to the API as anybody could.

@@ -1,4 +1,5 @@
-//! The demo's scenarios through API Gateway, Lambda, SQS and DynamoDB on a local AWS, with the sandboxes outside.
+//! The demo's scenarios through API Gateway, Lambda, SQS and DynamoDB on a local AWS, with the sandboxes outside; and what only a
+//! stack can show.
 //!
 //! `TILLWAY_TEST_CLOUD` names the python of `tests/aws/tools.sh`, `TILLWAY_TEST_CALLS` where the recorded calls are to
 //! be left. Without the first this test says so and passes. It is a test of the package of the functions, so that
@@ -16,13 +17,15 @@
 
 mod parts {
     pub(crate) mod calls;
+    pub(crate) mod demo;
+    pub(crate) mod desk;
     pub(crate) mod edge;
     pub(crate) mod faults;
     pub(crate) mod orders;
-    pub(crate) mod second;
     pub(crate) mod settle;
 }
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -36,15 +39,13 @@ async fn the_bundle_works_on_a_local_aws() {
     };
     let functions = Path::new(env!("CARGO_BIN_EXE_orchestrate")).parent().unwrap();
     let begun = Instant::now();
-    let mut cloud = Cloud::start(&python, functions).await;
+    let (mut cloud, merchants) = Cloud::start(&python, functions, parts::demo::casts).await;
     println!("deployed after {:?}", begun.elapsed());
     let step = |what: &str| println!("{what} after {:?}", begun.elapsed());
 
-    parts::orders::ways_of_an_order(&cloud).await;
-    step("orders");
-    parts::second::ways_of_an_order(&mut cloud).await;
-    step("orders of the second gateway");
-    parts::edge::answers_are_those_of_one_machine(&mut cloud).await;
+    let merchants = parts::demo::scenarios_end_as_on_one_machine(&cloud, merchants).await;
+    step("the demo's scenarios");
+    parts::edge::answers_are_those_of_one_machine(&cloud).await;
     parts::edge::faults_of_meaning_are_parked(&cloud).await;
     step("edge");
     parts::calls::an_order_takes_at_most_45_calls(&mut cloud).await;
@@ -55,7 +56,7 @@ async fn the_bundle_works_on_a_local_aws() {
     step("sweep");
     parts::faults::a_dead_letter_is_parked_and_replayed(&mut cloud).await;
     step("dead letter");
-    parts::faults::schedules_fire(&mut cloud).await;
+    parts::faults::schedules_fire(&cloud).await;
     step("schedules");
     parts::faults::what_the_killed_worker_held_was_done_once(&mut cloud).await;
     step("what the killed worker held");
@@ -64,10 +65,18 @@ async fn the_bundle_works_on_a_local_aws() {
     parts::settle::a_payout_is_settled_once_it_is_announced(&mut cloud).await;
     parts::settle::a_day_of_the_second_gateway_is_asked_for(&mut cloud).await;
     step("settlement");
+    parts::desk::webhooks_are_registered_once_and_taken(&cloud).await;
+    step("registered webhooks");
     parts::calls::nothing_secret_is_logged(&mut cloud).await;
     if let Ok(calls) = std::env::var("TILLWAY_TEST_CALLS") {
-        std::fs::copy(cloud.stack.calls(), calls).unwrap();
+        std::fs::copy(cloud.stack.calls(), &calls).unwrap();
+        let further: BTreeMap<&str, &str> = merchants
+            .iter()
+            .flat_map(|m| [(m.gateway.as_str(), m.system.key), (m.shop.as_str(), "clarity")])
+            .collect();
+        std::fs::write(format!("{calls}.connections"), serde_json::json!(further).to_string()).unwrap();
     }
+    drop(merchants);
     cloud.stack.stop().await;
     step("all");
 }

@@ -12,6 +12,7 @@ pub mod seen;
 pub mod settle;
 pub mod stage;
 pub mod story;
+pub mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ use run::{Draw, Placed, Run};
 use scenarios::Scenario;
 use stage::Stage;
 use story::{Story, say};
+use world::World;
 
 /// Starts sandboxes of Stripe, Cybersource and Clarity and Tillway beside them, places orders, tells what happens at
 /// each, and checks the five promises.
@@ -149,32 +151,13 @@ async fn play_all(
         ));
         say("Times are the demo's own clock: it runs faster, and skips ahead where nothing is under way.");
     }
-    // The cursors stand at the beginning, so that the last sweep looks at everything.
-    for merchant in &stage.merchants {
-        stage.machine.engine.sweep(&merchant.gateway).await?;
-        stage.machine.engine.sweep(&merchant.shop).await?;
-    }
+    first_sweeps(stage).await?;
     let mut story = Story::new(!args.json, stage.epoch, systems);
-    let mut outcomes = Vec::new();
-    let mut all: Vec<Vec<Placed>> = Vec::new();
+    let mut played = Vec::new();
     for scenario in chosen {
-        let (outcome, placed) = play_one(stage, &mut story, args.seed, *scenario).await?;
-        outcomes.push(outcome);
-        all.push(placed);
+        played.push(play_one(stage, &mut story, args.seed, *scenario, scenario.merchant).await?);
     }
-    let told: Vec<String> = outcomes.iter().flat_map(|o| &o.lines).map(|l| l.what.clone()).collect();
-    let flat: Vec<Placed> = all.into_iter().flatten().collect();
-    let (kept, books) = promises::check(stage, &flat, &told).await?;
-    // What ended well must still stand at the very end.
-    for outcome in &mut outcomes {
-        outcome.rows.clear();
-    }
-    for placed in flat {
-        let row = row(stage, &placed).await?;
-        if let Some(outcome) = outcomes.iter_mut().find(|o| o.lines.iter().any(|l| l.order == placed.order)) {
-            outcome.rows.push(row);
-        }
-    }
+    let Judged { outcomes, kept, books } = judged(stage, played).await?;
     let ok = outcomes.iter().all(Outcome::ok) && kept.iter().all(|p| p.kept);
     if args.json {
         let document = report::json(args.seed, systems, &outcomes, &books, &kept, ok);
@@ -201,16 +184,33 @@ async fn play_all(
     Ok(ok)
 }
 
-async fn play_one(
-    stage: &Stage,
+/// Puts the cursors of all sweeps at the beginning, so that the last one looks at everything.
+///
+/// # Errors
+/// Where a sandbox or the store does not answer.
+pub async fn first_sweeps(stage: &dyn World) -> anyhow::Result<()> {
+    for merchant in stage.merchants() {
+        stage.sweep(&merchant.gateway).await?;
+        stage.sweep(&merchant.shop).await?;
+    }
+    Ok(())
+}
+
+/// Plays a scenario at a merchant.
+///
+/// # Errors
+/// Where there is no such merchant. What did not come to be as it must stands in the outcome.
+pub async fn play_one(
+    stage: &dyn World,
     story: &mut Story,
     seed: u64,
     scenario: Scenario,
+    merchant: &str,
 ) -> anyhow::Result<(Outcome, Vec<Placed>)> {
     story.head(scenario.name, scenario.title);
     let mut run = Run {
         stage,
-        merchant: stage.merchant(scenario.merchant)?,
+        merchant: stage.merchant(merchant)?,
         story,
         draw: Draw::new(seed, scenario.name),
         placed: Vec::new(),
@@ -229,8 +229,35 @@ async fn play_one(
     Ok((Outcome { scenario, rows: Vec::new(), failed, lines }, placed))
 }
 
-async fn row(stage: &Stage, placed: &Placed) -> anyhow::Result<Row> {
-    let seen = stage.look(stage.merchant(placed.merchant)?, &placed.order).await?;
+/// What became of all that was played.
+pub struct Judged {
+    /// With each order's row as it stands at the very end.
+    pub outcomes: Vec<Outcome>,
+    /// The promises.
+    pub kept: Vec<promises::Promise>,
+    /// The books.
+    pub books: promises::Books,
+}
+
+/// Checks the promises, and whether what ended well still stands.
+///
+/// # Errors
+/// Where the store or a sandbox does not answer.
+pub async fn judged(stage: &dyn World, played: Vec<(Outcome, Vec<Placed>)>) -> anyhow::Result<Judged> {
+    let (mut outcomes, placed): (Vec<Outcome>, Vec<Vec<Placed>>) = played.into_iter().unzip();
+    let told: Vec<String> = outcomes.iter().flat_map(|o| &o.lines).map(|l| l.what.clone()).collect();
+    let flat: Vec<&Placed> = placed.iter().flatten().collect();
+    let (kept, books) = promises::check(stage, &flat, &told).await?;
+    for (outcome, placed) in outcomes.iter_mut().zip(&placed) {
+        for placed in placed {
+            outcome.rows.push(row(stage, placed).await?);
+        }
+    }
+    Ok(Judged { outcomes, kept, books })
+}
+
+async fn row(stage: &dyn World, placed: &Placed) -> anyhow::Result<Row> {
+    let seen = stage.look(stage.merchant(&placed.merchant)?, &placed.order).await?;
     Ok(Row {
         order: placed.order.clone(),
         clarity: seen.shop_status().to_owned(),

@@ -1,7 +1,6 @@
 //! The five promises of DESIGN section 1, checked against what the sandboxes really did and what is stored.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use serde::Serialize;
 use tillway_core::ids::{ConnectionName, OrderKey};
@@ -15,7 +14,8 @@ use tillway_engine::records::{
 use super::gateway::System;
 use super::run::Placed;
 use super::seen::unwire;
-use super::stage::{Merchant, Stage};
+use super::stage::Merchant;
+use super::world::World;
 
 /// A card number for tests that nobody holds: it must be found nowhere after somebody typed it into a note.
 pub const CANARY: &str = "4000 0566 5566 5556";
@@ -65,11 +65,11 @@ struct Files {
     unhandled: usize,
 }
 
-async fn read(stage: &Stage) -> anyhow::Result<Files> {
+async fn read(stage: &dyn World) -> anyhow::Result<Files> {
     let mut files = Files::default();
     let mut after: Option<String> = None;
     loop {
-        let page = stage.machine.engine.ports.store.scan(after.as_deref(), 500).await?;
+        let page = stage.engine().ports.store.scan(after.as_deref(), 500).await?;
         for item in page.items {
             let (pk, sk, body) = (item.key.pk.as_str(), item.key.sk.as_str(), item.body.as_slice());
             if sk.starts_with("cmd#") {
@@ -130,15 +130,15 @@ pub struct Books {
 /// # Errors
 /// Where the store or a sandbox does not answer.
 pub async fn check(
-    stage: &Stage,
-    placed: &[Placed],
+    stage: &dyn World,
+    placed: &[&Placed],
     told: &[String],
 ) -> anyhow::Result<(Vec<Promise>, Books)> {
     let mut lost = Promise::new("Nothing is lost");
     let mut swept = 0_usize;
-    for merchant in &stage.merchants {
+    for merchant in stage.merchants() {
         for connection in [&merchant.gateway, &merchant.shop] {
-            let report = stage.machine.engine.sweep(connection).await?;
+            let report = stage.sweep(connection).await?;
             let account = merchant.account();
             for found in &report.lost {
                 let only_swept = found.money.is_empty() && account.only_swept(&found.event);
@@ -156,19 +156,19 @@ pub async fn check(
     nothing_lost(stage, &files, swept, &mut lost).await?;
     let twice = nothing_twice(stage, placed);
     let (balance, books) = balanced(stage, &files);
-    let pan = no_card_number(stage, told);
+    let pan = no_card_number(stage, told).await?;
     let explains = explains(&files, placed, stage);
     Ok((vec![lost, twice, balance, pan, explains], books))
 }
 
 async fn nothing_lost(
-    stage: &Stage,
+    stage: &dyn World,
     files: &Files,
     swept: usize,
     promise: &mut Promise,
 ) -> anyhow::Result<()> {
     let (mut sent, mut dropped) = (0_usize, 0_usize);
-    for merchant in &stage.merchants {
+    for merchant in stage.merchants() {
         let account = merchant.account();
         let (all, deliveries) = (account.told(), account.deliveries());
         drop(account);
@@ -206,8 +206,7 @@ async fn nothing_lost(
          news the sweeps brought",
         files.parked, files.unhandled,
     ));
-    let refused =
-        stage.machine.alerts.snapshot().counters.get("receive_refused").cloned().unwrap_or_default();
+    let refused = stage.refused().await?;
     let refused: Vec<String> = refused.iter().map(|(code, n)| format!("{n} {code}")).collect();
     let refused = if refused.is_empty() { "none".to_owned() } else { refused.join(", ") };
     promise.how.push(format!("every other delivery was answered 2xx; refused at the edge: {refused}"));
@@ -219,7 +218,7 @@ async fn nothing_lost(
         )
     };
     promise.how.push(format!("a last sweep of every connection found nothing that was lost{besides}"));
-    let (queued, dead) = (stage.queued().await?, stage.dead().await?);
+    let (queued, dead) = stage.queued().await?;
     promise.must(queued == 0, format!("{queued} message(s) are still queued"));
     promise.must(dead == 0, format!("{dead} message(s) were given up"));
     promise.must(
@@ -233,10 +232,10 @@ async fn nothing_lost(
     Ok(())
 }
 
-fn nothing_twice(stage: &Stage, placed: &[Placed]) -> Promise {
+fn nothing_twice(stage: &dyn World, placed: &[&Placed]) -> Promise {
     let mut promise = Promise::new("Nothing happens twice");
     let (mut charges, mut refunds, mut customers) = (0_usize, 0_usize, 0_usize);
-    for merchant in &stage.merchants {
+    for merchant in stage.merchants() {
         let account = merchant.account();
         let mut of_order: BTreeMap<String, usize> = BTreeMap::new();
         for payment in account.payments() {
@@ -294,7 +293,7 @@ fn truth(merchant: &Merchant) -> BTreeMap<Currency, Money> {
     sums
 }
 
-fn balanced(stage: &Stage, files: &Files) -> (Promise, Books) {
+fn balanced(stage: &dyn World, files: &Files) -> (Promise, Books) {
     let mut promise = Promise::new("The books balance");
     let mut books = Books { balance: TrialBalance::default(), clearing: Vec::new() };
     let mut by_gateway: BTreeMap<ConnectionName, TrialBalance> = BTreeMap::new();
@@ -310,7 +309,7 @@ fn balanced(stage: &Stage, files: &Files) -> (Promise, Books) {
     for (currency, over) in books.balance.unbalanced() {
         promise.must(false, format!("debits exceed credits by {over} minor units of {}", currency.code()));
     }
-    for merchant in &stage.merchants {
+    for merchant in stage.merchants() {
         let empty = TrialBalance::default();
         let booked = by_gateway.get(&merchant.gateway).unwrap_or(&empty);
         let mut currencies = truth(merchant);
@@ -342,52 +341,38 @@ fn balanced(stage: &Stage, files: &Files) -> (Promise, Books) {
     (promise, books)
 }
 
-fn files_below(folder: &Path, out: &mut Vec<std::path::PathBuf>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() { files_below(&path, out) } else { out.push(path) }
-    }
-}
-
-fn no_card_number(stage: &Stage, told: &[String]) -> Promise {
+async fn no_card_number(stage: &dyn World, told: &[String]) -> anyhow::Result<Promise> {
     let mut promise = Promise::new("No card number gets in");
     let needles = [CANARY.to_owned(), CANARY.replace(' ', ""), CANARY.replace(' ', "-")];
     let holds = |bytes: &[u8]| needles.iter().any(|n| bytes.windows(n.len()).any(|w| w == n.as_bytes()));
-    let mut paths = Vec::new();
-    files_below(&stage.folder, &mut paths);
+    let kept = stage.kept().await?;
     let mut bytes = 0_usize;
-    for path in &paths {
-        match std::fs::read(path) {
-            Ok(content) => {
-                bytes = bytes.saturating_add(content.len());
-                promise.must(!holds(&content), format!("the card number stands in {}", path.display()));
-            }
-            Err(error) => promise.must(false, format!("cannot read {}: {error}", path.display())),
-        }
+    for (place, content) in &kept {
+        bytes = bytes.saturating_add(content.len());
+        promise.must(!holds(content), format!("the card number stands in {place}"));
     }
-    let notices = stage.notices.sent();
+    let notices = stage.notices();
     let texts = notices.iter().flat_map(|n| [&n.subject, &n.text]).chain(told);
     promise.must(texts.into_iter().all(|t| !holds(t.as_bytes())), "the card number was told to somebody");
-    let alarms = stage.machine.alerts.snapshot().alerts.get("card_number_received").copied();
-    let typed = alarms.is_some_and(|n| n > 0);
+    let typed = stage.alarms("card_number_received").await? > 0;
     let sent = if typed {
         "typed into an order's note (removed at the edge, alarmed)"
     } else {
         "not typed in by any scenario of this run"
     };
     promise.how.push(format!(
-        "a card number {sent} is in none of {} files ({bytes} bytes) of the data folder, in no notice and in no line \
-         of this report",
-        paths.len(),
+        "a card number {sent} is in none of the {} places ({bytes} bytes) where something is kept, in no notice and \
+         in no line of this report",
+        kept.len(),
     ));
-    promise
+    Ok(promise)
 }
 
-fn explains(files: &Files, placed: &[Placed], stage: &Stage) -> Promise {
+fn explains(files: &Files, placed: &[&Placed], stage: &dyn World) -> Promise {
     let mut promise = Promise::new("It explains itself");
     let (mut decisions, mut whys) = (0_usize, 0_usize);
     for order in placed {
-        let shop = stage.merchant(order.merchant).map(|m| m.shop.clone());
+        let shop = stage.merchant(&order.merchant).map(|m| m.shop.clone());
         let Ok(shop) = shop else { continue };
         let key = OrderKey::of(&shop, &order.order);
         let Some(filed) = files.orders.get(key.as_str()) else {

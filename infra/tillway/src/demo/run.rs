@@ -1,13 +1,10 @@
 //! One scenario at work: placing orders, doing what people do, waiting, and saying how it must end.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, bail};
 use tillway_core::facts::OrderStatus;
 use tillway_core::ids::OrderKey;
 use tillway_core::money::Currency;
 use tillway_core::time::{Millis, Timestamp};
-use tillway_engine::ports::Clock as _;
 use tillway_sandbox::clarity::{ClaritySandbox, Customer, NewLine, NewOrder};
 use tillway_sandbox::cybersource::CybersourceSandbox;
 use tillway_sandbox::stripe::{ShopPayment, StripeSandbox};
@@ -15,13 +12,11 @@ use tillway_sandbox::{ApiFault, ApiFaultRule, HookFault, HookFaultRule, Sandbox 
 
 pub use super::end::End;
 use super::gateway::System;
-use super::pace::LOOK;
 use super::seen::{Seen, wire};
-use super::stage::{Merchant, Stage};
+use super::stage::Merchant;
 use super::story::Story;
+use super::world::World;
 
-/// Longest real wait for one thing to happen.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Looks in a row with nothing to wait for, before it is given up.
 const IN_VAIN: u32 = 5;
 /// How far the clock is put forward while waiting for one thing, unless said otherwise.
@@ -66,7 +61,7 @@ fn lasting(length: Millis) -> String {
 /// An order that was placed, and how it must end.
 pub struct Placed {
     /// Whose.
-    pub merchant: &'static str,
+    pub merchant: String,
     /// The order.
     pub order: String,
     /// How it must end; none where the scenario broke off before it could say.
@@ -76,7 +71,7 @@ pub struct Placed {
 /// A scenario at work.
 pub struct Run<'a> {
     /// The stage.
-    pub stage: &'a Stage,
+    pub stage: &'a dyn World,
     /// The shop it plays at.
     pub merchant: &'a Merchant,
     /// The narrator.
@@ -100,7 +95,7 @@ impl Run<'_> {
 
     /// Now.
     pub fn now(&self) -> Timestamp {
-        self.stage.clock.now()
+        self.stage.now()
     }
 
     /// Tells something that happens in the world.
@@ -165,7 +160,7 @@ impl Run<'_> {
         };
         let card = card.map_or_else(String::new, |card| format!(", card token {card}"));
         self.tell(&id, "shop", format!("order placed: {total}{card}"));
-        self.placed.push(Placed { merchant: self.merchant.name, order: id.clone(), end: None });
+        self.placed.push(Placed { merchant: self.merchant.name.clone(), order: id.clone(), end: None });
         Ok(id)
     }
 
@@ -279,24 +274,24 @@ impl Run<'_> {
         what: &str,
         done: impl Fn(&Seen) -> bool,
     ) -> anyhow::Result<Seen> {
-        let begun = tokio::time::Instant::now();
-        let limit = self.now() + HORIZON;
+        let (begun, limit) = (tokio::time::Instant::now(), self.now() + HORIZON);
+        let (_, patience) = self.stage.looks();
         // A busy machine may show nothing under way for a moment: it is looked again before it is given up.
         let mut in_vain = 0_u32;
         loop {
             let seen = self.look(order).await?;
             if done(&seen) {
+                self.stage.goes_on();
                 return Ok(seen);
             }
-            let nothing = self.stage.still().await? && !self.stage.skip(limit).await?;
+            let nothing = !self.stage.wait(limit).await?;
             in_vain = if nothing { in_vain.saturating_add(1) } else { 0 };
-            if in_vain > IN_VAIN || begun.elapsed() > PATIENCE {
+            if in_vain > IN_VAIN || begun.elapsed() > patience {
                 let key = OrderKey::of(&self.merchant.shop, order);
                 let open = self.stage.open_commands(&key).await?;
                 let open = if open.is_empty() { "none".to_owned() } else { open.join(", ") };
                 bail!("waited in vain for: {what}. Last seen: {}; open commands: {open}", seen.summary());
             }
-            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -304,13 +299,19 @@ impl Run<'_> {
     pub async fn until_idle(&mut self, order: &str) -> anyhow::Result<()> {
         let key = OrderKey::of(&self.merchant.shop, order);
         let (begun, limit) = (tokio::time::Instant::now(), self.now() + HORIZON);
+        let (_, patience) = self.stage.looks();
         loop {
-            self.stage.settle().await?;
-            let open = self.stage.open_commands(&key).await?;
-            if open.is_empty() || !self.stage.skip(limit).await? {
+            let mut open = self.stage.open_commands(&key).await?;
+            if open.is_empty() {
+                // What they caused may make another.
+                self.stage.settle().await?;
+                open = self.stage.open_commands(&key).await?;
+            }
+            if open.is_empty() || !self.stage.wait(limit).await? {
+                self.stage.goes_on();
                 return self.look(order).await.map(drop);
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > patience {
                 bail!("waited in vain for the commands of {order}: {}", open.join(", "));
             }
         }
@@ -329,14 +330,20 @@ impl Run<'_> {
 
     /// Waits until staff or customer were told something about the order.
     pub async fn until_told(&mut self, order: &str, audience: &str, about: &str) -> anyhow::Result<()> {
-        let notices = self.stage.notices.clone();
+        let stage = self.stage;
         let told = move |order: &str| {
-            notices
-                .sent()
+            stage
+                .notices()
                 .iter()
                 .any(|n| n.audience == audience && n.subject.contains(about) && n.subject.contains(order))
         };
         self.until(order, &format!("{audience} told of {about}"), |_| told(order)).await.map(drop)
+    }
+
+    /// What `tillway explain` says of an order.
+    pub async fn explained(&self, order: &str) -> anyhow::Result<String> {
+        let key = OrderKey::of(&self.merchant.shop, order);
+        Ok(self.stage.engine().explain(&key).await?.context("the order is gone")?.to_string())
     }
 
     /// Lets time pass.

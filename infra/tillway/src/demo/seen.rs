@@ -10,7 +10,8 @@ use tillway_engine::records::{CommandRecord, CommandState, LogRecord, OrderRecor
 use tillway_sandbox::clarity::OrderTruth;
 
 use super::gateway::{Payment, System};
-use super::stage::{Merchant, Stage};
+use super::stage::Merchant;
+use super::world::World;
 
 /// An order as all three have it.
 pub struct Seen {
@@ -147,14 +148,14 @@ pub fn describe(p: &Payment) -> String {
     parts.join(", ")
 }
 
-impl Stage {
+impl dyn World + '_ {
     /// Looks at an order.
     ///
     /// # Errors
     /// Where the shop does not know it or the store does not answer.
     pub async fn look(&self, merchant: &Merchant, order: &str) -> anyhow::Result<Seen> {
         let key = OrderKey::of(&merchant.shop, order);
-        let found = self.machine.engine.ports.store.get(&[state_key(&key)]).await?;
+        let found = self.engine().ports.store.get(&[state_key(&key)]).await?;
         let record: Option<OrderRecord> =
             found.into_iter().flatten().next().map(|i| serde_json::from_slice(&i.body)).transpose()?;
         let shop = merchant.clarity().order(order).cloned().with_context(|| format!("no order {order}"))?;
@@ -175,7 +176,7 @@ impl Stage {
         let mut out = Vec::new();
         let mut after = after.map(str::to_owned);
         loop {
-            let store = &self.machine.engine.ports.store;
+            let store = &self.engine().ports.store;
             let page = store.query(&order_pk(key), prefix, after.as_deref(), 100).await?;
             for item in page.items {
                 let value = serde_json::from_slice(&item.body)?;

@@ -6,15 +6,14 @@ use serde_json::json;
 use tillway_core::facts::OrderStatus;
 use tillway_core::ids::OrderKey;
 use tillway_core::settle::{Class, Day};
-use tillway_engine::ports::Clock as _;
 use tillway_engine::settle::Step;
 use tillway_engine::settle::records::RunReport;
 use tillway_sandbox::HookFault;
 use tillway_sandbox::stripe::ShopPayment;
 
 use super::run::{Draw, Run};
-use super::stage::Stage;
 use super::story::{Story, say};
+use super::world::World;
 use super::{Args, month};
 
 /// Orders placed.
@@ -26,10 +25,10 @@ const FOREIGN: i64 = 4_242;
 ///
 /// # Errors
 /// What could not be played.
-pub async fn play(stage: &Stage, args: &Args) -> anyhow::Result<bool> {
+pub async fn play(stage: &dyn World, args: &Args) -> anyhow::Result<bool> {
     let (seed, as_json) = (args.seed, args.json);
-    let systems: Vec<_> = stage.merchants.iter().map(|m| m.system).take(1).collect();
-    let mut story = Story::new(!as_json, stage.epoch, &systems);
+    let systems: Vec<_> = stage.merchants().iter().map(|m| m.system).take(1).collect();
+    let mut story = Story::new(!as_json, stage.now(), &systems);
     story.head("settle", "a day's orders are paid out, and the payout is settled to the cent");
     let merchant = stage.merchant("now")?;
     let mut run =
@@ -42,8 +41,8 @@ pub async fn play(stage: &Stage, args: &Args) -> anyhow::Result<bool> {
     // The refund's order was told by the settlement; the next run explains its line.
     stage.settle().await?;
     let last = settle(stage, &mut run).await?;
-    let engine = &stage.machine.engine;
-    let day = Day::of(stage.clock.now());
+    let engine = stage.engine();
+    let day = Day::of(stage.now());
     let report = engine.settlement_report(&name, day).await?;
     let batch = last.batches.first().context("no batch was settled")?.batch.id.clone();
     let view = engine.settled_batch(Some(&name), &batch).await?.context("the batch is gone")?;
@@ -174,10 +173,10 @@ async fn trade(run: &mut Run<'_>) -> anyhow::Result<Vec<String>> {
     Ok(placed)
 }
 
-async fn settle(stage: &Stage, run: &mut Run<'_>) -> anyhow::Result<RunReport> {
-    let (name, day) = (run.merchant.gateway.clone(), Day::of(stage.clock.now()));
+async fn settle(stage: &dyn World, run: &mut Run<'_>) -> anyhow::Result<RunReport> {
+    let (name, day) = (run.merchant.gateway.clone(), Day::of(stage.now()));
     run.tell("", "tillway", format!("settle run --connection {name} --date {day}"));
-    let report = stage.machine.engine.settle_day(&name, day, &|_: &Step| true).await?;
+    let report = stage.engine().settle_day(&name, day, &|_: &Step| true).await?;
     let (matched, lines) = report
         .batches
         .first()

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use tillway_connectors::{Secret, Secrets};
-use tillway_core::http::Response;
 use tillway_core::ids::ConnectionName;
 use tillway_core::time::{Millis, Timestamp};
 use tillway_engine::ports::{Clock, SecretError, SecretSource};
@@ -23,7 +22,7 @@ use tillway_sandbox::cybersource::CybersourceSandbox;
 use tillway_sandbox::server::{SandboxClock, SandboxServer};
 use tillway_sandbox::stripe::StripeSandbox;
 
-use super::gateway::{self, Account, CYBERSOURCE, Keys, Open, STRIPE, SYSTEMS, System, lock};
+use super::gateway::{self, Account, CYBERSOURCE, Keys, Open, STRIPE, System, lock};
 use crate::machine::{self, Machine};
 
 /// What the demo's own shops are opened with. They exist on loopback for as long as the demo runs.
@@ -38,20 +37,25 @@ const SILENCE: u64 = 30;
 
 struct Fixed(Keys);
 
+/// The secrets of a connection of the play, by the system its name begins with.
+pub fn secrets(connection: &str, keys: &Keys) -> Option<Vec<(&'static str, String)>> {
+    let own = |pairs: &[(&'static str, &str)]| pairs.iter().map(|(n, v)| (*n, (*v).to_owned())).collect();
+    match connection.split('-').next().unwrap_or_default() {
+        "tillway" => Some(own(&[("master_key", MASTER_KEY)])),
+        "shop" => Some(own(&[
+            ("client_id", "tillway"),
+            ("client_secret", SHOP_SECRET),
+            ("webhook_secret", SHOP_WEBHOOK_SECRET),
+        ])),
+        system => gateway::secrets(system, keys),
+    }
+}
+
 #[async_trait]
 impl SecretSource for Fixed {
     async fn secrets(&self, connection: &str, _fresh: bool) -> Result<Secrets, SecretError> {
-        let own = |pairs: &[(&'static str, &str)]| pairs.iter().map(|(n, v)| (*n, (*v).to_owned())).collect();
-        let pairs: Vec<(&str, String)> = match connection.split('-').next().unwrap_or_default() {
-            "tillway" => own(&[("master_key", MASTER_KEY)]),
-            "shop" => own(&[
-                ("client_id", "tillway"),
-                ("client_secret", SHOP_SECRET),
-                ("webhook_secret", SHOP_WEBHOOK_SECRET),
-            ]),
-            system => gateway::secrets(system, &self.0)
-                .ok_or_else(|| SecretError::Missing(connection.to_owned()))?,
-        };
+        let pairs =
+            secrets(connection, &self.0).ok_or_else(|| SecretError::Missing(connection.to_owned()))?;
         Ok(Secrets(pairs.into_iter().map(|(n, v)| (n.to_owned(), vec![Secret::new(v)])).collect()))
     }
 }
@@ -59,7 +63,7 @@ impl SecretSource for Fixed {
 /// A merchant's part in the play.
 struct Part {
     name: &'static str,
-    /// What its order ids begin with.
+    /// What its order ids begin with; a further cast's number and a dash follow.
     prefix: &'static str,
     system: &'static System,
     initiates: &'static str,
@@ -86,14 +90,14 @@ impl Part {
 
 /// All merchants. Accounts draw their ids by the place here.
 static CAST: [Part; 7] = [
-    part("now", "N-", &STRIPE, ["tillway", "authorization"]),
-    part("ship", "S-", &STRIPE, ["tillway", "shipment"]),
-    part("follow", "F-", &STRIPE, ["shop", "shipment"]),
-    part("cnow", "CN-", &CYBERSOURCE, ["tillway", "authorization"]),
-    part("cship", "CS-", &CYBERSOURCE, ["tillway", "shipment"]),
-    part("croute", "CR-", &CYBERSOURCE, ["tillway", "authorization"])
+    part("now", "N", &STRIPE, ["tillway", "authorization"]),
+    part("ship", "S", &STRIPE, ["tillway", "shipment"]),
+    part("follow", "F", &STRIPE, ["shop", "shipment"]),
+    part("cnow", "CN", &CYBERSOURCE, ["tillway", "authorization"]),
+    part("cship", "CS", &CYBERSOURCE, ["tillway", "shipment"]),
+    part("croute", "CR", &CYBERSOURCE, ["tillway", "authorization"])
         .saying([", merchant_ids: [acme_test_002]", ", routing: { retry_soft_declines: yes }"]),
-    part("cscreen", "CD-", &CYBERSOURCE, ["tillway", "authorization"]).saying(["", ", screening: before"]),
+    part("cscreen", "CD", &CYBERSOURCE, ["tillway", "authorization"]).saying(["", ", screening: before"]),
 ];
 
 /// The gateway a merchant has its account at.
@@ -103,16 +107,15 @@ pub fn system_of(merchant: &str) -> &'static System {
 
 /// One shop with its gateway account.
 pub struct Merchant {
-    /// Name of the pair in the configuration: `now`, `ship`, `follow`; at Cybersource `cnow`, `cship`, `croute`, `cscreen`.
-    pub name: &'static str,
+    /// Name of the pair in the configuration: `now`, `ship`, `follow`; at Cybersource `cnow`, `cship`, `croute`, `cscreen`. In a
+    /// further cast its number follows.
+    pub name: String,
     /// The gateway's words.
     pub system: &'static System,
     /// The shop's connection.
     pub shop: ConnectionName,
     /// The gateway's connection.
     pub gateway: ConnectionName,
-    /// What its order ids begin with.
-    pub prefix: &'static str,
     part: &'static Part,
     account: Account,
     clarity: Arc<Mutex<ClaritySandbox>>,
@@ -120,13 +123,21 @@ pub struct Merchant {
 }
 
 impl Merchant {
-    async fn open(part: &'static Part, seed: u64, keys: &Keys, clock: &SandboxClock) -> anyhow::Result<Self> {
-        let Part { name, prefix, system, .. } = *part;
+    async fn open(
+        part: &'static Part,
+        cast: usize,
+        seed: u64,
+        keys: &Keys,
+        clock: &SandboxClock,
+    ) -> anyhow::Result<Self> {
+        let Part { prefix, system, .. } = *part;
+        let number = if cast == 0 { String::new() } else { cast.to_string() };
+        let name = format!("{}{number}", part.name);
         let (account, server) = Account::open(system, seed, keys, clock).await?;
         let clarity = Arc::new(Mutex::new(ClaritySandbox::new(ClarityConfig {
             auth: Auth::OAuth { client_id: "tillway".into(), client_secret: SHOP_SECRET.into() },
             webhook: WebhookScheme::StandardWebhooks { secrets: vec![SHOP_WEBHOOK_SECRET.into()] },
-            order_ids: prefix.to_owned(),
+            order_ids: format!("{prefix}{number}-"),
             seed,
             ..ClarityConfig::default()
         })));
@@ -134,11 +145,10 @@ impl Merchant {
         servers.0.set_silence_millis(SILENCE);
         servers.1.set_silence_millis(SILENCE);
         Ok(Self {
-            name,
             system,
             shop: ConnectionName::new(format!("shop-{name}")),
             gateway: ConnectionName::new(format!("{}-{name}", system.key)),
-            prefix,
+            name,
             part,
             account,
             clarity,
@@ -173,6 +183,18 @@ impl Merchant {
         }
     }
 
+    /// Webhooks of both go to `<front>/<connection>`.
+    pub fn plug(&self, front: &str) {
+        self.servers.0.set_webhook_base(Some(format!("{front}/{}", self.gateway)));
+        self.servers.1.set_webhook_base(Some(format!("{front}/{}", self.shop)));
+    }
+
+    /// Closes both.
+    pub async fn close(self) {
+        self.servers.0.shutdown().await;
+        self.servers.1.shutdown().await;
+    }
+
     /// The shop's sandbox.
     pub fn clarity(&self) -> MutexGuard<'_, ClaritySandbox> {
         lock(&self.clarity)
@@ -203,8 +225,30 @@ pub struct Stage {
     shutdown: tokio::sync::oneshot::Sender<()>,
 }
 
-/// Connections and pairs as a merchant would write them into the configuration file.
-fn config(merchants: &[Merchant]) -> String {
+/// Opens these merchants, and their sandboxes on free loopback ports. `casts`: names of [`CAST`]'s parts and how often each is there.
+///
+/// # Errors
+/// Where no port can be bound.
+pub async fn open(
+    casts: impl Fn(&str, &'static System) -> usize,
+    seed: u64,
+    keys: &Keys,
+    clock: &SandboxClock,
+) -> anyhow::Result<Vec<Merchant>> {
+    let mut merchants = Vec::new();
+    for (n, part) in CAST.iter().enumerate() {
+        for cast in 0..casts(part.name, part.system) {
+            // Accounts of their own: no two of them draw the same ids.
+            let place = u64::try_from(n.saturating_add(cast.saturating_mul(8))).unwrap_or(0);
+            let cast_seed = seed.wrapping_mul(if cast == 0 { 8 } else { 1024 }).wrapping_add(place);
+            merchants.push(Merchant::open(part, cast, cast_seed, keys, clock).await?);
+        }
+    }
+    Ok(merchants)
+}
+
+/// Connections, and pairs, as a merchant would write them into the configuration file.
+pub fn config(merchants: &[Merchant]) -> [String; 2] {
     let mut connections = String::new();
     for m in merchants {
         let [more, _] = m.part.more;
@@ -230,7 +274,7 @@ fn config(merchants: &[Merchant]) -> String {
             m.name, m.system.pair, m.shop, m.gateway,
         ));
     }
-    format!("connections:\n{connections}pairs:\n{pairs}")
+    [connections, pairs]
 }
 
 impl Stage {
@@ -252,18 +296,12 @@ impl Stage {
             read
         };
         let keys = Keys::make(seed)?;
-        let mut merchants = Vec::new();
-        for (n, part) in CAST.iter().enumerate() {
-            if !systems.iter().any(|s| s.key == part.system.key) {
-                continue;
-            }
-            // Accounts of their own: no two of them draw the same ids.
-            let seed = seed.wrapping_mul(8).wrapping_add(u64::try_from(n).unwrap_or(0));
-            merchants.push(Merchant::open(part, seed, &keys, &sandbox_clock).await?);
-        }
+        let once = |_: &str, system: &System| usize::from(systems.iter().any(|s| s.key == system.key));
+        let merchants = open(once, seed, &keys, &sandbox_clock).await?;
+        let [connections, pairs] = config(&merchants);
         let (config, extras) = tillway_engine::settings::load(
             "demo.yaml",
-            &config(&merchants),
+            &format!("connections:\n{connections}pairs:\n{pairs}"),
             &tillway_templates::sources(),
             &[],
             tillway_templates::notices(),
@@ -304,8 +342,7 @@ impl Stage {
             }
         });
         for m in &merchants {
-            m.servers.0.set_webhook_base(Some(format!("{front_url}/{}", m.gateway)));
-            m.servers.1.set_webhook_base(Some(format!("{front_url}/{}", m.shop)));
+            m.plug(&front_url);
         }
         Ok(Self {
             merchants,
@@ -323,36 +360,6 @@ impl Stage {
         })
     }
 
-    /// The names of the gateways played, each with this behind it.
-    pub fn gateways(&self, suffix: &str) -> String {
-        let played = |s: &&&System| self.merchants.iter().any(|m| m.system.key == s.key);
-        let names: Vec<String> =
-            SYSTEMS.iter().filter(played).map(|s| format!("{}{suffix}", s.name)).collect();
-        names.join(" and ")
-    }
-
-    /// A merchant by its pair's name.
-    ///
-    /// # Errors
-    /// Where there is none.
-    pub fn merchant(&self, name: &str) -> anyhow::Result<&Merchant> {
-        self.merchants.iter().find(|m| m.name == name).with_context(|| format!("no merchant {name}"))
-    }
-
-    /// Posts a webhook to Tillway as anybody could.
-    ///
-    /// # Errors
-    /// Where nobody answers.
-    pub async fn post(
-        &self,
-        connection: &ConnectionName,
-        topic: &str,
-        mut request: tillway_core::http::Request,
-    ) -> anyhow::Result<Response> {
-        request.url = format!("{}/{connection}/{topic}", self.front_url);
-        Ok(self.machine.engine.ports.http.send(request, Millis::secs(10)).await?)
-    }
-
     /// Stops everything; the data folder goes unless it is to be kept.
     pub async fn stop(self) {
         // Whoever does not listen any more has stopped already.
@@ -360,8 +367,7 @@ impl Stage {
         let _ = self.front.await;
         self.runtime.stop().await;
         for merchant in self.merchants {
-            merchant.servers.0.shutdown().await;
-            merchant.servers.1.shutdown().await;
+            merchant.close().await;
         }
         if !self.keep {
             drop(self.machine);

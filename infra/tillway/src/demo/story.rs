@@ -7,13 +7,14 @@ use serde::Serialize;
 use tillway_core::facts::{Fact, OrderStatus};
 use tillway_core::ids::OrderKey;
 use tillway_core::time::Timestamp;
-use tillway_engine::ports::{Clock as _, Key};
+use tillway_engine::ports::Key;
 use tillway_engine::records::{CommandRecord, LogRecord, Origin};
 use tillway_sandbox::clarity::Actor;
 
 use super::gateway::System;
 use super::seen::{Seen, describe};
-use super::stage::{Merchant, Stage};
+use super::stage::Merchant;
+use super::world::World;
 
 /// One line.
 #[derive(Debug, Clone, Serialize)]
@@ -42,6 +43,8 @@ struct Told {
 pub struct Story {
     /// Prints while it happens.
     loud: bool,
+    /// Tells what each look finds new; else only what is told to it.
+    curious: bool,
     /// Of the column that says who does something.
     width: usize,
     epoch: Timestamp,
@@ -60,7 +63,12 @@ impl Story {
     /// Begins at the stage's first moment.
     pub fn new(loud: bool, epoch: Timestamp, systems: &[&System]) -> Self {
         let width = systems.iter().map(|s| s.key.len()).fold(8, usize::max);
-        Self { loud, width, epoch, lines: Vec::new(), told: BTreeMap::new(), notices: 0 }
+        Self { loud, curious: true, width, epoch, lines: Vec::new(), told: BTreeMap::new(), notices: 0 }
+    }
+
+    /// Tells nobody, and reads nothing of its own.
+    pub fn silent(epoch: Timestamp) -> Self {
+        Self { curious: false, ..Self::new(false, epoch, &[]) }
     }
 
     /// Heads a scenario.
@@ -88,10 +96,18 @@ impl Story {
     ///
     /// # Errors
     /// Where the store does not answer.
-    pub async fn catch_up(&mut self, stage: &Stage, merchant: &Merchant, seen: &Seen) -> anyhow::Result<()> {
+    pub async fn catch_up(
+        &mut self,
+        stage: &dyn World,
+        merchant: &Merchant,
+        seen: &Seen,
+    ) -> anyhow::Result<()> {
+        if !self.curious {
+            return Ok(());
+        }
         let order = seen.shop.order_id.clone();
         let key = OrderKey::of(&merchant.shop, &order);
-        let now = stage.clock.now();
+        let now = stage.now();
         let mut told = self.told.remove(&order).unwrap_or_default();
         let news = self.of_tillway(stage, &key, &mut told).await;
         self.of_gateway(now, seen, &mut told);
@@ -128,7 +144,7 @@ impl Story {
         }
     }
 
-    async fn of_tillway(&mut self, stage: &Stage, key: &OrderKey, told: &mut Told) -> anyhow::Result<()> {
+    async fn of_tillway(&mut self, stage: &dyn World, key: &OrderKey, told: &mut Told) -> anyhow::Result<()> {
         let order = key.order_id().to_owned();
         let commands: Vec<(Key, CommandRecord)> = stage.below(key, "cmd#", None).await?;
         for (_, command) in commands {
@@ -153,8 +169,8 @@ impl Story {
         Ok(())
     }
 
-    fn of_people(&mut self, stage: &Stage, now: Timestamp, order: &str) {
-        let sent = stage.notices.sent();
+    fn of_people(&mut self, stage: &dyn World, now: Timestamp, order: &str) {
+        let sent = stage.notices();
         for notice in sent.iter().skip(self.notices) {
             // Subjects only: a notice's text may name people.
             self.tell(now, order, "people", format!("{} told: {}", notice.audience, notice.subject));

@@ -186,7 +186,7 @@ impl Page {
         self.entries.values().find_map(|entry| entry.list.as_ref())
     }
 
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let here = |entry: &Entry| if let Place::Here(body) = &entry.place { body.len() } else { 0 };
         self.entries
             .iter()

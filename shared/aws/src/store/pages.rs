@@ -13,24 +13,36 @@ use crate::item::{self, Attributes};
 /// Pages kept of those read or written last: what a decision read is what it writes. More than twice what one read brings
 /// ([`MAX_KEYS`], as the tick does).
 const KEPT: usize = 256;
+/// And their bytes: a page may have 200 KB, and a function some megabytes.
+const KEPT_BYTES: usize = 1024 * 1024;
 /// How often a read begins anew because entries moved meanwhile.
 pub(super) const MOVED: u32 = 8;
 
 /// Pages as they were read or written last. They only save reads: every write is under the condition that the page is
 /// still that.
 #[derive(Default)]
-pub(super) struct Kept(Mutex<HashMap<Key, Arc<Page>>>);
+pub(super) struct Kept(Mutex<Stock>);
+
+#[derive(Default)]
+struct Stock {
+    pages: HashMap<Key, Arc<Page>>,
+    bytes: usize,
+}
 
 impl Kept {
     pub(super) fn get(&self, key: &Key) -> Option<Arc<Page>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pages.get(key).cloned()
     }
     pub(super) fn keep(&self, key: Key, page: Arc<Page>) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= KEPT {
-            kept.clear();
+        let bytes = page.bytes();
+        if kept.pages.len() >= KEPT || kept.bytes.saturating_add(bytes) > KEPT_BYTES {
+            *kept = Stock::default();
         }
-        kept.insert(key, page);
+        kept.bytes = kept.bytes.saturating_add(bytes);
+        if let Some(before) = kept.pages.insert(key, page) {
+            kept.bytes = kept.bytes.saturating_sub(before.bytes());
+        }
     }
 }
 
@@ -171,4 +183,37 @@ impl DynamoStore {
 
 pub(super) fn moving() -> StoreError {
     StoreError::Unavailable("entries of a page moved while they were read".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::page::Entry;
+
+    #[test]
+    fn what_is_kept_is_bounded_in_number_and_bytes() {
+        let page = |bytes: usize| {
+            let place = Place::Here(vec![0; bytes]);
+            let entry = Entry { rev: 1, due: None, list: None, place };
+            Arc::new(Page { entries: [("state".to_owned(), entry)].into(), ..Page::default() })
+        };
+        let kept = Kept::default();
+        let key = |n: usize| Key::new(format!("order#{n}"), "page");
+        let (large, mut most) = (100 * 1024, (0, 0));
+        for n in 0..50 {
+            // Put again, it counts once.
+            kept.keep(key(n), page(large));
+            kept.keep(key(n), page(large));
+            let stock = kept.0.lock().unwrap();
+            let bytes: usize = stock.pages.values().map(|page| page.bytes()).sum();
+            assert_eq!(stock.bytes, bytes);
+            most = most.max((stock.pages.len(), bytes));
+        }
+        assert!(most.0 > 5 && most.1 <= KEPT_BYTES, "{most:?}");
+        for n in 0..2 * KEPT {
+            kept.keep(key(n), page(1));
+            assert!(kept.0.lock().unwrap().pages.len() <= KEPT);
+        }
+        assert!(kept.get(&key(2 * KEPT - 1)).is_some());
+    }
 }

@@ -39,7 +39,9 @@ impl Engine {
             held.record.fence = held.record.fence.saturating_add(1);
             held.record.provider_id = Some(provider_id.to_owned());
             note(&mut held.record, self.now(), said);
-            self.end(held, CommandEnd::Done, observation.clone(), said.to_owned()).await?;
+            if self.ends(held, CommandEnd::Done, observation.clone(), said.to_owned()).await? {
+                return Ok(());
+            }
         }
         Err(WorkError::Contended)
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
-use tillway_cloud_tests::{Cloud, SECOND_KEY};
-use tillway_tests::world::{API_KEY, CARD_NUMBER, CLIENT_SECRET, GATEWAY_HOOK, MASTER_KEY, SHOP_HOOK};
+use tillway_cloud_tests::{Cloud, canaries};
+use tillway_tests::world::CARD_NUMBER;
 
 /// Budget of DESIGN section 9, all webhooks of the order included.
 const BUDGET: usize = 45;
@@ -96,19 +96,8 @@ pub(crate) async fn nothing_secret_is_logged(cloud: &mut Cloud) {
             let line = line.as_str().unwrap();
             lines += 1;
             let plain = line.replace([' ', '-'], "");
-            for canary in [
-                API_KEY,
-                CLIENT_SECRET,
-                GATEWAY_HOOK,
-                MASTER_KEY,
-                SHOP_HOOK,
-                SECOND_KEY,
-                "PRIVATE KEY",
-                "tok_visa",
-                "@example.com",
-                "Rosen",
-                "card_visa",
-            ] {
+            let people = ["PRIVATE KEY", "tok_visa", "@example.com", "Rosen", "card_visa"];
+            for canary in canaries().into_iter().chain(people) {
                 assert!(!line.contains(canary), "a canary stands in the log of {stage}");
             }
             assert!(

@@ -6,6 +6,7 @@ use serde_json::json;
 use tillway_cloud_tests::{Cloud, SECOND};
 use tillway_core::ids::ConnectionName;
 use tillway_core::settle::Day;
+use tillway_core::time::Millis;
 use tillway_engine::ports::{Guard, NewItem, Write};
 use tillway_engine::settle::Agenda;
 use tillway_engine::settle::records::{Standing, agenda_key};
@@ -17,15 +18,28 @@ async fn agenda(cloud: &Cloud, name: &ConnectionName) -> Agenda {
     serde_json::from_slice(&item.body).unwrap()
 }
 
+/// Orders that are paid out beside those that came before.
+const ORDERS: usize = 12;
+
 /// Everything that was charged so far is paid out; the announcement is heard, and the function settles the day.
 pub(crate) async fn a_payout_is_settled_once_it_is_announced(cloud: &mut Cloud) {
+    let orders: Vec<String> = (0..ORDERS).map(|n| format!("A-{n}")).collect();
+    for order in &orders {
+        cloud.place(order, "pm_card_visa");
+        cloud.until_known(order, "authorized").await;
+        let now = cloud.now();
+        cloud.shop().ship(now, order, None).unwrap();
+    }
+    for order in &orders {
+        cloud.until_known(order, "paid").await;
+    }
     cloud.rest().await;
     let now = cloud.now();
     let payout = cloud.stripe().pay_out(now, "usd").unwrap();
     cloud.rest().await;
-    assert_eq!(cloud.stack.invoke("settle-stripe").await, None);
     let name = ConnectionName::new(GATEWAY);
-    // The schedule may have been at it already.
+    // Every five minutes.
+    cloud.clock.forward(Millis::mins(6));
     let begun = Instant::now();
     while !agenda(cloud, &name).await.announced.is_empty() {
         assert!(begun.elapsed() < tillway_cloud_tests::PATIENCE, "the announced day is never settled");
@@ -80,7 +94,15 @@ pub(crate) async fn a_day_of_the_second_gateway_is_asked_for(cloud: &mut Cloud) 
     let body = serde_json::to_vec(&asked).unwrap();
     let item = NewItem { key: agenda_key(&name), body, due: None, list: None, expires: None };
     store.transact(vec![Write::Put(item, Guard::Any)]).await.unwrap();
-    assert_eq!(cloud.stack.invoke("settle-cybersource").await, None);
-    let agenda = agenda(cloud, &name).await;
-    assert!(agenda.announced.is_empty() && agenda.failed == 0, "{agenda:?}");
+    cloud.clock.forward(Millis::mins(6));
+    let begun = Instant::now();
+    let agenda = loop {
+        let agenda = agenda(cloud, &name).await;
+        if agenda.announced.is_empty() {
+            break agenda;
+        }
+        assert!(begun.elapsed() < tillway_cloud_tests::PATIENCE, "the day is never settled: {agenda:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    assert!(agenda.failed == 0, "{agenda:?}");
 }

@@ -2,7 +2,6 @@
 
 use anyhow::{Context as _, ensure};
 use tillway_core::facts::OrderStatus;
-use tillway_core::ids::OrderKey;
 use tillway_core::time::Millis;
 use tillway_sandbox::HookFault;
 use tillway_sandbox::clarity::Device;
@@ -185,8 +184,7 @@ pub async fn unheard_status(run: &mut Run<'_>) -> anyhow::Result<()> {
 
 /// The bank was asked only where this is so.
 async fn asked_the_bank(run: &mut Run<'_>, order: &str, wanted: bool) -> anyhow::Result<()> {
-    let key = OrderKey::of(&run.merchant.shop, order);
-    let text = run.stage.machine.engine.explain(&key).await?.context("the order is gone")?.to_string();
+    let text = run.explained(order).await?;
     ensure!(text.contains("cybersource.screen"), "Decision Manager was not asked first");
     ensure!(text.contains("cybersource.authorize") == wanted, "the bank was asked, or was not: {text}");
     Ok(())

@@ -5,7 +5,6 @@ use tillway_core::facts::OrderStatus;
 use tillway_core::http::Request;
 use tillway_core::ids::ConnectionName;
 use tillway_core::time::Millis;
-use tillway_engine::ports::Clock as _;
 use tillway_engine::sweep::SweepReport;
 use tillway_sandbox::HookFault;
 use tillway_sandbox::stripe::{forge, sign};
@@ -43,7 +42,7 @@ pub async fn sweep(
     order: &str,
     connection: ConnectionName,
 ) -> anyhow::Result<SweepReport> {
-    let report = run.stage.machine.engine.sweep(&connection).await?;
+    let report = run.stage.sweep(&connection).await?;
     let money: Vec<String> = report.money().iter().map(ToString::to_string).collect();
     let money = if money.is_empty() { "no money".to_owned() } else { money.join(", ") };
     let kinds: Vec<&str> = report.lost.iter().map(|l| l.kind.as_str()).collect();
@@ -145,7 +144,7 @@ pub async fn forged(run: &mut Run<'_>) -> anyhow::Result<()> {
     let order = run.place(order)?;
     run.until_shop(&order, "Payment Failed").await?;
     run.stage.settle().await?;
-    let now = run.stage.clock.now().unix();
+    let now = run.now().unix();
     let failed = genuine(run, "payment_intent.payment_failed")?;
     let tampered = failed.replace("payment_intent.payment_failed", "payment_intent.succeeded");
     let wrong = sign(tampered.as_bytes(), "whsec_somebody_else", now);
@@ -165,7 +164,7 @@ pub async fn replayed(run: &mut Run<'_>) -> anyhow::Result<()> {
     // Later than the queue's own deduplication, so that decide must tell.
     run.pass(&order, Millis::mins(10), "").await?;
     let body = genuine(run, "payment_intent.succeeded")?;
-    let signature = sign(body.as_bytes(), STRIPE_WEBHOOK_SECRET, run.stage.clock.now().unix());
+    let signature = sign(body.as_bytes(), STRIPE_WEBHOOK_SECRET, run.now().unix());
     send(run, &order, "the payment's webhook sent once more", forge(body, &signature), true).await?;
     run.ends(&order, End::paid(seen.total())).await
 }
@@ -176,7 +175,6 @@ pub async fn card_number(run: &mut Run<'_>) -> anyhow::Result<()> {
     let order = run.place(order)?;
     run.tell(&order, "world", "the customer typed a card number into the note");
     let seen = run.until_status(&order, OrderStatus::Paid).await?;
-    let alarmed = run.stage.machine.alerts.snapshot().alerts.get("card_number_received").copied();
-    ensure!(alarmed.is_some_and(|n| n > 0), "nobody was alarmed");
+    ensure!(run.stage.alarms("card_number_received").await? > 0, "nobody was alarmed");
     run.ends(&order, run.paid(seen.total()).parked("card_number_removed")).await
 }

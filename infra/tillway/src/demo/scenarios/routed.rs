@@ -2,7 +2,6 @@
 
 use anyhow::{Context as _, ensure};
 use tillway_core::facts::OrderStatus;
-use tillway_core::ids::OrderKey;
 use tillway_sandbox::cybersource::Manner;
 
 use super::super::run::Run;
@@ -58,8 +57,7 @@ async fn tried_at_both(run: &mut Run<'_>) -> anyhow::Result<String> {
 
 /// `explain` says why.
 async fn explained(run: &mut Run<'_>, order: &str, first: &str, then: &str) -> anyhow::Result<()> {
-    let key = OrderKey::of(&run.merchant.shop, order);
-    let text = run.stage.machine.engine.explain(&key).await?.context("the order is gone")?.to_string();
+    let text = run.explained(order).await?;
     let routes: Vec<String> =
         text.lines().map(str::trim).filter(|l| l.starts_with("route ")).map(str::to_owned).collect();
     for line in &routes {

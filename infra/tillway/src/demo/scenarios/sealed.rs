@@ -4,7 +4,6 @@ use anyhow::{Context as _, ensure};
 use tillway_core::facts::OrderStatus;
 use tillway_core::http::Request;
 use tillway_core::time::{Millis, Timestamp};
-use tillway_engine::ports::Clock as _;
 use tillway_sandbox::HookFault;
 use tillway_sandbox::cybersource::{forge, sign};
 
@@ -78,7 +77,7 @@ fn signed(body: &[u8], key: &str, at: Timestamp) -> Request {
 
 pub async fn forged(run: &mut Run<'_>) -> anyhow::Result<()> {
     let (order, genuine) = declined(run).await?;
-    let now = run.stage.clock.now();
+    let now = run.now();
     let header = genuine.header("v-c-signature").context("it is signed")?.to_owned();
     let body = genuine.body.to_vec();
     let text = String::from_utf8(body.clone())?;
@@ -99,7 +98,7 @@ pub async fn forged(run: &mut Run<'_>) -> anyhow::Result<()> {
 
 pub async fn malformed(run: &mut Run<'_>) -> anyhow::Result<()> {
     let (order, genuine) = declined(run).await?;
-    let now = run.stage.clock.now();
+    let now = run.now();
     let text = String::from_utf8(genuine.body.to_vec())?;
     let (_, rest) = text.split_once("\"encData\":\"").context("it is encrypted")?;
     let (sealed, _) = rest.split_once('"').context("the text ends")?;

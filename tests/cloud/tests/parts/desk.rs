@@ -1,0 +1,59 @@
+//! The command on the stack, with the providers to talk to: `tillway webhooks register --aws`.
+
+use tillway_cloud_tests::Cloud;
+use tillway_core::time::Millis;
+use tillway_engine::records::Origin;
+use tillway_tests::world::{GATEWAY, SHOP};
+
+/// Where the stack would be reached; the sandboxes know the local address beside it.
+const URL: &str = "https://till.example.com";
+
+/// Endpoints are made once, their secrets lie in Secrets Manager, and a webhook that one of them signed is taken.
+pub(crate) async fn webhooks_are_registered_once_and_taken(cloud: &Cloud) {
+    cloud.rest().await;
+    let mut said = String::new();
+    let mut run = async |args: &[&str]| {
+        let out = cloud.command(args).await;
+        said.push_str(&out);
+        out
+    };
+    for (connection, endpoints, first) in [(GATEWAY, 4, "payments"), (SHOP, 2, "orders")] {
+        let register = ["webhooks", "register", "--url", URL, "--connection", connection];
+        let before = values(&run(&["secrets", "list", connection]).await);
+        let made = run(&register).await;
+        assert_eq!(made.matches("is made").count(), endpoints, "{made}");
+        assert!(
+            made.contains(&format!("tillway/dev/{connection}")),
+            "the place of the secrets is named: {made}"
+        );
+        assert!(made.contains(&format!("{URL}/webhooks/{connection}/{first}")), "{made}");
+        assert_eq!(values(&run(&["secrets", "list", connection]).await), before + endpoints);
+        let again = run(&register).await;
+        assert_eq!(again.matches("is as it should be").count(), endpoints, "{again}");
+        assert!(!again.contains("is made"), "{again}");
+        let listed = run(&["webhooks", "list", "--connection", connection]).await;
+        assert_eq!(listed.matches(&format!("on  {URL}/")).count(), endpoints, "{listed}");
+        // Only those of the endpoints are left.
+        let keep = endpoints.to_string();
+        run(&["secrets", "retire", connection, "webhook_secret", "--keep", &keep]).await;
+    }
+    // What the functions have read is read again after a while.
+    cloud.clock.forward(Millis::mins(6));
+    cloud.place("W-1", "pm_card_visa");
+    cloud.until_known("W-1", "authorized").await;
+    cloud.rest().await;
+    let heard = tillway_cloud_tests::look::log(cloud.stack.engine(), "W-1").await;
+    let by = |name: &str| heard.iter().any(|l| l.connection.as_str() == name && l.origin == Origin::Webhook);
+    assert!(by(GATEWAY) && by(SHOP), "webhooks under the endpoints' secrets are taken");
+    for canary in tillway_cloud_tests::canaries() {
+        assert!(!said.contains(canary), "a secret was shown");
+    }
+    assert!(!said.contains("whsec_"), "a signing secret was shown");
+}
+
+/// How many values of `webhook_secret` a list of secrets tells.
+fn values(listed: &str) -> usize {
+    let line = listed.lines().find(|line| line.contains("webhook_secret")).unwrap();
+    let mut words = line.split_whitespace().skip_while(|word| *word != "webhook_secret").skip(1);
+    words.next().unwrap().parse().unwrap()
+}
