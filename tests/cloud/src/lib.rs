@@ -11,6 +11,7 @@
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
     clippy::print_stdout,
+    clippy::disallowed_methods,
     reason = "test helpers fail by panicking"
 )]
 

@@ -125,7 +125,7 @@ async fn said(run: &mut Run<'_>, order: &str, won: bool) -> anyhow::Result<()> {
     run.tell(order, "staff", what);
     let key = OrderKey::of(&run.merchant.shop, order);
     let word = Word { dispute: None, won, by: "demo", reason: "seen in the Business Center" };
-    run.stage.machine.engine.dispute_close(&key, word).await?;
+    run.stage.engine().dispute_close(&key, word).await?;
     let status = if won { OrderStatus::Paid } else { OrderStatus::ChargedBack };
     run.until_status(order, status).await?;
     run.until_told(order, "staff", "is decided").await
