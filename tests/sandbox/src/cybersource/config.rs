@@ -41,6 +41,10 @@ pub enum Manner {
     NotSetUp,
     /// 400 INVALID_MERCHANT_CONFIGURATION, naming the currency, to payments in this one; approves others.
     Without(&'static str),
+    /// 400 PROCESSOR_UNAVAILABLE to every capture; approves.
+    NoCaptures,
+    /// 503 to every search and detail; approves.
+    NoReads,
 }
 
 /// A further merchant id of the account. Transactions belong to their id; the token vault is shared.
@@ -172,6 +176,8 @@ pub struct Counters {
     pub reasons: BTreeMap<&'static str, u64>,
     /// Why callers were turned away with 401.
     pub auth_refusals: BTreeMap<&'static str, u64>,
+    /// What a merchant id refused because of its [`Manner`] though it takes payments.
+    pub refused_in_manner: BTreeMap<&'static str, u64>,
     /// API faults struck, by name.
     pub faults_struck: BTreeMap<&'static str, u64>,
     /// Webhook faults struck, by name.
