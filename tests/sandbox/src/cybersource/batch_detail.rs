@@ -134,6 +134,10 @@ impl CybersourceSandbox {
         let mut day = Timestamp(from.0 - from.0.rem_euclid(DAY.0));
         while self.named(query)? && day + DAY <= to && day + DAY <= self.now {
             let end = day + DAY;
+            if day < self.config.reports_since {
+                day = end;
+                continue;
+            }
             let ready = end + self.config.report_after;
             let status = match (self.now < ready, self.submitted(day, end).is_empty()) {
                 (true, _) => "RUNNING",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tillway_core::time::Millis;
+use tillway_core::time::{Millis, Timestamp};
 
 use super::auth::Credentials;
 use super::risk::RiskRule;
@@ -97,6 +97,8 @@ pub struct CybersourceConfig {
     pub report_name: String,
     /// How long after the end of a day, UTC, its report is there. \[assumed\]
     pub report_after: Millis,
+    /// Since when reports are subscribed to: of a day before there never is one.
+    pub reports_since: Timestamp,
     /// How long after its cut-off a batch is funded, where the processor tells of funding at all.
     pub funded_after: Option<Millis>,
     /// What the processor keeps back of captures with a funding, in hundredths of a percent.
@@ -141,6 +143,7 @@ impl CybersourceConfig {
             transmit_after: Millis::hours(1),
             report_name: "PaymentBatchDetailReport_Daily_Classic".to_owned(),
             report_after: Millis::hours(2),
+            reports_since: Timestamp(0),
             funded_after: None,
             fee_basis_points: 290,
             rate_limit: None,
