@@ -31,6 +31,18 @@ impl Fault {
     }
 }
 
+/// Longest plain word.
+const PLAIN: usize = 40;
+
+/// Whether a word of a provider's is fit to be shown: letters and digits, and of other signs these alone. No more digits in
+/// a row than a code has: more may be a number of somebody's.
+pub(crate) fn plain_word(word: &str, signs: &[u8]) -> bool {
+    (1..=PLAIN).contains(&word.len())
+        && word.bytes().all(|b| b.is_ascii_alphanumeric() || signs.contains(&b))
+        && word.split(|c: char| !c.is_ascii_digit()).all(|digits| digits.len() <= 3)
+        && word.bytes().filter(u8::is_ascii_digit).count() <= 4
+}
+
 /// A text parameter with something in it, without blanks around it.
 pub(crate) fn text<'a>(params: &'a Value, name: &str) -> Option<&'a str> {
     params.at(name).as_text().map(str::trim).filter(|t| !t.is_empty())

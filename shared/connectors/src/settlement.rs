@@ -11,7 +11,7 @@ pub(crate) mod table;
 pub(crate) mod values;
 pub(crate) mod xml;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use tillway_core::doc::Json;
@@ -75,9 +75,8 @@ pub struct LinePage {
     pub lines: Vec<SettlementLine>,
     /// Where the next page begins; `None`: done.
     pub next: Option<String>,
-    /// The gateway's words that nobody here knows, how often each came. Their lines are adjustments, which stay open
-    /// for a person.
-    pub unfamiliar: BTreeMap<String, u64>,
+    /// The gateway's words that nobody here knows. Their lines are adjustments, which stay open for a person.
+    pub unfamiliar: BTreeSet<String>,
 }
 
 /// Why nothing was read.

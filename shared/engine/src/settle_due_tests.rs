@@ -131,6 +131,25 @@ async fn what_was_read_before_the_time_was_over_is_not_read_again() {
 }
 
 #[tokio::test]
+async fn words_nobody_knows_are_told_by_whoever_reads_on() {
+    let t = Trade::new().await;
+    t.busy_day().await;
+    t.pay_out_and_hear().await;
+    let category = |word: &str| format!("\"reporting_category\":\"{word}\"");
+    *t.bent.lock().unwrap() = Some((category("refund"), category("moon_dust")));
+    let stops = |step: &Step| !matches!(step, Step::Read(..));
+    assert!(t.w.engine.settle_due(&gate(), &stops).await.unwrap().more);
+    assert_eq!(t.w.alerted("settlement_unfamiliar"), 0, "it had no time to say so");
+    // The lines lie on the shelf: nobody reads the word again.
+    *t.bent.lock().unwrap() = None;
+    t.due().await;
+    assert_eq!(t.w.alerted("settlement_unfamiliar"), 1);
+    let alerts = t.w.memory.alerts.lock().unwrap();
+    let told = alerts.iter().find(|a| a.code == "settlement_unfamiliar").unwrap();
+    assert!(told.text.contains("moon_dust"), "{}", told.text);
+}
+
+#[tokio::test]
 async fn a_gateway_that_refuses_is_left_alone_for_a_while() {
     let t = Trade::new().await;
     t.busy_day().await;

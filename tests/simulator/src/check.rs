@@ -111,6 +111,7 @@ pub(crate) fn check(world: &World) -> Seen {
     let all = checker.read();
     checker.edges(&all);
     checker.all_merchants(&all);
+    checker.refused_in_manner();
     checker.counted(&all);
     for (place, order) in world.plan.orders.iter().enumerate() {
         let deeds = lock(&world.shared.people).deeds.get(place).cloned().unwrap_or_default();
@@ -232,7 +233,8 @@ impl Checker<'_> {
             let order = parked.order.as_ref().map(ToString::to_string);
             let id = order.as_deref().and_then(|o| o.rsplit('/').next());
             let plan = world.plan.orders.iter().find(|p| Some(p.id().as_str()) == id);
-            if !causes::explained(&world.plan, &parked.item, plan, faulty) {
+            let stored = parked.order.as_ref().and_then(|order| all.orders.get(order));
+            if !causes::explained(&world.plan, &parked.item, (plan, stored), faulty) {
                 let what = format!("parked without a cause: {} ({})", parked.item.code, parked.item.what);
                 self.say(Promise::NothingLost, order.as_deref(), what);
             }

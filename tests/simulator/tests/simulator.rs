@@ -65,7 +65,8 @@ const ASKED_OF_STRIPE: [&str; 15] = [
 ];
 
 /// What Cybersource is asked for in a large run.
-const ASKED_OF_CYBERSOURCE: [&str; 12] = [
+const ASKED_OF_CYBERSOURCE: [&str; 13] = [
+    "POST /risk/v1/decisions",
     "POST /pts/v2/payments",
     "POST /pts/v2/payments/{id}/captures",
     "POST /pts/v2/payments/{id}/reversals",
@@ -81,7 +82,7 @@ const ASKED_OF_CYBERSOURCE: [&str; 12] = [
 ];
 
 /// What is met in a large run over merchant ids: choices, their ends, second attempts, and what people do at each.
-const ROUTED: [&str; 20] = [
+const ROUTED: [&str; 23] = [
     "asked where there is one merchant id alone",
     "asked: sim",
     "asked: sim_eu",
@@ -102,6 +103,9 @@ const ROUTED: [&str; 20] = [
     "second attempts after a soft decline",
     "second attempts where nothing was executed",
     "second attempts after an unknown outcome that was settled",
+    "screened before the bank",
+    "refused at one id alone: captures",
+    "refused at one id alone: reads",
 ];
 
 /// The large run.

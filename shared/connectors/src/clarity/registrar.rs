@@ -13,21 +13,21 @@ use crate::config::{Connection, Secret};
 use crate::port::{Call, Outcome, key_prefix};
 use crate::registrar::{self, Endpoint, Fault, Listed, Made, Registrar, Signed};
 
-/// What each topic's endpoint subscribes to, by our names.
-const TOPICS: [(&str, &[&str]); 3] = [
-    ("orders", &["order.created", "order.updated", "order.refund_requested"]),
-    ("customers", &["customer.updated"]),
-    ("inventory", &["inventory.updated"]),
+/// What each topic's endpoint subscribes to, by our names, and whether a flow uses it.
+const TOPICS: [(&str, &[&str], bool); 3] = [
+    ("orders", &["order.created", "order.updated", "order.refund_requested"], true),
+    ("customers", &["customer.updated"], true),
+    ("inventory", &["inventory.updated"], false),
 ];
 
 /// The endpoints of a connection, with the shop's names of the events.
 pub fn endpoints(connection: &Connection, base: &str) -> Vec<Endpoint> {
     let theirs = |ours: &&str| connection.setting(&format!("events.{ours}"), ours).to_owned();
-    let endpoint = |(topic, types): (&'static str, &[&str])| Endpoint {
+    let endpoint = |(topic, types, used): (&'static str, &[&str], bool)| Endpoint {
         topic,
         url: registrar::address(base, connection, topic),
         types: types.iter().map(theirs).collect(),
-        used: topic != "inventory",
+        used,
     };
     TOPICS.into_iter().map(endpoint).collect()
 }

@@ -102,6 +102,10 @@ const CAPTURE: Schema = Schema {
             Type::Money,
             "what is known to be taken: a capture beyond that is adopted, not made again",
         ),
+        text(
+            "known",
+            "ids of the captures that are known, with blanks between: then captures are told apart by them, not by sums",
+        ),
         field("look", Type::Bool, "look for such a capture first: after a review somebody may have made one"),
         field("sequence", Type::Int, "number of this capture among several, from 1"),
         field("count", Type::Int, "how many captures there will be"),

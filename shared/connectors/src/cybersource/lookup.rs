@@ -361,10 +361,12 @@ fn is_earlier(call: &Call<'_>, found: &Transaction<'_>) -> bool {
     found.mark().is_some_and(|m| m.command == call.command.as_str() && m.sending < call.generation)
 }
 
-/// All captures of a payment that stand, as facts, and their sum.
+/// All captures of a payment that stand, as facts, and what of them is not known yet: by their ids, where those are known,
+/// for one that was taken back and another one of the same sum are two.
 async fn captures(client: &Client<'_>, plan: &Plan) -> Result<(Vec<Fact>, i64), ReadFault> {
     let mut told = Vec::new();
-    let mut sum = 0_i64;
+    let mut new = if plan.known.is_some() { 0 } else { plan.captured.unwrap_or(0).saturating_neg() };
+    let known = |id: &str| plan.known.iter().flatten().any(|known| known == id);
     let found = search(client, &plan.code).await?;
     let taking: Vec<&Doc> =
         found.iter().filter(|s| matches!(Kind::of(s.json()), Kind::Capture | Kind::Sale)).collect();
@@ -385,11 +387,12 @@ async fn captures(client: &Client<'_>, plan: &Plan) -> Result<(Vec<Fact>, i64), 
         };
         let (true, Ok(amount)) = (took && !capture.is_undone(), capture.amount()) else { continue };
         if !undone(client, &found, id).await? {
-            sum = sum.saturating_add(amount.minor);
+            let more = if known(capture.id) { 0 } else { amount.minor };
+            new = new.saturating_add(more);
             told.push(captured(payment, capture.id, amount));
         }
     }
-    Ok((told, sum))
+    Ok((told, new))
 }
 
 /// Facts of what stands in the way of what was turned away: the captures that are there, or of a void the refunds. None
@@ -421,12 +424,11 @@ async fn refunds(client: &Client<'_>, plan: &Plan) -> Result<Vec<Fact>, ReadFaul
 
 /// A capture that somebody else made, in the Business Center or with the acceptance of a case, stands for ours.
 pub(super) async fn adopt(client: &Client<'_>, plan: &Plan) -> Result<Option<Outcome>, ReadFault> {
-    let (mut told, sum) = captures(client, plan).await?;
-    if sum <= plan.captured.unwrap_or(0) {
+    let (mut told, new) = captures(client, plan).await?;
+    if new <= 0 {
         return Ok(None);
     }
-    let wanted = plan.captured.unwrap_or(0).saturating_add(plan.amount.map_or(0, |a| a.minor));
-    if sum < wanted {
+    if new < plan.amount.map_or(0, |a| a.minor) {
         let what = "somebody captured a part of this payment elsewhere; compare with the Business Center, then replay \
                     the step for the rest, or drop it"
             .to_owned();

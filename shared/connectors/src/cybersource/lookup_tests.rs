@@ -393,6 +393,17 @@ async fn a_capture_made_elsewhere_is_adopted_and_not_made_again() {
     );
     run.call().await;
     assert_eq!(run.http.calls()[2], format!("POST /pts/v2/payments/{AUTH}/captures"));
+    // Of two of one sum the id tells which is known: one that was voided is not there any more, and this is another.
+    let by_ids = |known: &str| {
+        follow(&[("captured", usd(10_221)), ("known", Value::text(known)), ("look", Value::Bool(true))])
+    };
+    let run = Run::new("cybersource.capture", by_ids("11 12"), [search(&[&theirs]), detail(&theirs)]);
+    assert_eq!(how(&run.call().await), "settled");
+    assert!(run.http.calls().iter().all(|c| !c.contains("captures")), "nothing was captured");
+    let answers = [search(&[&theirs]), detail(&theirs), ok(captured("102.21"))];
+    let run = Run::new("cybersource.capture", by_ids(&format!("11 {CAPTURE}")), answers);
+    run.call().await;
+    assert_eq!(run.http.calls()[2], format!("POST /pts/v2/payments/{AUTH}/captures"));
     // Part of it: a person decides about the rest.
     let part = transaction(CAPTURE, &["ics_bill"], "60.00", None);
     let run = Run::new("cybersource.capture", params(0), [search(&[&part]), detail(&part)]);

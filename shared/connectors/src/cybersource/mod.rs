@@ -122,9 +122,12 @@ impl Connector for Cybersource {
         secrets.first_missing(match (what, auth::Scheme::of(connection)) {
             (Needed::Webhooks, _) => &[settings::WEBHOOK_SECRET],
             (Needed::Calls, auth::Scheme::JwtP12) => &[auth::PRIVATE_KEY],
-            // Each of its merchant ids may have its own.
-            (Needed::Calls, _) if secrets.0.keys().any(|name| name.starts_with("shared_secret.")) => &[],
-            (Needed::Calls, _) => &[auth::SHARED_SECRET],
+            (Needed::Calls, _) => {
+                // Each of its merchant ids may have its own.
+                let signs = |id: &String| routes::secret(secrets, id).is_some();
+                let all = routes::merchants(connection).iter().all(signs);
+                return (!all).then_some(auth::SHARED_SECRET);
+            }
         })
     }
 

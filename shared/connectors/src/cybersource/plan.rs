@@ -48,6 +48,9 @@ pub(super) struct Plan {
     /// What is known to be captured, minor units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) captured: Option<i64>,
+    /// By which captures, where they were told by their ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) known: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) request: Option<String>,
     /// A case is accepted, not rejected.
@@ -215,7 +218,14 @@ fn capture(p: &Params<'_>) -> Result<Plan, Fault> {
         let what = format!("`captured` is in {}, and the capture in {}", known.currency, amount.currency);
         return Err(Fault::new("currency_mixed", "captured", what));
     }
+    let ids = p.text("known").map(|ids| ids.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    if ids.iter().flatten().any(|id| !wire::is_id(id)) {
+        let what =
+            "`known` holds ids of captures with blanks between; map it to the `captures` of what is captured";
+        return Err(Fault::new("id_malformed", "known", what));
+    }
     Ok(Plan {
+        known: ids,
         path: p.path("captures", payment),
         body,
         code,

@@ -69,6 +69,7 @@ fn what_cannot_go_over_the_wire_is_rejected_by_field() {
         reject("cybersource.capture", follow(&[("payment", text("763/voids"))])),
         "id_malformed payment"
     );
+    assert_eq!(reject("cybersource.capture", follow(&[("known", text("763 a/b"))])), "id_malformed known");
     assert_eq!(reject("cybersource.refund", follow(&[])), "parameter_missing request");
     assert_eq!(reject("cybersource.void", follow(&[("request", text("R"))])), "parameter_missing capture");
     assert_eq!(

@@ -303,6 +303,10 @@ async fn a_transaction_that_may_not_be_read_is_told_to_a_person_and_the_sweep_go
     assert!(matches!(both(403).await, Err(crate::port::NotDone::Unauthorized)));
     assert!(matches!(both(400).await, Err(crate::port::NotDone::Unavailable)));
     assert_eq!(both(410).await.unwrap().events.len(), 2);
+    // Nor does a page with one alone, where that may be the key's doing.
+    let alone = async |status| sweep(vec![search(&[&auth]), error(status, "x")]).await;
+    assert!(matches!(alone(403).await, Err(crate::port::NotDone::Unauthorized)));
+    assert_eq!(parked(&alone(400).await.unwrap().events[0]).code, "transaction_unreadable");
     // What may be otherwise in a moment is asked again.
     for status in [500, 429, 401] {
         assert!(sweep(vec![found(), error(status, "x"), detail(&capture)]).await.is_err(), "{status}");

@@ -13,7 +13,7 @@ use super::client::{Client, ReadFault};
 use super::plan::{Params, Plan};
 use super::wire::{Fault, text};
 use super::{guard, lookup, operations, read, sweep};
-use crate::config::{Connection, Secrets};
+use crate::config::{Connection, Secret, Secrets};
 use crate::port::{Call, Finding, NotDone, Observation, Outcome, Owner};
 
 /// Marks a connection that is seen from one of its merchant ids, and the body of what was read so.
@@ -81,6 +81,15 @@ pub(super) fn of(p: &Params<'_>, action: &str) -> Result<Option<String>, Fault> 
     Err(Fault::new("route_unknown", "route", what))
 }
 
+/// What a merchant id signs with: its own shared secret, else the connection's.
+pub(super) fn secret<'a>(secrets: &'a Secrets, route: &str) -> Option<&'a [Secret]> {
+    let own = format!("{SHARED_SECRET}.{route}");
+    // Variables spell names without capitals.
+    let lower = own.to_ascii_lowercase();
+    let names = [own.as_str(), &lower, SHARED_SECRET];
+    names.into_iter().map(|name| secrets.all(name)).find(|all| !all.is_empty())
+}
+
 /// The connection and its secrets as seen from one merchant id.
 pub(super) struct At {
     connection: Connection,
@@ -91,12 +100,7 @@ impl At {
     pub(super) fn of(call: &Call<'_>, route: &str) -> Self {
         let mut connection = call.connection.clone();
         let mut secrets = call.secrets.clone();
-        let own = format!("{SHARED_SECRET}.{route}");
-        // Variables spell names without capitals.
-        let secret = [own.as_str(), &own.to_ascii_lowercase()]
-            .into_iter()
-            .find_map(|name| Some(secrets.all(name).to_vec()).filter(|all| !all.is_empty()));
-        if let Some(secret) = secret {
+        if let Some(secret) = secret(&secrets, route).map(<[Secret]>::to_vec) {
             secrets.0.insert(SHARED_SECRET.to_owned(), secret);
         }
         let settings = &mut connection.settings;

@@ -175,7 +175,7 @@ pub(super) fn submitted(connection: &Connection, id: &str, currency: tillway_cor
 }
 
 /// Beginning and end of a day as the settings count it.
-fn span(connection: &Connection, day: Day) -> (Timestamp, Timestamp) {
+pub(super) fn span(connection: &Connection, day: Day) -> (Timestamp, Timestamp) {
     let offset = settings::offset(connection);
     (day.start() - offset, day.plus(1).start() - offset)
 }

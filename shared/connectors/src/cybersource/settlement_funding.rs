@@ -9,13 +9,17 @@ use std::collections::BTreeMap;
 
 use tillway_core::money::Money;
 use tillway_core::settle::{Batch, Day, Funding, Kind, SettlementLine};
+use tillway_core::time::Millis;
 
 use super::routes;
-use super::settlement::{CHARGEBACKS, Name, document, ready, report, submitted};
+use super::settlement::{CHARGEBACKS, Name, document, ready, report, span, submitted};
 use super::settlement_docs::{self as docs, NetFunding};
 use crate::config::Connection;
 use crate::port::Call;
 use crate::settlement::{BatchStanding, BatchSum, FileFault, ListedBatch, SettleFault};
+
+/// A report that is not there so long after its day is taken for one that never will be.
+const NEVER: Millis = Millis::days(3);
 
 /// A batch by its name.
 type Named = (Box<str>, BatchSum);
@@ -29,37 +33,62 @@ pub(super) async fn listed(
 ) -> Result<Vec<ListedBatch>, SettleFault> {
     let mut fundings = fundings(call, merchant, day).await?;
     fundings.retain(|f| [f.purchases, f.refunds, f.fees, f.chargebacks] != [0; 4]);
-    let days = if fundings.is_empty() { Vec::new() } else { submitted_before(call, merchant, day).await? };
+    let (days, unknown) = match fundings.is_empty() {
+        true => (Vec::new(), Vec::new()),
+        false => submitted_before(call, merchant, day).await?,
+    };
     let mut charged = chargebacks(call, merchant, day).await?;
     let mut out = Vec::new();
     for funding in &fundings {
         let sets = paid_by(&days, funding);
-        if let [set] = sets.as_slice() {
+        if let ([set], []) = (sets.as_slice(), unknown.as_slice()) {
             out.extend(closed(call.connection, day, funding, set)?.into_iter().map(ready));
             if takes_along(funding, &charged) {
                 charged.retain(|l| l.currency != funding.currency);
             }
         } else {
-            out.push(unlisted(call.connection, merchant, day, funding, sets.len()));
+            let how = match (unknown.as_slice(), sets.len()) {
+                ([], 0) => "no batch of the days before has these sums".to_owned(),
+                ([], _) => "several batches have these sums".to_owned(),
+                (days, _) => {
+                    let days: Vec<String> = days.iter().map(Day::to_string).collect();
+                    let days = days.join(", ");
+                    format!(
+                        "there never was a report of {days}, and what was submitted then may have these sums"
+                    )
+                }
+            };
+            out.push(unlisted(call.connection, merchant, day, funding, &how));
         }
     }
     out.extend(batches_of_chargebacks(call.connection, charged));
     Ok(out)
 }
 
-/// The batches of the days in which those were submitted that a funding pays, day by day. A day whose report is not there
-/// yet could have another batch of the same sums, so nothing is said before it is there.
-async fn submitted_before(call: &Call<'_>, merchant: &str, day: Day) -> Result<Vec<Vec<Named>>, SettleFault> {
+/// The batches of the days in which those were submitted that a funding pays, day by day, and the days of which there is no
+/// report. One that is not there yet could have another batch of the same sums, so nothing is said before it is there; but
+/// it may never have been, as before the subscription.
+async fn submitted_before(
+    call: &Call<'_>,
+    merchant: &str,
+    day: Day,
+) -> Result<(Vec<Vec<Named>>, Vec<Day>), SettleFault> {
     let days = i32::try_from(call.connection.number("settlement.funding_days", 5)).unwrap_or(5);
-    let mut all = Vec::new();
+    let (mut all, mut unknown) = (Vec::new(), Vec::new());
     for back in 0..=days {
         let submitted = day.plus(back.saturating_neg());
-        let told = report(call, merchant, submitted, None).await?;
+        let told = match report(call, merchant, submitted, None).await {
+            Err(SettleFault::NotReady { .. }) if span(call.connection, submitted).1 + NEVER < call.now => {
+                unknown.push(submitted);
+                continue;
+            }
+            told => told?,
+        };
         let batches = told.into_iter().flat_map(|(told, _)| told.batches);
         let named = batches.map(|(id, sum)| (Name::of(&id, submitted, merchant, call.connection), sum));
         all.push(named.collect());
     }
-    Ok(all)
+    Ok((all, unknown))
 }
 
 /// The sets of batches that a funding may pay.
@@ -113,13 +142,9 @@ fn unlisted(
     merchant: &str,
     day: Day,
     funding: &NetFunding,
-    sets: usize,
+    how: &str,
 ) -> ListedBatch {
     let shown = |minor: i64| Money::new(minor, funding.currency);
-    let how = match sets {
-        0 => "no batch of the days before has these sums",
-        _ => "several batches have these sums",
-    };
     let why = format!(
         "a net funding of {}: purchases {}, refunds {}, fees {}, chargebacks {}; {how}, so none is closed by it: \
          compare it with the processor's statement",

@@ -99,8 +99,8 @@ pub(super) async fn pages(
         }
     }
     // One that is refused is told to a person. Where all of several are it is not theirs: the key has not the right, or the
-    // question is wrong.
-    if refused > 1 && !answered {
+    // question is wrong. Of a right that lacks one alone is enough, where nothing shows that the others may be read.
+    if (refused > 1 || refused == 1 && fault == NotDone::Unauthorized) && !answered {
         return Err(fault);
     }
     events.sort_by_key(|e| e.created_at);

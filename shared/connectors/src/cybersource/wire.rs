@@ -6,6 +6,7 @@ use tillway_core::money::{Currency, Money};
 use tillway_core::time::Timestamp;
 
 pub(super) use crate::common::Fault;
+use crate::common::plain_word;
 use crate::config::Connection;
 use crate::port::Owner;
 
@@ -24,17 +25,10 @@ pub(super) fn unknown(of: &str, word: &str, field: &str, raw: &str) -> Fault {
     Fault::new("status_unknown", field, what)
 }
 
-/// Longest raw word that is shown.
-const SHOWN: usize = 40;
-
-/// A raw word of the vendor's fit to be shown: letters, underscores, dashes and blanks, as its statuses and reasons may be
-/// written, and no more digits in a row than a code has: more may be a number of somebody's.
+/// A raw word of the vendor's as it may be shown: with underscores, dashes and blanks, as its statuses and reasons may be
+/// written.
 pub(super) fn shown(raw: &str) -> String {
-    let fine = (1..=SHOWN).contains(&raw.len())
-        && raw.bytes().all(|b| b.is_ascii_alphanumeric() || b"_- ".contains(&b))
-        && raw.split(|c: char| !c.is_ascii_digit()).all(|digits| digits.len() <= 3)
-        && raw.bytes().filter(u8::is_ascii_digit).count() <= 4;
-    match (fine, raw.is_empty()) {
+    match (plain_word(raw, b"_- "), raw.is_empty()) {
         (true, _) => format!("`{raw}`"),
         (false, true) => "(none)".to_owned(),
         (false, false) => format!("of {} characters that is no plain word", raw.chars().count()),

@@ -3,7 +3,7 @@
 //! Lines are handed out while the file is read, so they count only once [`Reader::finish`] gave a [`Statement`] and
 //! [`Statement::prove`] found nothing missing: a CSV file that was cut between two rows looks whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tillway_core::ids::ConnectionName;
 use tillway_core::money::{Currency, Money};
@@ -11,6 +11,7 @@ use tillway_core::settle::{Batch, Day, Funding, Kind, SettlementLine};
 
 use super::fault::FileFault;
 use super::source::Seen;
+use crate::common::plain_word;
 
 /// Most batches of one file.
 const MAX_BATCHES: usize = 10_000;
@@ -107,19 +108,16 @@ impl Tally {
     }
 }
 
-/// The gateway's words that nobody here knows, how often each came.
+/// The gateway's words that nobody here knows.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Unfamiliar(pub(crate) BTreeMap<String, u64>);
+pub(crate) struct Unfamiliar(pub(crate) BTreeSet<String>);
 
 impl Unfamiliar {
     /// Notes a word, where it is a plain one.
     pub(crate) fn note(&mut self, word: &str) {
-        let plain = (1..=40).contains(&word.len())
-            && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-        let word = if plain { word } else { "(no plain word)" };
-        if self.0.len() < MAX_NOTES || self.0.contains_key(word) {
-            let n = self.0.entry(word.to_owned()).or_default();
-            *n = n.saturating_add(1);
+        let word = if plain_word(word, b"_-.") { word } else { "(no plain word)" };
+        if self.0.len() < MAX_NOTES {
+            self.0.insert(word.to_owned());
         }
     }
 }
@@ -129,17 +127,14 @@ impl Unfamiliar {
 pub struct Statement {
     /// Bytes.
     pub bytes: u64,
-    /// SHA-256 of the bytes, hexadecimal: the same file again has the same one.
-    pub digest: String,
     /// Lines.
     pub lines: u64,
     /// Batches by id.
     pub batches: BTreeMap<Box<str>, BatchSum>,
     /// Whether the file shows its own end.
     pub ending: Ending,
-    /// The gateway's words that nobody here knows, how often each came. Such a line is an adjustment: it stays open and
-    /// a person looks.
-    pub unfamiliar: BTreeMap<String, u64>,
+    /// The gateway's words that nobody here knows. Such a line is an adjustment: it stays open and a person looks.
+    pub unfamiliar: BTreeSet<String>,
 }
 
 /// What is known from elsewhere of how much there should be.
@@ -149,13 +144,11 @@ pub struct Evidence {
     pub bytes: Option<u64>,
     /// What the gateway says a payout was, by batch.
     pub payouts: BTreeMap<Box<str>, Money>,
-    /// Count and gross by currency and kind over the whole file, minor units, as a summary of the gateway's tells them.
-    pub totals: BTreeMap<(Currency, Kind), (u64, i128)>,
 }
 
 impl Statement {
     /// Whether all of it is there. A file without an end of its own needs evidence from elsewhere: its size, a
-    /// payout, a summary. One whose last line does not end is cut, whatever its size: it may have been when it was sent.
+    /// payout. One whose last line does not end is cut, whatever its size: it may have been when it was sent.
     ///
     /// # Errors
     /// `truncated`, `unproven`, `sum_differs`.
@@ -175,21 +168,6 @@ impl Statement {
             return Err(FileFault::cut("the last line does not end"));
         }
         let mut shown = evidence.bytes.is_some() || self.ending == Ending::Closed;
-        for ((currency, kind), (count, gross)) in &evidence.totals {
-            let of = self.batches.values().filter(|b| b.currency == *currency);
-            let (n, sum) = of
-                .filter_map(|b| b.kinds.get(kind))
-                .fold((0_u64, 0_i128), |(n, sum), (m, g)| (n.saturating_add(*m), sum.saturating_add(*g)));
-            if (n, sum) != (*count, *gross) {
-                let what = format!(
-                    "has {n} lines of {} {sum} in {currency} minor units, and the gateway's summary {count} of {gross}; \
-                     the file was cut or is of another day: fetch it again",
-                    kind.name()
-                );
-                return Err(FileFault::of_file("sum_differs", what));
-            }
-        }
-        let totalled = |b: &BatchSum| evidence.totals.keys().any(|(currency, _)| *currency == b.currency);
         let mut all = !self.batches.is_empty();
         for (id, batch) in &self.batches {
             let announced = evidence.payouts.get(id).copied();
@@ -208,7 +186,7 @@ impl Statement {
                     return Err(FileFault::of_file("sum_differs", what));
                 }
             }
-            all &= announced.or(batch.payout).is_some() || totalled(batch);
+            all &= announced.or(batch.payout).is_some();
         }
         if let Some(id) = evidence.payouts.keys().find(|id| !self.batches.contains_key(*id)) {
             return Err(FileFault::cut(&format!("batch {id}, which was paid, is not in it")));
@@ -220,7 +198,7 @@ impl Statement {
         let what = if self.lines == 0 {
             "holds no line, and nothing says that none is missing"
         } else {
-            "nothing says that all of it is here: give its size, its payouts or the gateway's summary"
+            "nothing says that all of it is here: give its size or its payouts"
         };
         Err(FileFault::of_file("unproven", format!("{what}; nothing of it was used")))
     }
@@ -300,10 +278,10 @@ impl<L: Whole> Reader<L> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        let Seen { bytes, digest, .. } = self.file.seen();
+        let Seen { bytes, .. } = self.file.seen();
         let Unfamiliar(unfamiliar) = self.file.unfamiliar().clone();
         let ending = self.file.ending();
         let batches = self.tally.batches();
-        Ok(Statement { bytes, digest, lines: self.lines, batches, ending, unfamiliar })
+        Ok(Statement { bytes, lines: self.lines, batches, ending, unfamiliar })
     }
 }

@@ -28,7 +28,7 @@ use super::settlement_report::{kind_of, signed};
 use super::wire::{self, Fault, expanded, flag, id, int, text};
 use super::{currency, events, subscriptions};
 use crate::config::Connection;
-use crate::port::Call;
+use crate::port::{Call, Purpose, Subscription};
 use crate::settlement::{
     BatchPage, BatchStanding, Effect, FileFault, LinePage, ListedBatch, SettleFault, Settlement, Unfamiliar,
 };
@@ -78,9 +78,9 @@ impl Settlement for Payouts {
     }
 
     fn announced(&self, connection: &Connection, event_type: &str, body: Json<'_>) -> Option<Day> {
-        let known = subscriptions::SUBSCRIPTIONS.iter().find(|s| s.topic == "payouts")?;
         let object = body.at(&["data", "object"])?;
-        if !known.types.contains(&event_type) || !events::is_of(connection, body) {
+        let announces = |s: &Subscription| s.purpose == Purpose::Settlement && s.types.contains(&event_type);
+        if !subscriptions::SUBSCRIPTIONS.iter().any(announces) || !events::is_of(connection, body) {
             return None;
         }
         Some(Day::of(tillway_core::time::Timestamp::from_unix(int(object, "arrival_date")?)))
@@ -223,6 +223,14 @@ fn presentment(
     Ok(Some(signed(shown, gross)))
 }
 
+/// Code of an amount below zero where there should be none, or above.
+pub(super) const WRONG_SIGN: &str = "wrong_sign";
+
+/// What is said of it; `which` names the movement.
+pub(super) fn wrong_sign(kind: Kind, which: &str) -> String {
+    format!("the amount of a {} has the wrong sign; look at {which} in the dashboard", kind.name())
+}
+
 fn read_line(
     connection: &Connection,
     batch: &Batch,
@@ -242,10 +250,8 @@ fn read_line(
             fee_tax = fee_tax.saturating_add(money(connection, part, "amount")?.minor);
         }
     }
-    let (kind, known) = kind_of(category, gross.minor).map_err(|kind| {
-        let what = format!("the amount of a {} has the wrong sign; look at it in the dashboard", kind.name());
-        Fault::new("wrong_sign", "amount", what)
-    })?;
+    let (kind, known) = kind_of(category, gross.minor)
+        .map_err(|kind| Fault::new(WRONG_SIGN, "amount", wrong_sign(kind, "it")))?;
     if !known {
         unfamiliar.note(category);
     }

@@ -66,7 +66,7 @@ impl Settlement for ReportFiles {
         let told = reader.finish()?;
         // That the report has all of this payout, its amount shows.
         let payouts = [(batch.id.clone(), Money::new(payout, batch.currency))].into();
-        told.prove(&Evidence { bytes: file.length(), payouts, ..Evidence::default() })?;
+        told.prove(&Evidence { bytes: file.length(), payouts })?;
         Ok(LinePage { lines, next: None, unfamiliar: told.unfamiliar })
     }
 

@@ -10,6 +10,7 @@ use std::io::Read;
 use tillway_core::money::{Currency, Money};
 use tillway_core::settle::{Day, Ids, Kind, SettlementLine};
 
+use super::settlement::{WRONG_SIGN, wrong_sign};
 use super::wire;
 use crate::settlement::source::Seen;
 use crate::settlement::table::{Column, Dialect, Row, Table, column};
@@ -210,11 +211,8 @@ fn line(
         return Err(row.fault("sum_differs", NET, what));
     }
     let category = row.text(CATEGORY)?;
-    let (kind, known) = kind_of(&category, gross).map_err(|kind| {
-        let what =
-            format!("the amount of a {} has the wrong sign; look at {id} in the dashboard", kind.name());
-        row.fault("wrong_sign", GROSS, what)
-    })?;
+    let (kind, known) =
+        kind_of(&category, gross).map_err(|kind| row.fault(WRONG_SIGN, GROSS, wrong_sign(kind, &id)))?;
     let available = match row.some(AVAILABLE)? {
         Some(text) => day(row, AVAILABLE, &text)?,
         None => day(row, CREATED, &row.text(CREATED)?)?,

@@ -113,7 +113,7 @@ async fn rows_are_told_by_their_reporting_category_and_named_as_the_books_name_t
         [(row("some_new_thing", 10, 0, Value::Null), "some_new_thing"), (untold, "(no plain word)")]
     {
         let page = lines(json!([row])).await.unwrap();
-        assert_eq!((page.lines[0].kind, page.unfamiliar), (Kind::Adjustment, [(word.to_owned(), 1)].into()));
+        assert_eq!((page.lines[0].kind, page.unfamiliar), (Kind::Adjustment, [word.to_owned()].into()));
     }
     let page = lines(json!([row("charge", 1000, 59, charge)])).await.unwrap();
     assert_eq!(page.unfamiliar, [].into());

@@ -16,6 +16,12 @@ use crate::facts::{AuthorizationEnd, Line, OrderStatus, RefundStatus, ReviewOutc
 use crate::money::{Currency, Money};
 use crate::value::Value;
 
+/// Undone ones as well: whoever compares must know them.
+fn capture_ids<'a>(charges: impl IntoIterator<Item = &'a super::Charge>) -> String {
+    let ids = charges.into_iter().flat_map(|charge| charge.made.keys());
+    ids.map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
 fn line_view(line: &Line, currency: Currency) -> Value {
     let money = |minor| Value::Money(Money::new(minor, currency));
     Value::map([
@@ -92,6 +98,7 @@ impl OrderState {
             ("captured", self.amount(captured)),
             ("reserved", self.amount(current.map_or(0, |(_, p)| p.authorized()))),
             ("taken", self.amount(current.map_or(0, |(_, p)| p.captured()))),
+            ("captures", Value::text(capture_ids(current.into_iter().flat_map(|(_, p)| p.charges.values())))),
             ("capturable", self.amount(self.capturable())),
             ("refunded", self.amount(refunded)),
             ("refundable", self.amount(captured.saturating_sub(refunded).max(0))),
@@ -287,6 +294,7 @@ impl OrderState {
                     ("payment", Value::text(payment.clone())),
                     ("amount", Value::Money(charge.authorized)),
                     ("captured", Value::Money(Money::new(charge.taken(&p.undone), currency))),
+                    ("captures", Value::text(capture_ids([charge]))),
                     ("uncaptured", Value::Money(Money::new(open, currency))),
                     ("due", Value::Money(Money::new(open.min(owed), currency))),
                     ("expires_at", charge.expires_at.map_or(Value::Null, Value::Time)),

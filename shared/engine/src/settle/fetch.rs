@@ -15,6 +15,8 @@ use crate::ports::{Guard, Severity, Write};
 const MAX_PAGES: usize = 1000;
 /// Lines of one part: what a run that dies reads once more, and one write of the store.
 const PART: usize = 20_000;
+/// Words of a gateway's that nobody here knows, of one batch.
+const MOST_WORDS: usize = 50;
 /// Whoever is not there by then is missed.
 const PATIENCE: Millis = Millis::hours(36);
 
@@ -183,7 +185,9 @@ impl Engine {
             };
             let page = page.map_err(Stop::Fault)?;
             lines.extend(page.lines);
-            unfamiliar.extend(page.unfamiliar.into_keys());
+            // A connector bounds what one page tells, and nobody reads more than some.
+            let room = MOST_WORDS.saturating_sub(record.unfamiliar.len());
+            record.unfamiliar.extend(page.unfamiliar.into_iter().take(room));
             record.next = page.next;
             record.done = record.next.is_none();
             let told = run.tell(&Step::Read(listed.batch.id.to_string(), lines.len()));
@@ -206,6 +210,7 @@ impl Engine {
                 self.renew_book(run).await?;
             }
         }
+        unfamiliar.extend(record.unfamiliar);
         Ok((lines, record.parts))
     }
 }

@@ -322,6 +322,9 @@ pub struct ReadRecord {
     pub next: Option<String>,
     /// All was read.
     pub done: bool,
+    /// Words of the gateway's that nobody here knows: whoever goes on tells of them as well.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unfamiliar: BTreeSet<String>,
 }
 
 /// What an item of the journal holds of a batch.

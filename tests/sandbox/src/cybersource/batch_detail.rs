@@ -52,7 +52,8 @@ impl CybersourceSandbox {
             .ok_or_else(|| ApiError::reporting("reportDate", "invalid report date"))?;
         let to = from + DAY;
         let rows = self.submitted(from, to);
-        if !self.named(query)? || rows.is_empty() || self.now < to + self.config.report_after {
+        let never = from < self.config.reports_since || rows.is_empty();
+        if !self.named(query)? || never || self.now < to + self.config.report_after {
             return Err(ApiError::not_found());
         }
         match accept {
@@ -134,6 +135,10 @@ impl CybersourceSandbox {
         let mut day = Timestamp(from.0 - from.0.rem_euclid(DAY.0));
         while self.named(query)? && day + DAY <= to && day + DAY <= self.now {
             let end = day + DAY;
+            if day < self.config.reports_since {
+                day = end;
+                continue;
+            }
             let ready = end + self.config.report_after;
             let status = match (self.now < ready, self.submitted(day, end).is_empty()) {
                 (true, _) => "RUNNING",

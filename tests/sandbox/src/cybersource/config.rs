@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tillway_core::time::Millis;
+use tillway_core::time::{Millis, Timestamp};
 
 use super::auth::Credentials;
 use super::risk::RiskRule;
@@ -41,6 +41,10 @@ pub enum Manner {
     NotSetUp,
     /// 400 INVALID_MERCHANT_CONFIGURATION, naming the currency, to payments in this one; approves others.
     Without(&'static str),
+    /// 400 PROCESSOR_UNAVAILABLE to every capture; approves.
+    NoCaptures,
+    /// 503 to every search and detail; approves.
+    NoReads,
 }
 
 /// A further merchant id of the account. Transactions belong to their id; the token vault is shared.
@@ -93,6 +97,8 @@ pub struct CybersourceConfig {
     pub report_name: String,
     /// How long after the end of a day, UTC, its report is there. \[assumed\]
     pub report_after: Millis,
+    /// Since when reports are subscribed to: of a day before there never is one.
+    pub reports_since: Timestamp,
     /// How long after its cut-off a batch is funded, where the processor tells of funding at all.
     pub funded_after: Option<Millis>,
     /// What the processor keeps back of captures with a funding, in hundredths of a percent.
@@ -137,6 +143,7 @@ impl CybersourceConfig {
             transmit_after: Millis::hours(1),
             report_name: "PaymentBatchDetailReport_Daily_Classic".to_owned(),
             report_after: Millis::hours(2),
+            reports_since: Timestamp(0),
             funded_after: None,
             fee_basis_points: 290,
             rate_limit: None,
@@ -172,6 +179,8 @@ pub struct Counters {
     pub reasons: BTreeMap<&'static str, u64>,
     /// Why callers were turned away with 401.
     pub auth_refusals: BTreeMap<&'static str, u64>,
+    /// What a merchant id refused because of its [`Manner`] though it takes payments.
+    pub refused_in_manner: BTreeMap<&'static str, u64>,
     /// API faults struck, by name.
     pub faults_struck: BTreeMap<&'static str, u64>,
     /// Webhook faults struck, by name.

@@ -3,11 +3,11 @@
 use serde_json::Value;
 use tillway_core::http::{Method, Request};
 
-use super::CybersourceSandbox;
 use super::body::Body;
 use super::errors::ApiError;
 use super::gate::Doc;
 use super::model::Kind;
+use super::{CybersourceSandbox, Manner};
 
 /// Names a handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +99,19 @@ pub(super) fn find(method: Method, path: &str) -> Option<(&'static Route, Vec<&s
 }
 
 impl CybersourceSandbox {
+    /// What the merchant id that calls does not do though it takes payments.
+    fn is_not_refused(&mut self, op: Op) -> Result<(), ApiError> {
+        let (what, error) = match (self.config.manner_of(self.caller), op) {
+            (Manner::NoCaptures, Op::Capture) => {
+                ("captures", ApiError::refuse("PROCESSOR_UNAVAILABLE", "the processor is not available"))
+            }
+            (Manner::NoReads, Op::Search | Op::Detail) => ("reads", ApiError::unavailable(503)),
+            _ => return Ok(()),
+        };
+        *self.counters.refused_in_manner.entry(what).or_default() += 1;
+        Err(error)
+    }
+
     pub(super) fn dispatch(
         &mut self,
         op: Op,
@@ -109,6 +122,7 @@ impl CybersourceSandbox {
         let query = request.query();
         let id = ids.first().copied().unwrap_or("");
         let body = Body(body);
+        self.is_not_refused(op)?;
         let made = |answer: Value| Doc(201, answer, None);
         let found = |answer: Value| Doc(200, answer, None);
         match op {

@@ -110,7 +110,7 @@ impl CybersourceSandbox {
     /// What becomes of a payment at the merchant id that calls.
     fn in_its_manner(&self, fate: Fate) -> Fate {
         match self.config.manner_of(self.caller) {
-            Manner::Usual | Manner::Without(_) => fate,
+            Manner::Usual | Manner::Without(_) | Manner::NoCaptures | Manner::NoReads => fate,
             Manner::Unavailable => Fate::Refused("PROCESSOR_UNAVAILABLE"),
             Manner::NotSetUp => Fate::Refused("INVALID_MERCHANT_CONFIGURATION"),
             Manner::Broken => Fate::Broken("SYSTEM_ERROR", false),

@@ -15,8 +15,11 @@ use tillway_engine::records::{CommandState, routes_key};
 use super::{Checker, Everything, Promise, Stored};
 use crate::draw::OrderPlan;
 use crate::exec::lock;
+use crate::memory::gateway::Gateway;
 use crate::truth::{PaymentTruth, by_merchant};
 
+/// What asks Decision Manager alone.
+const SCREEN: &str = "cybersource.screen";
 /// Stands between a token and what a second attempt with it follows, in the name of a step.
 const AGAIN: &str = "~after:";
 
@@ -162,6 +165,11 @@ impl Checker<'_> {
                 self.say(Promise::NothingTwice, Some(name), what);
                 continue;
             };
+            if command.action == SCREEN {
+                // No bank was asked, so it is drawn for nowhere.
+                self.tally("screened before the bank", 1);
+                continue;
+            }
             match drawn.get(&command.id) {
                 None => {
                     let what = format!("{}: was made at {} and never routed", p.payment, p.merchant);
@@ -268,6 +276,19 @@ impl Checker<'_> {
             of().find(|(k, _)| **k == key).map(|(_, item)| serde_json::from_slice::<Table>(&item.body));
         let left = of().filter(|(k, _)| **k != key).count();
         (table.and_then(Result::ok).map_or(0, |table| table.folded), left)
+    }
+
+    /// Merchant ids that took payments and no captures, or told nothing, while others did.
+    pub(super) fn refused_in_manner(&mut self) {
+        for gateway in &self.world.shared.outside.gateways {
+            let refused = match &*lock(gateway) {
+                Gateway::Cybersource(cyber) => cyber.counters().refused_in_manner.clone(),
+                Gateway::Stripe(_) => continue,
+            };
+            for (what, times) in refused {
+                self.tally(&format!("refused at one id alone: {what}"), usize::try_from(times).unwrap_or(0));
+            }
+        }
     }
 
     /// What lies at all merchant ids together is what the journal says.

@@ -39,7 +39,13 @@ pub(super) fn draw(seed: u64, first: u32, count: u32, routed: Option<bool>) -> P
         routed.unwrap_or(drawn)
     });
     let manners = routed.map(|routed| manners(&mut market, routed));
-    let options = [pair_options(&mut dice), pair_options(&mut dice)];
+    // And one for whether Decision Manager is asked before the bank.
+    let mut screens = Dice::new(seed, 9);
+    let options = [0, 1].map(|_| {
+        let mut options = pair_options(&mut dice);
+        options.push(("screening", if screens.chance(3500) { "before" } else { "inline" }));
+        options
+    });
     let partial = |dice: &mut Dice| {
         let how = dice.pick(&["ask", "reverse", "reverse", "accept"]).unwrap_or("ask");
         vec![("partial_authorization", how)]
@@ -57,7 +63,7 @@ pub(super) fn draw(seed: u64, first: u32, count: u32, routed: Option<bool>) -> P
                 // Where the gateway gives back more than it took, nobody hears of another's refund in time.
                 order.acts.retain(|(_, act)| !matches!(act, Act::DashboardRefund(_) | Act::DashboardVoid));
             }
-            if routed.get(pair) == Some(&true) && market.chance(500) {
+            if routed.get(pair) == Some(&true) && market.chance(700) {
                 outage(&mut market, &mut order);
             }
             order
@@ -93,7 +99,16 @@ fn manners(dice: &mut Dice, routed: bool) -> [Manner; MERCHANTS] {
 /// A merchant id is out of order for some minutes while this order and others are placed, and does differently after it.
 fn outage(dice: &mut Dice, order: &mut OrderPlan) {
     let merchant = dice.place(MERCHANTS);
-    let how = [Manner::Unavailable, Manner::Broken, Manner::NotSetUp];
+    // Others go on; what is held at one that takes no captures waits for it, and so does what only it could tell.
+    let how = [
+        Manner::Unavailable,
+        Manner::Broken,
+        Manner::NotSetUp,
+        Manner::NoCaptures,
+        Manner::NoCaptures,
+        Manner::NoReads,
+        Manner::NoReads,
+    ];
     let manner = dice.pick(&how).unwrap_or(Manner::Unavailable);
     let begins = minutes(dice, 0, 10);
     let ends = Millis(begins.0 + minutes(dice, 3, 40).0);

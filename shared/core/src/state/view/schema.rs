@@ -102,6 +102,7 @@ static PAYMENT: Schema = Schema {
         money("captured", "taken"),
         money("reserved", "reserved by this very payment, taken and let go included"),
         money("taken", "taken of this very payment"),
+        text("captures", "ids of all its captures with blanks between, where the gateway counts them by id"),
         money("capturable", "reserved and not taken yet"),
         money("refunded", "returned or on its way back"),
         money("refundable", "taken and not returned"),
@@ -198,6 +199,7 @@ static AUTHORIZATION: Schema = Schema {
         text("payment", "payment").required(),
         money("amount", "reserved").required(),
         money("captured", "taken").required(),
+        text("captures", "ids of its captures with blanks between, where the gateway counts them by id"),
         money("uncaptured", "still reserved").required(),
         money("due", "still reserved and owed: what the order's total does not cover is left to lapse")
             .required(),

@@ -272,9 +272,17 @@ async fn the_id_of_the_payment_is_read_first() {
     let order = [("order_id", Value::text("A-1"))];
     let (own, eu) = ((own, MERCHANT.to_owned()), (eu, EU.to_owned()));
     for (route, expected) in [(EU, [&eu, &own]), (MERCHANT, [&own, &eu]), ("gone", [&own, &eu])] {
+        let asked = || {
+            let of = |s: &CybersourceSandbox, what| s.counters().requests.get(what).copied().unwrap_or(0);
+            world.sandbox(|s, _| (of(s, "POST /tss/v2/searches"), of(s, "GET /tss/v2/transactions/{id}")))
+        };
+        let before = asked();
         let read = world.call(&at(route, step("read_order", "r", &order))).await;
         let lies = lies_with(&read);
         assert_eq!(lies.iter().collect::<Vec<_>>(), expected, "{route}");
+        // Each id is searched once, and the one payment that lies with it is read.
+        let (searches, details) = asked();
+        assert_eq!((searches - before.0, details - before.1), (2, 2), "{route}");
     }
 }
 

@@ -130,6 +130,37 @@ async fn a_days_report_is_waited_for_then_read_in_both_formats() {
     }
 }
 
+/// The subscription began after the trade: of its day and those before there never is a report.
+#[tokio::test]
+async fn a_report_that_never_was_is_not_waited_for_for_ever() {
+    let begun = async |since: Day, days: &'static str| {
+        let mut config = config(None);
+        config.funded_after = Some(Millis::days(2));
+        config.reports_since = since.start();
+        let settings = [("settlement.funding", "net_fundings"), ("settlement.funding_days", days)];
+        let world = World::with(config, &settings);
+        world.trade().await;
+        // The third morning after the trade's.
+        world.pass(Millis::hours(68));
+        world
+    };
+    let funded = today().plus(2);
+    let world = begun(today().plus(1), "5").await;
+    let waits = matches!(world.batches(funded).await, Err(SettleFault::NotReady { .. }));
+    assert!(waits, "the report of the trade's day may still come");
+    world.pass(Millis::days(1));
+    let listed = world.batches(funded).await.unwrap();
+    let [batch] = listed.as_slice() else { panic!("{listed:?}") };
+    let BatchStanding::Unlisted { why } = &batch.standing else { panic!("{batch:?}") };
+    let before = [0, 1, 2, 3].map(|back: i32| today().plus(-back).to_string()).join(", ");
+    assert!(why.contains(&format!("there never was a report of {before}")), "{why}");
+    // What is asked for is all there.
+    let near = begun(today(), "2").await;
+    let listed = near.batches(funded).await.unwrap();
+    assert!(matches!(listed[0].batch.funding, Funding::Funded { .. }), "{listed:?}");
+    assert_eq!(listed[0].standing, BatchStanding::Ready);
+}
+
 #[tokio::test]
 async fn a_net_funding_closes_the_batch_whose_sums_it_has() {
     let mut config = config(None);
