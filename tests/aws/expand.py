@@ -55,7 +55,8 @@ def expand(template, code=None):
 
 def connect(template, connections):
     """The expansion with what infra/DEPLOY.md, "Several accounts at one system", adds to a template for further connections,
-    `{name: system}`: each has a secret and routes like its system's, and who may read that secret may read this one."""
+    `{name: system}`: each has a secret and routes like its system's, and who may read that secret may read this one;
+    documents of settlement lie in a folder of each connection."""
     resources = template["Resources"]
     for number, (name, system) in enumerate(sorted(connections.items())):
         known, secret = f"Secret{system.capitalize()}", f"Secret{system.capitalize()}{number}"
@@ -71,8 +72,9 @@ def connect(template, connections):
         for role in (r["Properties"] for r in resources.values() if r["Type"] == "AWS::IAM::Role"):
             for statement in (s for p in role.get("Policies", []) for s in p["PolicyDocument"]["Statement"]):
                 at = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
-                if asked in at:
-                    statement["Resource"] = [*at, further]
+                folders = [{"Fn::Sub": a["Fn::Sub"].replace(first, name)} for a in at
+                           if isinstance(a, dict) and isinstance(a.get("Fn::Sub"), str) and first in a["Fn::Sub"]]
+                statement["Resource"] = [*at, *folders, *([further] if asked in at else [])]
     return template
 
 

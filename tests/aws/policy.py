@@ -175,14 +175,16 @@ def fits(key, function, action, resource):
 
 
 def as_first(recorded, connections, names):
-    """The calls as if each system had one connection: a secret of a further one, `{name: system}`, counts as its system's."""
+    """The calls as if each system had one connection: secret and documents of a further one, `{name: system}`, count as its system's."""
     def secret(name):
         return names.place.arn("secretsmanager", f"secret:{names.parameters['Name']}/{names.parameters['Environment']}/{name}")
     known = {secret(name): names.attribute(f"Secret{system.capitalize()}", "Id") for name, system in connections.items()}
     for call in recorded:
         for part in call["actions"]:
             # At AWS and in the emulator six drawn letters follow a secret's name.
-            part[1] = next((k for n, k in known.items() if part[1] in (n, part[1][:-7]) and part[1].startswith(n)), part[1])
+            part[1] = next((k for n, k in known.items() if part[1] == n or part[1][:-7] == n), part[1])
+            for name, system in connections.items():
+                part[1] = part[1].replace(f"/{name}/", f"/{names.parameters[f'{system.capitalize()}Connection']}/") if ":s3:" in part[1] else part[1]
     return recorded
 
 

@@ -80,7 +80,7 @@ def main(schedules):
                 assert not error, answer
             invoked = stack.invocations()
             assert invoked["receive"] >= len(routes) and invoked["decide"] and invoked["act"], invoked
-            written = sum(c["write"] for c in stack.calls() if c["function"].endswith("act-stripe"))
+            written = sum(c["write"] for c in stack.calls() if c["function"].endswith("orchestrate"))
             assert written >= 4 * len(routes), written  # an update and a check, each twice in a transaction
             assert any('"kind": "response"' in line for line in stack.logs("schedules"))
             if schedules:

@@ -29,11 +29,12 @@ def run():
         names = {"#" + n: n for n in ("rev", *more)}
         values = {":" + n: {"N": str(v)} for n, v in {"rev": 1, **more}.items()}
         update = "SET " + ", ".join(f"#{n} = :{n}" for n in ("rev", *more))
-        table.transact_write_items(TransactItems=[
-            {"Update": {"TableName": env["TILLWAY_TABLE"], "Key": key, "UpdateExpression": update,
-                        "ExpressionAttributeNames": names, "ExpressionAttributeValues": values}},
-            {"ConditionCheck": {"TableName": env["TILLWAY_TABLE"], "Key": {"pk": {"S": "never"}, "sk": {"S": "never"}},
-                                "ConditionExpression": "attribute_not_exists(pk)"}}])
+        parts = [{"Update": {"TableName": env["TILLWAY_TABLE"], "Key": key, "UpdateExpression": update,
+                             "ExpressionAttributeNames": names, "ExpressionAttributeValues": values}}]
+        if name.split("-")[0] in ("orchestrate", "tick", "sweep", "triage"):
+            parts.append({"ConditionCheck": {"TableName": env["TILLWAY_TABLE"], "Key": {"pk": {"S": "never"}, "sk": {"S": "never"}},
+                                             "ConditionExpression": "attribute_not_exists(pk)"}})
+        table.transact_write_items(TransactItems=parts)
 
     def version(_):
         return {"version": VERSION}

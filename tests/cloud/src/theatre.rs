@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
-use tillway::demo::pace::{TOGETHER, next_due, outside_rests, queues};
+use tillway::demo::pace::{next_due, outside_rests, queues};
 use tillway::demo::stage::Merchant;
 use tillway::demo::world::World;
 use tillway_core::time::{Millis, Timestamp};
@@ -20,6 +20,7 @@ use tillway_engine::ports::Notice;
 use tillway_engine::records::EVENTS;
 use tillway_tests::outside::lock;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::Cloud;
 
@@ -27,6 +28,9 @@ use crate::Cloud;
 const LOOK: Duration = Duration::from_millis(400);
 /// Between two looks of the keeper, and how many in a row have to find nothing under way.
 const STILL: (Duration, u32) = (Duration::from_millis(60), 3);
+
+/// What falls due within this of the next thing is taken along: the schedule's tick comes once in a minute, and no sooner.
+const TOGETHER: Millis = Millis::secs(20);
 
 /// What somebody on the stage is at.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use tillway_core::time::{Millis, Timestamp};
 use tillway_engine::Engine;
 use tillway_engine::ports::{Clock as _, DUE_SHARDS, Notice, Store};
@@ -23,7 +24,7 @@ const STILL: u32 = 5;
 /// Longest real wait for one thing to happen, and for quiet.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// What falls due within this of the next thing is taken along, so that many small steps become one.
-pub const TOGETHER: Millis = Millis::secs(2);
+const TOGETHER: Millis = Millis::secs(2);
 
 /// Queues of Tillway's, by the names the engine has for them.
 pub fn queues() -> impl Iterator<Item = String> {
@@ -52,13 +53,12 @@ pub async fn next_due(
 ) -> anyhow::Result<(Option<Timestamp>, bool)> {
     let mut times: Vec<Timestamp> = Vec::new();
     let mut overdue = false;
-    for shard in 0..DUE_SHARDS {
-        for item in store.due(shard, after + Millis::days(400), 100).await? {
-            match item.due {
-                Some(due) if due.at > after => times.push(due.at),
-                Some(_) => overdue = true,
-                None => {}
-            }
+    let shards = (0..DUE_SHARDS).map(|shard| store.due(shard, after + Millis::days(400), 100));
+    for item in try_join_all(shards).await?.into_iter().flatten() {
+        match item.due {
+            Some(due) if due.at > after => times.push(due.at),
+            Some(_) => overdue = true,
+            None => {}
         }
     }
     for merchant in merchants {
