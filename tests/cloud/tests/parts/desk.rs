@@ -54,7 +54,9 @@ pub(crate) async fn webhooks_are_registered_once_and_taken(cloud: &Cloud) {
     for canary in tillway_cloud_tests::canaries() {
         assert!(!said.contains(canary), "a secret was shown");
     }
-    assert!(!said.contains("whsec_"), "a signing secret was shown");
+    // A name may end there, as in the explanation of what a signing secret looks like; a value goes on.
+    let shown = |part: &str| part.chars().take_while(char::is_ascii_alphanumeric).count() > 8;
+    assert!(!said.split("whsec_").skip(1).any(shown), "a signing secret was shown");
 }
 
 /// How many webhooks were accepted, by connection.
