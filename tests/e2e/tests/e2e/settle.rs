@@ -190,7 +190,10 @@ async fn settle_says_what_it_cannot_do() {
         place.on_data(&["settle", "rates", file.to_str().unwrap()]).await
     };
     let said = rates("day,from,to,rate\n2026-11-27,GBP,USD,\"1,27\"\n").await.failed();
-    assert!(said.contains("rates.csv: bad_number: `rate` in line 2") && said.contains("nothing was kept"), "{said}");
+    assert!(
+        said.contains("rates.csv: bad_number: `rate` in line 2") && said.contains("nothing was kept"),
+        "{said}"
+    );
     let said = rates("Date,USD,GBP,\n2026-11-26,1.05,0.83,\n2026-11-27,1.06,0.84,\n").await.ok();
     assert_eq!(said.trim(), "4 rates from 2026-11-26 to 2026-11-27 are kept");
     let said = rates("Date,USD\n2026-11-27,1.07\n").await.ok();
