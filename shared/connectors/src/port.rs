@@ -533,6 +533,11 @@ pub trait Connector: Send + Sync {
     /// How long after a call's deadline a read at the provider is sure to show its effect.
     fn indexing_lag(&self) -> Millis;
 
+    /// The same for one connection, where it can be set.
+    fn lag_of(&self, _connection: &Connection) -> Millis {
+        self.indexing_lag()
+    }
+
     /// How long the provider keeps an answer under its idempotency key; zero where it keeps none.
     fn key_lifetime(&self) -> Millis;
 

@@ -137,11 +137,15 @@ const CONFIG: &str = "connections:\n  shop: { system: clarity, base_url: \"https
                       cybersource-clarity, shop: shop, gateway: signed }\n";
 
 async fn world(lost: Lost) -> (World, Arc<Mutex<Gateway>>) {
+    world_of(CONFIG, lost).await
+}
+
+async fn world_of(config: &str, lost: Lost) -> (World, Arc<Mutex<Gateway>>) {
     let gateway =
         Gateway { lost, done: BTreeMap::new(), searches: 0, sent: 0, captures: 0, shop: order("A-1", 1) };
     let gateway = Arc::new(Mutex::new(gateway));
     let behind = Arc::clone(&gateway);
-    let w = World::with(CONFIG, move |request| behind.lock().unwrap().answer(request)).await;
+    let w = World::with(config, move |request| behind.lock().unwrap().answer(request)).await;
     (w, gateway)
 }
 
@@ -274,6 +278,21 @@ async fn windows_of_a_sweep_overlap_by_more_than_the_searches_lag() {
     let second = w.engine.sweep(&name).await.unwrap();
     assert_eq!(second.since, first.until - tillway_connectors::find("cybersource").unwrap().indexing_lag());
     assert!(first.until.since(second.since) > w.engine.config.times.sweep_overlap);
+}
+
+/// A merchant whose searches lag for longer says so, and nothing is sent again before.
+#[tokio::test]
+async fn a_longer_lag_is_waited_for() {
+    let text = CONFIG.replace("key_id: k1", "key_id: k1, search_lag_minutes: 60");
+    assert_ne!(text, CONFIG);
+    let (w, gateway) = world_of(&text, Lost::Answer { seen_after: None }).await;
+    let mut paid_by_token = order("A-1", 1);
+    paid_by_token["payment"] = json!({"token": "5A9F8E0C1B2D3E4F"});
+    w.engine.work_event(event("e-1", &paid_by_token)).await.unwrap();
+    w.live(Millis::mins(59)).await;
+    assert_eq!(gateway.lock().unwrap().sent, 1);
+    w.live(Millis::mins(61)).await;
+    assert_eq!(gateway.lock().unwrap().sent, 2, "undone, and sent again");
 }
 
 /// A person's word is late: the look he let be taken again is over by then, and told.

@@ -520,3 +520,22 @@ async fn what_is_settled_twice_is_one_item() {
     assert_eq!(twice, [(Class::Duplicate, false)], "{told:?}");
     assert_eq!((told.item_count, told.open_item_count), (1, 1));
 }
+
+#[tokio::test]
+async fn secrets_that_changed_are_read_again_by_who_settles_and_who_sweeps() {
+    let t = Trade::new().await;
+    t.charge("A-1", 5_000);
+    t.hear().await;
+    t.pay_out();
+    t.w.rotate();
+    let report = t.settle().await;
+    assert!(report.is_clean() && report.batches.len() == 1 && t.w.read_again(), "{report:?}");
+    t.charge("A-2", 700);
+    t.lose();
+    t.w.pass(Millis::mins(10));
+    t.w.rotate();
+    let swept = t.w.engine.sweep(&gate()).await.unwrap();
+    assert!(!swept.busy && swept.lost.len() == 1 && t.w.read_again());
+    t.w.work().await;
+    assert!(t.journal().iter().any(|e| e.postings.iter().any(|p| p.amount.minor == 700)), "it was found");
+}

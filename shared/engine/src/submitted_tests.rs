@@ -116,6 +116,16 @@ impl Trade {
 }
 
 #[tokio::test]
+async fn secrets_that_changed_are_read_again_before_a_call_is_given_up() {
+    let t = Trade::new().await;
+    t.w.rotate();
+    t.paid("A-1").await;
+    assert!(t.w.read_again());
+    let truth = t.gateway(|g, _| g.order_truth("A-1"));
+    assert_eq!(truth.payments.len(), 1, "and once");
+}
+
+#[tokio::test]
 async fn what_was_voided_before_the_cut_off_is_not_missed() {
     let t = Trade::new().await;
     let day = Day::of(t.w.memory.now());

@@ -143,7 +143,7 @@ impl Engine {
         // What was late is looked at again, at the provider too: what it lists only after a while has to lie in a window
         // that begins before and ends after that.
         let times = &self.config.times;
-        let back = times.sweep_overlap.max(times.sweep_grace).max(connector.indexing_lag());
+        let back = times.sweep_overlap.max(times.sweep_grace).max(connector.lag_of(connection));
         let mut report = SweepReport {
             connection: name.to_string(),
             since: cursor.open.as_ref().map_or(cursor.until - back, |open| open.since),

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use tillway_connectors::Owner;
-use tillway_connectors::port::Call;
+use tillway_connectors::port::{Call, NotDone};
 use tillway_core::decide::system_of;
 use tillway_core::facts::Parked;
 use tillway_core::ids::{CommandId, ConnectionName, OrderKey};
@@ -330,25 +330,38 @@ impl Engine {
         if let Go::NotBefore(_) = self.limits.go(&connection.name, None, self.now()) {
             return Ok(Asked::NoAnswer);
         }
-        let Ok(secrets) = self.secrets(connection.name.as_str(), false).await else {
+        let Ok(mut secrets) = self.secrets(connection.name.as_str(), false).await else {
             return Ok(Asked::NoAnswer);
         };
+        let mut read_again = false;
         let id = CommandId::new("resolve");
         let out = self.outbound(connection, connector, None);
         for object in waiting.ids.iter().take(3) {
-            let call = Call {
-                connection,
-                secrets: &secrets,
-                token: None,
-                http: &out,
-                action: "resolve",
-                command: &id,
-                generation: 0,
-                prepared: &[],
-                now: self.now(),
-                limit: self.config.times.call_limit.min(ASKING.1),
+            let told = loop {
+                let call = Call {
+                    connection,
+                    secrets: &secrets,
+                    token: None,
+                    http: &out,
+                    action: "resolve",
+                    command: &id,
+                    generation: 0,
+                    prepared: &[],
+                    now: self.now(),
+                    limit: self.config.times.call_limit.min(ASKING.1),
+                };
+                match connector.resolve(call, object).await {
+                    Err(NotDone::Unauthorized) if !read_again => {
+                        read_again = true;
+                        let Ok(fresh) = self.secrets(connection.name.as_str(), true).await else {
+                            return Ok(Asked::NoAnswer);
+                        };
+                        secrets = fresh;
+                    }
+                    told => break told,
+                }
             };
-            match connector.resolve(call, object).await {
+            match told {
                 Ok(Some((Owner::Order { id }, _))) => {
                     if let Some(order) = self.order_key(&sample.connection, &id) {
                         return Ok(Asked::Owner(order));

@@ -60,6 +60,8 @@ struct Memory {
     fuse: AtomicI64,
     /// The first that does not is done all the same.
     fuse_after: AtomicBool,
+    /// What is kept of secrets is older than what counts, until it is read again.
+    stale: AtomicBool,
 }
 
 #[async_trait]
@@ -196,14 +198,17 @@ impl Entropy for Memory {
 
 #[async_trait]
 impl SecretSource for Memory {
-    async fn secrets(&self, connection: &str, _fresh: bool) -> Result<Secrets, SecretError> {
+    async fn secrets(&self, connection: &str, fresh: bool) -> Result<Secrets, SecretError> {
+        self.stale.fetch_and(!fresh, Ordering::SeqCst);
+        let old = self.stale.load(Ordering::SeqCst) && connection != "tillway";
         let names = match connection {
             "tillway" => vec![("master_key", "6d".repeat(32))],
             // Signs, and is signed with.
             "signed" => vec![("shared_secret", SIGNING.to_owned()), ("webhook_secret", SIGNING.to_owned())],
             _ => vec![("api_key", "key".to_owned()), ("webhook_secret", "secret".to_owned())],
         };
-        Ok(Secrets(names.into_iter().map(|(n, v)| (n.to_owned(), vec![Secret::new(v)])).collect()))
+        let value = |v: String| Secret::new(if old { v.chars().rev().collect() } else { v });
+        Ok(Secrets(names.into_iter().map(|(n, v)| (n.to_owned(), vec![value(v)])).collect()))
     }
 }
 
@@ -270,6 +275,7 @@ impl World {
             asked: AtomicU64::new(0),
             fuse: AtomicI64::new(i64::MAX),
             fuse_after: AtomicBool::new(false),
+            stale: AtomicBool::new(false),
         });
         let engine = Self::engine(text, &memory).await;
         Self { engine, memory }
@@ -350,6 +356,14 @@ impl World {
         let journal = self.journal();
         let postings = journal.iter().flat_map(|e| &e.postings);
         postings.filter(|p| p.role == role && p.amount.currency == usd).map(|p| p.amount.minor).sum()
+    }
+    /// What is kept of secrets counts no more.
+    fn rotate(&self) {
+        self.memory.stale.store(true, Ordering::SeqCst);
+    }
+    /// Whether they were read again since.
+    fn read_again(&self) -> bool {
+        !self.memory.stale.load(Ordering::SeqCst)
     }
     fn alerted(&self, code: &str) -> usize {
         self.memory.alerts.lock().unwrap().iter().filter(|a| a.code == code).count()

@@ -326,6 +326,12 @@ fn an_authorization_about_to_run_out_is_found_before_its_capture() {
     order.done("authorize", reserved(100));
     order.pass(Millis::hours(145));
     assert_eq!(order.money("capture-expiring"), 100);
+    assert!(!order.is_out("expiring"));
+    // What is in review cannot be taken: somebody has to decide.
+    let mut order = paying(&[("capture", "shipment"), ("on_expiring", "capture")], 100);
+    order.done("authorize", reserved(100).into_iter().chain([held()]));
+    order.pass(Millis::hours(145));
+    assert!(order.is_out("expiring") && !order.is_out("capture-expiring"));
 }
 
 #[test]

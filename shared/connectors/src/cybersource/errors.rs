@@ -44,7 +44,7 @@ pub(super) fn code(body: Json<'_>) -> Option<String> {
     Some(if blames_route(&reason) && currency() { CURRENCY_NOT_ENABLED.to_owned() } else { reason })
 }
 
-/// Advice of a card scheme that forbids another try: for good (03, 21, 40 to 43), or for now (02, 22, 24 to 30) [from
+/// Advice of a card scheme that forbids another try: for good (03, 21, 40, 41, 43), or for now (02, 22, 24 to 30) [from
 /// memory].
 const FORBIDDING: [&str; 16] =
     ["02", "2", "03", "3", "21", "22", "24", "25", "26", "27", "28", "29", "30", "40", "41", "43"];

@@ -208,7 +208,13 @@ fn what_nobody_listed_and_what_is_not_ours_is_told_apart() {
 
 #[test]
 fn commissioned_names_lead_to_topics_with_real_types() {
-    for (name, topic) in super::super::COMMISSIONED_TOPICS {
+    let meant = [
+        ("paymentstatusupdate", "payments"),
+        ("refundstatusupdate", "refunds"),
+        ("frauddecisionupdate", "fraud-decisions"),
+    ];
+    assert_eq!(super::super::COMMISSIONED_TOPICS, meant);
+    for (name, topic) in meant {
         assert!(super::super::subscriptions::TOPICS.contains(&name));
         assert!(
             super::super::subscriptions::SUBSCRIPTIONS

@@ -214,7 +214,11 @@ impl Connector for Cybersource {
     /// How long a search lags behind is documented nowhere. What it does not show after this is undone before anything is
     /// sent again.
     fn indexing_lag(&self) -> Millis {
-        Millis::mins(15)
+        Millis::mins(settings::SEARCH_LAG.1)
+    }
+
+    fn lag_of(&self, connection: &Connection) -> Millis {
+        Millis::mins(connection.number(settings::SEARCH_LAG.0, settings::SEARCH_LAG.1))
     }
 
     /// There is no idempotency key, so nothing is ever replayed.

@@ -327,6 +327,7 @@ fn settings_are_checked_and_actions_declare_what_they_are() {
             ("search_days", "365"),
             ("command_field", "100"),
             ("hold_days", "0"),
+            ("search_lag_minutes", "5"),
             ("tolerance_minutes", "1"),
             ("partial_authorization", "maybe"),
             ("token_kind", "card"),
@@ -335,7 +336,7 @@ fn settings_are_checked_and_actions_declare_what_they_are() {
             ("decision_manager", "yes"),
         ])
     };
-    assert_eq!(Cybersource.check_settings(&bad).len(), 14, "{:?}", Cybersource.check_settings(&bad));
+    assert_eq!(Cybersource.check_settings(&bad).len(), 15, "{:?}", Cybersource.check_settings(&bad));
     assert_eq!(Cybersource.check_settings(&set(&[("auth", "jwt_p12")])).len(), 1);
     for action in Cybersource.actions() {
         assert!(action.spec.name.starts_with("cybersource."));
@@ -344,6 +345,8 @@ fn settings_are_checked_and_actions_declare_what_they_are() {
         assert_eq!(action.reads, action.spec.name == "cybersource.read_order");
         assert!(!action.spec.money || !action.repeatable);
     }
+    let lag = |minutes| Cybersource.lag_of(&set(&[("search_lag_minutes", minutes)]));
+    assert_eq!((lag("15"), lag("60")), (Cybersource.indexing_lag(), tillway_core::time::Millis::hours(1)));
     assert_eq!(Cybersource.key_lifetime(), tillway_core::time::Millis(0));
     let steps = Cybersource.webhook_steps(&connection(), "https://hooks.example").join("\n");
     assert!(

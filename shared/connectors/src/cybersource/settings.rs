@@ -34,6 +34,12 @@ pub(super) const SETTINGS: &[(&str, &str, &str)] = &[
     ("rate_limit.per_second", "10", "requests per second over all functions"),
     ("timeout_seconds", "60", "longest wait for one answer"),
     (
+        SEARCH_LAG.0,
+        "15",
+        "minutes (15 to 1440) after which a search shows what was done; longer where yours is seen to lag, for what it does not show \
+         by then is undone and sent again",
+    ),
+    (
         "search_days",
         "90",
         "how far back an order's transactions are searched (six months are kept at Cybersource)",
@@ -147,7 +153,11 @@ const CHOICES: [(&str, &[&str]); 6] = [
     ("allow_three_decimals", &["yes", "no", "true", "false"]),
 ];
 
-const NUMBERS: [(&str, i64, i64); 8] = [
+/// Minutes that a search is waited for, at least what is usual: what it does not show by then is undone and sent again.
+pub(super) const SEARCH_LAG: (&str, i64, i64) = ("search_lag_minutes", 15, 1_440);
+
+const NUMBERS: [(&str, i64, i64); 9] = [
+    SEARCH_LAG,
     plan_lines::LIMIT,
     ("rate_limit.per_second", 1, 10_000),
     ("timeout_seconds", 1, 300),

@@ -30,7 +30,7 @@ impl Engine {
         else {
             return Ok(());
         };
-        let visible = settled_by + connector.indexing_lag();
+        let visible = settled_by + connector.lag_of(connection);
         if now < settled_by {
             return self.write(&mut held, settled_by + Millis::secs(1)).await.map(|_| ());
         }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use tillway_connectors::{BatchStanding, ListedBatch, SettleFault};
+use tillway_connectors::port::NotDone;
+use tillway_connectors::{BatchPage, BatchStanding, LinePage, ListedBatch, SettleFault};
 use tillway_core::settle::{Batch, Class, Exception, Funding, SettlementLine};
 use tillway_core::time::Millis;
 
@@ -123,11 +124,10 @@ impl Engine {
         let mut out: Vec<ListedBatch> = Vec::new();
         let mut cursor: Option<String> = None;
         for _ in 0..MAX_PAGES {
-            let page = {
-                let http = self.outbound(run.connection, run.connector, None);
-                let call = self.settle_call(run, &http, self.now());
-                run.api.batches(&call, run.day, cursor.as_deref()).await
-            };
+            let mut page = self.ask_batches(run, cursor.as_deref()).await;
+            if is_refused(&page) && self.access_again(run).await? {
+                page = self.ask_batches(run, cursor.as_deref()).await;
+            }
             let page = match page {
                 Ok(page) => page,
                 Err(SettleFault::NotReady { after }) => {
@@ -158,6 +158,21 @@ impl Engine {
         Err(WorkError::Config(format!("{}: the list of batches has no end", run.name())))
     }
 
+    async fn ask_batches(&self, run: &Run<'_>, cursor: Option<&str>) -> Result<BatchPage, SettleFault> {
+        let http = self.outbound(run.connection, run.connector, None);
+        run.api.batches(&self.settle_call(run, &http, self.now()), run.day, cursor).await
+    }
+
+    async fn ask_lines(
+        &self,
+        run: &Run<'_>,
+        batch: &Batch,
+        cursor: Option<&str>,
+    ) -> Result<LinePage, SettleFault> {
+        let http = self.outbound(run.connection, run.connector, None);
+        run.api.lines(&self.settle_call(run, &http, self.now()), batch, cursor).await
+    }
+
     /// All lines of a batch.
     async fn read_lines(
         &self,
@@ -178,11 +193,10 @@ impl Engine {
         }
         let mut kept = lines.len();
         while !record.done {
-            let page = {
-                let http = self.outbound(run.connection, run.connector, None);
-                let call = self.settle_call(run, &http, self.now());
-                run.api.lines(&call, &listed.batch, record.next.as_deref()).await
-            };
+            let mut page = self.ask_lines(run, &listed.batch, record.next.as_deref()).await;
+            if is_refused(&page) && self.access_again(run).await? {
+                page = self.ask_lines(run, &listed.batch, record.next.as_deref()).await;
+            }
             let page = page.map_err(Stop::Fault)?;
             lines.extend(page.lines);
             // A connector bounds what one page tells, and nobody reads more than some.
@@ -218,6 +232,11 @@ impl Engine {
 /// Whether a second listing of a batch has the money that the first lacks.
 fn brings_the_money(known: &Batch, listed: &Batch) -> bool {
     matches!((known.funding, listed.funding), (Funding::Submitted, Funding::Funded { .. }))
+}
+
+/// Whether the gateway refuses our credentials.
+const fn is_refused<T>(page: &Result<T, SettleFault>) -> bool {
+    matches!(page, Err(SettleFault::NotNow { why: NotDone::Unauthorized, .. }))
 }
 
 /// Why lines were not read.

@@ -99,6 +99,8 @@ struct Run<'a> {
     command: CommandId,
     /// The run before this one was of the same day and had no time left: what it read is as good as new.
     goes_on: bool,
+    /// Secrets were read again after a refusal; once in a run.
+    read_again: bool,
 }
 
 impl Run<'_> {
@@ -232,6 +234,7 @@ impl Engine {
             rev,
             command,
             goes_on,
+            read_again: false,
         };
         Ok(if self.hold_book(&mut run).await? { Some(run) } else { None })
     }
@@ -326,6 +329,19 @@ impl Engine {
             Err(StoreError::Conflict(_)) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// After a 401: secrets read again and a new token, once in a run. Whether it is worth asking again.
+    async fn access_again(&self, run: &mut Run<'_>) -> Result<bool, WorkError> {
+        if std::mem::replace(&mut run.read_again, true) {
+            return Ok(false);
+        }
+        run.secrets = self.secrets(run.name().as_str(), true).await?;
+        if run.connector.needs_token(run.connection) {
+            let refused = run.token.take();
+            run.token = self.token(run.connection, run.connector, refused.as_ref()).await?.ok();
+        }
+        Ok(true)
     }
 
     /// A call's surroundings for the connector.

@@ -71,10 +71,32 @@ pub(crate) async fn answers_are_those_of_one_machine(cloud: &Cloud) {
         let hook = shop_hook_at(&format!("msg_{topic}"), cloud.now(), body.to_string());
         assert_eq!(cloud.post(&format!("/webhooks/shop/{topic}"), hook).await.status, 202, "{topic}");
     }
+    // What no queue takes goes by way of the bucket, and is gone from there once it is decided.
+    let large = json!({ "id": "po_1", "object": "payout", "description": "x".repeat(300 * 1024) });
+    let body = String::from_utf8(charge("evt_large")).unwrap().replace("payout.paid", "payout.odd");
+    let mut body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    body["data"]["object"] = large;
+    let answer = cloud.post("/webhooks/stripe/events", signed(cloud, body.to_string().as_bytes())).await;
+    assert_eq!(answer.status, 202);
+    listed += 1;
     let probe = Request::new(Method::Get, "");
     let answer = cloud.post(&format!("/webhooks/{SECOND}/paymentstatusupdate"), probe).await;
     assert_eq!(answer.status, 200, "the provider asks whether the address lives");
+    let empty = Request::new(Method::Post, "").with_body("application/json", Vec::<u8>::new());
+    let answer = cloud.post(&format!("/webhooks/{SECOND}/paymentstatusupdate"), empty).await;
+    assert_eq!(answer.status, 200, "or with a POST of nothing");
     cloud.rest().await;
+    let calls = cloud.stack.ask(json!({ "do": "calls" })).await;
+    for (function, call) in [
+        ("stripe-payments", "s3:PutObject"),
+        ("orchestrate", "s3:GetObject"),
+        ("orchestrate", "s3:DeleteObject"),
+    ] {
+        let made = |c: &serde_json::Value| {
+            c["call"] == call && c["function"].as_str().is_some_and(|f| f.contains(function))
+        };
+        assert!(calls.as_array().unwrap().iter().any(made), "{function} never made {call}");
+    }
     let unhandled = cloud.stack.engine().unhandled().await.unwrap();
     let kinds: Vec<&str> = unhandled.iter().map(|u| u.kind.as_str()).collect();
     // Every accepted one of the gateway's half of the table, and the one of topic `events`.

@@ -159,6 +159,10 @@ async fn probes_are_answered_and_what_is_not_genuine_is_refused() {
     let genuine = at.cybersource().webhook(APPROVED, &paid).unwrap();
     let (code, said) = status(&serving, "POST", own, &genuine).await;
     assert_eq!(code, 202, "{said}");
+    for name in ["paymentstatusupdate", "refundstatusupdate", "frauddecisionupdate"] {
+        let (code, said) = status(&serving, "POST", &format!("/webhooks/signed/{name}"), &genuine).await;
+        assert_eq!(code, 202, "the commissioned {name}: {said}");
+    }
     let text = String::from_utf8(genuine.body.to_vec()).unwrap();
     assert!(text.contains("encData") && !text.contains("4712") && !text.contains("47.12"), "{text}");
 
