@@ -14,6 +14,7 @@ import zoneinfo
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import expand  # noqa: E402
+import headers  # noqa: E402
 import policy  # noqa: E402
 import schedules  # noqa: E402
 
@@ -213,6 +214,11 @@ class Gates:
                 if "None" in resource or resource.endswith(".Arn"):
                     problems.append(f"{function}: {action} on {resource}: a reference that policy.py cannot fill in")
         return sorted(set(problems))
+
+    def mains_say_what_their_roles_allow(self):
+        secret_of = {self.names.attribute(s, "Id"): s.removeprefix("Secret").lower() for s in self.of("AWS::SecretsManager::Secret")}
+        return [problem for function, allowed in policy.permissions(self.template, self.names).items()
+                for problem in headers.compare(function.split("-", 2)[2], allowed, secret_of)]
 
     def who_may_read_an_object_is_told_that_it_is_gone(self):
         # S3 answers NoSuchKey to who may list the bucket, and AccessDenied to others. A read has no prefix, so that a

@@ -62,6 +62,14 @@ def listing(role, change):
     return broken
 
 
+def granted(role, action, *resources):
+    """Gives a role one permission more."""
+    def broken(template):
+        asked = {"Effect": "Allow", "Action": action, "Resource": [{"Fn::GetAtt": r} for r in resources]}
+        properties(role)(template)["Policies"][0]["PolicyDocument"]["Statement"].append(asked)
+    return broken
+
+
 # (gate, what is broken, how, what must be said)
 CASES = [
     ("cfn_lint", "a batch of 99999", put("Orchestrate", "Events", "Events", "Properties", "BatchSize", 99999), "99999"),
@@ -101,6 +109,10 @@ WITH_CODE = [
     ("alarms_and_dashboard_name_metrics_that_the_code_emits", "a misspelt metric", put("SignaturesFailAlarm", "MetricName", "recieve_refused"), "recieve_refused"),
     ("alarms_and_dashboard_name_metrics_that_the_code_emits", "a metric nobody emits on the dashboard", instead("Dashboard", 'MetricName=\\"decided\\"', 'MetricName=\\"decied\\"'), "decied"),
     ("table_has_the_attributes_of_the_code", "another attribute", put("Table", "TimeToLiveSpecification", {"AttributeName": "gone_at", "Enabled": True}), "gone_at"),
+    ("mains_say_what_their_roles_allow", "the master key at the edge", granted("ReceiveStripeRole", "secretsmanager:GetSecretValue", "SecretTillway.Id"), "stripe-payments: its role allows the secret tillway"),
+    ("mains_say_what_their_roles_allow", "the edge without its key", put("ReceiveClarityRole", "Policies", 0, "PolicyDocument", "Statement", 1, "Resource", {"Fn::GetAtt": "SecretClarity.Id"}), "clarity-orders: its main says that it reads the secret intake"),
+    ("mains_say_what_their_roles_allow", "a worker that queries", granted("NotifyRole", "dynamodb:Query", "Table.Arn"), "notify: its role allows dynamodb:Query"),
+    ("mains_say_what_their_roles_allow", "a reader that cannot give back", put("ActStripeRole", "Policies", 0, "PolicyDocument", "Statement", 1, "Action", ["sqs:ReceiveMessage", "sqs:DeleteMessage"]), "act-stripe: its role does not allow sqs:ChangeMessageVisibility"),
     ("variables_are_those_the_code_reads", "a misspelt variable", put("Tick", "Environment", "Variables", "TILLWAY_TABEL", "x"), "TILLWAY_TABEL"),
 ]
 
