@@ -26,6 +26,13 @@ LINT_IGNORED = ["W1020"]
 # Actions whose service knows no resources to name.
 ANY_RESOURCE = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 
+# Where the values of a metric's second dimension stand in the code: files, and the pattern of one.
+EMITTED = {
+    "alerts": [("shared/engine/src/**/*.rs", r'\.alert\(\s*"(\w+)"')],
+    "receive_refused": [("shared/connectors/src/port.rs", r'Self::\w+ => "(\w+)"'), ("shared/engine/src/**/*.rs", r'Receipt \{ status: [45]\d\d, code: "(\w+)"'),
+                        ("shared/aws/src/entry/*.rs", r'refuse\(\s*engine,\s*\d+,\s*"(\w+)"')],
+}
+
 
 class Skip(Exception):
     """Cannot be checked here; says why."""
@@ -96,27 +103,45 @@ class Gates:
         for where, metric, dimensions in self.own_metrics():
             if metric not in known:
                 problems.append(f"{where}: no code emits {metric}")
-            elif dimensions != known[metric]:
+            elif set(dimensions) != known[metric]:
                 problems.append(f"{where}: {metric} is emitted with {sorted(known[metric])}, not {sorted(dimensions)}")
         return problems
+
+    def alarms_and_dashboard_name_values_that_the_code_emits(self):
+        whole = {self.names.of(p["Environment"]["Variables"]["TILLWAY_ENV"]) for p in self.of("AWS::Lambda::Function").values()}
+        problems, emitted = [], {metric: self._literals(rows) for metric, rows in EMITTED.items()}
+        for where, metric, dimensions in self.own_metrics():
+            for name, value in dimensions.items():
+                if name == "environment":
+                    problems += [] if {value} == whole else [f"{where}: {metric} is emitted with environment {sorted(whole)}, not {value}"]
+                elif value is not None and value not in emitted.get(metric, ()):
+                    problems.append(f"{where}: no code emits {metric} with {name} {value}")
+        return problems
+
+    def _literals(self, rows):
+        """What the patterns find in their files, tests left out."""
+        return {literal for files, pattern in rows for file in sorted(ROOT.glob(files))
+                if file.stem != "tests" and not file.stem.endswith("_tests")
+                for literal in re.findall(pattern, file.read_text(encoding="utf-8").split("#[cfg(test)]")[0])}
 
     def namespace(self):
         return next(p["Namespace"] for p in self.of("AWS::CloudWatch::Alarm").values() if p.get("Namespace", "").startswith("T"))
 
     def own_metrics(self):
-        """(where, metric, dimensions) of every use of a metric of ours."""
+        """(where, metric, dimensions) of every use of a metric of ours; a dimension that stands for all its values has none."""
         ours = self.namespace()
         for name, properties in self.of("AWS::CloudWatch::Alarm").items():
             if properties.get("Namespace") == ours:
-                yield name, properties["MetricName"], {d["Name"] for d in properties["Dimensions"]}
+                yield name, properties["MetricName"], {d["Name"]: self.names.of(d["Value"]) for d in properties["Dimensions"]}
         for widget in self.widgets():
             title = widget["properties"].get("title", "")
             for row in widget["properties"].get("metrics", []):
                 if row[0] == ours:
-                    yield title, row[1], set(row[2::2]) - {r for r in row[2::2] if isinstance(r, dict)}
+                    said = [r for r in row[2:] if not isinstance(r, dict)]
+                    yield title, row[1], dict(zip(said[::2], said[1::2]))
                 elif isinstance(row[0], dict):
-                    for where, metric in re.findall(rf'SEARCH\(\'\{{{ours},([\w,]+)\}} MetricName="(\w+)"', row[0]["expression"]):
-                        yield title, metric, set(where.split(","))
+                    for names, metric, rest in re.findall(rf'SEARCH\(\'\{{{ours},([\w,]+)\}} MetricName="(\w+)"([^\']*)\'', row[0]["expression"]):
+                        yield title, metric, dict.fromkeys(names.split(",")) | dict(re.findall(r'(\w+)="([^"]*)"', rest))
 
     def what_watches_the_table_follows_a_restore(self):
         """With `RestoredTable`, every metric of a table on the dashboard and in the alarms is that table's."""
