@@ -33,6 +33,20 @@ EMITTED = {
                         ("shared/aws/src/entry/*.rs", r'refuse\(\s*engine,\s*\d+,\s*"(\w+)"')],
 }
 
+# What every resource of a type has; `{}`: something. A queue's are those of a FIFO queue.
+EVERY = {
+    "AWS::DynamoDB::Table": [("BillingMode", "PAY_PER_REQUEST")],
+    "AWS::SQS::Queue": [("DeduplicationScope", "messageGroup"), ("FifoThroughputLimit", "perMessageGroupId")],
+    "AWS::Logs::LogGroup": [("RetentionInDays", {})],
+    "AWS::Lambda::Function": [("LoggingConfig.LogGroup", {}), ("LoggingConfig.LogFormat", "JSON"), ("TracingConfig.Mode", "Active")],
+}
+
+
+def unexplained(skips, surplus):
+    """Exceptions that give no reason."""
+    return ([f"checkov-skips.json: {name} says no why" for name, skip in skips.items() if not str(skip.get("why") or "").strip()]
+            + [f"surplus.json: `{key}` says no why" for key, why in surplus.items() if not str(why or "").strip()])
+
 
 class Skip(Exception):
     """Cannot be checked here; says why."""
@@ -69,6 +83,23 @@ class Gates:
             else:
                 problems.append(f"{name} {resource}: {check['check_name']}")
         return problems + [f"checkov-skips.json: nothing needs {name} any more" for name in skips if name not in used]
+
+    def exceptions_say_why(self):
+        return unexplained(*(json.loads(f.read_text(encoding="utf-8")) for f in (HERE / "checkov-skips.json", policy.SURPLUS)))
+
+    def every_resource_has_what_its_kind_needs(self):
+        problems = []
+        for kind, wanted in EVERY.items():
+            for name, properties in self.of(kind).items():
+                if kind == "AWS::SQS::Queue" and not properties.get("FifoQueue"):
+                    continue
+                for path, value in wanted:
+                    has = self.names.of(properties)
+                    for step in path.split("."):
+                        has = has.get(step) if isinstance(has, dict) else None
+                    if has != value if value else not has:
+                        problems.append(f"{name}: {path} is {has}" + (f", not {value}" if value else ""))
+        return problems
 
     def every_binary_is_deployed_and_the_reverse(self):
         if not (ROOT / "functions" / "Cargo.toml").exists():
