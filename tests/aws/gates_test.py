@@ -126,7 +126,7 @@ WITH_CODE = [
     ("mains_say_what_their_roles_allow", "the master key at the edge", granted("ReceiveStripeRole", "secretsmanager:GetSecretValue", "SecretTillway.Id"), "stripe-payments: its role allows the secret tillway"),
     ("mains_say_what_their_roles_allow", "the edge without its key", put("ReceiveClarityRole", "Policies", 0, "PolicyDocument", "Statement", 1, "Resource", {"Fn::GetAtt": "SecretClarity.Id"}), "clarity-orders: its main says that it reads the secret intake"),
     ("mains_say_what_their_roles_allow", "a worker that queries", granted("NotifyRole", "dynamodb:Query", "Table.Arn"), "notify: its role allows dynamodb:Query"),
-    ("mains_say_what_their_roles_allow", "a reader that cannot give back", put("ActStripeRole", "Policies", 0, "PolicyDocument", "Statement", 1, "Action", ["sqs:ReceiveMessage", "sqs:DeleteMessage"]), "act-stripe: its role does not allow sqs:ChangeMessageVisibility"),
+    ("mains_say_what_their_roles_allow", "a reader that cannot give back", put("ActStripeRole", "Policies", 0, "PolicyDocument", "Statement", 2, "Action", ["sqs:ReceiveMessage", "sqs:DeleteMessage"]), "act-stripe: its role does not allow sqs:ChangeMessageVisibility"),
     ("variables_are_those_the_code_reads", "a misspelt variable", put("Tick", "Environment", "Variables", "TILLWAY_TABEL", "x"), "TILLWAY_TABEL"),
 ]
 
