@@ -303,6 +303,18 @@ class Gates:
         return ([f"{v}: no code reads it" for v in sorted(set_by_us) if v not in known and not (v.startswith(prefix) and prefix in known)]
                 + [f"{v}: the template never sets it" for v in sorted(known - set_by_us) if v != prefix])
 
+    def allow_lists_are_refused_before_they_stop_a_function(self):
+        # As shared/aws/src/env.rs reads them (its test has the same): what that refuses would be 5xx from the first start on.
+        good = ["", "192.0.2.0/24", "192.0.2.0/24, 2001:db8::/32", "0.0.0.0/0,::/0", "192.0.2.1/32 , 10.0.0.0/8"]
+        bad = ["192.0.2.0/33", "x", "192.0.2.0/24,", "192.0.2.1", "192.0.2.256/32", "192.0.2.0/24 10.0.0.0/8", "192.0.2.0/24;10.0.0.0/8", "2001:db8::/129", "2001:db8/32", " "]
+        problems, lists = [], {n: p for n, p in self.template["Parameters"].items() if n.endswith("Allow")}
+        for name, given in lists.items():
+            pattern = given.get("AllowedPattern", ".*")
+            problems += [f"{name}: refuses `{text}`" for text in good if not re.fullmatch(pattern, text)]
+            problems += [f"{name}: takes `{text}`" for text in bad if re.fullmatch(pattern, text)]
+            problems += [] if given.get("ConstraintDescription") else [f"{name}: does not say what it takes"]
+        return problems + ([] if lists else ["there are none"])
+
     def environments_name_what_there_is(self):
         import tomllib
 
