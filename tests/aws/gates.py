@@ -185,7 +185,7 @@ class Gates:
             for row in widget["properties"].get("metrics", []):
                 if "TableName" in row:
                     watched.append((widget["properties"].get("title", ""), row[row.index("TableName") + 1]))
-        assert len(watched) == 9, watched
+        assert len(watched) == 10, watched
         return [f"{where} watches {table} though {restored} is worked on" for where, table in watched if table != restored]
 
     def widgets(self, names=None):
@@ -213,7 +213,16 @@ class Gates:
         counted = self._gigabytes(cost["properties"]["metrics"])
         return ([f"{n} stands in no price list" for n in used if n not in prices | set(memory.values())]
                 + [f"{name} has {size} GB; the cost widget multiplies its time by {counted.get(name)}"
-                   for name, size in memory.items() if counted.get(name) != [size]])
+                   for name, size in memory.items() if counted.get(name) != [size]]
+                + self._uncounted(cost["properties"]["metrics"]))
+
+    def _uncounted(self, rows):
+        """Units of the table and its indexes that the cost widget leaves out, or counts twice."""
+        indexes = [[]] + [["GlobalSecondaryIndexName", i["IndexName"]] for i in self.of("AWS::DynamoDB::Table")["Table"]["GlobalSecondaryIndexes"]]
+        found = [(row[1], row[4:-1], row[-1]["id"][0]) for row in rows if row[0] == "AWS/DynamoDB"]
+        wanted = [(f"Consumed{kind}CapacityUnits", index, kind[0].lower()) for kind in ("Write", "Read") for index in indexes]
+        return [f"the cost widget counts {metric} of {index[1] if index else 'the table'} {found.count((metric, index, name))} times"
+                for metric, index, name in wanted if found.count((metric, index, name)) != 1]
 
     def _gigabytes(self, rows):
         """A function's name -> what the cost widget multiplies its time by, for each time it is counted."""

@@ -96,6 +96,7 @@ CASES = [
     ("allow_lists_are_refused_before_they_stop_a_function", "anything goes", lambda t: t["Parameters"]["ClarityAllow"].pop("AllowedPattern"), "ClarityAllow: takes `192.0.2.0/33`"),
     ("allow_lists_are_refused_before_they_stop_a_function", "no list", lambda t: t["Parameters"]["StripeAllow"].update(AllowedPattern="[0-9.]+/[0-9]+"), "StripeAllow: refuses `192.0.2.0/24, 2001:db8::/32`"),
     ("allow_lists_are_refused_before_they_stop_a_function", "a refusal without a reason", lambda t: t["Parameters"]["StripeAllow"].pop("ConstraintDescription"), "StripeAllow: does not say"),
+    ("prices_are_those_of_the_one_file", "reads of an index that are not counted", instead("Dashboard", '"list", {"id": "r2"', '"list", {"id": "x2"'), "ConsumedReadCapacityUnits of list 0 times"),
     ("environments_name_what_there_is", "a connection nobody has", parameter("ClarityConnection", "shopp"), "shopp"),
     ("environments_name_what_there_is", "a file that is not there", parameter("ConfigPath", "/opt/tillway/test.yaml"), "there is no"),
     ("fits_cloudformation", "five hundred topics more", too_many, "resources, at most 500"),
