@@ -2,9 +2,10 @@
 //!
 //! Listens to: the schedules, every morning in the merchant's time zone and every five minutes.
 //! Feeds: the events queue, with what orders did not know of their payments.
-//! May: read and write the table and its lists; read, write and remove the documents of settlement; send to the
-//! events queue; put objects into the claims bucket; read the secrets `tillway` and those of the stripe
-//! connections; publish alerts.
+//! May: read, write and delete items of the table; query the table and its index `list`; get, put and delete
+//! the documents of settlement, and put those that were thrown away aside; send to the events queue; put
+//! objects into the claims bucket; read the secrets `tillway` and those of the stripe connections; publish
+//! alerts.
 
 use std::process::ExitCode;
 

@@ -2,8 +2,8 @@
 //!
 //! Listens to: the schedule, every quarter of an hour.
 //! Feeds: the events queue.
-//! May: send to the events queue; read and write the table; put objects into the claims bucket; read the
-//! secrets `tillway` and those of the cybersource connections; publish alerts.
+//! May: send to the events queue; read and write items of the table; put objects into the claims bucket;
+//! read the secrets `tillway` and those of the cybersource connections; publish alerts.
 
 use std::process::ExitCode;
 

@@ -2,8 +2,8 @@
 //!
 //! Listens to: the commands queue of cybersource.
 //! Feeds: the events queue, with the results.
-//! May: receive from, delete from and give back to its commands queue; send to the events queue; read and
-//! write the table; put objects into the claims bucket; read the secrets `tillway` and those of
+//! May: receive from, delete from and give back to its commands queue; send to the events queue; read, write
+//! and delete items of the table; put objects into the claims bucket; read the secrets `tillway` and those of
 //! the cybersource connections; publish alerts.
 
 use std::process::ExitCode;

@@ -2,9 +2,9 @@
 //!
 //! Listens to: the events queue (FIFO).
 //! Feeds: every commands queue.
-//! May: receive from, delete from, give back and send to the events queue; send to the commands queues; read
-//! and write the table; get and delete objects of the claims bucket, and put them; read the secret `tillway`;
-//! publish alerts.
+//! May: receive from, delete from, give back to and send to the events queue; send to the commands queues;
+//! read, write and delete items of the table; put, get and delete objects of the claims bucket; read the
+//! secret `tillway`; publish alerts.
 
 use std::process::ExitCode;
 

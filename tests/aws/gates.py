@@ -14,6 +14,7 @@ import zoneinfo
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import expand  # noqa: E402
+import headers  # noqa: E402
 import policy  # noqa: E402
 import schedules  # noqa: E402
 
@@ -24,6 +25,27 @@ TOOLS = pathlib.Path(sys.executable).parent
 LINT_IGNORED = ["W1020"]
 # Actions whose service knows no resources to name.
 ANY_RESOURCE = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+
+# Where the values of a metric's second dimension stand in the code: files, and the pattern of one.
+EMITTED = {
+    "alerts": [("shared/engine/src/**/*.rs", r'\.alert\(\s*"(\w+)"')],
+    "receive_refused": [("shared/connectors/src/port.rs", r'Self::\w+ => "(\w+)"'), ("shared/engine/src/**/*.rs", r'Receipt \{ status: [45]\d\d, code: "(\w+)"'),
+                        ("shared/aws/src/entry/*.rs", r'refuse\(\s*engine,\s*\d+,\s*"(\w+)"')],
+}
+
+# What every resource of a type has; `{}`: something. A queue's are those of a FIFO queue.
+EVERY = {
+    "AWS::DynamoDB::Table": [("BillingMode", "PAY_PER_REQUEST")],
+    "AWS::SQS::Queue": [("DeduplicationScope", "messageGroup"), ("FifoThroughputLimit", "perMessageGroupId")],
+    "AWS::Logs::LogGroup": [("RetentionInDays", {})],
+    "AWS::Lambda::Function": [("LoggingConfig.LogGroup", {}), ("LoggingConfig.LogFormat", "JSON"), ("TracingConfig.Mode", "Active")],
+}
+
+
+def unexplained(skips, surplus):
+    """Exceptions that give no reason."""
+    return ([f"checkov-skips.json: {name} says no why" for name, skip in skips.items() if not str(skip.get("why") or "").strip()]
+            + [f"surplus.json: `{key}` says no why" for key, why in surplus.items() if not str(why or "").strip()])
 
 
 class Skip(Exception):
@@ -62,6 +84,23 @@ class Gates:
                 problems.append(f"{name} {resource}: {check['check_name']}")
         return problems + [f"checkov-skips.json: nothing needs {name} any more" for name in skips if name not in used]
 
+    def exceptions_say_why(self):
+        return unexplained(*(json.loads(f.read_text(encoding="utf-8")) for f in (HERE / "checkov-skips.json", policy.SURPLUS)))
+
+    def every_resource_has_what_its_kind_needs(self):
+        problems = []
+        for kind, wanted in EVERY.items():
+            for name, properties in self.of(kind).items():
+                if kind == "AWS::SQS::Queue" and not properties.get("FifoQueue"):
+                    continue
+                for path, value in wanted:
+                    has = self.names.of(properties)
+                    for step in path.split("."):
+                        has = has.get(step) if isinstance(has, dict) else None
+                    if has != value if value else not has:
+                        problems.append(f"{name}: {path} is {has}" + (f", not {value}" if value else ""))
+        return problems
+
     def every_binary_is_deployed_and_the_reverse(self):
         if not (ROOT / "functions" / "Cargo.toml").exists():
             raise Skip("functions/ is not there yet")
@@ -95,27 +134,45 @@ class Gates:
         for where, metric, dimensions in self.own_metrics():
             if metric not in known:
                 problems.append(f"{where}: no code emits {metric}")
-            elif dimensions != known[metric]:
+            elif set(dimensions) != known[metric]:
                 problems.append(f"{where}: {metric} is emitted with {sorted(known[metric])}, not {sorted(dimensions)}")
         return problems
+
+    def alarms_and_dashboard_name_values_that_the_code_emits(self):
+        whole = {self.names.of(p["Environment"]["Variables"]["TILLWAY_ENV"]) for p in self.of("AWS::Lambda::Function").values()}
+        problems, emitted = [], {metric: self._literals(rows) for metric, rows in EMITTED.items()}
+        for where, metric, dimensions in self.own_metrics():
+            for name, value in dimensions.items():
+                if name == "environment":
+                    problems += [] if {value} == whole else [f"{where}: {metric} is emitted with environment {sorted(whole)}, not {value}"]
+                elif value is not None and value not in emitted.get(metric, ()):
+                    problems.append(f"{where}: no code emits {metric} with {name} {value}")
+        return problems
+
+    def _literals(self, rows):
+        """What the patterns find in their files, tests left out."""
+        return {literal for files, pattern in rows for file in sorted(ROOT.glob(files))
+                if file.stem != "tests" and not file.stem.endswith("_tests")
+                for literal in re.findall(pattern, file.read_text(encoding="utf-8").split("#[cfg(test)]")[0])}
 
     def namespace(self):
         return next(p["Namespace"] for p in self.of("AWS::CloudWatch::Alarm").values() if p.get("Namespace", "").startswith("T"))
 
     def own_metrics(self):
-        """(where, metric, dimensions) of every use of a metric of ours."""
+        """(where, metric, dimensions) of every use of a metric of ours; a dimension that stands for all its values has none."""
         ours = self.namespace()
         for name, properties in self.of("AWS::CloudWatch::Alarm").items():
             if properties.get("Namespace") == ours:
-                yield name, properties["MetricName"], {d["Name"] for d in properties["Dimensions"]}
+                yield name, properties["MetricName"], {d["Name"]: self.names.of(d["Value"]) for d in properties["Dimensions"]}
         for widget in self.widgets():
             title = widget["properties"].get("title", "")
             for row in widget["properties"].get("metrics", []):
                 if row[0] == ours:
-                    yield title, row[1], set(row[2::2]) - {r for r in row[2::2] if isinstance(r, dict)}
+                    said = [r for r in row[2:] if not isinstance(r, dict)]
+                    yield title, row[1], dict(zip(said[::2], said[1::2]))
                 elif isinstance(row[0], dict):
-                    for where, metric in re.findall(rf'SEARCH\(\'\{{{ours},([\w,]+)\}} MetricName="(\w+)"', row[0]["expression"]):
-                        yield title, metric, set(where.split(","))
+                    for names, metric, rest in re.findall(rf'SEARCH\(\'\{{{ours},([\w,]+)\}} MetricName="(\w+)"([^\']*)\'', row[0]["expression"]):
+                        yield title, metric, dict.fromkeys(names.split(",")) | dict(re.findall(r'(\w+)="([^"]*)"', rest))
 
     def what_watches_the_table_follows_a_restore(self):
         """With `RestoredTable`, every metric of a table on the dashboard and in the alarms is that table's."""
@@ -128,7 +185,7 @@ class Gates:
             for row in widget["properties"].get("metrics", []):
                 if "TableName" in row:
                     watched.append((widget["properties"].get("title", ""), row[row.index("TableName") + 1]))
-        assert len(watched) == 9, watched
+        assert len(watched) == 10, watched
         return [f"{where} watches {table} though {restored} is worked on" for where, table in watched if table != restored]
 
     def widgets(self, names=None):
@@ -156,7 +213,16 @@ class Gates:
         counted = self._gigabytes(cost["properties"]["metrics"])
         return ([f"{n} stands in no price list" for n in used if n not in prices | set(memory.values())]
                 + [f"{name} has {size} GB; the cost widget multiplies its time by {counted.get(name)}"
-                   for name, size in memory.items() if counted.get(name) != [size]])
+                   for name, size in memory.items() if counted.get(name) != [size]]
+                + self._uncounted(cost["properties"]["metrics"]))
+
+    def _uncounted(self, rows):
+        """Units of the table and its indexes that the cost widget leaves out, or counts twice."""
+        indexes = [[]] + [["GlobalSecondaryIndexName", i["IndexName"]] for i in self.of("AWS::DynamoDB::Table")["Table"]["GlobalSecondaryIndexes"]]
+        found = [(row[1], row[4:-1], row[-1]["id"][0]) for row in rows if row[0] == "AWS/DynamoDB"]
+        wanted = [(f"Consumed{kind}CapacityUnits", index, kind[0].lower()) for kind in ("Write", "Read") for index in indexes]
+        return [f"the cost widget counts {metric} of {index[1] if index else 'the table'} {found.count((metric, index, name))} times"
+                for metric, index, name in wanted if found.count((metric, index, name)) != 1]
 
     def _gigabytes(self, rows):
         """A function's name -> what the cost widget multiplies its time by, for each time it is counted."""
@@ -214,6 +280,11 @@ class Gates:
                     problems.append(f"{function}: {action} on {resource}: a reference that policy.py cannot fill in")
         return sorted(set(problems))
 
+    def mains_say_what_their_roles_allow(self):
+        secret_of = {self.names.attribute(s, "Id"): s.removeprefix("Secret").lower() for s in self.of("AWS::SecretsManager::Secret")}
+        return [problem for function, allowed in policy.permissions(self.template, self.names).items()
+                for problem in headers.compare(function.split("-", 2)[2], allowed, secret_of)]
+
     def who_may_read_an_object_is_told_that_it_is_gone(self):
         # S3 answers NoSuchKey to who may list the bucket, and AccessDenied to others. A read has no prefix, so that a
         # condition on one never holds for it.
@@ -240,6 +311,18 @@ class Gates:
         prefix = "TILLWAY_QUEUE_COMMANDS_"
         return ([f"{v}: no code reads it" for v in sorted(set_by_us) if v not in known and not (v.startswith(prefix) and prefix in known)]
                 + [f"{v}: the template never sets it" for v in sorted(known - set_by_us) if v != prefix])
+
+    def allow_lists_are_refused_before_they_stop_a_function(self):
+        # As shared/aws/src/env.rs reads them (its test has the same): what that refuses would be 5xx from the first start on.
+        good = ["", "192.0.2.0/24", "192.0.2.0/24, 2001:db8::/32", "0.0.0.0/0,::/0", "192.0.2.1/32 , 10.0.0.0/8"]
+        bad = ["192.0.2.0/33", "x", "192.0.2.0/24,", "192.0.2.1", "192.0.2.256/32", "192.0.2.0/24 10.0.0.0/8", "192.0.2.0/24;10.0.0.0/8", "2001:db8::/129", "2001:db8/32", " "]
+        problems, lists = [], {n: p for n, p in self.template["Parameters"].items() if n.endswith("Allow")}
+        for name, given in lists.items():
+            pattern = given.get("AllowedPattern", ".*")
+            problems += [f"{name}: refuses `{text}`" for text in good if not re.fullmatch(pattern, text)]
+            problems += [f"{name}: takes `{text}`" for text in bad if re.fullmatch(pattern, text)]
+            problems += [] if given.get("ConstraintDescription") else [f"{name}: does not say what it takes"]
+        return problems + ([] if lists else ["there are none"])
 
     def environments_name_what_there_is(self):
         import tomllib

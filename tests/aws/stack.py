@@ -250,17 +250,25 @@ class Stack:
         self.url = f"http://127.0.0.1:{self.port}/_aws/execute-api/{self.outputs['ApiId']}/$default"
         self.check()
 
+    def beside(self, environment):
+        """Another environment on the same local AWS, not deployed yet; it ends with this one."""
+        other = Stack(self.folder, self.name, environment, self.clock, self.connections)
+        other.process, other.proxy, other.port, other.endpoint, other.packed = self.process, self.proxy, self.port, self.endpoint, self.packed
+        return other
+
     def check(self):
         """A stack that reports success may lack its routes (seen with AWS::Serverless::HttpApi): look."""
+        ours = f"{self.prefix}-"
         made = [r["Type"] for r in self.template["Resources"].values() if r.get("Condition") is None]
         api, functions = self.client("apigatewayv2"), self.client("lambda")
         there = {
             "AWS::ApiGatewayV2::Route": api.get_routes(ApiId=self.outputs["ApiId"])["Items"],
             "AWS::ApiGatewayV2::Integration": api.get_integrations(ApiId=self.outputs["ApiId"])["Items"],
-            "AWS::Lambda::Function": functions.list_functions()["Functions"],
-            "AWS::Lambda::EventSourceMapping": functions.list_event_source_mappings()["EventSourceMappings"],
-            "AWS::Scheduler::Schedule": self.client("scheduler").list_schedules()["Schedules"],
-            "AWS::CloudWatch::Alarm": self.client("cloudwatch").describe_alarms()["MetricAlarms"],
+            "AWS::Lambda::Function": [f for f in functions.list_functions()["Functions"] if f["FunctionName"].startswith(ours)],
+            "AWS::Lambda::EventSourceMapping": [m for m in functions.list_event_source_mappings()["EventSourceMappings"]
+                                                if f":function:{ours}" in m["FunctionArn"]],
+            "AWS::Scheduler::Schedule": self.client("scheduler").list_schedules(NamePrefix=ours)["Schedules"],
+            "AWS::CloudWatch::Alarm": self.client("cloudwatch").describe_alarms(AlarmNamePrefix=ours)["MetricAlarms"],
         }
         for kind, found in there.items():
             if len(found) != made.count(kind):
