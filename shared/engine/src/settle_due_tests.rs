@@ -266,3 +266,20 @@ async fn a_run_that_is_killed_again_and_again_is_told_and_rests() {
     assert_eq!(t.due().await.len(), 1);
     assert_eq!(t.w.alerted("settlement_killed"), 1);
 }
+
+/// Whoever looked at the agenda before another's run had ended finds its lease free, and the day settled.
+#[tokio::test]
+async fn a_look_that_comes_too_late_settles_and_tells_nothing() {
+    let t = Trade::new().await;
+    t.busy_day().await;
+    t.pay_out_and_hear().await;
+    let (day, before) = (t.today(), t.w.alerted("settlement"));
+    assert_eq!(t.due().await.len(), 1);
+    let items = t.w.memory.items.lock().unwrap().len();
+    let cut_off = t.w.engine.settled_by_itself(&gate()).unwrap();
+    let late = t.w.engine.settle_day_due(&gate(), day, Some(&cut_off), &quiet).await.unwrap();
+    assert!(late.busy && late.batches.is_empty(), "{late:?}");
+    assert_eq!((t.w.alerted("settlement"), t.w.memory.items.lock().unwrap().len()), (before + 1, items));
+    // By command it is settled whatever the agenda says.
+    assert!(!t.w.engine.settle_day(&gate(), day, &quiet).await.unwrap().busy);
+}

@@ -535,7 +535,7 @@ async fn secrets_that_changed_are_read_again_by_who_settles_and_who_sweeps() {
     t.w.pass(Millis::mins(10));
     t.w.rotate();
     let swept = t.w.engine.sweep(&gate()).await.unwrap();
-    assert!(!swept.busy && swept.lost.len() == 1 && t.w.read_again());
+    assert!(!swept.busy && !swept.lost.is_empty() && t.w.read_again());
     t.w.work().await;
     assert!(t.journal().iter().any(|e| e.postings.iter().any(|p| p.amount.minor == 700)), "it was found");
 }

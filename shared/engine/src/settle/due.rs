@@ -154,7 +154,7 @@ impl Engine {
             }
             self.change_agenda(name, &cut_off, |agenda| agenda.begun = agenda.begun.saturating_add(1))
                 .await?;
-            let ended = self.settle_day(name, day, watch).await;
+            let ended = self.settle_day_due(name, day, Some(&cut_off), watch).await;
             match ended {
                 Err(WorkError::OutOfTime) => {
                     self.change_agenda(name, &cut_off, |agenda| agenda.begun = 0).await?;
@@ -168,14 +168,7 @@ impl Engine {
                     report.busy = true;
                     return Ok(report);
                 }
-                Ok(run) => {
-                    let again = self.again(name, &run).await;
-                    let heard = agenda.announced.get(&day).copied();
-                    let looked = (run.at, &cut_off);
-                    self.change_agenda(name, &cut_off, |agenda| agenda.done(day, looked, heard, again))
-                        .await?;
-                    report.runs.push(run);
-                }
+                Ok(run) => report.runs.push(run),
                 Err(error) => {
                     let now = self.now();
                     self.change_agenda(name, &cut_off, |agenda| agenda.failed(now)).await?;
@@ -185,6 +178,19 @@ impl Engine {
         }
         report.more = true;
         Ok(report)
+    }
+
+    /// A run of a day came to its end. `heard`: what was announced of it before.
+    pub(super) async fn day_done(
+        &self,
+        run: &RunReport,
+        cut_off: &CutOff,
+        heard: Option<Timestamp>,
+    ) -> Result<(), WorkError> {
+        let name = &run.connection;
+        let again = self.again(name, run).await;
+        let looked = (run.at, cut_off);
+        self.change_agenda(name, cut_off, |agenda| agenda.done(run.day, looked, heard, again)).await
     }
 
     /// When to ask again for what was not there yet.

@@ -40,7 +40,7 @@ use std::sync::Arc;
 use tillway_connectors::port::Call;
 use tillway_connectors::{Connection, Connector, Secret, Secrets, SettleFault, Settlement};
 use tillway_core::ids::{CommandId, ConnectionName};
-use tillway_core::settle::{Day, Rules};
+use tillway_core::settle::{CutOff, Day, Rules};
 use tillway_core::time::{Millis, Timestamp};
 
 use crate::engine::{Engine, WorkError};
@@ -181,12 +181,27 @@ impl Engine {
         day: Day,
         watch: Watch<'_>,
     ) -> Result<RunReport, WorkError> {
+        self.settle_day_due(name, day, None, watch).await
+    }
+
+    /// The same, where the agenda says that the day is due: it is asked once more under the lease, and hears of the end before the
+    /// lease is given back. So whoever looked a moment before settles nothing, and tells nothing, a second time.
+    pub(crate) async fn settle_day_due(
+        &self,
+        name: &ConnectionName,
+        day: Day,
+        due: Option<&CutOff>,
+        watch: Watch<'_>,
+    ) -> Result<RunReport, WorkError> {
         let mut report = RunReport::of(name, day, self.now());
         let Some(mut run) = self.begin_run(name, Some(day), watch).await? else {
             report.busy = true;
             return Ok(report);
         };
-        let done = self.run_settlement(&mut run, &mut report).await;
+        let done = match due {
+            None => self.run_settlement(&mut run, &mut report).await,
+            Some(cut_off) => self.run_due(&mut run, &mut report, cut_off).await,
+        };
         let stopped = matches!(done, Err(WorkError::OutOfTime));
         run.book.unfinished = stopped.then_some(day);
         self.end_run(run, &format!("the settlement of {day}"), done.as_ref().err()).await?;
@@ -264,6 +279,21 @@ impl Engine {
         }
         run.tell(&Step::Resumed)?;
         Ok(true)
+    }
+
+    async fn run_due(
+        &self,
+        run: &mut Run<'_>,
+        report: &mut RunReport,
+        cut_off: &CutOff,
+    ) -> Result<(), WorkError> {
+        let agenda = self.agenda(run.name(), cut_off).await?.0;
+        if agenda.next(cut_off, self.now()) != Some(run.day) {
+            report.busy = true;
+            return Ok(());
+        }
+        self.run_settlement(run, report).await?;
+        self.day_done(report, cut_off, agenda.announced.get(&run.day).copied()).await
     }
 
     async fn run_settlement(&self, run: &mut Run<'_>, report: &mut RunReport) -> Result<(), WorkError> {
