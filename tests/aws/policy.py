@@ -145,7 +145,9 @@ def compare(recorded, granted, reasons):
             used[function] |= hits
             if not hits:
                 problems.append(f"{function} called {action} on {resource}: its role does not allow that")
-        if call["status"] == 403:
+        # A request that was under way while the test put the clock forward is refused for its age, and sent again.
+        aged = "<Code>RequestTimeTooSkewed</Code>" in call.get("said", "")
+        if call["status"] == 403 and not aged:
             problems.append(f"{function} was refused {call['call']}")
     for function, allowed in granted.items():
         for action, resource in sorted(allowed - used[function]):
