@@ -13,7 +13,7 @@ use crate::bugs::Bug;
 use crate::engine::{Engine, PersonAccess, WorkError};
 use crate::meaning::Extra;
 use crate::personal::Opened;
-use crate::ports::{Guard, Key, NewItem, OutMessage, Write};
+use crate::ports::{Guard, Key, MAX_WRITES, NewItem, OutMessage, Write};
 use crate::records::{
     self as rec, CommandMessage, CommandRecord, CommandState, Event, Listener, LogRecord, OrderRecord,
     Origin, Report, Waiting,
@@ -148,7 +148,6 @@ impl Engine {
         for note in self.route_notes(&record.state, &decision.facts, now)? {
             commit.writes.push(note);
         }
-        commit.writes.extend(self.decline_notes(&before.state, &record.state, now)?);
         self.write_parked(event, key, &decision.facts, extra.parked_raw.as_ref(), &mut commit)?;
         let gateway =
             record.state.payments.values().next().map_or(&event.connection, |p| &p.connection).clone();
@@ -186,6 +185,9 @@ impl Engine {
             expires: None,
         };
         commit.writes.push(Write::Put(log, Guard::Absent));
+        // Kept free: the state's own place, and what the decision's caller adds.
+        let room = MAX_WRITES.saturating_sub(commit.writes.len().saturating_add(8));
+        commit.writes.extend(self.decline_notes((&before.state, &record.state), now, room)?);
         let write = put_state(key, &record, guard)?;
         if let Write::Put(item, _) = &write {
             self.orders.keep(&item.key, &item.body, record);

@@ -137,3 +137,38 @@ async fn what_was_declined_is_told_when_it_is_more_than_ever() {
     };
     assert_eq!((rate(&before), rate(&t.figures().await)), ((20, 34), (20, 35)), "the retry was approved");
 }
+
+#[tokio::test]
+async fn dozens_of_declines_told_at_once_are_decided() {
+    use tillway_core::facts::Fact;
+    let t = Trade::new().await;
+    let payment = t.charge("A-1", 2_000);
+    t.hear().await;
+    let tried = |n: u32| Fact::AttemptFailed {
+        payment: payment.clone(),
+        attempt: format!("ch_{n}"),
+        code: "card_declined".into(),
+        shopper_reason: "generic_decline".into(),
+        soft: true,
+    };
+    let order = OrderKey::from("shop/A-1");
+    let event = Event {
+        connection: gate(),
+        id: "many".to_owned(),
+        kind: "tillway.told".to_owned(),
+        origin: Origin::Replay,
+        received_at: t.now(),
+        created_at: None,
+        replay: 0,
+        group: "A-1".to_owned(),
+        redacted: Vec::new(),
+        body: EventBody::Told { order: order.clone(), facts: (0..60).map(tried).collect() },
+    };
+    t.w.engine.work_event(event).await.unwrap();
+    let record: rec::OrderRecord =
+        serde_json::from_slice(&t.w.item(&rec::state_key(&order)).unwrap().body).unwrap();
+    assert_eq!(record.state.payments[&payment].failures.len(), 60);
+    let noted =
+        t.w.memory.items.lock().unwrap().keys().filter(|k| k.pk.starts_with("declines#gate#")).count();
+    assert!((1..60).contains(&noted), "{noted}: as many as there was room for");
+}

@@ -48,12 +48,6 @@ impl Rate {
         };
         i64::try_from(whole.checked_add(up)?).ok()
     }
-
-    /// The days on which what is converted by it may have been booked.
-    #[must_use]
-    pub fn holds_on(&self, booked: Day) -> bool {
-        (0..=HOLDS).contains(&booked.since(self.day))
-    }
 }
 
 /// The books' rates by day: one unit of the first currency in the second, as a decimal text.

@@ -82,12 +82,13 @@ const NOTED: Millis = Millis::days(90);
 const PAGE: usize = 500;
 
 impl Engine {
-    /// Notes of the attempts that a decision learned to be declined. Each once: its key is the attempt.
+    /// Notes of the attempts that a decision learned to be declined. Each once: its key is the attempt. No more of them than
+    /// there is `room` for: where cards are tried by the dozen, what is decided comes first.
     pub(crate) fn decline_notes(
         &self,
-        before: &OrderState,
-        after: &OrderState,
+        (before, after): (&OrderState, &OrderState),
         at: Timestamp,
+        room: usize,
     ) -> Result<Vec<Write>, WorkError> {
         let mut writes = Vec::new();
         for (name, payment) in &after.payments {
@@ -96,7 +97,7 @@ impl Engine {
                 continue;
             }
             let new = |f: &&Failure| known.iter().all(|k| k.attempt != f.attempt);
-            for failure in payment.failures.iter().filter(new) {
+            for failure in payment.failures.iter().filter(new).take(room.saturating_sub(writes.len())) {
                 let pk = declines_pk(&payment.connection, Day::of(at));
                 let item = NewItem {
                     key: Key::new(pk, format!("{name}#{}", failure.attempt)),
