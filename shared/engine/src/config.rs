@@ -12,6 +12,8 @@ use tillway_core::routing::Routing;
 use tillway_core::settle::{CutOff, Rules};
 use tillway_core::time::Millis;
 
+use crate::allow::Networks;
+
 /// A pair: a flow between a shop connection and a gateway connection.
 #[derive(Debug, Clone)]
 pub struct Pair {
@@ -107,6 +109,8 @@ pub struct Config {
     pub settlement: BTreeMap<ConnectionName, Settling>,
     /// Times.
     pub times: Times,
+    /// Networks that may send a connection's webhooks; for one that is not here, all.
+    pub allow: BTreeMap<ConnectionName, Networks>,
     /// Largest webhook body, bytes.
     pub max_body: usize,
     /// An event that fails by its own fault is buried once it was handed out so often; below the queue's own limit, for what
@@ -125,6 +129,11 @@ impl Config {
     pub fn on_this_machine(&self) -> BTreeSet<ConnectionName> {
         let here = |c: &Connection| is_loopback(c.setting("base_url", ""));
         self.connections.values().filter(|(c, _)| here(c)).map(|(c, _)| c.name.clone()).collect()
+    }
+    /// Whether a connection takes webhooks from an address (`None`: nobody can tell it). To be asked before a body is read.
+    #[must_use]
+    pub fn takes_from(&self, connection: &str, from: Option<IpAddr>) -> bool {
+        self.allow.get(&ConnectionName::new(connection)).is_none_or(|networks| networks.hold(from))
     }
     /// The pairs a connection takes part in.
     pub fn pairs_of<'a>(&'a self, connection: &'a ConnectionName) -> impl Iterator<Item = &'a Pair> {

@@ -1,6 +1,7 @@
 //! The engine: ports, and the three kinds of work — receive, decide, act — over any adapters.
 
 mod act;
+pub mod allow;
 pub mod bugs;
 mod commit;
 pub mod config;

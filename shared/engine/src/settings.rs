@@ -5,7 +5,7 @@
 //! masking: on              # the default outside production: people's data is masked on its way out; off: sent as it is
 //! connections:
 //!   shop:        { system: clarity, base_url: https://shop.example.com/api/v1 }
-//!   stripe-main: { system: stripe }
+//!   stripe-main: { system: stripe, allow_from: [192.0.2.0/24, "2001:db8::/32"] }   # who may send webhooks; left out: all
 //! pairs:
 //!   main: { flow: stripe-clarity, shop: shop, gateway: stripe-main, initiates: tillway, capture: authorization,
 //!           return_url: "https://shop.example.com/checkout/return" }
@@ -24,6 +24,7 @@ use tillway_core::state::view::PAIR_OPTIONS;
 use tillway_core::time::Millis;
 use tillway_core::yaml::{self, Node};
 
+use crate::allow::{FORM, Networks};
 use crate::config::{Config, Pair, Times};
 use crate::profile::flow_of_profiles;
 use crate::vocabulary::vocabulary;
@@ -43,6 +44,9 @@ const TAKEN: [&str; 7] = [crate::OWN.0, "notify", "erp", "case", crate::INTAKE.0
 const BURY_AFTER: u32 = 10;
 /// Largest webhook body, bytes.
 const MAX_BODY: usize = 1024 * 1024;
+
+/// Setting of any connection: networks that may send its webhooks.
+const ALLOW: &str = "allow_from";
 
 const TOP: [&str; 7] = ["production", "masking", "connections", "pairs", "people", "sweep_every", "times"];
 
@@ -68,7 +72,7 @@ pub fn load(
     root.only_keys(&TOP, &mut problems);
     let production = root.get("production").is_some_and(|n| n.flag(&mut problems));
     let masking = read_masking(&root, production, &mut problems);
-    let mut connections = read_connections(&root, production, &connectors, &mut problems);
+    let (mut connections, allow) = read_connections(&root, production, &connectors, &mut problems);
     let pairs = read_pairs(&root, &connections, &bundle, &vocabulary.base_scope(), &mut problems);
     name_pointers(&mut connections, &pairs, &bundle);
     let mut times = Times::default();
@@ -93,6 +97,7 @@ pub fn load(
         masking,
         settlement,
         times,
+        allow,
         max_body: MAX_BODY,
         bury_after: BURY_AFTER,
     };
@@ -110,7 +115,8 @@ pub fn load_connections(file: &str, text: &str) -> Result<Config, Vec<Problem>> 
     root.only_keys(&TOP, &mut problems);
     let production = root.get("production").is_some_and(|n| n.flag(&mut problems));
     let masking = read_masking(&root, production, &mut problems);
-    let connections = read_connections(&root, production, &tillway_connectors::registry(), &mut problems);
+    let (connections, allow) =
+        read_connections(&root, production, &tillway_connectors::registry(), &mut problems);
     let mut times = Times::default();
     read_times(&root, &mut times, &mut problems);
     if !problems.is_empty() {
@@ -124,6 +130,7 @@ pub fn load_connections(file: &str, text: &str) -> Result<Config, Vec<Problem>> 
         masking,
         settlement: BTreeMap::new(),
         times,
+        allow,
         max_body: MAX_BODY,
         bury_after: BURY_AFTER,
     })
@@ -229,15 +236,15 @@ fn read_connections(
     production: bool,
     connectors: &[&'static dyn Connector],
     problems: &mut Vec<Problem>,
-) -> Connections {
-    let mut out = Connections::new();
+) -> (Connections, BTreeMap<ConnectionName, Networks>) {
+    let (mut out, mut allow) = (Connections::new(), BTreeMap::new());
     let Some(table) = root.get("connections") else {
         problems.push(root.problem(
             "no-connections",
             "there are no connections",
             "add `connections:` with a shop and a gateway",
         ));
-        return out;
+        return (out, allow);
     };
     for (key, node) in table.map("a table of connections", problems) {
         let Some(name) = key.text("a connection's name", problems) else { continue };
@@ -261,6 +268,16 @@ fn read_connections(
             ));
             continue;
         };
+        if let Some(text) = settings.remove(ALLOW) {
+            match Networks::parse(&text) {
+                Some(networks) => drop(allow.insert(ConnectionName::new(name), networks)),
+                None => problems.push(node.problem(
+                    "bad-setting",
+                    format!("connection {name}, setting {ALLOW}: `{text}` is not {FORM}"),
+                    "mend the list, or leave it out and take webhooks from anywhere",
+                )),
+            }
+        }
         for setting in settings.keys() {
             let known = |(n, _, _): &&(&str, &str, &str)| {
                 n == setting || n.strip_suffix('*').is_some_and(|prefix| setting.starts_with(prefix))
@@ -281,7 +298,7 @@ fn read_connections(
         }
         out.insert(connection.name.clone(), (connection, *connector));
     }
-    out
+    (out, allow)
 }
 
 fn read_pairs(
@@ -450,7 +467,7 @@ mod tests {
             let root = yaml::parse("t.yaml", &text).ok().unwrap();
             let mut problems = Vec::new();
             let registry = tillway_connectors::registry();
-            let mut connections = read_connections(&root, false, &registry, &mut problems);
+            let (mut connections, _) = read_connections(&root, false, &registry, &mut problems);
             let scope = vocabulary(&tillway_connectors::registry()).base_scope();
             let pairs = read_pairs(&root, &connections, &Bundle::default(), &scope, &mut problems);
             name_pointers(&mut connections, &pairs, &Bundle::default());
@@ -459,6 +476,26 @@ mod tests {
         assert_eq!(name("cybersource", ""), "cybersource_customer");
         assert_eq!(name("stripe", ""), "stripe_customer", "as ever");
         assert_eq!(name("cybersource", ", gateway_external_id: token"), "token");
+    }
+
+    #[test]
+    fn who_may_send_is_said_by_connection() {
+        let with = |allow: &str| {
+            let text = format!("connections:\n  a: {{ system: stripe{allow} }}\n  b: {{ system: stripe }}\n");
+            load_connections("t.yaml", &text)
+        };
+        let config = with(", allow_from: [192.0.2.0/24, \"2001:db8::/32\"]").ok().unwrap();
+        let takes = |connection: &str, from: &str| config.takes_from(connection, from.parse().ok());
+        assert!(takes("a", "192.0.2.1") && takes("a", "2001:db8::1") && !takes("a", "198.51.100.1"));
+        assert!(!config.takes_from("a", None) && config.takes_from("b", None) && takes("b", "198.51.100.1"));
+        for wrong in ["everywhere", "192.0.2.0", "\"\""] {
+            let found = with(&format!(", allow_from: {wrong}")).err().unwrap();
+            let said = found.first().map(ToString::to_string).unwrap_or_default();
+            assert!(
+                said.contains("t.yaml:2") && said.contains("allow_from") && said.contains("192.0.2.0/24 or"),
+                "{said}"
+            );
+        }
     }
 
     #[test]

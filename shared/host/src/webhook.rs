@@ -11,6 +11,10 @@ use tillway_engine::receive::Receipt;
 /// Seconds in `Retry-After` where the event was not stored.
 pub const RETRY_AFTER: u32 = 5;
 
+/// 403: the count, the code and the message for an address that a connection takes nothing from.
+pub const ADDRESS: (&str, &str, &str) =
+    ("address_refused", "forbidden", "webhooks are not taken from this address");
+
 /// An answer to a webhook.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {

@@ -4,6 +4,7 @@
 //! by their due time. A panic fails the one message it met and no worker.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -341,6 +342,10 @@ impl Front for EngineFront {
 
     fn probed(&self, connection: &str, topic: &str) -> bool {
         self.engine.answers_probe(connection, topic)
+    }
+
+    fn takes_from(&self, connection: &str, from: IpAddr) -> bool {
+        self.engine.config.takes_from(connection, Some(from))
     }
 
     fn refused(&self, code: &'static str) {

@@ -2,6 +2,7 @@
 //!
 //! | limit | answer |
 //! |---|---|
+//! | address, where a connection says who may send | 403 and close |
 //! | connections | 503 with `Retry-After` and close, for a few; beyond those the connection is dropped |
 //! | requests at work | 503 with `Retry-After` |
 //! | body | 413 |
@@ -15,6 +16,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use percent_encoding::percent_decode_str;
+use tillway_host::webhook::ADDRESS;
 pub use tillway_host::webhook::Answer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -48,6 +51,10 @@ pub trait Front: Send + Sync {
     /// Whether a GET of a webhook address is a provider's probe: answered 200, and with no more.
     fn probed(&self, _connection: &str, _topic: &str) -> bool {
         false
+    }
+    /// Whether a connection takes anything from an address: the peer of the socket, which behind a proxy is the proxy's own.
+    fn takes_from(&self, _connection: &str, _from: IpAddr) -> bool {
+        true
     }
     /// A request was refused before it came to [`Front::webhook`]: to be counted and logged. `code` is stable.
     fn refused(&self, code: &'static str) {
@@ -117,8 +124,8 @@ pub async fn serve(
             () = &mut shutdown => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, mostly: wait for connections to end.
                 tracing::error!(code = "accept", error = %error, "a connection was not accepted");
@@ -133,7 +140,8 @@ pub async fn serve(
                 Err(_) => continue,
             },
         };
-        let connection = Connection { shared: Arc::clone(&shared), full, _seat: seat, _alive: alive.clone() };
+        let (shared, from) = (Arc::clone(&shared), peer.ip());
+        let connection = Connection { shared, from, full, _seat: seat, _alive: alive.clone() };
         tokio::spawn(connection.run(stream, stopped.clone()));
     }
     drop(listener);
@@ -149,6 +157,7 @@ pub async fn serve(
 /// An open connection and what it holds.
 struct Connection {
     shared: Arc<Shared>,
+    from: IpAddr,
     full: bool,
     _seat: OwnedSemaphorePermit,
     _alive: mpsc::Sender<Infallible>,
@@ -159,12 +168,12 @@ impl Connection {
         // Small answers, each waited for: no reason to gather them.
         let _best_effort = stream.set_nodelay(true);
         let service = service_fn(|request| {
-            let (shared, full) = (&self.shared, self.full);
+            let (shared, from, full) = (&self.shared, self.from, self.full);
             async move {
                 Ok::<_, Infallible>(if full {
                     busy_and_closed(shared.limits)
                 } else {
-                    shared.answer(request).await
+                    shared.answer(from, request).await
                 })
             }
         });
@@ -191,12 +200,17 @@ impl Connection {
 type Answered = Response<Full<Bytes>>;
 
 impl Shared {
-    async fn answer(&self, request: Request<Incoming>) -> Answered {
+    async fn answer(&self, from: IpAddr, request: Request<Incoming>) -> Answered {
         let path = resolved(request.uri().path()).unwrap_or_default();
         match route(request.method(), &path) {
             Ok(Route::Health) => {
                 let (well, details) = self.front.health().await;
                 json(if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &details)
+            }
+            Ok(Route::Webhook { connection, .. } | Route::Probe { connection, .. })
+                if !self.front.takes_from(connection, from) =>
+            {
+                self.closed(ADDRESS.0, fault(StatusCode::FORBIDDEN, ADDRESS.1, ADDRESS.2))
             }
             Ok(Route::Webhook { connection, topic }) => {
                 let (connection, topic) = (connection.to_owned(), topic.to_owned());

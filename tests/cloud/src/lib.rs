@@ -102,7 +102,7 @@ fn config(servers: &[SandboxServer; 4], merchants: &[Merchant], mail: u16, captu
         "connections:\n  {SHOP}: {{ system: clarity, base_url: \"{}/api/v1\", rate_limit.per_second: 1000 }}\n  \
          {GATEWAY}: {{ system: stripe, base_url: \"{}\", rate_limit.per_second: 1000 }}\n  \
          {SECOND}: {{ system: cybersource, base_url: \"{}\", merchant_id: {MERCHANT}, key_id: {KEY_ID}, \
-         rate_limit.per_second: 1000 }}\n{connections}\
+         allow_from: [127.0.0.0/8, \"::1/128\"], rate_limit.per_second: 1000 }}\n{connections}\
          pairs:\n  main: {{ flow: stripe-clarity, shop: {SHOP}, gateway: {GATEWAY}, capture: {capture}, \
          return_url: \"https://shop.example/return\" }}\n  second: {{ flow: cybersource-clarity, shop: {SHOP}, \
          gateway: {SECOND}, capture: {capture} }}\n{pairs}\

@@ -146,6 +146,7 @@ fn config(plan: &Plan, changed: bool) -> Result<Config, String> {
         masking: base.masking,
         settlement: base.settlement.clone(),
         times: base.times,
+        allow: base.allow.clone(),
         max_body: base.max_body,
         bury_after: base.bury_after,
     })

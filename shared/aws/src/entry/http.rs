@@ -10,9 +10,9 @@ use aws_lambda_events::encodings::Body;
 use aws_lambda_events::event::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ipnet::IpNet;
 use tillway_engine::Engine;
-use tillway_host::webhook::{Answer, address, fault};
+use tillway_engine::allow::Networks;
+use tillway_host::webhook::{ADDRESS, Answer, address, fault};
 
 /// What one function takes in.
 #[derive(Debug, Clone)]
@@ -21,8 +21,8 @@ pub(crate) struct Desk {
     pub(crate) system: &'static str,
     /// Topics.
     pub(crate) topics: &'static [&'static str],
-    /// Networks that may send; `None`: all. An HTTP API has no resource policy that would look.
-    pub(crate) allow: Option<Vec<IpNet>>,
+    /// Networks that may send to any connection of the system; `None`: all. An HTTP API has no resource policy that would look.
+    pub(crate) allow: Option<Networks>,
 }
 
 impl Desk {
@@ -37,12 +37,9 @@ impl Desk {
 
     async fn answer(&self, engine: &Engine, request: ApiGatewayV2httpRequest) -> Answer {
         let context = &request.request_context;
-        if let Some(allow) = &self.allow {
-            let from: Option<IpAddr> = context.http.source_ip.as_deref().and_then(|ip| ip.parse().ok());
-            if !from.is_some_and(|ip| allow.iter().any(|net| net.contains(&ip))) {
-                let body = fault("forbidden", "webhooks are not taken from this address");
-                return refuse(engine, 403, "address_refused", body);
-            }
+        let from: Option<IpAddr> = context.http.source_ip.as_deref().and_then(|ip| ip.parse().ok());
+        if self.allow.as_ref().is_some_and(|networks| !networks.hold(from)) {
+            return refuse(engine, 403, ADDRESS.0, fault(ADDRESS.1, ADDRESS.2));
         }
         let path = request.raw_path.as_deref().unwrap_or_default();
         // A stage that has a name stands before the path.
@@ -55,6 +52,9 @@ impl Desk {
         let Some((connection, topic)) = address(path) else {
             return refuse(engine, 404, "unknown_url", fault("not_found", "no such address"));
         };
+        if !engine.config.takes_from(connection, from) {
+            return refuse(engine, 403, ADDRESS.0, fault(ADDRESS.1, ADDRESS.2));
+        }
         let ours = engine.config.connection(connection).is_some_and(|(c, _)| c.system == self.system);
         let ours = ours && self.topics.contains(&topic);
         let method = context.http.method.as_str();

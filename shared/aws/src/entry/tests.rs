@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use tillway_connectors::{Secret, Secrets};
 use tillway_core::time::{Millis, Timestamp};
+use tillway_engine::allow::Networks;
 use tillway_engine::ports::{Alerts, SecretError, SecretSource};
 use tillway_engine::settings::load_connections;
 use tillway_engine::{Engine, Ports, WorkError};
@@ -46,6 +47,10 @@ struct Rig {
 async fn rig() -> Rig {
     let text = "connections:\n  shop: { system: clarity, base_url: \"https://shop.example.com/api/v1\" }\n  \
                 stripe-main: { system: stripe }\n";
+    rig_of(text).await
+}
+
+async fn rig_of(text: &str) -> Rig {
     let config = load_connections("t.yaml", text).map_err(|p| format!("{p:?}")).unwrap();
     let clock = Arc::new(Hand::at(NOW));
     let queue = Arc::new(MemoryQueue::default());
@@ -69,7 +74,7 @@ fn sign(body: &[u8]) -> String {
 }
 
 fn desk(allow: Option<&str>) -> Desk {
-    let allow = allow.map(|nets| nets.split(',').map(|n| n.parse().unwrap()).collect());
+    let allow = allow.map(|networks| Networks::parse(networks).unwrap());
     Desk { system: "stripe", topics: &["payments", "events"], allow }
 }
 
@@ -213,6 +218,25 @@ async fn only_allowed_networks_may_send() {
         assert_eq!(desk.take(&rig.engine, request).await.status_code, status, "{from:?}");
     }
     assert!(rig.alerts.take_lines().iter().any(|l| l.contains("address_refused") && l.contains(":3")));
+}
+
+#[tokio::test]
+async fn a_connection_says_who_may_send_to_it() {
+    let rig = rig_of(
+        "connections:\n  stripe-main: { system: stripe, allow_from: 192.0.2.0/24 }\n  stripe-two: { system: stripe }\n",
+    )
+    .await;
+    for (connection, from, status) in [
+        ("stripe-main", Some("192.0.2.77"), 202),
+        ("stripe-main", Some("198.51.100.1"), 403),
+        ("stripe-main", None, 403),
+        ("stripe-two", Some("198.51.100.1"), 202),
+    ] {
+        let mut request = event(&charge());
+        request["rawPath"] = format!("/webhooks/{connection}/payments").into();
+        request["requestContext"]["http"]["sourceIp"] = from.into();
+        assert_eq!(take(&rig, request).await.0, status, "{connection} from {from:?}");
+    }
 }
 
 #[tokio::test]

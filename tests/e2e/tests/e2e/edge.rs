@@ -12,20 +12,52 @@ use tillway_local::server::{Limits, serve};
 use tillway_tests::edges::{Then, said, table};
 use tillway_tests::logs::Logs;
 use tillway_tests::wire::exchange;
-use tillway_tests::world::{World, shop_hook_at};
+use tillway_tests::world::{GATEWAY, SHOP, Setup, World, shop_hook_at};
 use tokio::net::TcpListener;
 use tracing_subscriber::filter::LevelFilter;
 
 /// A world with its front on a socket.
 async fn opened() -> (World, SocketAddr) {
     let w = World::start().await;
+    let address = front(&w).await;
     w.place("A-1", Some("pm_card_visa"));
     w.until_status("A-1", "Paid").await;
+    (w, address)
+}
+
+async fn front(w: &World) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let front = Arc::new(EngineFront { engine: w.engine.clone(), alerts: w.alerts.clone() });
     tokio::spawn(serve(listener, front, Limits::default(), std::future::pending()));
-    (w, address)
+    address
+}
+
+#[tokio::test]
+async fn a_connection_takes_webhooks_from_its_networks_alone() {
+    let of = |networks: &str| {
+        let gateway_settings = format!("allow_from: [{networks}]");
+        async move {
+            let w = World::with(Setup { gateway_settings, ..Setup::default() }).await;
+            let address = front(&w).await;
+            (w, address)
+        }
+    };
+    let (fenced, address) = of("192.0.2.0/24, \"2001:db8::/32\"").await;
+    let (open, open_address) = of("192.0.2.0/24, 127.0.0.0/8").await;
+    let edge = table(fenced.now(), Millis(0)).into_iter().find(|e| e.path.contains(GATEWAY)).unwrap();
+    let before = traces(&fenced).await;
+    let (status, body) = exchange(address, edge.method, &edge.path, &edge.request).await.unwrap();
+    assert_eq!((status, said(&body).as_deref()), (403, Some("forbidden")), "{body}");
+    // Nor is anybody told there what a path would take.
+    assert_eq!(exchange(address, "GET", &edge.path, &edge.request).await.unwrap().0, 403);
+    assert_eq!(traces(&fenced).await, before);
+    assert_eq!(fenced.counters()[&("receive_refused".to_owned(), "address_refused".to_owned())], 2);
+    // The other connection says nothing of networks.
+    let shop = table(fenced.now(), Millis(0)).into_iter().find(|e| e.path.contains(SHOP)).unwrap();
+    assert_eq!(exchange(address, shop.method, &shop.path, &shop.request).await.unwrap().0, 202);
+    assert_eq!(exchange(open_address, edge.method, &edge.path, &edge.request).await.unwrap().0, 202);
+    drop(open);
 }
 
 /// Everything a request could leave behind.
