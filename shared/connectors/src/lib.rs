@@ -11,6 +11,7 @@ mod common;
 pub mod config;
 pub mod cybersource;
 pub mod http;
+mod intake;
 pub mod port;
 pub mod rates;
 pub mod registrar;
@@ -31,6 +32,13 @@ pub use settlement::{BatchPage, BatchStanding, Effect, LinePage, ListedBatch, Se
 #[must_use]
 pub fn registry() -> Vec<&'static dyn Connector> {
     vec![&stripe::Stripe, &clarity::Clarity, &cybersource::Cybersource]
+}
+
+/// All connectors, for whoever only takes webhooks in.
+#[must_use]
+pub fn receiving() -> Vec<&'static dyn Connector> {
+    use intake::Intake;
+    vec![&Intake(stripe::Stripe), &Intake(clarity::Clarity), &Intake(cybersource::Cybersource)]
 }
 
 /// Finds a connector by system name.

@@ -105,18 +105,27 @@ pub fn load(
 }
 
 /// Reads the connections and times of a configuration file and nothing else: a function that only receives
-/// needs no flow, and to check them all would be most of its start. Pairs, flows and notices are empty.
+/// needs no flow, and to check them all would be most of its start. Pairs, flows and notices are empty, and the connectors
+/// take webhooks in and do nothing else.
 ///
 /// # Errors
 /// Every problem found in this part, in order.
 pub fn load_connections(file: &str, text: &str) -> Result<Config, Vec<Problem>> {
+    connections_of(file, text, &tillway_connectors::receiving())
+}
+
+/// The same for these connectors.
+pub(crate) fn connections_of(
+    file: &str,
+    text: &str,
+    connectors: &[&'static dyn Connector],
+) -> Result<Config, Vec<Problem>> {
     let root = yaml::parse(file, text)?;
     let mut problems = Vec::new();
     root.only_keys(&TOP, &mut problems);
     let production = root.get("production").is_some_and(|n| n.flag(&mut problems));
     let masking = read_masking(&root, production, &mut problems);
-    let (connections, allow) =
-        read_connections(&root, production, &tillway_connectors::registry(), &mut problems);
+    let (connections, allow) = read_connections(&root, production, connectors, &mut problems);
     let mut times = Times::default();
     read_times(&root, &mut times, &mut problems);
     if !problems.is_empty() {
