@@ -8,11 +8,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use aws_sdk_s3::Client;
-use aws_sdk_s3::primitives::ByteStream;
 use tillway_engine::ports::{Entropy, QueueError};
 
-use crate::trouble;
+use crate::bucket::Bucket;
 
 /// Keeps large bodies beside the queues.
 #[async_trait]
@@ -27,15 +25,14 @@ pub trait Claims: Send + Sync {
 
 /// [`Claims`] in a bucket.
 pub struct S3Claims {
-    client: Client,
-    bucket: String,
+    bucket: Bucket,
     entropy: Arc<dyn Entropy>,
 }
 
 impl S3Claims {
-    /// In the bucket of that name.
-    pub fn new(client: Client, bucket: impl Into<String>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { client, bucket: bucket.into(), entropy }
+    /// In that bucket.
+    pub fn new(bucket: Bucket, entropy: Arc<dyn Entropy>) -> Self {
+        Self { bucket, entropy }
     }
 }
 
@@ -49,24 +46,15 @@ impl Claims for S3Claims {
         let mut drawn = [0_u8; 16];
         self.entropy.fill(&mut drawn);
         let key = format!("claims/{}", hex::encode(drawn));
-        let put = self.client.put_object().bucket(&self.bucket).key(&key).body(ByteStream::from(body));
-        put.send().await.map_err(|e| unavailable(&trouble::describe(&e)))?;
+        self.bucket.put(&key, body).await.map_err(|why| unavailable(&why))?;
         Ok(key)
     }
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, QueueError> {
-        let answer = self.client.get_object().bucket(&self.bucket).key(key).send().await;
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) if trouble::is(&error, "NoSuchKey") => return Ok(None),
-            Err(error) => return Err(unavailable(&trouble::describe(&error))),
-        };
-        let body = answer.body.collect().await.map_err(|_| unavailable("the body broke off"))?;
-        Ok(Some(body.into_bytes().to_vec()))
+        self.bucket.get(key).await.map_err(|why| unavailable(&why))
     }
 
     async fn delete(&self, key: &str) -> Result<(), QueueError> {
-        let sent = self.client.delete_object().bucket(&self.bucket).key(key).send().await;
-        sent.map(|_| ()).map_err(|e| unavailable(&trouble::describe(&e)))
+        self.bucket.delete(key).await.map_err(|why| unavailable(&why))
     }
 }

@@ -96,7 +96,7 @@ impl Stack {
     /// # Errors
     /// [`DeskError::Name`], [`DeskError::Region`].
     pub async fn of(stack: &str) -> Result<Self, DeskError> {
-        let (names, clients) = (Names::of(stack)?, Clients::load().await);
+        let (names, clients) = (Names::of(stack)?, Clients::of_person().await);
         let region = clients.region().ok_or(DeskError::Region)?;
         Ok(Self { names, clients, region })
     }
@@ -147,7 +147,7 @@ impl Stack {
         ] {
             variables.push((format!("TILLWAY_{name}"), value));
         }
-        Ok(desk(&Env::of(variables)).await?)
+        Ok(desk(&Env::of(variables), self.clients.clone()).await?)
     }
 
     fn topic(&self, account: &str) -> String {

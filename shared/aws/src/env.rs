@@ -2,6 +2,8 @@
 //!
 //! | variable | what | who |
 //! |---|---|---|
+//! | `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` | region and role, from Lambda | all |
+//! | `AWS_ENDPOINT_URL`, `AWS_USE_FIPS_ENDPOINT`, `AWS_USE_DUALSTACK_ENDPOINT` | other addresses of AWS's services | who needs them |
 //! | `TILLWAY_ENV` | name of the environment, on metrics and alerts | all |
 //! | `TILLWAY_CONFIG` | path of `tillway.yaml`; default: where the layer puts it | all |
 //! | `TILLWAY_SECRETS` | prefix of the secrets' names, e.g. `tillway/dev` | all |
@@ -32,12 +34,34 @@ pub enum EnvError {
     /// A variable is not set, or empty.
     #[error("the variable {0} is not set; the template sets it for each function that needs it")]
     Missing(String),
+    /// A variable of Lambda's is not set, or empty.
+    #[error("the variable {0} is not set; Lambda sets it for each function")]
+    Absent(&'static str),
     /// A variable says what it cannot.
     #[error("the variable {0} is not {1}")]
     Malformed(&'static str, &'static str),
 }
 
-/// The variables whose names begin with `TILLWAY_`.
+/// Where and as whom AWS's services are called. No `Debug`: it holds a key.
+#[derive(Default)]
+pub struct Account<'a> {
+    /// Region.
+    pub region: &'a str,
+    /// Who calls.
+    pub access_key: &'a str,
+    /// What requests are signed with.
+    pub secret_key: &'a str,
+    /// That of a role's session.
+    pub session: Option<&'a str>,
+    /// One address for every service: an emulator's.
+    pub endpoint: Option<&'a str>,
+    /// Addresses whose TLS is FIPS 140's.
+    pub fips: bool,
+    /// Addresses that have IPv6 as well.
+    pub dual_stack: bool,
+}
+
+/// The variables whose names begin with `TILLWAY_` or `AWS_`.
 pub struct Env(BTreeMap<String, String>);
 
 impl Env {
@@ -51,7 +75,9 @@ impl Env {
 
     /// Of these variables.
     pub fn of(variables: impl IntoIterator<Item = (String, String)>) -> Self {
-        let ours = |(name, value): &(String, String)| name.starts_with("TILLWAY_") && !value.is_empty();
+        let ours = |(name, value): &(String, String)| {
+            (name.starts_with("TILLWAY_") || name.starts_with("AWS_")) && !value.is_empty()
+        };
         Self(variables.into_iter().filter(ours).collect())
     }
 
@@ -124,6 +150,23 @@ impl Env {
         let malformed = EnvError::Malformed("TILLWAY_CONCURRENCY", "a whole number from 1 to 1000");
         let Some(text) = self.given("TILLWAY_CONCURRENCY") else { return Ok(1) };
         text.parse().ok().filter(|n| (1..=1000).contains(n)).ok_or(malformed)
+    }
+    /// Where and as whom AWS's services are called.
+    ///
+    /// # Errors
+    /// [`EnvError::Absent`].
+    pub fn account(&self) -> Result<Account<'_>, EnvError> {
+        let set = |name: &'static str| self.given(name).ok_or(EnvError::Absent(name));
+        let yes = |name| self.given(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        Ok(Account {
+            region: set("AWS_REGION")?,
+            access_key: set("AWS_ACCESS_KEY_ID")?,
+            secret_key: set("AWS_SECRET_ACCESS_KEY")?,
+            session: self.given("AWS_SESSION_TOKEN"),
+            endpoint: self.given("AWS_ENDPOINT_URL"),
+            fips: yes("AWS_USE_FIPS_ENDPOINT"),
+            dual_stack: yes("AWS_USE_DUALSTACK_ENDPOINT"),
+        })
     }
     /// Networks that may send webhooks; `None`: all.
     ///

@@ -14,8 +14,10 @@
 
 pub mod absent;
 pub mod alerts;
+pub mod bucket;
 pub mod claims;
 pub mod clients;
+#[cfg(feature = "desk")]
 pub mod desk;
 pub mod entry;
 pub mod env;
@@ -30,3 +32,4 @@ pub mod store;
 #[cfg(test)]
 mod testing;
 mod trouble;
+mod way;

@@ -168,7 +168,7 @@ impl Stack {
 async fn engine(place: &Json, given: Given<'_>) -> Engine {
     let text = |name: &str| place[name].as_str().unwrap_or_else(|| panic!("no {name} in {place}"));
     let clients =
-        Clients::emulated(text("endpoint"), text("region"), text("access_key"), text("secret_key")).await;
+        Clients::emulated(text("endpoint"), text("region"), text("access_key"), text("secret_key")).unwrap();
     let (clock, entropy): (Arc<Ahead>, Arc<dyn Entropy>) = (given.clock, Arc::new(OsEntropy));
     let prefix = text("prefix");
     let at = |name: &str| format!("{}/{}/{prefix}-{name}", text("endpoint"), text("access_key"));
@@ -178,12 +178,12 @@ async fn engine(place: &Json, given: Given<'_>) -> Engine {
         urls.insert(format!("{name}-dead"), at(&format!("{name}-dead")));
     }
     urls.insert("events-dead.fifo".to_owned(), at("events-dead.fifo"));
-    let claims = Arc::new(S3Claims::new(clients.s3(), "none", entropy.clone()));
+    let claims = Arc::new(S3Claims::new(clients.bucket("none"), entropy.clone()));
     let documents = format!("{prefix}-claims-{}", text("access_key"));
     let (config, _) = tillway_host::config::read_config(given.config).unwrap();
     let ports = Ports {
         store: Arc::new(DynamoStore::new(clients.dynamodb(), prefix, clock.clone(), entropy.clone())),
-        shelf: Arc::new(S3Shelf::new(clients.s3(), documents)),
+        shelf: Arc::new(S3Shelf::new(clients.bucket(documents))),
         queue: Arc::new(SqsQueue::new(clients.sqs(), urls, claims, entropy.clone())),
         clock,
         entropy,

@@ -24,6 +24,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use self::http::Desk;
 pub use self::start::StartError;
 use self::start::{Function, Role};
+#[cfg(feature = "desk")]
 pub(crate) use self::start::{desk, systems};
 use crate::env::Env;
 

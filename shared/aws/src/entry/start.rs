@@ -20,7 +20,7 @@ use tillway_host::people::channels;
 use crate::absent::{NoHttp, NoNotify, NoShelf, NoStore};
 use crate::alerts::{AwsAlerts, SnsTopic};
 use crate::claims::{Claims, S3Claims};
-use crate::clients::Clients;
+use crate::clients::{Clients, ClientsError};
 use crate::env::{Env, EnvError};
 use crate::queue::SqsQueue;
 use crate::secrets::{CachedSecrets, SecretsManager};
@@ -45,6 +45,9 @@ pub enum StartError {
          put master_key again), and the store has to answer: {0}"
     )]
     Engine(#[from] WorkError),
+    /// Clients of AWS's services.
+    #[error(transparent)]
+    Clients(#[from] ClientsError),
     /// The way out.
     #[error(transparent)]
     Http(#[from] HttpStartError),
@@ -79,6 +82,7 @@ pub(crate) enum Role {
     /// Settles what one system paid out.
     Settle(&'static str),
     /// A person at the command line: all that a schedule may, and whatever secrets are there.
+    #[cfg_attr(not(feature = "desk"), expect(dead_code, reason = "made by the feature `desk` alone"))]
     Desk,
 }
 
@@ -121,18 +125,18 @@ struct Common {
     claims: Arc<dyn Claims>,
 }
 
-async fn common(env: &Env) -> Result<Common, StartError> {
+fn common(env: &Env, clients: Option<Clients>) -> Result<Common, StartError> {
     // Read before the first call, so that what is missing is told at once.
     let (environment, topic, prefix, bucket) =
         (env.environment()?, env.alerts()?, env.secrets()?, env.claims()?);
-    let clients = Clients::load().await;
+    let clients = clients.map_or_else(|| Clients::of_function(env), Ok)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     let reader = Box::new(SecretsManager(clients.secrets()));
     let secrets: Arc<dyn SecretSource> = Arc::new(CachedSecrets::new(reader, prefix, clock.clone()));
     let topic = Box::new(SnsTopic { client: clients.sns(), arn: topic });
     let alerts = Arc::new(AwsAlerts::new(topic, environment, clock.clone()));
-    let claims: Arc<dyn Claims> = Arc::new(S3Claims::new(clients.s3(), bucket, entropy.clone()));
+    let claims: Arc<dyn Claims> = Arc::new(S3Claims::new(clients.bucket(bucket), entropy.clone()));
     Ok(Common { clients, clock, entropy, secrets, alerts, claims })
 }
 
@@ -171,7 +175,7 @@ impl Common {
 pub(crate) async fn receiver(env: &Env, system: &'static str) -> Result<Function, StartError> {
     let events = env.events()?;
     let config = read_connections(&env.config())?;
-    let common = common(env).await?;
+    let common = common(env, None)?;
     let (secrets, own) = tokio::join!(
         common.have_secrets(&config, system, Needed::Webhooks, |_| true),
         common.secrets.secrets(INTAKE.0, false),
@@ -195,6 +199,10 @@ pub(crate) async fn receiver(env: &Env, system: &'static str) -> Result<Function
 
 /// A worker or a schedule.
 pub(crate) async fn worker(env: &Env, role: Role) -> Result<Function, StartError> {
+    worker_over(env, role, None).await
+}
+
+async fn worker_over(env: &Env, role: Role, clients: Option<Clients>) -> Result<Function, StartError> {
     let table = env.table()?;
     let mut urls = BTreeMap::from([(EVENTS.to_owned(), env.events()?)]);
     let (mut config, extras) = read_config(&env.config())?;
@@ -210,7 +218,7 @@ pub(crate) async fn worker(env: &Env, role: Role) -> Result<Function, StartError
         }
     }
     share_rates(&mut config, env.concurrency()?);
-    let common = common(env).await?;
+    let common = common(env, clients)?;
     if let Some(system) = role.calls() {
         common.have_secrets(&config, system, Needed::Calls, |c| config.is_used(&c.name)).await?;
     }
@@ -221,7 +229,7 @@ pub(crate) async fn worker(env: &Env, role: Role) -> Result<Function, StartError
         common.clock.clone(),
         common.entropy.clone(),
     ));
-    let shelf = Arc::new(S3Shelf::new(common.clients.s3(), env.claims()?));
+    let shelf = Arc::new(S3Shelf::new(common.clients.bucket(env.claims()?)));
     let ports = Ports {
         store,
         shelf,
@@ -238,8 +246,9 @@ pub(crate) async fn worker(env: &Env, role: Role) -> Result<Function, StartError
 }
 
 /// The engine for a person at the command line.
-pub(crate) async fn desk(env: &Env) -> Result<Engine, StartError> {
-    Ok(worker(env, Role::Desk).await?.engine)
+#[cfg(feature = "desk")]
+pub(crate) async fn desk(env: &Env, clients: Clients) -> Result<Engine, StartError> {
+    Ok(worker_over(env, Role::Desk, Some(clients)).await?.engine)
 }
 
 /// Every system commands go to, notices included.

@@ -101,7 +101,7 @@ fn units(requests: &[Request<'_>], table: &mut BTreeMap<Key, Seen>) -> usize {
 }
 
 async fn cost(layout: Layout) -> usize {
-    let clients = Clients::emulated("http://127.0.0.1:1", "eu-west-1", "test", "test").await;
+    let clients = Clients::emulated("http://127.0.0.1:1", "eu-west-1", "test", "test").unwrap();
     let store = DynamoStore::new(clients.dynamodb(), "t", Arc::new(Hand::default()), Arc::new(OsEntropy));
     let store = store.laid_out(layout);
     let (mut table, mut pages) = (BTreeMap::new(), HashMap::<Key, Arc<Page>>::new());

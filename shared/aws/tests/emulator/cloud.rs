@@ -41,7 +41,7 @@ pub(crate) async fn cloud(test: &str) -> Option<Cloud> {
 
 /// The emulator at an address.
 async fn at(endpoint: String) -> Cloud {
-    Cloud { clients: Arc::new(Clients::emulated(&endpoint, "eu-west-1", "test", "test").await) }
+    Cloud { clients: Arc::new(Clients::emulated(&endpoint, "eu-west-1", "test", "test").unwrap()) }
 }
 
 /// The emulator behind a line that loses the next answer when it is told to: what was asked was done, and
@@ -173,12 +173,12 @@ impl Cloud {
 
     /// A bucket for claim checks.
     pub(crate) async fn claims(&self) -> Arc<dyn Claims> {
-        Arc::new(S3Claims::new(self.clients.s3(), self.bucket().await, Arc::new(OsEntropy)))
+        Arc::new(S3Claims::new(self.clients.bucket(self.bucket().await), Arc::new(OsEntropy)))
     }
 
     /// A bucket for documents.
     pub(crate) async fn shelf(&self) -> S3Shelf {
-        S3Shelf::new(self.clients.s3(), self.bucket().await)
+        S3Shelf::new(self.clients.bucket(self.bucket().await))
     }
 
     async fn create(&self, name: &str, dead_letters: Option<&str>) -> String {

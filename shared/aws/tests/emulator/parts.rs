@@ -49,7 +49,7 @@ async fn a_large_body_goes_beside_the_queue_and_leaves_with_its_message() {
 async fn a_document_thrown_away_lies_beside_for_a_restored_table() {
     let Some(cloud) = cloud("documents thrown away").await else { return };
     let (client, bucket) = (cloud.clients.s3(), cloud.bucket().await);
-    let shelf = S3Shelf::new(client.clone(), &bucket);
+    let shelf = S3Shelf::new(cloud.clients.bucket(&bucket));
     for name in ["c/1-1/book", "c/1@2026-11-28@acme_us", "c/a b+c%2F?versionId=x", "c/\u{e4}"] {
         shelf.put(name, name.as_bytes().to_vec()).await.unwrap();
         // Once more is no fault, and what was kept stays.
