@@ -131,6 +131,16 @@ WITH_CODE = [
     ("mains_say_what_their_roles_allow", "the edge without its key", put("ReceiveClarityRole", "Policies", 0, "PolicyDocument", "Statement", 1, "Resource", {"Fn::GetAtt": "SecretClarity.Id"}), "clarity-orders: its main says that it reads the secret intake"),
     ("mains_say_what_their_roles_allow", "a worker that queries", granted("NotifyRole", "dynamodb:Query", "Table.Arn"), "notify: its role allows dynamodb:Query"),
     ("mains_say_what_their_roles_allow", "a reader that cannot give back", put("ActStripeRole", "Policies", 0, "PolicyDocument", "Statement", 2, "Action", ["sqs:ReceiveMessage", "sqs:DeleteMessage"]), "act-stripe: its role does not allow sqs:ChangeMessageVisibility"),
+    ("fixed_egress_is_the_way_of_all_that_call_out", "a worker past the address", gone("ActClarity", "VpcConfig"), "act-clarity: calls out past the fixed address"),
+    ("fixed_egress_is_the_way_of_all_that_call_out", "decide in a network", put("Orchestrate", "VpcConfig", {"Fn::If": ["HasFixedEgress", {"SecurityGroupIds": [{"Ref": "EgressGroup"}], "SubnetIds": [{"Ref": "PrivateA"}]}, {"Ref": "AWS::NoValue"}]}), "orchestrate: calls nobody"),
+    ("fixed_egress_is_the_way_of_all_that_call_out", "in the subnet of the gateway", put("Tick", "VpcConfig", "Fn::If", 1, "SubnetIds", [{"Ref": "PublicSubnet"}]), "tick: is in"),
+    ("fixed_egress_is_the_way_of_all_that_call_out", "always in a network", put("Notify", "VpcConfig", {"SecurityGroupIds": [{"Ref": "EgressGroup"}], "SubnetIds": [{"Ref": "PrivateA"}, {"Ref": "PrivateB"}]}), "notify: is in a network that nobody asked for"),
+    ("fixed_egress_is_the_way_of_all_that_call_out", "no network interfaces", put("SweepStripeRole", "ManagedPolicyArns", [{"Ref": "Common"}]), "sweep-stripe: its role may make network interfaces: [False, False]"),
+    ("fixed_egress_is_the_way_of_all_that_call_out", "a network for everybody", lambda t: t["Resources"]["Nat"].pop("Condition"), "Nat: is there without"),
+    ("fixed_egress_is_the_way_of_all_that_call_out", "past the NAT gateway", put("PrivateRoutedB", "RouteTableId", {"Ref": "PublicRoutes"}), "PrivateB: goes out by ['Internet']"),
+    ("fixed_egress_is_the_way_of_all_that_call_out", "an address that goes", lambda t: t["Resources"]["EgressAddress"].pop("DeletionPolicy"), "EgressAddress: would be lost"),
+    ("fixed_egress_is_the_way_of_all_that_call_out", "any port", put("EgressGroup", "SecurityGroupEgress", 1, "FromPort", 25), "EgressGroup: lets"),
+    ("fixed_egress_is_the_way_of_all_that_call_out", "the store by the NAT gateway", drop("StoreEndpoint"), "['s3'] do not go"),
     ("variables_are_those_the_code_reads", "a misspelt variable", put("Tick", "Environment", "Variables", "TILLWAY_TABEL", "x"), "TILLWAY_TABEL"),
 ]
 
