@@ -157,7 +157,7 @@ class Gates(unseen.Unseen):
                 for literal in re.findall(pattern, file.read_text(encoding="utf-8").split("#[cfg(test)]")[0])}
 
     def namespace(self):
-        return next(p["Namespace"] for p in self.of("AWS::CloudWatch::Alarm").values() if p.get("Namespace", "").startswith("T"))
+        return next(p["Namespace"] for p in self.of("AWS::CloudWatch::Alarm").values() if str(p.get("Namespace", "")).startswith("T"))
 
     def own_metrics(self):
         """(where, metric, dimensions) of every use of a metric of ours; a dimension that stands for all its values has none."""

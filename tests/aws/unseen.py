@@ -1,6 +1,8 @@
 """Gates on what no local AWS shows. They are gates as those of gates.py, whose class takes them over."""
+import json
 import re
 
+import cost
 import expand
 import policy
 
@@ -17,6 +19,18 @@ def that_go_out():
     out = set(re.findall(r"Self::(\w+)", re.search(r"fn goes_out\(self\) -> bool \{(.*?)\n    \}", start, re.S)[1]))
     mains = {main.stem: re.search(r"entry::(\w+)\(", main.read_text(encoding="utf-8"))[1] for main in (expand.ROOT / "functions").glob("*/*.rs")}
     return {name for name, entry in mains.items() if set(ENTRIES[entry]) & out}
+
+
+def matches(pattern, stage, status):
+    """Whether a metric filter `{ $.field = "text" }` counts the line that the stage writes of a request answered so."""
+    field, wanted = re.fullmatch(r'\{ \$\.(\w+) = "([^"]*)" \}', pattern).groups()
+    line = re.sub(r"\$context\.([A-Za-z.]+[A-Za-z])", lambda name: (cost.ACCESS | {"status": status})[name[1]], stage["AccessLogSettings"]["Format"])
+    return json.loads(line).get(field) == wanted
+
+
+def fires(alarm):
+    """Whether an alarm on a count tells somebody of the first one."""
+    return (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == ("Sum", "GreaterThanThreshold", 0) and bool(alarm["AlarmActions"])
 
 
 class Unseen:
@@ -43,6 +57,29 @@ class Unseen:
         network = {n: r for n, r in self.resources.items() if r["Type"].startswith("AWS::EC2::")}
         problems += [f"{n}: is there without a fixed address" for n, r in network.items() if r.get("Condition") != "HasFixedEgress"]
         return problems + self._ways(network)
+
+    def throttled_requests_raise_an_alarm(self):
+        """What the stage's throttle turns away (429) is counted from its access log, that alone, and the count has an alarm."""
+        names = self.names
+        groups = {n: names.name(n) for n in self.of("AWS::Logs::LogGroup")}
+        (stage,) = self.of("AWS::ApiGatewayV2::Stage").values()
+        destination = stage["AccessLogSettings"]["DestinationArn"]["Fn::GetAtt"][0]
+        alarms = [(a["Namespace"], a["MetricName"], a) for a in map(names.of, self.of("AWS::CloudWatch::Alarm").values()) if "MetricName" in a]
+        problems, counted = [], []
+        for name, found in self.of("AWS::Logs::MetricFilter").items():
+            found = names.of(found)
+            wrong = [s for s in ("200", "202", "400", "403", "429", "503") if matches(found["FilterPattern"], stage, s) != (s == "429")]
+            if found["LogGroupName"] != groups[destination]:
+                problems.append(f"{name}: reads {found['LogGroupName']}, the stage writes {groups[destination]}")
+            problems += [f"{name}: is wrong about a request answered {s}" for s in wrong]
+            problems += [f"{name}: counts {t['MetricValue']} for each" for t in found["MetricTransformations"] if t["MetricValue"] != "1"]
+            counted += [(t["MetricNamespace"], t["MetricName"]) for t in found["MetricTransformations"]]
+        if not counted:
+            problems.append("nothing counts the requests that the throttle turns away")
+        for metric in counted:
+            if not any((namespace, name) == metric and fires(alarm) for namespace, name, alarm in alarms):
+                problems.append(f"{'/'.join(metric)}: no alarm tells of it")
+        return problems
 
     def _ways(self, network):
         """Problems of the way from the private subnets to the internet: by the NAT gateway and its kept address alone."""
