@@ -73,7 +73,8 @@ class Server:
         """Addresses, names and the credentials of the account's root on the local AWS."""
         return {"url": self.stack.url, "endpoint": f"http://127.0.0.1:{self.stack.port}", "region": stack.REGION,
                 "access_key": stack.ACCOUNT, "secret_key": "none", "prefix": self.stack.prefix,
-                "secrets": self.stack.secrets, "calls": str(self.stack.record), "outputs": self.stack.outputs}
+                "secrets": self.stack.secrets, "calls": str(self.stack.record), "outputs": self.stack.outputs,
+                "shim": str(self.stack.folder / "clock.so") if self.stack.clock else ""}
 
 
 def main():

@@ -60,6 +60,11 @@ async fn the_bundle_works_on_a_local_aws() {
     step("schedules");
     parts::faults::what_the_killed_worker_held_was_done_once(&mut cloud).await;
     step("what the killed worker held");
+    parts::desk::a_parked_order_is_mended_and_replayed(&cloud).await;
+    parts::desk::a_sweep_finds_what_never_came(&cloud).await;
+    parts::desk::a_rotated_key_is_read_when_the_old_one_is_refused(&cloud).await;
+    parts::desk::steps_are_printed_where_a_provider_has_no_api(&cloud).await;
+    step("the command");
     parts::orders::captured_on_shipment(&mut cloud).await;
     step("shipment");
     parts::settle::a_payout_is_settled_once_it_is_announced(&mut cloud).await;
