@@ -60,6 +60,8 @@ async fn the_bundle_works_on_a_local_aws() {
     step("schedules");
     parts::faults::what_the_killed_worker_held_was_done_once(&mut cloud).await;
     step("what the killed worker held");
+    parts::faults::a_dead_command_is_parked_and_replayed(&mut cloud).await;
+    step("dead command");
     parts::desk::a_parked_order_is_mended_and_replayed(&cloud).await;
     parts::desk::a_sweep_finds_what_never_came(&cloud).await;
     parts::desk::a_rotated_key_is_read_when_the_old_one_is_refused(&cloud).await;
