@@ -8,11 +8,12 @@ is; then it answers until its input ends, and takes the local AWS down. Question
 
     invoke function [event]     -> {"error": …, "answer": …}
     kill function               -> waits until one of its environments runs, and kills it
+    end                         -> ends every environment of every function
     impatient queue visibility receives
     secret connection values    -> a rotated secret
     deploy [parameters]         -> deploys again, e.g. {"Paused": "yes"}
     schedules state                -> ENABLED or DISABLED, all of them
-    logs stage | metrics | invocations | calls | processes function
+    logs stage | metrics | invocations | starts | stages | calls | processes function
 
 `--clock FILE`: eight bytes, by how many nanoseconds the whole stack's time is ahead (clock.c). `--connections FILE`: further ones
 as {"name": "system"}.
@@ -62,6 +63,15 @@ class Server:
 
     def invocations(self):
         return self.stack.invocations()
+
+    def end(self):
+        self.stack.end()
+
+    def starts(self):
+        return self.stack.starts()
+
+    def stages(self):
+        return self.stack.stages()
 
     def calls(self):
         return self.stack.calls()

@@ -48,6 +48,7 @@ async fn the_bundle_works_on_a_local_aws() {
     parts::edge::answers_are_those_of_one_machine(&cloud).await;
     parts::edge::faults_of_meaning_are_parked(&cloud).await;
     step("edge");
+    parts::calls::warm_invocations_read_no_secret(&cloud).await;
     parts::calls::an_order_takes_at_most_45_calls(&mut cloud).await;
     step("calls");
     parts::faults::a_worker_is_killed_in_mid_flight(&mut cloud).await;
