@@ -13,6 +13,10 @@ const BUDGET: usize = 45;
 /// time, and a webhook may come before the result it tells of.
 const UNITS: (f64, f64) = (44.0, 30.0);
 
+/// Of these at most so many are of each service, and none of any other: 28 and 12, and what a webhook costs that comes before the
+/// result it tells of.
+const BY_SERVICE: [(&str, usize); 2] = [("dynamodb", 32), ("sqs", 13)];
+
 /// The calls our code made so far: what the queues themselves do (receive, delete) is not among them.
 async fn calls(cloud: &mut Cloud) -> Vec<Json> {
     let all = cloud.stack.ask(json!({ "do": "calls" })).await;
@@ -51,10 +55,33 @@ pub(crate) async fn an_order_takes_at_most_45_calls(cloud: &mut Cloud) {
     assert!(total > 20, "{total} calls: the recorder missed some");
     leave_for_costing(cloud, after.get(before..).unwrap_or_default(), &invoked, logged).await;
     assert!(total <= BUDGET, "{total} calls");
+    by_service(&by_kind);
     let units = |name: &str| after.iter().skip(before).filter_map(|call| call[name].as_f64()).sum::<f64>();
     let spent = (units("write"), units("read"));
     println!("write and read units of an order paid at once: {spent:?}");
     assert!(spent.0 <= UNITS.0 && spent.1 <= UNITS.1, "{spent:?} units, at most {UNITS:?}");
+}
+
+/// Prints what each function asked of each service, and holds each service to its bound.
+fn by_service(by_kind: &BTreeMap<(String, String), usize>) {
+    let mut rows: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+    let mut sums: BTreeMap<&str, usize> = BTreeMap::new();
+    for ((call, function), n) in by_kind {
+        let service = call.split(':').next().unwrap();
+        *rows.entry(function).or_default().entry(service).or_default() += n;
+        *sums.entry(service).or_default() += n;
+    }
+    rows.insert("all", sums.clone());
+    println!("| function | {} |", BY_SERVICE.map(|(service, _)| service).join(" | "));
+    println!("|---|---|---|");
+    for (function, of) in &rows {
+        let counts = BY_SERVICE.map(|(service, _)| of.get(service).copied().unwrap_or(0).to_string());
+        println!("| {function} | {} |", counts.join(" | "));
+    }
+    for (service, n) in sums {
+        let most = BY_SERVICE.iter().find(|(known, _)| *known == service).map_or(0, |(_, most)| *most);
+        assert!(n <= most, "{n} calls of {service}, at most {most}");
+    }
 }
 
 /// Secrets live across invocations: a process reads each that it needs as it starts, and no invocation after that reads one again,
