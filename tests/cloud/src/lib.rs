@@ -15,6 +15,7 @@
     reason = "test helpers fail by panicking"
 )]
 
+mod aws;
 mod chat;
 mod clock;
 pub mod look;
@@ -45,6 +46,7 @@ use tillway_tests::temp::Temp;
 use tillway_tests::world::{API_KEY, CLIENT_SECRET, GATEWAY, GATEWAY_HOOK, SHOP, SHOP_HOOK};
 use tokio::io::AsyncWriteExt as _;
 
+pub use aws::Aws;
 pub use chat::Chat;
 pub use clock::Ahead;
 pub use mail::Mail;
