@@ -11,9 +11,11 @@ is; then it answers until its input ends, and takes the local AWS down. Question
     end                         -> ends every environment of every function
     impatient queue visibility receives
     secret connection values    -> a rotated secret
-    deploy [parameters]         -> deploys again, e.g. {"Paused": "yes"}
+    deploy [parameters] [earlier] [functions]
+                                -> deploys again, e.g. {"Paused": "yes"}; `earlier`: the template before its newest change, and the functions
+                                   of this folder where they are there; what is deployed after that is the newest again
     schedules state                -> ENABLED or DISABLED, all of them
-    logs stage | metrics | invocations | starts | stages | calls | processes function
+    logs stage | metrics | invocations | starts | stages | code | calls | processes function
 
 `--clock FILE`: eight bytes, by how many nanoseconds the whole stack's time is ahead (clock.c). `--connections FILE`: further ones
 as {"name": "system"}.
@@ -48,9 +50,15 @@ class Server:
     def secret(self, connection, values):
         self.stack.put_secret(connection, values)
 
-    def deploy(self, parameters=None):
-        self.stack.deploy(self.binaries, **{**self.parameters, **(parameters or {})})
-        return self.where()
+    def deploy(self, parameters=None, earlier=False, functions=None):
+        known = expand.earlier() if earlier else None
+        commit, self.stack.written = known or ("the newest", expand.read())
+        binaries = {n: pathlib.Path(functions) / n if earlier and functions else b for n, b in self.binaries.items()}
+        self.stack.deploy(binaries, **{**self.parameters, **(parameters or {})})
+        return {**self.where(), "version": f"the template of {commit}"}
+
+    def code(self):
+        return self.stack.code()
 
     def schedules(self, state):
         self.stack.schedules(state)

@@ -251,6 +251,11 @@ class Stack:
         self.url = f"http://127.0.0.1:{self.port}/_aws/execute-api/{self.outputs['ApiId']}/$default"
         self.check()
 
+    def code(self):
+        """{function: what its code hashes to}."""
+        listed = self.client("lambda").get_paginator("list_functions").paginate()
+        return {f["FunctionName"]: f["CodeSha256"] for page in listed for f in page["Functions"] if f["FunctionName"].startswith(f"{self.prefix}-")}
+
     def beside(self, environment):
         """Another environment on the same local AWS, not deployed yet; it ends with this one."""
         other = Stack(self.folder, self.name, environment, self.clock, self.connections)

@@ -23,6 +23,7 @@ mod parts {
     pub(crate) mod faults;
     pub(crate) mod orders;
     pub(crate) mod settle;
+    pub(crate) mod upgrade;
 }
 
 use std::collections::BTreeMap;
@@ -68,6 +69,8 @@ async fn the_bundle_works_on_a_local_aws() {
     parts::desk::a_rotated_key_is_read_when_the_old_one_is_refused(&cloud).await;
     parts::desk::steps_are_printed_where_a_provider_has_no_api(&cloud).await;
     step("the command");
+    parts::upgrade::orders_in_flight_end_after_upgrade_and_rollback(&cloud).await;
+    step("upgrade and rollback");
     parts::orders::captured_on_shipment(&mut cloud).await;
     step("shipment");
     parts::settle::a_payout_is_settled_once_it_is_announced(&mut cloud).await;
