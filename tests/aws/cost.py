@@ -12,6 +12,10 @@ Logs: the lines our functions wrote, as recorded (`--logs`), each with what Clou
 Lambda adds to a line in JSON; a line of the API's access log for each webhook, filled in from the template's format; Lambda's own
 lines where the environment's SystemLogLevel lets them through (`--environment`, prod unless told: WARN, so of what succeeds none).
 
+Tracing stands beside the total, for what it costs depends on how many orders a month share its seconds (`--orders-a-month`): X-Ray
+records the first request of each second and 5 % of the others, by Lambda's documentation; of all functions together, with the month's
+orders evenly spread.
+
 `--at-most DOLLARS`, `--at-most-writes UNITS`: fail above it.
 """
 import argparse
@@ -24,6 +28,8 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SCHEDULES = ("tick", "sweep-", "settle-")
 MEMORY_GB, MILLISECONDS = 0.25, 50
+# X-Ray's sampling where nobody sets another: one request a second, and this part of the others.
+SAMPLED, SECONDS_A_MONTH = 0.05, 30 * 86400
 # PutLogEvents counts 26 bytes for each event beside its text.
 EVENT = 26
 # Lambda gives a line in JSON that has neither a timestamp and a level: `"timestamp":"2026-11-29T03:00:00.000Z","level":"INFO",`.
@@ -96,6 +102,13 @@ def price(counts, invocations, orders, milliseconds, log_bytes, prices):
     }
 
 
+def tracing(invocations, a_month, prices):
+    """Dollars a million orders for X-Ray. `invocations`: of an order; `a_month`: how many orders are traced in a month."""
+    requests = invocations * a_month
+    first = min(requests, SECONDS_A_MONTH)
+    return (first + SAMPLED * (requests - first)) / a_month * prices["xray_per_million_traces"]
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("calls", type=pathlib.Path)
@@ -104,6 +117,7 @@ def main():
     arguments.add_argument("--logs", type=json.loads, required=True, help="lines and bytes our functions wrote, in all")
     arguments.add_argument("--environment", default="prod", help="as in the template's Mappings")
     arguments.add_argument("--milliseconds", type=json.loads, default={})
+    arguments.add_argument("--orders-a-month", type=int, default=1_000_000, help="what tracing is shown for")
     arguments.add_argument("--at-most", type=float, help="dollars a million orders")
     arguments.add_argument("--at-most-writes", type=float, help="write units an order")
     given = arguments.parse_args()
@@ -116,7 +130,8 @@ def main():
     print(json.dumps({"an order": {k: round(v, 2) for k, v in counts.items()},
                       "bytes of log": {k: round(v) for k, v in logs.items()},
                       "dollars a million orders": {k: round(v, 2) for k, v in dollars.items()},
-                      "total": total}, indent=1))
+                      "total": total,
+                      "beside it, tracing (X-Ray)": round(tracing(counts["invocations"], given.orders_a_month, prices), 2)}, indent=1))
     if given.at_most is not None and total > given.at_most:
         sys.exit(f"{total} dollars a million orders, at most {given.at_most}")
     if given.at_most_writes is not None and counts["write units"] > given.at_most_writes:

@@ -16,10 +16,31 @@ PLACE = "s3://not-uploaded/not-uploaded"
 
 def read(path=TEMPLATE):
     """The template as written, short forms of intrinsic functions made long."""
+    return read_text(pathlib.Path(path).read_text(encoding="utf-8"))
+
+
+def read_text(text):
+    """The same of a text."""
     from samtranslator.yaml_helper import yaml_parse
 
     # Through JSON: YAML aliases become copies, which the translator may change one by one.
-    return json.loads(json.dumps(yaml_parse(pathlib.Path(path).read_text(encoding="utf-8"))))
+    return json.loads(json.dumps(yaml_parse(text)))
+
+
+def earlier():
+    """`(commit, template)` as it was before its newest change; None where the history at hand does not go back so far."""
+    import subprocess
+
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    try:
+        for commit in git("log", "--format=%h", "-n", "20", "--", "infra/template.yaml").split():
+            if (text := git("show", f"{commit}:infra/template.yaml")) != TEMPLATE.read_text(encoding="utf-8"):
+                return commit, read_text(text)
+    except (OSError, subprocess.CalledProcessError):
+        pass  # no git, or no history
+    return None
 
 
 def functions(template):

@@ -17,6 +17,7 @@ import expand  # noqa: E402
 import headers  # noqa: E402
 import policy  # noqa: E402
 import schedules  # noqa: E402
+import unseen  # noqa: E402
 
 ROOT, HERE = expand.ROOT, pathlib.Path(__file__).parent
 TOOLS = pathlib.Path(sys.executable).parent
@@ -52,7 +53,7 @@ class Skip(Exception):
     """Cannot be checked here; says why."""
 
 
-class Gates:
+class Gates(unseen.Unseen):
     """The checks. Each answers sentences about what is wrong."""
 
     def __init__(self, folder, written=None):
@@ -156,7 +157,7 @@ class Gates:
                 for literal in re.findall(pattern, file.read_text(encoding="utf-8").split("#[cfg(test)]")[0])}
 
     def namespace(self):
-        return next(p["Namespace"] for p in self.of("AWS::CloudWatch::Alarm").values() if p.get("Namespace", "").startswith("T"))
+        return next(p["Namespace"] for p in self.of("AWS::CloudWatch::Alarm").values() if str(p.get("Namespace", "")).startswith("T"))
 
     def own_metrics(self):
         """(where, metric, dimensions) of every use of a metric of ours; a dimension that stands for all its values has none."""
@@ -377,7 +378,7 @@ def main():
     passed = failed = 0
     with tempfile.TemporaryDirectory() as folder:
         gates = Gates(folder)
-        names = [n for n in vars(Gates) if not n.startswith("_") and n not in ("of", "widgets", "namespace", "own_metrics")]
+        names = [n for n in (*vars(Gates), *vars(unseen.Unseen)) if not n.startswith("_") and n not in ("of", "widgets", "namespace", "own_metrics")]
         for name in names:
             try:
                 problems = getattr(gates, name)()

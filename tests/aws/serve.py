@@ -8,11 +8,14 @@ is; then it answers until its input ends, and takes the local AWS down. Question
 
     invoke function [event]     -> {"error": …, "answer": …}
     kill function               -> waits until one of its environments runs, and kills it
+    end                         -> ends every environment of every function
     impatient queue visibility receives
     secret connection values    -> a rotated secret
-    deploy [parameters]         -> deploys again, e.g. {"Paused": "yes"}
+    deploy [parameters] [earlier] [functions]
+                                -> deploys again, e.g. {"Paused": "yes"}; `earlier`: the template before its newest change, and the functions
+                                   of this folder where they are there; what is deployed after that is the newest again
     schedules state                -> ENABLED or DISABLED, all of them
-    logs stage | metrics | invocations | calls | processes function
+    logs stage | metrics | invocations | starts | stages | code | calls | processes function
 
 `--clock FILE`: eight bytes, by how many nanoseconds the whole stack's time is ahead (clock.c). `--connections FILE`: further ones
 as {"name": "system"}.
@@ -47,9 +50,15 @@ class Server:
     def secret(self, connection, values):
         self.stack.put_secret(connection, values)
 
-    def deploy(self, parameters=None):
-        self.stack.deploy(self.binaries, **{**self.parameters, **(parameters or {})})
-        return self.where()
+    def deploy(self, parameters=None, earlier=False, functions=None):
+        known = expand.earlier() if earlier else None
+        commit, self.stack.written = known or ("the newest", expand.read())
+        binaries = {n: pathlib.Path(functions) / n if earlier and functions else b for n, b in self.binaries.items()}
+        self.stack.deploy(binaries, **{**self.parameters, **(parameters or {})})
+        return {**self.where(), "version": f"the template of {commit}"}
+
+    def code(self):
+        return self.stack.code()
 
     def schedules(self, state):
         self.stack.schedules(state)
@@ -63,6 +72,15 @@ class Server:
     def invocations(self):
         return self.stack.invocations()
 
+    def end(self):
+        self.stack.end()
+
+    def starts(self):
+        return self.stack.starts()
+
+    def stages(self):
+        return self.stack.stages()
+
     def calls(self):
         return self.stack.calls()
 
@@ -73,7 +91,8 @@ class Server:
         """Addresses, names and the credentials of the account's root on the local AWS."""
         return {"url": self.stack.url, "endpoint": f"http://127.0.0.1:{self.stack.port}", "region": stack.REGION,
                 "access_key": stack.ACCOUNT, "secret_key": "none", "prefix": self.stack.prefix,
-                "secrets": self.stack.secrets, "calls": str(self.stack.record), "outputs": self.stack.outputs}
+                "secrets": self.stack.secrets, "calls": str(self.stack.record), "outputs": self.stack.outputs,
+                "shim": str(self.stack.folder / "clock.so") if self.stack.clock else ""}
 
 
 def main():

@@ -8,6 +8,7 @@
 ministack executes what it is given and knows no password: it listens on loopback alone. AUTH=true makes it check every
 signature and every policy: a function that lacks a permission is refused here as it would be at AWS.
 """
+import collections
 import concurrent.futures
 import ctypes
 import hashlib
@@ -250,6 +251,11 @@ class Stack:
         self.url = f"http://127.0.0.1:{self.port}/_aws/execute-api/{self.outputs['ApiId']}/$default"
         self.check()
 
+    def code(self):
+        """{function: what its code hashes to}."""
+        listed = self.client("lambda").get_paginator("list_functions").paginate()
+        return {f["FunctionName"]: f["CodeSha256"] for page in listed for f in page["Functions"] if f["FunctionName"].startswith(f"{self.prefix}-")}
+
     def beside(self, environment):
         """Another environment on the same local AWS, not deployed yet; it ends with this one."""
         other = Stack(self.folder, self.name, environment, self.clock, self.connections)
@@ -298,9 +304,9 @@ class Stack:
         answer = self.client("lambda").invoke(FunctionName=f"{self.prefix}-{function}", Payload=json.dumps(event or {}))
         return answer.get("FunctionError"), json.loads(answer["Payload"].read() or b"null")
 
-    def processes(self, function):
-        """Process ids of the environments of a function that run now."""
-        mark, found = f"AWS_LAMBDA_FUNCTION_NAME={self.prefix}-{function}\0".encode(), []
+    def processes(self, function=None):
+        """Process ids of the environments of a function that run now; of all functions where none is named."""
+        mark, found = f"AWS_LAMBDA_FUNCTION_NAME={self.prefix}-{f'{function}{chr(0)}' if function else ''}".encode(), []
         for entry in pathlib.Path("/proc").glob("[0-9]*"):
             try:
                 ours = os.getpgid(int(entry.name)) == self.process.pid
@@ -316,6 +322,15 @@ class Stack:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
 
+    def end(self):
+        """Ends every environment of every function, as Lambda does with those that idle."""
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+
+    def stages(self):
+        """{function: its stage}, by the log it writes."""
+        return {expand.binary(p): p["LoggingConfig"]["LogGroup"]["Ref"].removeprefix("Logs").lower() for p in expand.functions(self.written).values()}
+
     def logs(self, stage):
         """What the functions of a stage wrote: receive, decide, act, schedules."""
         pages = self.client("logs").get_paginator("filter_log_events").paginate(logGroupName=f"/{self.name}/{self.environment}/{stage}")
@@ -324,6 +339,11 @@ class Stack:
     def invocations(self):
         """{stage: how often its functions were invoked}, from the log."""
         return {s: sum(line.startswith("START RequestId") for line in self.logs(s)) for s in STAGES}
+
+    def starts(self):
+        """{function: how often a process of it was started}, where the stack has a clock of its own (clock.c)."""
+        file = pathlib.Path(f"{self.clock}.starts")
+        return dict(collections.Counter(file.read_text(encoding="utf-8").split())) if file.exists() else {}
 
     def schedules(self, state):
         """Switches every schedule, as `Paused` does, without a deployment."""

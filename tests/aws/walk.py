@@ -34,8 +34,8 @@ STEPS = ("Configure", "Build", "Deploy", "Put the secrets", "Register the webhoo
 # Who walks the other sections; None: there is nothing to walk.
 SECTIONS = {
     "What you need": None, "First time": "walk.py", "Parameters": "gates.py, smoke.py", "Several accounts at one system": "tests/cloud",
-    "Upgrade": "operations.py",
-    "Rollback": "operations.py", "Rotate a secret": "walk.py", "Settlement": "tests/cloud", "Restore from a backup": "operations.py, desk.py",
+    "Upgrade": "operations.py, tests/cloud",
+    "Rollback": "operations.py, tests/cloud", "Rotate a secret": "walk.py", "Settlement": "tests/cloud", "Restore from a backup": "operations.py, desk.py",
     "Dead letters and parked items": "smoke.py, desk.py, tests/cloud", "Alarms": "gates.py", "What it costs": "cost.py",
     "Removing a stack": None, "What was seen, and what only an account can show": None,
 }

@@ -31,7 +31,7 @@ use tillway_engine::ports::{Entropy, InMessage, MAX_MESSAGE, OutMessage, Queue, 
 use crate::claims::Claims;
 use crate::trouble;
 
-/// Longest text that goes into a message; what is longer becomes a claim check.
+/// Longest text that goes into a message, base64 as it is; what is longer becomes a claim check.
 pub const INLINE: usize = 200 * 1024;
 /// Most text of one SendMessageBatch: below the limit that SQS had before it took 1 MiB.
 const BATCH: usize = 250_000;
@@ -324,7 +324,11 @@ impl Queue for SqsQueue {
 
 #[cfg(test)]
 mod tests {
+    use tillway_host::entropy::OsEntropy;
+
     use super::*;
+    use crate::clients::Clients;
+    use crate::testing::MemoryClaims;
 
     #[test]
     fn names_that_sqs_would_refuse_become_hashes() {
@@ -335,6 +339,30 @@ mod tests {
         }
         assert_ne!(name("A 1"), name("A 2"));
         assert_eq!(name(&name("A 1")).len(), name("A 1").len());
+    }
+
+    /// What is exactly as long as a message may be goes in it; what is a byte longer goes into the bucket. Either comes back as it was.
+    #[tokio::test]
+    async fn a_byte_more_than_a_message_holds_is_a_claim_check() {
+        let claims = Arc::new(MemoryClaims::default());
+        let sqs = Clients::emulated("http://127.0.0.1:9", "us-east-1", "none", "none").await.sqs();
+        let queue = SqsQueue::new(sqs, BTreeMap::new(), claims.clone(), Arc::new(OsEntropy));
+        let kept = || claims.0.lock().unwrap().len();
+        // Three bytes are four characters of base64.
+        let longest = INLINE / 4 * 3;
+        let whole: Vec<u8> = (0..=longest).map(|n| u8::try_from(n % 251).unwrap()).collect();
+        let (fits, over) = (&whole[..longest], &whole[..]);
+        let text = queue.wrap(fits).await.unwrap();
+        assert_eq!((text.len(), kept()), (INLINE, 0), "in the message");
+        assert!(matches!(open(claims.as_ref(), &text).await, Ok(Opened::Body(body, None)) if body == fits));
+        let text = queue.wrap(over).await.unwrap();
+        assert_eq!((text.as_str(), kept()), ("claim:claims/0", 1), "in the bucket");
+        let opened = open(claims.as_ref(), &text).await;
+        assert!(
+            matches!(opened, Ok(Opened::Body(body, Some(key))) if body == over && key == "claims/0"),
+            "the whole body under its key"
+        );
+        assert!(over.len() <= MAX_MESSAGE, "no other bound comes first");
     }
 
     #[test]

@@ -327,7 +327,13 @@ impl Engine {
         let pair = match self.pair_for(&record.state, &event.connection, key, &observation.facts) {
             Ok(pair) => pair,
             Err(what) => {
-                self.set_aside(event, key, "no_single_pair", what).await?;
+                match (&extra.parked_raw, observation.facts.as_slice()) {
+                    // What is wrong with it is why nothing in it names a pair.
+                    (Some(parked), [Fact::Parked(_)]) => {
+                        self.park_event(event, parked.clone(), None).await?;
+                    }
+                    _ => self.set_aside(event, key, "no_single_pair", what).await?,
+                }
                 return Ok(None);
             }
         };

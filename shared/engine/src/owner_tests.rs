@@ -82,6 +82,24 @@ async fn an_order_that_names_no_gateway_or_one_nobody_has_is_parked_and_bound_to
     }
 }
 
+/// An event that cannot be read names no pair either: a person is told what is wrong in it, not that it names none.
+#[tokio::test]
+async fn an_order_that_cannot_be_read_is_parked_for_that_and_not_for_want_of_a_pair() {
+    let w = two().await;
+    let mut odd = at(Some("stripe"), 1);
+    odd["status"] = "Vorgemerkt".into();
+    w.engine.work_event(event("e-1", &odd)).await.unwrap();
+    let parked = w.engine.parked().await.unwrap();
+    let told: Vec<_> = parked.iter().map(|p| (p.item.code.as_str(), p.item.field.as_deref())).collect();
+    assert_eq!(told, [("status_unknown", Some("data.status"))]);
+    // Mended it is taken by the pair that it names.
+    let mut content = w.engine.parked_show(&parked[0].id).await.unwrap().content.unwrap();
+    content["data"]["status"] = "Pending Payment".into();
+    w.engine.parked_edit(&parked[0].id, content, "mender").await.unwrap();
+    w.engine.work_event(event("e-2", &at(Some("stripe"), 2))).await.unwrap();
+    assert_eq!(w.bound().as_deref(), Some("cards"));
+}
+
 #[tokio::test]
 async fn whoever_speaks_first_has_the_order_and_the_other_gateway_is_not_asked_for_money_too() {
     let w = two().await;

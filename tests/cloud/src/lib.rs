@@ -15,6 +15,7 @@
     reason = "test helpers fail by panicking"
 )]
 
+mod aws;
 mod chat;
 mod clock;
 pub mod look;
@@ -24,6 +25,7 @@ pub mod theatre;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -38,10 +40,13 @@ use tillway_sandbox::cybersource::{
 };
 use tillway_sandbox::server::{SandboxClock, SandboxServer};
 use tillway_sandbox::stripe::{PaymentTruth, StripeConfig, StripeSandbox};
+use tillway_tests::child::Ran;
 use tillway_tests::outside::lock;
 use tillway_tests::temp::Temp;
 use tillway_tests::world::{API_KEY, CLIENT_SECRET, GATEWAY, GATEWAY_HOOK, SHOP, SHOP_HOOK};
+use tokio::io::AsyncWriteExt as _;
 
+pub use aws::Aws;
 pub use chat::Chat;
 pub use clock::Ahead;
 pub use mail::Mail;
@@ -58,6 +63,8 @@ pub const SYSTEMS: [&str; 4] = ["stripe", "cybersource", "clarity", "notify"];
 pub const SECOND: &str = "cybersource";
 /// The second gateway's shared secret, and what signs its webhooks: bytes 0 to 31.
 pub const SECOND_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+/// What the first gateway's key is replaced by for a while.
+pub const SECOND_API_KEY: &str = "sk_test_canary_of_the_key_after_it";
 /// Draws what the demo's merchants have.
 pub const SEED: u64 = 7;
 const MERCHANT: &str = "acme_test_001";
@@ -65,8 +72,8 @@ const KEY_ID: &str = "11111111-2222-3333-4444-555555555555";
 
 /// What may be shown nowhere.
 #[must_use]
-pub const fn canaries() -> [&'static str; 6] {
-    [API_KEY, CLIENT_SECRET, GATEWAY_HOOK, MASTER_KEY, SHOP_HOOK, SECOND_KEY]
+pub const fn canaries() -> [&'static str; 7] {
+    [API_KEY, CLIENT_SECRET, GATEWAY_HOOK, MASTER_KEY, SHOP_HOOK, SECOND_KEY, SECOND_API_KEY]
 }
 
 /// Side by side, on one task.
@@ -319,18 +326,30 @@ impl Cloud {
         assert!(waited.await.is_ok(), "it does not come to rest");
     }
 
-    /// Runs the `tillway` command on the stack, and answers what it said.
-    pub async fn command(&self, args: &[&str]) -> String {
+    /// Runs the `tillway` command on the stack by everybody's clock, with this on its standard input.
+    pub async fn run(&self, args: &[&str], given: &str) -> Ran {
         let config = self.folder.path().join("tillway.yaml");
         let mut command = tokio::process::Command::new(&self.exe);
         command.args(args).arg("--config").arg(config).args(["--aws", "tillway-dev"]);
         command.env_clear().envs(self.stack.environment()).kill_on_drop(true);
-        let ran = command.output().await;
-        let ran = ran.expect("no command: `cargo build -p tillway-tests` makes it");
-        let said =
-            format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
-        assert!(ran.status.success(), "{args:?}: {said}");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("no command: `cargo build -p tillway-tests` makes it");
+        child.stdin.take().unwrap().write_all(given.as_bytes()).await.unwrap();
+        Ran::from(child.wait_with_output().await.unwrap())
+    }
+
+    /// Runs the command, which does what it is asked for; answers all it said.
+    pub async fn command(&self, args: &[&str]) -> String {
+        let ran = self.run(args, "").await;
+        let said = format!("{}{}", ran.out, ran.err);
+        assert_eq!(ran.code, Some(0), "{args:?}: {said}");
         said
+    }
+
+    /// Writes a file for a command; answers its path.
+    #[must_use]
+    pub fn file(&self, name: &str, text: &str) -> String {
+        self.folder.write(name, text).display().to_string()
     }
 
     /// Posts to the API as anybody could.

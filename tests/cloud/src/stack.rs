@@ -135,9 +135,9 @@ impl Stack {
     pub fn url(&self) -> &str {
         self.place["url"].as_str().unwrap()
     }
-    /// What the command needs to find it.
+    /// What the command needs to find it, and its clock.
     #[must_use]
-    pub fn environment(&self) -> [(&'static str, String); 5] {
+    pub fn environment(&self) -> [(&'static str, String); 6] {
         let text = |name: &str| self.place[name].as_str().unwrap_or_default().to_owned();
         [
             ("AWS_ENDPOINT_URL", text("endpoint")),
@@ -145,6 +145,7 @@ impl Stack {
             ("AWS_ACCESS_KEY_ID", text("access_key")),
             ("AWS_SECRET_ACCESS_KEY", text("secret_key")),
             ("USER", "tester".to_owned()),
+            ("LD_PRELOAD", text("shim")),
         ]
     }
     /// The file of recorded calls.

@@ -23,6 +23,7 @@ mod parts {
     pub(crate) mod faults;
     pub(crate) mod orders;
     pub(crate) mod settle;
+    pub(crate) mod upgrade;
 }
 
 use std::collections::BTreeMap;
@@ -48,6 +49,7 @@ async fn the_bundle_works_on_a_local_aws() {
     parts::edge::answers_are_those_of_one_machine(&cloud).await;
     parts::edge::faults_of_meaning_are_parked(&cloud).await;
     step("edge");
+    parts::calls::warm_invocations_read_no_secret(&cloud).await;
     parts::calls::an_order_takes_at_most_45_calls(&mut cloud).await;
     step("calls");
     parts::faults::a_worker_is_killed_in_mid_flight(&mut cloud).await;
@@ -60,6 +62,15 @@ async fn the_bundle_works_on_a_local_aws() {
     step("schedules");
     parts::faults::what_the_killed_worker_held_was_done_once(&mut cloud).await;
     step("what the killed worker held");
+    parts::faults::a_dead_command_is_parked_and_replayed(&mut cloud).await;
+    step("dead command");
+    parts::desk::a_parked_order_is_mended_and_replayed(&cloud).await;
+    parts::desk::a_sweep_finds_what_never_came(&cloud).await;
+    parts::desk::a_rotated_key_is_read_when_the_old_one_is_refused(&cloud).await;
+    parts::desk::steps_are_printed_where_a_provider_has_no_api(&cloud).await;
+    step("the command");
+    parts::upgrade::orders_in_flight_end_after_upgrade_and_rollback(&cloud).await;
+    step("upgrade and rollback");
     parts::orders::captured_on_shipment(&mut cloud).await;
     step("shipment");
     parts::settle::a_payout_is_settled_once_it_is_announced(&mut cloud).await;

@@ -1,7 +1,7 @@
-//! Store and queue with a tap: calls are counted by the stage that makes them, and single calls can be
+//! Store and queue with a tap: calls are counted by the stage that makes them (reads of aliases alone apart), and single calls can be
 //! made to fail, to lose their answer, or to stall.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -48,6 +48,7 @@ type Judge = Box<dyn FnMut(&[Write]) -> Fate + Send>;
 pub struct Taps {
     stage: AtomicU8,
     counts: Mutex<BTreeMap<(Stage, &'static str), u64>>,
+    targets: Mutex<BTreeSet<String>>,
     judge: Mutex<Option<Judge>>,
     deaf: Mutex<Vec<String>>,
 }
@@ -62,6 +63,11 @@ impl Taps {
     /// The counts so far, and none from here on.
     pub fn take(&self) -> BTreeMap<(Stage, &'static str), u64> {
         std::mem::take(&mut *lock(&self.counts))
+    }
+
+    /// The queues that were sent to so far, and none from here on.
+    pub fn take_targets(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *lock(&self.targets))
     }
 
     /// Decides the fate of every write from now on.
@@ -98,7 +104,8 @@ pub struct TappedStore {
 #[async_trait]
 impl Store for TappedStore {
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
-        self.taps.count("get");
+        let aliases = !keys.is_empty() && keys.iter().all(|key| key.pk.starts_with("alias#"));
+        self.taps.count(if aliases { "alias" } else { "get" });
         self.inner.get(keys).await
     }
     async fn transact(&self, writes: Vec<Write>) -> Result<(), StoreError> {
@@ -161,6 +168,7 @@ pub struct TappedQueue {
 impl Queue for TappedQueue {
     async fn send(&self, queue: &str, messages: Vec<OutMessage>) -> Result<Vec<bool>, QueueError> {
         self.taps.count("send");
+        lock(&self.taps.targets).insert(queue.to_owned());
         if lock(&self.taps.deaf).iter().any(|deaf| queue.starts_with(deaf.as_str())) {
             return Err(QueueError::Unavailable("the test said so".to_owned()));
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
+use tillway_aws::secrets::KEEP;
 use tillway_cloud_tests::{Cloud, canaries};
 use tillway_tests::world::CARD_NUMBER;
 
@@ -11,6 +12,10 @@ const BUDGET: usize = 45;
 /// Units of DynamoDB that such an order takes at most: about 39 and 26. Ids and sealed data pack a little better or worse each
 /// time, and a webhook may come before the result it tells of.
 const UNITS: (f64, f64) = (44.0, 30.0);
+
+/// Of these at most so many are of each service, and none of any other: 28 and 12, and what a webhook costs that comes before the
+/// result it tells of.
+const BY_SERVICE: [(&str, usize); 2] = [("dynamodb", 32), ("sqs", 13)];
 
 /// The calls our code made so far: what the queues themselves do (receive, delete) is not among them.
 async fn calls(cloud: &mut Cloud) -> Vec<Json> {
@@ -50,10 +55,95 @@ pub(crate) async fn an_order_takes_at_most_45_calls(cloud: &mut Cloud) {
     assert!(total > 20, "{total} calls: the recorder missed some");
     leave_for_costing(cloud, after.get(before..).unwrap_or_default(), &invoked, logged).await;
     assert!(total <= BUDGET, "{total} calls");
+    by_service(&by_kind);
     let units = |name: &str| after.iter().skip(before).filter_map(|call| call[name].as_f64()).sum::<f64>();
     let spent = (units("write"), units("read"));
     println!("write and read units of an order paid at once: {spent:?}");
     assert!(spent.0 <= UNITS.0 && spent.1 <= UNITS.1, "{spent:?} units, at most {UNITS:?}");
+}
+
+/// Prints what each function asked of each service, and holds each service to its bound.
+fn by_service(by_kind: &BTreeMap<(String, String), usize>) {
+    let mut rows: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+    let mut sums: BTreeMap<&str, usize> = BTreeMap::new();
+    for ((call, function), n) in by_kind {
+        let service = call.split(':').next().unwrap();
+        *rows.entry(function).or_default().entry(service).or_default() += n;
+        *sums.entry(service).or_default() += n;
+    }
+    rows.insert("all", sums.clone());
+    println!("| function | {} |", BY_SERVICE.map(|(service, _)| service).join(" | "));
+    println!("|---|---|---|");
+    for (function, of) in &rows {
+        let counts = BY_SERVICE.map(|(service, _)| of.get(service).copied().unwrap_or(0).to_string());
+        println!("| {function} | {} |", counts.join(" | "));
+    }
+    for (service, n) in sums {
+        let most = BY_SERVICE.iter().find(|(known, _)| *known == service).map_or(0, |(_, most)| *most);
+        assert!(n <= most, "{n} calls of {service}, at most {most}");
+    }
+}
+
+/// Secrets live across invocations: a process reads each that it needs as it starts, and no invocation after that reads one again,
+/// but for a time limit and for a key that was turned away (`desk::a_rotated_key_is_read_when_the_old_one_is_refused`).
+pub(crate) async fn warm_invocations_read_no_secret(cloud: &Cloud) {
+    cloud.rest().await;
+    // What runs now would read its secrets again at times of its own.
+    cloud.stack.ask(json!({ "do": "end" })).await;
+    let (read, started, invoked) =
+        (secret_reads(cloud).await, counts(cloud, "starts").await, counts(cloud, "invocations").await);
+    let begun = cloud.now();
+    for order in ["R-1", "R-2", "R-3", "R-4"] {
+        cloud.place(order, "pm_card_visa");
+        cloud.until_status(order, "Paid").await;
+        cloud.rest().await;
+    }
+    assert!(cloud.now().since(begun) < KEEP, "it took so long that secrets are read again");
+    let starts = grown(&counts(cloud, "starts").await, &started);
+    let of = |function: &str| starts.get(function).copied().unwrap_or(0);
+    println!("| function | secret | starts | readings |\n|---|---|---|---|");
+    for ((function, secret), times) in grown(&secret_reads(cloud).await, &read) {
+        println!("| {function} | {secret} | {} | {times} |", of(&function));
+        assert!(
+            times <= of(&function),
+            "{function} read {secret} {times} times in {} processes",
+            of(&function)
+        );
+    }
+    // Otherwise nothing was shown.
+    let times = grown(&counts(cloud, "invocations").await, &invoked);
+    let stages = cloud.stack.ask(json!({ "do": "stages" })).await;
+    for stage in ["receive", "decide", "act"] {
+        let of_it = stages.as_object().unwrap().iter().filter(|(_, of)| *of == stage);
+        let processes: u64 = of_it.map(|(name, _)| of(&format!("tillway-dev-{name}"))).sum();
+        let invocations = times.get(stage).copied().unwrap_or(0);
+        println!("{stage}: {invocations} invocations in {processes} processes");
+        assert!(processes > 0 && invocations >= 2 * processes, "{stage}: hardly an invocation was warm");
+    }
+}
+
+/// What the stack counts by name.
+async fn counts(cloud: &Cloud, what: &str) -> BTreeMap<String, u64> {
+    let all = cloud.stack.ask(json!({ "do": what })).await;
+    all.as_object().unwrap().iter().map(|(name, n)| (name.clone(), n.as_u64().unwrap_or(0))).collect()
+}
+
+/// How often each function read each secret.
+async fn secret_reads(cloud: &Cloud) -> BTreeMap<(String, String), u64> {
+    let mut out = BTreeMap::new();
+    for call in cloud.stack.ask(json!({ "do": "calls" })).await.as_array().unwrap() {
+        if call["call"].as_str().is_some_and(|what| what.starts_with("secretsmanager:")) {
+            let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
+            *out.entry((text(&call["function"]), text(&call["actions"][0][1]))).or_default() += 1;
+        }
+    }
+    out
+}
+
+/// By how much each has grown, where it has.
+fn grown<K: Ord + Clone>(after: &BTreeMap<K, u64>, before: &BTreeMap<K, u64>) -> BTreeMap<K, u64> {
+    let more = after.iter().map(|(name, n)| (name.clone(), n - before.get(name).copied().unwrap_or(0)));
+    more.filter(|(_, n)| *n > 0).collect()
 }
 
 /// Lines and bytes that our functions wrote so far: what the emulator writes of its own is no JSON.

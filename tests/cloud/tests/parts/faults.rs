@@ -8,6 +8,9 @@ use tillway_cloud_tests::{Cloud, look};
 use tillway_core::http::Method;
 use tillway_core::time::Millis;
 use tillway_sandbox::{ApiFault, ApiFaultRule, HookFault, HookFaultRule, Sandbox as _};
+use tillway_tests::world::{API_KEY, GATEWAY, GATEWAY_HOOK};
+
+use crate::parts::desk::parked_of;
 
 /// The worker is killed while the gateway holds its call, after the effect.
 pub(crate) async fn a_worker_is_killed_in_mid_flight(cloud: &mut Cloud) {
@@ -92,6 +95,72 @@ pub(crate) async fn a_dead_letter_is_parked_and_replayed(cloud: &mut Cloud) {
     cloud.stack.engine().parked_replay(&item.id, "test").await.unwrap();
     cloud.until_status("E-1", "Paid").await;
     cloud.charged_once("E-1", 4712);
+}
+
+/// The worker cannot start, so that a command's message is buried: its order's money stands until a person has mended the cause
+/// and lets it go on. The command was never worked; by its due time it is sent again.
+pub(crate) async fn a_dead_command_is_parked_and_replayed(cloud: &mut Cloud) {
+    // Whose customer the gateway knows: the next order's first command is about money.
+    cloud.place("T-1", "pm_card_visa");
+    cloud.until_status("T-1", "Paid").await;
+    cloud.rest().await;
+    // The tick would send the command again meanwhile.
+    cloud.stack.ask(json!({ "do": "schedules", "state": "DISABLED" })).await;
+    cloud
+        .stack
+        .ask(json!({ "do": "impatient", "queue": "commands-stripe", "visibility": 2, "receives": 1 }))
+        .await;
+    let half = json!({ "webhook_secret": GATEWAY_HOOK });
+    cloud.stack.ask(json!({ "do": "secret", "connection": GATEWAY, "values": half })).await;
+    cloud.stack.ask(json!({ "do": "kill", "function": "act-stripe" })).await;
+    let mut new = tillway_tests::world::new_order("T-2", "USD", Some("pm_card_visa"));
+    new.customer.email = Some("t-1@example.com".to_owned());
+    new.gateway = Some("stripe".to_owned());
+    let now = cloud.now();
+    cloud.shop().place_order(now, new).unwrap();
+    let begun = Instant::now();
+    let item = loop {
+        if let Some(item) = parked_of(cloud, "T-2").await {
+            break item;
+        }
+        assert!(begun.elapsed() < tillway_cloud_tests::PATIENCE, "nothing was parked");
+    };
+    assert_eq!((item["code"].as_str(), item["blocks_money"].as_bool()), (Some("dead_letter"), Some(true)));
+    assert!(item["what"].as_str().unwrap().contains("stripe.create_payment"), "{item}");
+    let why = cloud.stack.invoke("act-stripe").await.unwrap_or_default();
+    assert!(why.contains("the function cannot start") && why.contains("`api_key` is missing"), "{why}");
+    let id = item["id"].as_str().unwrap();
+    let listed = cloud.command(&["parked", "list"]).await;
+    assert!(listed.contains("dead_letter  [holds money commands back]"), "{listed}");
+    let shown = cloud.command(&["parked", "show", id]).await;
+    assert!(shown.contains("could not be worked again and again"), "{shown}");
+    assert!(shown.contains("mend the cause, then replay or drop it"), "{shown}");
+    assert!(cloud.payments("T-2").is_empty());
+
+    // As a person mends it.
+    let said = cloud.run(&["secrets", "put", GATEWAY, "api_key"], &format!("{API_KEY}\n")).await.ok();
+    assert!(said.contains("put: api_key of stripe"), "{said}");
+    cloud
+        .stack
+        .ask(json!({ "do": "impatient", "queue": "commands-stripe", "visibility": 450, "receives": 12 }))
+        .await;
+    // Its due time has come; what blocks money is not lifted by that.
+    cloud.clock.forward(Millis::mins(2));
+    assert_eq!(cloud.stack.invoke("tick").await, None);
+    cloud.rest().await;
+    assert!(parked_of(cloud, "T-2").await.is_some());
+    let charged = |c: &Cloud| c.payments("T-2").iter().map(|p| p.charges_succeeded).sum::<usize>();
+    assert_eq!(charged(cloud), 0, "money moved past what a person has not looked at");
+    cloud.command(&["parked", "replay", id]).await;
+    cloud.until_status("T-2", "Paid").await;
+    cloud.rest().await;
+    cloud.charged_once("T-2", 4712);
+    look::booked_once(cloud.stack.engine(), "T-2").await;
+    assert_eq!(parked_of(cloud, "T-2").await, None);
+    assert!(look::open_commands(cloud.stack.engine(), "T-2").await.is_empty());
+    let told = cloud.command(&["explain", "T-2"]).await;
+    assert!(told.contains("order shop/T-2: paid") && told.contains("dead_letter"), "{told}");
+    cloud.stack.ask(json!({ "do": "schedules", "state": "ENABLED" })).await;
 }
 
 /// Every schedule fires by itself when its time has come: the clock is put forward, and nobody invokes anything.

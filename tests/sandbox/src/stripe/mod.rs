@@ -269,6 +269,10 @@ impl StripeSandbox {
         }
     }
 
+    /// The account's key is another one from now on.
+    pub fn replace_key(&mut self, key: &str) {
+        key.clone_into(&mut self.config.api_key);
+    }
     /// Checks every call against the vendor's OpenAPI document as well.
     #[must_use]
     pub fn with_schema(mut self, openapi: &serde_json::Value) -> Self {
