@@ -345,7 +345,7 @@ mod tests {
     #[tokio::test]
     async fn a_byte_more_than_a_message_holds_is_a_claim_check() {
         let claims = Arc::new(MemoryClaims::default());
-        let sqs = Clients::emulated("http://127.0.0.1:9", "us-east-1", "none", "none").await.sqs();
+        let sqs = Clients::emulated("http://127.0.0.1:9", "us-east-1", "none", "none").unwrap().sqs();
         let queue = SqsQueue::new(sqs, BTreeMap::new(), claims.clone(), Arc::new(OsEntropy));
         let kept = || claims.0.lock().unwrap().len();
         // Three bytes are four characters of base64.
