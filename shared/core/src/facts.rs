@@ -600,6 +600,20 @@ pub enum Fact {
         /// Why, in a few words.
         reason: String,
     },
+    /// A person says how a review is to end, where the gateway lets others decide it. Unlike a word about a dispute this is
+    /// no end: the gateway is told, and what it answers ends the review.
+    ReviewRuled {
+        /// The gateway's id.
+        review: String,
+        /// The how manieth word about it, from 1: a later one stands.
+        nth: u32,
+        /// Go on.
+        accept: bool,
+        /// Who.
+        by: String,
+        /// Why, in a few words; the reviewers at the gateway read it as well.
+        note: String,
+    },
     /// The order belongs to this flow.
     Bound {
         /// Pair, as configured.

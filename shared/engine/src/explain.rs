@@ -301,6 +301,10 @@ pub fn sentence(fact: &Fact) -> Option<String> {
             let how = if *won { "won" } else { "lost" };
             format!("{by} says that dispute {dispute} is {how}: {reason}")
         }
+        Fact::ReviewRuled { review, accept, by, note, .. } => {
+            let what = if *accept { "accept" } else { "reject" };
+            format!("{by} says to {what} review {review}: {note}")
+        }
         Fact::Bound { pair, flow, .. } => format!("belongs to pair {pair}, flow {flow}"),
         Fact::StatusChanged { status, reason, .. } if reason.is_empty() => {
             format!("status is now {}", status.name())

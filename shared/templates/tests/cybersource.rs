@@ -4,7 +4,8 @@ mod harness;
 
 use harness::{Order, cancelled, plain, refused, snapshot, usd};
 use tillway_core::facts::{
-    AuthorizationEnd, CommandEnd, Fact, OrderStatus, RefundStatus, ReviewOutcome, Shipment, Unparked,
+    AuthorizationEnd, CommandEnd, Fact, OrderStatus, RefundStatus, ReviewOutcome, Shipment, StepState,
+    Unparked,
 };
 use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
@@ -274,6 +275,58 @@ fn a_rejected_review_lets_the_money_go() {
     order.done("release", let_go());
     assert_eq!(order.state.status, OrderStatus::Cancelled);
     assert!(!order.is_out("capture-now") && order.parked().is_empty());
+}
+
+/// A person's word about the case of `p`.
+fn ruled(nth: u32, accept: bool) -> Fact {
+    Fact::ReviewRuled { review: "p".into(), nth, accept, by: "ann".into(), note: "called them".into() }
+}
+
+#[test]
+fn a_case_decided_here_is_told_to_the_gateway_and_only_its_answer_ends_the_review() {
+    for (accept, outcome) in [(true, ReviewOutcome::Approved), (false, ReviewOutcome::Rejected)] {
+        let mut order = paying(&[], 100);
+        order.done("authorize", reserved(100).into_iter().chain([held()]));
+        order.tell([ruled(1, accept)]);
+        let sent = order.sent("decide-case").params.clone();
+        let text = |name: &str| sent.at(name).as_text().map(str::to_owned);
+        let decision = if accept { "accept" } else { "reject" };
+        assert_eq!((text("payment").as_deref(), text("decision").as_deref()), (Some("p"), Some(decision)));
+        assert_eq!(text("comment").as_deref(), Some("called them"));
+        assert!(!order.is_out("capture-now") && !order.is_out("release"), "a word is no decision");
+        assert_eq!(order.state.status, OrderStatus::OnHold);
+        // The same once more, or another one that comes while it is out, sends nothing beside it.
+        order.tell([ruled(1, accept)]);
+        order.tell([ruled(2, !accept)]);
+        assert!(!order.state.steps.contains_key("decide-case/p:2"), "two decisions at once");
+        order.done("decide-case", [decided(outcome)]);
+        let next = if accept { "capture-now" } else { "release" };
+        assert_eq!(order.money(next), 100);
+        // What came too late is over with the review.
+        assert!(order.parked().is_empty() && !order.is_out("case-undecided"));
+        assert!(matches!(order.state.steps.get("decide-case/p:2"), None | Some(StepState::Skipped { .. })));
+    }
+}
+
+#[test]
+fn a_decision_that_the_gateway_refuses_waits_for_a_person_and_may_be_said_anew() {
+    let mut order = paying(&[], 100);
+    order.done("authorize", reserved(100).into_iter().chain([held()]));
+    order.tell([ruled(1, true)]);
+    order.end("decide-case", refused("NOT_SUPPORTED"), []);
+    assert_eq!((order.parked(), order.state.status), (vec!["case_not_decided"], OrderStatus::OnHold));
+    assert!(order.state.money_blocked().is_none() && !order.is_out("capture-now"));
+    order.tell([ruled(2, false)]);
+    assert_eq!(order.sent("decide-case").params.at("decision").as_text(), Some("reject"));
+    order.done("decide-case", [decided(ReviewOutcome::Rejected)]);
+    assert_eq!(order.money("release"), 100);
+    // Somebody else was faster: nobody has to be told.
+    let mut order = paying(&[], 100);
+    order.done("authorize", reserved(100).into_iter().chain([held()]));
+    order.tell([ruled(1, false)]);
+    order.end("decide-case", refused("decided_otherwise"), [decided(ReviewOutcome::Approved)]);
+    assert!(order.parked().is_empty());
+    assert_eq!(order.money("capture-now"), 100);
 }
 
 #[test]

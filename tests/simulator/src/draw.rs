@@ -26,6 +26,8 @@ pub(crate) enum Act {
     Authenticate(bool),
     /// A person closes the review.
     Review(Verdict),
+    /// A person says here how it is to end: go on, or not.
+    Rule(bool),
     /// The shop cancels.
     Cancel,
     /// The shop changes the pieces of a line, or takes it out.
@@ -133,7 +135,8 @@ impl OrderPlan {
     }
     /// Whether a review is decided against it.
     pub(crate) fn rejects(&self) -> bool {
-        self.does(Act::Review(Verdict::Refunded)) || self.does(Act::Review(Verdict::Fraud))
+        let verdicts = [Act::Review(Verdict::Refunded), Act::Review(Verdict::Fraud), Act::Rule(false)];
+        verdicts.into_iter().any(|act| self.does(act))
     }
     /// All cards the shopper gives.
     pub(crate) fn cards(&self) -> impl Iterator<Item = Card> {

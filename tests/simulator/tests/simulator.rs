@@ -65,8 +65,9 @@ const ASKED_OF_STRIPE: [&str; 15] = [
 ];
 
 /// What Cybersource is asked for in a large run.
-const ASKED_OF_CYBERSOURCE: [&str; 13] = [
+const ASKED_OF_CYBERSOURCE: [&str; 14] = [
     "POST /risk/v1/decisions",
+    "POST /risk/v1/decisions/{id}/actions",
     "POST /pts/v2/payments",
     "POST /pts/v2/payments/{id}/captures",
     "POST /pts/v2/payments/{id}/reversals",

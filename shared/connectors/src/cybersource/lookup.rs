@@ -347,6 +347,9 @@ fn judged(call: &Call<'_>, plan: &Plan, found: &Transaction<'_>) -> Result<Outco
 
 /// Cybersource turned a request away in a way that may mean that it was done before.
 pub(super) async fn done_before(client: &Client<'_>, plan: &Plan) -> Result<Option<Outcome>, ReadFault> {
+    if client.call.action == actions::DECIDE_NAME {
+        return listed_decision(client, plan).await;
+    }
     if let Seen::Ours(outcome) = look(client, plan).await? {
         return Ok(Some(outcome));
     }
@@ -448,22 +451,27 @@ pub(super) async fn adopt(client: &Client<'_>, plan: &Plan) -> Result<Option<Out
 
 /// What became of a case: the list of conversions tells.
 async fn decided(client: &Client<'_>, plan: &Plan) -> Finding {
+    match listed_decision(client, plan).await {
+        Ok(Some(outcome)) => Finding::Evidence(outcome),
+        Ok(None) => Finding::NotThere,
+        Err(fault) => still(fault.why()),
+    }
+}
+
+/// How a case was decided, by us or by somebody else, where the list of conversions has it.
+async fn listed_decision(client: &Client<'_>, plan: &Plan) -> Result<Option<Outcome>, ReadFault> {
     let payment = plan.payment.as_deref().unwrap_or("");
-    let since = client.call.now - Millis::days(2);
-    let list = match sweep::conversions(client, since).await {
-        Ok(list) => list,
-        Err(fault) => return still(fault.why()),
-    };
+    let list = sweep::conversions(client, client.call.now - Millis::days(2)).await?;
     let Some(accepted) = list.iter().find(|c| c.payment == payment).map(|c| c.accepted) else {
-        return Finding::NotThere;
+        return Ok(None);
     };
     let outcome = if accepted { ReviewOutcome::Approved } else { ReviewOutcome::Rejected };
     let fact = Fact::ReviewClosed { review: payment.to_owned(), payment: payment.to_owned(), outcome };
     let observation = Observation { facts: vec![fact], ..Observation::default() };
     let summary = "found in the list of conversions".to_owned();
-    Finding::Evidence(if accepted == plan.accept {
+    Ok(Some(if accepted == plan.accept {
         Outcome::Settled { observation, provider_id: Some(payment.to_owned()), summary }
     } else {
         Outcome::Refused { code: "decided_otherwise".to_owned(), observation, summary }
-    })
+    }))
 }

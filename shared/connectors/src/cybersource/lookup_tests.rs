@@ -377,6 +377,33 @@ async fn a_lost_decision_is_read_from_the_conversions() {
 }
 
 #[tokio::test]
+async fn a_decision_that_is_turned_away_may_have_been_made_before() {
+    let list = |decision: &str| {
+        let case = json!({"requestId": AUTH, "merchantReferenceNumber": "ORD-1001", "newDecision": decision,
+            "originalDecision": "REVIEW", "conversionTime": "2026-11-20T10:00:00Z"});
+        answer(200, json!({"conversionDetails": [case]}))
+    };
+    let decide = async |again: bool, listed| {
+        let answers = [error(400, "INVALID_DATA"), listed];
+        let accept = follow(&[("decision", Value::text("accept"))]);
+        let mut run = Run::new("cybersource.decide_case", accept, answers);
+        run.generation = u32::from(again);
+        run.call().await
+    };
+    // Ours, whose answer was lost; or somebody else's.
+    for (again, listed, expected) in
+        [(true, "ACCEPT", "settled"), (false, "REJECT", "refused decided_otherwise")]
+    {
+        let outcome = decide(again, list(listed)).await;
+        assert_eq!((how(&outcome).as_str(), facts(&outcome).len()), (expected, 1));
+    }
+    // Nothing is listed yet: the first sending may have decided it, so its refusal says nothing.
+    assert_eq!(how(&decide(true, error(404, "x")).await), "unknown");
+    assert_eq!(how(&decide(false, error(404, "x")).await), "refused INVALID_DATA");
+    assert_eq!(how(&decide(true, error(500, "x")).await), "unknown");
+}
+
+#[tokio::test]
 async fn a_capture_made_elsewhere_is_adopted_and_not_made_again() {
     let params = |known: i64| follow(&[("captured", usd(known)), ("look", Value::Bool(true))]);
     let theirs = transaction(CAPTURE, &["ics_bill"], "102.21", None);

@@ -46,6 +46,8 @@ pub(super) fn draw(seed: u64, first: u32, count: u32, routed: Option<bool>) -> P
         options.push(("screening", if screens.chance(3500) { "before" } else { "inline" }));
         options
     });
+    // And one for who decides a case here and not in the Business Center.
+    let mut here = Dice::new(seed, 10);
     let partial = |dice: &mut Dice| {
         let how = dice.pick(&["ask", "reverse", "reverse", "accept"]).unwrap_or("ask");
         vec![("partial_authorization", how)]
@@ -62,6 +64,13 @@ pub(super) fn draw(seed: u64, first: u32, count: u32, routed: Option<bool>) -> P
             if lenient(seed) {
                 // Where the gateway gives back more than it took, nobody hears of another's refund in time.
                 order.acts.retain(|(_, act)| !matches!(act, Act::DashboardRefund(_) | Act::DashboardVoid));
+            }
+            for (_, act) in &mut order.acts {
+                if let Act::Review(verdict) = act
+                    && here.chance(5000)
+                {
+                    *act = Act::Rule(matches!(verdict, Verdict::Approved | Verdict::Acknowledged));
+                }
             }
             if routed.get(pair) == Some(&true) && market.chance(700) {
                 outage(&mut market, &mut order);

@@ -291,6 +291,16 @@ static REVIEW: Schema = Schema {
         flag("approved", "go on"),
     ],
 };
+static REVIEW_RULING: Schema = Schema {
+    name: "review_ruling",
+    fields: &[
+        text("id", "the gateway's id of the review").required(),
+        text("payment", "payment").required(),
+        text("decision", "accept or reject: what a person wants").required(),
+        text("note", "why, in the person's words").required(),
+        flag("open", "the review has not ended"),
+    ],
+};
 static TOTAL_CHANGE: Schema = Schema {
     name: "total_change",
     fields: &[
@@ -353,6 +363,7 @@ pub static OBJECTS: &[(&str, &Schema)] = &[
     ("dispute_outcome", &DISPUTE),
     ("review", &REVIEW),
     ("review_outcome", &REVIEW),
+    ("review_ruling", &REVIEW_RULING),
     ("total_change", &TOTAL_CHANGE),
     ("short", &SHORT),
     ("overpaid", &OVERPAID),
