@@ -387,6 +387,85 @@ fn an_authorization_about_to_run_out_is_found_before_its_capture() {
     assert!(order.is_out("expiring") && !order.is_out("capture-expiring"));
 }
 
+/// What the gateway answers where a hold is not there any more.
+fn ran_out() -> [Fact; 2] {
+    let how = AuthorizationEnd::Expired;
+    [
+        Fact::AuthorizationEnded { payment: "p".into(), charge: "p".into(), how },
+        Fact::PaymentCancelled { payment: "p".into(), reason: "expired".into() },
+    ]
+}
+
+#[test]
+fn a_hold_whose_time_is_over_is_let_go_and_the_gateways_answer_ends_it() {
+    let late = Millis::days(7);
+    for answer in [ran_out(), let_go()] {
+        let mut order = paying(&[("capture", "shipment")], 100);
+        order.done("authorize", reserved(100));
+        order.pass(Millis::hours(167));
+        assert!(!order.is_out("release-expired"), "an hour before");
+        order.pass(late);
+        assert_eq!(order.money("release-expired"), 100);
+        assert_eq!(order.state.status, OrderStatus::Authorized, "its time alone ends nothing");
+        order.done("release-expired", answer);
+        assert_eq!(
+            (order.state.status, order.state.status_reason.as_str(), order.state.capturable()),
+            (OrderStatus::PaymentFailed, "authorization_ended", 0)
+        );
+        // It ships all the same: nothing is captured in vain, and a person asks for another payment.
+        order.tell([snapshot(2, usd(100), |o| {
+            o.shipments = vec![Shipment { id: "s1".into(), lines: vec![("1".into(), 2.into())] }];
+        })]);
+        assert!(!order.is_out("capture-shipment"));
+        assert_eq!(order.parked(), ["authorization_expired"]);
+        // Which is authorized beside the parked item, and the shipment taken from it.
+        order.tell([snapshot(3, usd(100), |o| {
+            o.token = Some("t2".into());
+            o.shipments = vec![Shipment { id: "s1".into(), lines: vec![("1".into(), 2.into())] }];
+        })]);
+        let of = |fact: Fact| match fact {
+            Fact::Payment { amount, .. } => Fact::Payment { payment: "q".into(), amount },
+            Fact::Authorized { amount, expires_at, .. } => {
+                Fact::Authorized { payment: "q".into(), charge: "q".into(), amount, expires_at }
+            }
+            other => other,
+        };
+        order.done("authorize", reserved(100).map(of));
+        assert_eq!(order.money("capture-shipment"), 50);
+        assert_eq!(param(&order, "capture-shipment", "payment"), "q");
+    }
+    // Kept as it is where the pair says so, and where something was taken, of which no reversal is taken.
+    let mut order = paying(&[("capture", "shipment"), ("on_expired", "keep")], 100);
+    order.done("authorize", reserved(100));
+    order.pass(Millis::days(8));
+    assert!(!order.is_out("release-expired"));
+    let mut order = paying(&[("capture", "manual")], 100);
+    order.done("authorize", reserved(100));
+    order.tell([made("c1", 40)]);
+    order.pass(Millis::days(8));
+    assert!(!order.is_out("release-expired"));
+}
+
+#[test]
+fn a_capture_that_comes_too_late_says_so_and_goes_on_with_another_payment() {
+    let mut order = paying(&[("capture", "shipment"), ("on_expired", "keep")], 100);
+    order.done("authorize", reserved(100));
+    order.pass(Millis::days(8));
+    order.tell([snapshot(2, usd(100), |o| {
+        o.shipments = vec![Shipment { id: "s1".into(), lines: vec![] }];
+    })]);
+    order.end("capture-shipment", refused("authorization_expired"), ran_out());
+    assert_eq!((order.parked(), order.state.status), (vec!["authorization_expired"], OrderStatus::PaymentFailed));
+    let item = order.state.parked.keys().next().unwrap().clone();
+    order.tell([Fact::Unparked { id: item, how: Unparked::Replayed { by: "ann".into() } }]);
+    assert!(!order.is_out("capture-shipment"), "nothing is reserved");
+    order.tell([snapshot(3, usd(100), |o| {
+        o.token = Some("t2".into());
+        o.shipments = vec![Shipment { id: "s1".into(), lines: vec![] }];
+    })]);
+    assert!(order.is_out("authorize"));
+}
+
 #[test]
 fn cancelling_before_capture_reverses_and_after_it_voids_and_then_refunds() {
     let mut order = paying(&[("capture", "manual")], 100);

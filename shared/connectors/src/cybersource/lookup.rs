@@ -11,6 +11,7 @@ use super::actions;
 use super::client::{Client, ReadFault};
 use super::endpoints;
 use super::errors;
+use super::facts;
 use super::instruments;
 use super::operations::{self, capture_facts, check_amount, disagrees, judge_paid, void_facts};
 use super::plan::Plan;
@@ -396,6 +397,30 @@ async fn captures(client: &Client<'_>, plan: &Plan) -> Result<(Vec<Fact>, i64), 
         }
     }
     Ok((told, new))
+}
+
+/// What is to be known of a hold that Cybersource says is not there: somebody took it, or its time is over and it ran out.
+pub(super) enum Gone {
+    /// Captures that are there, with what was not known before.
+    Taken(Vec<Fact>),
+    /// It ran out; whether nothing of it was taken.
+    RanOut { untouched: bool },
+    /// Neither: before its time it may have been taken a moment ago, or let go by its bank.
+    Unexplained,
+}
+
+/// Looks why a hold is not there. That alone says little: a hold that was used up is "missing" as well.
+pub(super) async fn gone(client: &Client<'_>, plan: &Plan) -> Result<Gone, ReadFault> {
+    let (facts, new) = captures(client, plan).await?;
+    if new > 0 {
+        return Ok(Gone::Taken(facts));
+    }
+    let Some(payment) = plan.payment.as_deref() else { return Ok(Gone::Unexplained) };
+    let connection = client.call.connection;
+    let detail = detail(client, payment).await?;
+    let made = Transaction::of(connection, detail.json()).ok().and_then(|payment| payment.at());
+    let over = made.is_some_and(|at| facts::expires_at(connection, at) <= client.call.now);
+    Ok(if over { Gone::RanOut { untouched: facts.is_empty() } } else { Gone::Unexplained })
 }
 
 /// Facts of what stands in the way of what was turned away: the captures that are there, or of a void the refunds. None

@@ -450,3 +450,49 @@ async fn a_capture_made_elsewhere_is_adopted_and_not_made_again() {
     let run = Run::new("cybersource.capture", late, answers);
     assert_eq!(how(&run.call().await), "settled");
 }
+
+/// A hold that is said to be missing may have been used up, or let go; it ran out only where nobody took it and its time is over.
+#[tokio::test]
+async fn a_hold_that_is_not_there_ran_out_only_when_its_time_is_over_and_nobody_took_it() {
+    let theirs = transaction(CAPTURE, &["ics_bill"], "102.21", None);
+    let hold = |made: &str| {
+        let mut auth = transaction(AUTH, &["ics_auth"], "102.21", None);
+        auth["submitTimeUTC"] = made.into();
+        auth
+    };
+    let (old, young) = (hold("2026-11-01T10:00:00Z"), hold("2026-11-20T09:00:00Z"));
+    let missing = || error(400, "MISSING_AUTH");
+    let reverse = async |answers: Vec<Answered>| Run::new("cybersource.reverse", follow(&[]), answers).call().await;
+    let over = reverse(vec![missing(), search(&[&old]), detail(&old)]).await;
+    assert_eq!(how(&over), "settled");
+    let ended = |facts: &[Fact], how: AuthorizationEnd| {
+        facts.iter().any(|f| matches!(f, Fact::AuthorizationEnded { how: end, .. } if *end == how))
+    };
+    let cancelled = |facts: &[Fact]| facts.iter().any(|f| matches!(f, Fact::PaymentCancelled { .. }));
+    assert!(ended(&facts(&over), AuthorizationEnd::Expired) && cancelled(&facts(&over)));
+    let early = reverse(vec![missing(), search(&[&young]), detail(&young)]).await;
+    assert_eq!((how(&early).as_str(), facts(&early).len()), ("refused MISSING_AUTH", 0));
+    let taken = reverse(vec![missing(), search(&[&old, &theirs]), detail(&theirs)]).await;
+    assert_eq!(how(&taken), "refused MISSING_AUTH");
+    assert!(matches!(&facts(&taken)[..], [Fact::CaptureMade { .. }]), "{taken:?}");
+    // It cannot be looked for now: nothing was done, and it is asked again.
+    assert_eq!(how(&reverse(vec![missing(), error(500, "x")]).await), "not done Unavailable");
+
+    let capture = async |known: &str, answers: Vec<Answered>| {
+        let params =
+            [("captured", usd(if known.is_empty() { 0 } else { 10_221 })), ("known", Value::text(known))];
+        Run::new("cybersource.capture", follow(&params), answers).call().await
+    };
+    let late = capture("", vec![missing(), search(&[&old]), search(&[&old]), detail(&old)]).await;
+    assert_eq!(how(&late), "refused authorization_expired");
+    assert!(ended(&facts(&late), AuthorizationEnd::Expired) && cancelled(&facts(&late)));
+    // Of one that was captured in part the payment stands.
+    let both = || search(&[&old, &theirs]);
+    let rest =
+        capture(CAPTURE, vec![missing(), both(), detail(&theirs), both(), detail(&theirs), detail(&old)]).await;
+    assert_eq!(how(&rest), "refused authorization_expired");
+    assert!(ended(&facts(&rest), AuthorizationEnd::Expired) && !cancelled(&facts(&rest)));
+    // Somebody else took it: that is adopted.
+    let theirs = capture("", vec![missing(), both(), detail(&theirs)]).await;
+    assert_eq!(how(&theirs), "settled");
+}

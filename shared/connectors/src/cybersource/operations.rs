@@ -112,6 +112,10 @@ async fn turned_away(client: &Client<'_>, plan: &Plan, answer: &Answer) -> Outco
         let facts = transaction::reversed(plan.payment.as_deref().unwrap_or(""), "reversed");
         return settled(plan, None, facts, &answer.said());
     }
+    let on_hold = [actions::CAPTURE_NAME, actions::REVERSE_NAME].contains(&client.call.action);
+    if on_hold && reason == "MISSING_AUTH" {
+        return not_there(client, plan, answer).await;
+    }
     if !used && !errors::says_already(&reason) {
         return refused(answer, Observation::default());
     }
@@ -126,6 +130,42 @@ async fn turned_away(client: &Client<'_>, plan: &Plan, answer: &Answer) -> Outco
         Ok(None) if client.call.generation > 0 => unknown(answer.said()),
         Ok(None) => refused(answer, lookup::in_the_way(client, plan).await),
         Err(fault) => unknown(format!("{}, and {}", answer.said(), fault.why())),
+    }
+}
+
+/// Code of a capture whose hold ran out before it.
+const EXPIRED: &str = "authorization_expired";
+
+/// Cybersource knows no hold that could be taken or let go. Only where nobody took it and its time is over, it ran out: a
+/// reversal has nothing left to do then, and a capture needs another payment.
+async fn not_there(client: &Client<'_>, plan: &Plan, answer: &Answer) -> Outcome {
+    let (call, said) = (client.call, answer.said());
+    let adopted = match call.action == actions::CAPTURE_NAME && plan.captured.is_some() {
+        true => lookup::adopt(client, plan).await,
+        false => Ok(None),
+    };
+    let gone = match adopted {
+        Ok(Some(outcome)) => return outcome,
+        Ok(None) => lookup::gone(client, plan).await,
+        Err(fault) => Err(fault),
+    };
+    let told = |facts: Vec<Fact>| Observation { facts, ..Observation::default() };
+    match gone {
+        Ok(lookup::Gone::Taken(facts)) => refused(answer, told(facts)),
+        Ok(lookup::Gone::Unexplained) => refused(answer, Observation::default()),
+        Ok(lookup::Gone::RanOut { untouched }) => {
+            let facts = transaction::ran_out(plan.payment.as_deref().unwrap_or(""), untouched);
+            if call.action == actions::REVERSE_NAME {
+                return settled(plan, None, facts, &format!("{said}: it ran out before"));
+            }
+            let summary = format!(
+                "{said}: the hold ran out, and nobody took it; ask for another payment, which is authorized as before, or \
+                 take no money for this"
+            );
+            Outcome::Refused { code: EXPIRED.to_owned(), observation: told(facts), summary }
+        }
+        // Nothing was done, and what is to be known of it cannot be read now.
+        Err(fault) => Outcome::NotDone { after: None, why: fault.not_now() },
     }
 }
 

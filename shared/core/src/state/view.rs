@@ -104,6 +104,7 @@ impl OrderState {
             ("refundable", self.amount(captured.saturating_sub(refunded).max(0))),
             ("disputed", self.amount(self.disputed())),
             ("live", Value::Bool(captured > 0 || self.capturable() > 0)),
+            ("lapsed", Value::Bool(self.lapsed())),
             ("cancelled", Value::Bool(current.is_some_and(|(_, p)| p.cancelled.is_some()))),
             ("held", Value::Bool(self.held())),
             ("rejected", Value::Bool(self.rejected())),

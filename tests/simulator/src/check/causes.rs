@@ -108,7 +108,11 @@ fn of_cybersource(item: &Parked, order: Option<&OrderPlan>) -> bool {
         }
         "PROCESSOR_DECLINED" => step("refund-") && card("tok_refunddeclined"),
         // The hold ran out or was let go by somebody, of which nobody was told in time.
-        "MISSING_AUTH" | "AUTH_ALREADY_REVERSED" => step("capture-"),
+        "MISSING_AUTH" | "AUTH_ALREADY_REVERSED" | "authorization_expired" => {
+            step("capture-") || step("shipped-unpaid")
+        }
+        // Its merchant id was not set up when a person decided, or somebody let it go.
+        "case_not_decided" => order.is_some_and(|o| o.does(Act::Rule(true)) || o.does(Act::Rule(false))),
         _ => false,
     }
 }

@@ -168,5 +168,5 @@ scenarios! {
     "cyb-timeout-before-void" "cnow" "Cybersource times out before it voided" => outages::silent_before_void;
     "cyb-clarity-down" "cnow" "Clarity is down for twenty minutes" => outages::clarity_down;
     "cyb-authorization-expiring" "cship" "authorization about to expire: staff is told a day before, then shipped" => capturing::expiring;
-    "cyb-authorization-expired" "cship" "authorization expires unheard: the capture is refused, a person is asked" => capturing::expired_unheard;
+    "cyb-authorization-expired" "cship" "authorization expires unheard: Cybersource is asked, the order has failed, and what ships goes to a person" => capturing::expired_unheard;
 }
