@@ -242,6 +242,8 @@ pub enum ReviewOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthorizationEnd {
+    /// A final capture of less was made, and the gateway keeps the rest until it runs out: nothing of it will be taken.
+    Kept,
     /// A final capture of less released the rest.
     Released,
     /// It ran out.

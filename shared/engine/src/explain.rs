@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
-use tillway_core::facts::{CommandEnd, Fact, OrderStatus, Parked, StepState, Unparked};
+use tillway_core::facts::{AuthorizationEnd, CommandEnd, Fact, OrderStatus, Parked, StepState, Unparked};
 use tillway_core::ids::{CommandId, ConnectionName, OrderKey};
 use tillway_core::journal::Entry;
 use tillway_core::time::Timestamp;
@@ -283,6 +283,9 @@ pub fn sentence(fact: &Fact) -> Option<String> {
         Fact::Captured { charge, total, .. } => format!("{total} taken of {charge} in all"),
         Fact::CaptureMade { charge, capture, amount, .. } => {
             format!("{amount} taken of {charge} by capture {capture}")
+        }
+        Fact::AuthorizationEnded { charge, how: AuthorizationEnd::Kept, .. } => {
+            format!("what is left of {charge} is taken by nobody; the gateway keeps it until it runs out")
         }
         Fact::AuthorizationEnded { charge, how, .. } => format!("what was left of {charge} is gone: {how:?}"),
         Fact::PaymentCancelled { payment, reason } => format!("payment {payment} is cancelled: {reason}"),

@@ -611,7 +611,7 @@ fn a_total_lowered_before_capture_is_captured_lower_and_after_it_given_back() {
     order.tell([plain(2, 80)]);
     order.done("authorize", reserved(100));
     assert_eq!(order.money("capture-now"), 80);
-    let how = AuthorizationEnd::Released;
+    let how = AuthorizationEnd::Kept;
     let rest = Fact::AuthorizationEnded { payment: "p".into(), charge: "p".into(), how };
     order.done("capture-now", [made("c1", 80), rest]);
     order.tell([plain(3, 70)]);

@@ -464,7 +464,7 @@ pub(super) async fn adopt(client: &Client<'_>, plan: &Plan) -> Result<Option<Out
     }
     if plan.last {
         let payment = plan.payment.clone().unwrap_or_default();
-        let how = tillway_core::facts::AuthorizationEnd::Released;
+        let how = tillway_core::facts::AuthorizationEnd::Kept;
         told.push(Fact::AuthorizationEnded { charge: payment.clone(), payment, how });
     }
     Ok(Some(Outcome::Settled {

@@ -318,11 +318,12 @@ fn captured(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Resul
     }
 }
 
-/// Facts of a capture of ours: after the last one the rest is let go.
+/// Facts of a capture of ours. After the last one the rest is taken by nobody; a reversal is refused once something was taken, so it
+/// stays reserved until it runs out.
 pub(super) fn capture_facts(plan: &Plan, payment: &str, capture: &str, amount: Money) -> Vec<Fact> {
     let mut told = vec![transaction::captured(payment, capture, amount)];
     if plan.last {
-        let (payment, how) = (payment.to_owned(), AuthorizationEnd::Released);
+        let (payment, how) = (payment.to_owned(), AuthorizationEnd::Kept);
         told.push(Fact::AuthorizationEnded { charge: payment.clone(), payment, how });
     }
     told

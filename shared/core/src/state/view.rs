@@ -287,6 +287,7 @@ impl OrderState {
                 let owed = if self.currency() == Some(currency) { owed } else { 0 };
                 let ended = match charge.ended {
                     None => "",
+                    Some(AuthorizationEnd::Kept) => "kept",
                     Some(AuthorizationEnd::Released) => "released",
                     Some(AuthorizationEnd::Expired) => "expired",
                     Some(AuthorizationEnd::Voided) => "voided",

@@ -207,7 +207,7 @@ static AUTHORIZATION: Schema = Schema {
         money("due", "still reserved and owed: what the order's total does not cover is left to lapse")
             .required(),
         field("expires_at", Type::Time, "when it runs out"),
-        text("ended", "released, expired, voided, or empty"),
+        text("ended", "kept (by the gateway, to be taken by nobody), released, expired, voided, or empty"),
     ],
 };
 static SHIPMENT: Schema = Schema {
