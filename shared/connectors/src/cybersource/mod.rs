@@ -19,6 +19,8 @@ mod instruments;
 mod jwe;
 mod lookup;
 #[cfg(test)]
+mod fixture_tests;
+#[cfg(test)]
 mod lookup_tests;
 mod operations;
 mod plan;
