@@ -13,7 +13,7 @@ use super::endpoints;
 use super::errors;
 use super::facts;
 use super::instruments;
-use super::operations::{self, capture_facts, check_amount, disagrees, judge_paid, void_facts};
+use super::operations::{self, capture_facts, check_amount, disagrees, judge_paid, void_facts, withdrawn_facts};
 use super::plan::Plan;
 use super::routes;
 use super::sweep;
@@ -154,7 +154,7 @@ fn makes(action: &str, kind: Kind) -> bool {
         actions::AUTHORIZE_NAME => matches!(kind, Kind::Authorization | Kind::Sale),
         actions::CAPTURE_NAME => kind == Kind::Capture,
         actions::REVERSE_NAME => kind == Kind::Reversal,
-        actions::VOID_NAME => kind == Kind::Void,
+        actions::VOID_NAME | actions::VOID_REFUND_NAME => kind == Kind::Void,
         actions::REFUND_NAME => kind == Kind::Refund,
         _ => false,
     }
@@ -276,9 +276,9 @@ fn is_ours(call: &Call<'_>, plan: &Plan, found: &Transaction<'_>) -> bool {
         actions::REVERSE_NAME => {
             of_payment && done() && found.amount().is_ok_and(|a| plan.amount.is_none_or(|whole| whole == a))
         }
-        actions::VOID_NAME if of_payment && done() => {
-            let capture = plan.object.as_deref();
-            by_mark() || found.related().any(|r| Some(r) == capture)
+        actions::VOID_NAME | actions::VOID_REFUND_NAME if of_payment && done() => {
+            let undone = plan.object.as_deref();
+            by_mark() || found.related().any(|r| Some(r) == undone)
         }
         _ => by_mark() || serves(call, plan, found.detail),
     }
@@ -327,6 +327,7 @@ fn judged(call: &Call<'_>, plan: &Plan, found: &Transaction<'_>) -> Result<Outco
             (told, Some(found.amount()?))
         }
         actions::VOID_NAME => (void_facts(plan, found.id), None),
+        actions::VOID_REFUND_NAME => (withdrawn_facts(plan), None),
         _ => (reversed(payment, "reversed"), None),
     };
     let of_payment = found.root().is_none_or(|root| root == payment);
@@ -417,7 +418,12 @@ pub(super) async fn gone(client: &Client<'_>, plan: &Plan) -> Result<Gone, ReadF
     }
     let Some(payment) = plan.payment.as_deref() else { return Ok(Gone::Unexplained) };
     let connection = client.call.connection;
-    let detail = detail(client, payment).await?;
+    let detail = match detail(client, payment).await {
+        Ok(detail) => detail,
+        // Not indexed yet: so young its time is not over.
+        Err(ReadFault::Missing(_)) => return Ok(Gone::Unexplained),
+        Err(fault) => return Err(fault),
+    };
     let made = Transaction::of(connection, detail.json()).ok().and_then(|payment| payment.at());
     let over = made.is_some_and(|at| facts::expires_at(connection, at) <= client.call.now);
     Ok(if over { Gone::RanOut { untouched: facts.is_empty() } } else { Gone::Unexplained })
@@ -429,7 +435,7 @@ pub(super) async fn in_the_way(client: &Client<'_>, plan: &Plan) -> Observation 
     let facts = match client.call.action {
         actions::CAPTURE_NAME | actions::REVERSE_NAME => captures(client, plan).await.map(|(facts, _)| facts),
         // A refund that follows the refused void must know of them.
-        actions::VOID_NAME => refunds(client, plan).await,
+        actions::VOID_NAME | actions::VOID_REFUND_NAME => refunds(client, plan).await,
         _ => Ok(Vec::new()),
     };
     Observation { facts: facts.unwrap_or_default(), ..Observation::default() }

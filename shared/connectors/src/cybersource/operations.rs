@@ -193,7 +193,7 @@ fn judge(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Outcome 
         actions::AUTHORIZE_NAME => authorized(call, plan, answer, said),
         actions::CAPTURE_NAME => captured(call, plan, answer, said),
         actions::REVERSE_NAME => reversed(call, plan, answer, said),
-        actions::VOID_NAME => voided(call, plan, answer, said),
+        actions::VOID_NAME | actions::VOID_REFUND_NAME => voided(call, plan, answer, said),
         actions::REFUND_NAME => refunded(call, plan, answer, said),
         _ => decided(plan, answer, said),
     };
@@ -366,7 +366,10 @@ fn voided(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Result<
         .at(&path)
         .map(|_| money(call.connection, answer, &path, &currency, asked(plan)))
         .transpose()?;
-    let told = void_facts(plan, id);
+    let told = match call.action {
+        actions::VOID_REFUND_NAME => withdrawn_facts(plan),
+        _ => void_facts(plan, id),
+    };
     let checked = check_code(plan, answer)
         .and_then(|()| found.map_or(Ok(()), |a| check_amount(plan, a, &path.join("."))));
     match checked {
@@ -380,6 +383,15 @@ pub(super) fn void_facts(plan: &Plan, id: &str) -> Vec<Fact> {
     let (Some(payment), Some(amount)) = (&plan.payment, plan.amount) else { return Vec::new() };
     let status = tillway_core::facts::RefundStatus::Succeeded;
     vec![facts::refund(id, payment, amount, status, plan.request.as_deref(), plan.returns())]
+}
+
+/// A refund that is voided never moves.
+pub(super) fn withdrawn_facts(plan: &Plan) -> Vec<Fact> {
+    let (Some(payment), Some(refund), Some(amount)) = (&plan.payment, &plan.object, plan.amount) else {
+        return Vec::new();
+    };
+    let status = tillway_core::facts::RefundStatus::Cancelled;
+    vec![facts::refund(refund, payment, amount, status, None, None)]
 }
 
 fn refunded(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Result<Outcome, Differs> {

@@ -90,6 +90,7 @@ impl System for Cybersource {
         post("cybersource.reverse", "/reversals"),
         post("cybersource.void", "/voids"),
         post("cybersource.refund", "/refunds"),
+        post("cybersource.void_refund", "/voids"),
         post("cybersource.decide_case", "/actions"),
     ];
     const READS: &'static [&'static str] = &["cybersource.read_order"];
@@ -136,6 +137,12 @@ impl System for Cybersource {
         ),
         lie("cybersource.refund", |a| a["refundAmountDetails"]["currency"] = "EUR".into(), "currency"),
         lie("cybersource.refund", other_code, "code"),
+        lie(
+            "cybersource.void_refund",
+            |a| a["voidAmountDetails"]["voidAmount"] = "99.00".into(),
+            "voidAmount",
+        ),
+        lie("cybersource.void_refund", other_code, "code"),
         lie("cybersource.screen", other_code, "code"),
         lie("cybersource.decide_case", |a| a["status"] = "REJECTED".into(), "status"),
     ];
@@ -190,6 +197,17 @@ impl System for Cybersource {
             )),
             words: &["VOIDED", "CANCELLED", "FAILED"],
             // Read as done by some and as refused by others: a person looks before money goes back twice.
+            to_a_person: &["CANCELLED"],
+            free: false,
+            open: false,
+        },
+        Kind {
+            name: "cybersource.void_refund",
+            listed: Some((
+                "cybersource/openapi.json",
+                "/schemas/PtsV2PaymentsVoidsPost201Response/properties/status/x-values",
+            )),
+            words: &["VOIDED", "CANCELLED", "FAILED"],
             to_a_person: &["CANCELLED"],
             free: false,
             open: false,
@@ -306,6 +324,11 @@ impl System for Cybersource {
                 let (payment, more) = captured(world).await;
                 of(&payment, 400, &more)
             }
+            "cybersource.void_refund" => {
+                let (payment, more) = captured(world).await;
+                let refund = world.done("cybersource.refund", &of(&payment, 400, &more)).await;
+                of(&payment, 400, &[("refund", Value::text(refund))])
+            }
             "cybersource.decide_case" => {
                 let payment = world.done("cybersource.authorize", &authorize(600_000)).await;
                 Value::map([
@@ -338,6 +361,7 @@ impl System for Cybersource {
             "cybersource.reverse" => usize::from(!truth.payments.is_empty() && truth.held == 0),
             "cybersource.void" => usize::from(truth.captured == 0),
             "cybersource.refund" => times(truth.refunded, 400),
+            "cybersource.void_refund" => usize::from(truth.refunded == 0),
             _ => usize::from(s.open_cases().is_empty()),
         }
     }
