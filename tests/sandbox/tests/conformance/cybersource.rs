@@ -19,7 +19,8 @@ use tillway_sandbox::{Delivery, Sandbox};
 use crate::redaction::{EMAIL, NAME, PHONE, STREET};
 use crate::world::{Kind, Lie, System, Vector, World, Write, facts_of, secret, spec, usd, write_of};
 
-pub struct Cybersource;
+/// Of another number than 0, with a connector that is broken on purpose.
+pub struct Cybersource<const BROKEN: u8 = 0>;
 
 /// Made up: the bytes 0 to 31.
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -72,13 +73,15 @@ fn customers(s: &CybersourceSandbox) -> impl Iterator<Item = CustomerTruth> {
 }
 
 /// A payment with its capture.
-async fn captured(world: &World<Cybersource>) -> (String, Vec<(&'static str, Value)>) {
+async fn captured<const BROKEN: u8>(
+    world: &World<Cybersource<BROKEN>>,
+) -> (String, Vec<(&'static str, Value)>) {
     let payment = world.done("cybersource.authorize", &authorize(1000)).await;
     let capture = world.done("cybersource.capture", &of(&payment, 1000, &[])).await;
     (payment, vec![("capture", Value::text(capture)), ("request", Value::text("R-1"))])
 }
 
-impl System for Cybersource {
+impl<const BROKEN: u8> System for Cybersource<BROKEN> {
     type Sandbox = CybersourceSandbox;
     const WRITES: &'static [Write] = &[
         post("cybersource.ensure_customer", "/customers"),
@@ -246,7 +249,7 @@ impl System for Cybersource {
     const NEW_WORD: &'static str = "INVENTED_STATUS";
 
     fn connector() -> &'static dyn Connector {
-        &Connect
+        if BROKEN == 0 { &Connect } else { crate::broken::connector(BROKEN) }
     }
     fn sandbox() -> CybersourceSandbox {
         let encryption = Encryption { key_id: "7".into(), key: private().to_public_key() };
