@@ -36,8 +36,8 @@ const BELIEVES_ANSWERS: u8 = 5;
 const SENDS_ANEW: u8 = 6;
 /// Whoever looks finds nothing.
 const LOOKS_AWAY: u8 = 7;
-/// A page of a sweep is left out.
-const LEAVES_A_PAGE_OUT: u8 = 8;
+/// Of each further page of a sweep one is left out.
+const LEAVES_SOME_OUT: u8 = 8;
 /// A rate limit is taken for a refusal.
 const GIVES_UP: u8 = 9;
 /// What was sent is repeated in what is shown.
@@ -45,12 +45,15 @@ const TALKS: u8 = 10;
 /// So is a parameter that is refused.
 const TALKS_OF_PARAMETERS: u8 = 11;
 
+/// Whoever looks finds nothing, and each sending is a command of its own.
+const SENDS_BLINDLY: u8 = 12;
+
 /// A connector that is broken in one way.
 struct Broken(u8);
 
 /// Of a number other than 0, the connector that is broken so.
 pub fn connector(how: u8) -> &'static dyn Connector {
-    static ALL: [Broken; 12] = [
+    static ALL: [Broken; 13] = [
         Broken(0),
         Broken(HIDES_AN_ACTION),
         Broken(HIDES_CURRENCIES),
@@ -59,10 +62,11 @@ pub fn connector(how: u8) -> &'static dyn Connector {
         Broken(BELIEVES_ANSWERS),
         Broken(SENDS_ANEW),
         Broken(LOOKS_AWAY),
-        Broken(LEAVES_A_PAGE_OUT),
+        Broken(LEAVES_SOME_OUT),
         Broken(GIVES_UP),
         Broken(TALKS),
         Broken(TALKS_OF_PARAMETERS),
+        Broken(SENDS_BLINDLY),
     ];
     &ALL[usize::from(how)]
 }
@@ -128,14 +132,17 @@ impl Connector for Broken {
         now: Timestamp,
     ) -> Result<Verified, EdgeFault> {
         let name = "v-c-signature";
-        let given = inbound.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str());
-        let signed_at = given.and_then(|v| v.split(';').find_map(|p| p.trim().strip_prefix("t="))?.parse().ok());
+        let given =
+            inbound.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str());
+        let signed_at =
+            given.and_then(|v| v.split(';').find_map(|p| p.trim().strip_prefix("t="))?.parse().ok());
         let now = match self.0 {
             KNOWS_NO_TIME => signed_at.map_or(now, Timestamp),
             _ => now,
         };
         let key = secrets.0.get("webhook_secret").and_then(|all| all.first()).map(Secret::expose);
-        let Some((id, key)) = key.and_then(|k| k.split_once(':')).filter(|_| self.0 == BELIEVES_ANYBODY) else {
+        let Some((id, key)) = key.and_then(|k| k.split_once(':')).filter(|_| self.0 == BELIEVES_ANYBODY)
+        else {
             return Sound.verify(connection, secrets, inbound, now);
         };
         let mut headers = inbound.headers.to_vec();
@@ -171,7 +178,11 @@ impl Connector for Broken {
     async fn call(&self, call: Call<'_>) -> Outcome {
         let sent = String::from_utf8_lossy(call.prepared).into_owned();
         let fresh = another(call.command);
-        let call = if self.0 == SENDS_ANEW { Call { command: &fresh, generation: 0, ..call } } else { call };
+        let call = if matches!(self.0, SENDS_ANEW | SENDS_BLINDLY) {
+            Call { command: &fresh, generation: 0, ..call }
+        } else {
+            call
+        };
         match (self.0, Sound.call(call).await) {
             (BELIEVES_ANSWERS, Outcome::Disagrees { observation, .. }) => {
                 Outcome::Settled { observation, provider_id: None, summary: "believed".to_owned() }
@@ -189,7 +200,7 @@ impl Connector for Broken {
     }
     async fn find_out(&self, call: Call<'_>) -> Finding {
         match self.0 {
-            LOOKS_AWAY => Finding::NotThere,
+            LOOKS_AWAY | SENDS_BLINDLY => Finding::NotThere,
             _ => Sound.find_out(call).await,
         }
     }
@@ -218,8 +229,8 @@ impl Connector for Broken {
         cursor: Option<&str>,
     ) -> Result<SweepPage, NotDone> {
         let mut page = Sound.sweep(call, since, cursor).await?;
-        if self.0 == LEAVES_A_PAGE_OUT && cursor.is_some_and(|c| c.starts_with("s:") && c != "s:0") {
-            page.events.clear();
+        if self.0 == LEAVES_SOME_OUT && cursor.is_some_and(|c| c.starts_with("s:") && c != "s:0") {
+            page.events.pop();
         }
         Ok(page)
     }
@@ -271,9 +282,9 @@ seen! {
     a_look_that_finds_nothing_is_seen:
         wait(once::twice::<Cybersource<LOOKS_AWAY>>()), "is found";
     a_lost_answer_that_is_sent_again_blindly_is_seen:
-        wait(once::lost::<Cybersource<SENDS_ANEW>>()), "under";
-    a_page_of_a_sweep_that_is_left_out_is_seen:
-        wait(sweeps::cut::<Cybersource<LEAVES_A_PAGE_OUT>>()), "is told once";
+        wait(once::lost::<Cybersource<SENDS_BLINDLY>>()), "under";
+    what_a_sweep_leaves_out_is_seen:
+        wait(sweeps::cut::<Cybersource<LEAVES_SOME_OUT>>()), "is told once";
     a_rate_limit_that_is_taken_for_a_refusal_is_seen:
         wait(throttled::all::<Cybersource<GIVES_UP>>()), "gave_up";
     what_is_sent_and_shown_is_seen:
