@@ -13,11 +13,15 @@ use super::endpoints;
 use super::errors;
 use super::facts;
 use super::instruments;
-use super::operations::{self, capture_facts, check_amount, disagrees, judge_paid, void_facts, withdrawn_facts};
+use super::operations::{
+    self, capture_facts, check_amount, disagrees, judge_paid, void_facts, withdrawn_facts,
+};
 use super::plan::Plan;
 use super::routes;
 use super::sweep;
-use super::transaction::{Kind, Mark, Transaction, captured, mark, request_mark, reversed, sent_as};
+use super::transaction::{
+    Kind, Mark, Transaction, captured, is_undoing, mark, request_mark, reversed, sent_as,
+};
 use super::wire::{self, text};
 use crate::common::{Differs, still, stored};
 use crate::port::{Call, Finding, Observation, Outcome};
@@ -191,7 +195,7 @@ async fn look(client: &Client<'_>, plan: &Plan) -> Result<Seen, ReadFault> {
         let Ok(transaction) = Transaction::of(call.connection, detail.json()) else { continue };
         marked |= mark(call.connection, detail.json()).is_some_and(|m| is_of_ours(call, m));
         if !is_ours(call, plan, &transaction) {
-            unmarked |= transaction.mark().is_none();
+            unmarked |= transaction.mark().is_none() && may_be_ours(plan, &transaction);
             continue;
         }
         if transaction.is_unclear() {
@@ -204,6 +208,14 @@ async fn look(client: &Client<'_>, plan: &Plan) -> Result<Seen, ReadFault> {
         }
     }
     let open = open.or((unmarked && !marked).then_some(UNMARKED));
+    // Whoever captured what was to be captured: the money is taken, and where the flow adopts captures this is one.
+    if open == Some(UNMARKED)
+        && call.action == actions::CAPTURE_NAME
+        && plan.captured.is_some()
+        && let Some(outcome @ Outcome::Settled { .. }) = adopt(client, plan).await?
+    {
+        return Ok(Seen::Ours(outcome));
+    }
     Ok(open.map_or(Seen::Nothing, Seen::Unclear))
 }
 
@@ -282,6 +294,21 @@ fn is_ours(call: &Call<'_>, plan: &Plan, found: &Transaction<'_>) -> bool {
         }
         _ => by_mark() || serves(call, plan, found.detail),
     }
+}
+
+/// Whether a transaction that bears no mark could have come of our request, by what it acts on and by its amount. Whatever undid a
+/// sending of ours did not.
+fn may_be_ours(plan: &Plan, found: &Transaction<'_>) -> bool {
+    let of_payment = plan.payment.as_deref().zip(found.root()).is_none_or(|(ours, root)| ours == root);
+    let as_much = plan.amount.zip(found.amount().ok()).is_none_or(|(ours, amount)| ours == amount);
+    let mut linked = found.related().filter(|id| *id != found.id).peekable();
+    let of_object = match (found.kind, plan.object.as_deref()) {
+        (Kind::Void, Some(object)) => linked.peek().is_none() || linked.any(|id| id == object),
+        _ => true,
+    };
+    // What the order knew before it asked.
+    let known = plan.known.iter().flatten().any(|id| id == found.id);
+    of_payment && as_much && of_object && !known && !is_undoing(found.detail)
 }
 
 /// Whether a refund serves the same request: an earlier command of the same wish may have made it.

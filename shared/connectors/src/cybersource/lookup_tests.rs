@@ -462,7 +462,8 @@ async fn a_hold_that_is_not_there_ran_out_only_when_its_time_is_over_and_nobody_
     };
     let (old, young) = (hold("2026-11-01T10:00:00Z"), hold("2026-11-20T09:00:00Z"));
     let missing = || error(400, "MISSING_AUTH");
-    let reverse = async |answers: Vec<Answered>| Run::new("cybersource.reverse", follow(&[]), answers).call().await;
+    let reverse =
+        async |answers: Vec<Answered>| Run::new("cybersource.reverse", follow(&[]), answers).call().await;
     let over = reverse(vec![missing(), search(&[&old]), detail(&old)]).await;
     assert_eq!(how(&over), "settled");
     let ended = |facts: &[Fact], how: AuthorizationEnd| {
@@ -489,10 +490,52 @@ async fn a_hold_that_is_not_there_ran_out_only_when_its_time_is_over_and_nobody_
     // Of one that was captured in part the payment stands.
     let both = || search(&[&old, &theirs]);
     let rest =
-        capture(CAPTURE, vec![missing(), both(), detail(&theirs), both(), detail(&theirs), detail(&old)]).await;
+        capture(CAPTURE, vec![missing(), both(), detail(&theirs), both(), detail(&theirs), detail(&old)])
+            .await;
     assert_eq!(how(&rest), "refused authorization_expired");
     assert!(ended(&facts(&rest), AuthorizationEnd::Expired) && !cancelled(&facts(&rest)));
     // Somebody else took it: that is adopted.
     let theirs = capture("", vec![missing(), both(), detail(&theirs)]).await;
     assert_eq!(how(&theirs), "settled");
+}
+
+/// Of an account that shows no marks only what could be ours leaves it open: not what acts on something else, has another amount, or
+/// undid a sending of ours.
+#[tokio::test]
+async fn an_unmarked_transaction_that_cannot_be_ours_leaves_nothing_open() {
+    let unmarked = |amount: &str, root: &str| {
+        let mut found = transaction("9", &["ics_bill"], amount, None);
+        found["rootId"] = root.into();
+        found
+    };
+    let capture = async |found: &Json, params: Value| {
+        let answers = [search(&[found]), detail(found), search(&[found]), detail(found)];
+        Run::new("cybersource.capture", params, answers).find_out().await
+    };
+    let open = |finding: &Finding| matches!(finding, Finding::StillUnknown { .. });
+    assert!(open(&capture(&unmarked("102.21", AUTH), follow(&[])).await), "it may be ours");
+    assert_eq!(capture(&unmarked("50.00", AUTH), follow(&[])).await, Finding::NotThere, "another amount");
+    assert_eq!(capture(&unmarked("102.21", "77"), follow(&[])).await, Finding::NotThere, "another payment");
+    // Where captures made elsewhere are adopted, it is one whoever made it; what is known already is none.
+    let adopting = |known: &str| follow(&[("captured", usd(0)), ("known", Value::text(known))]);
+    let adopted = capture(&unmarked("102.21", AUTH), adopting("1")).await;
+    assert!(matches!(adopted, Finding::Evidence(Outcome::Settled { .. })), "{adopted:?}");
+    assert_eq!(capture(&unmarked("102.21", AUTH), adopting("9")).await, Finding::NotThere);
+
+    let void = |of: &str, comment: &str| {
+        let mut found = transaction("9", &["ics_void"], "102.21", None);
+        let href = format!("/tss/v2/transactions/{of}");
+        found["_links"] = json!({"relatedTransactions": [{"href": href}]});
+        if !comment.is_empty() {
+            found["clientReferenceInformation"]["comments"] = comment.into();
+        }
+        found
+    };
+    let looked = async |found: &Json| {
+        let answers = [search(&[found]), detail(found)];
+        Run::new("cybersource.void", super::tests::void_params(), answers).find_out().await
+    };
+    assert_eq!(looked(&void("77", "")).await, Finding::NotThere, "of another capture");
+    assert_eq!(looked(&void("77", "tillway-undoes:ab-0")).await, Finding::NotThere, "of a sending");
+    assert!(matches!(looked(&void(CAPTURE, "")).await, Finding::Evidence(Outcome::Settled { .. })));
 }

@@ -434,7 +434,7 @@ pub(super) const COMMENT: &str = "tillway ";
 pub(super) const UNDOING: &str = "tillway-undoes:";
 
 /// Whether it was made to undo a sending of ours, so that the same could be sent again.
-fn is_undoing(object: Json<'_>) -> bool {
+pub(super) fn is_undoing(object: Json<'_>) -> bool {
     text(object, &["clientReferenceInformation", "comments"]).is_some_and(|c| c.starts_with(UNDOING))
 }
 
