@@ -377,8 +377,9 @@ async fn a_refund_is_taken_back_before_it_is_settled_and_not_after() {
         if late {
             world.sandbox(|s, now| s.cut_off_now(now));
         }
-        let outcome =
-            world.call(&follow("void_refund", &payment, 400, &[("refund", Value::text(refund.as_str()))])).await;
+        let outcome = world
+            .call(&follow("void_refund", &payment, 400, &[("refund", Value::text(refund.as_str()))]))
+            .await;
         let told = facts(&outcome).iter().any(|f| {
             matches!(f, Fact::Refund { refund: id, status: RefundStatus::Cancelled, returned: true, .. } if *id == refund)
         });
