@@ -149,7 +149,8 @@ async fn played(config: &str, master: u8) -> (Vec<Request>, String) {
     });
     town.live(Millis::hours(1)).await;
     town.shop.lock().unwrap().cancel(town.now(), "A-3").unwrap();
-    let asked = town.shop.lock().unwrap().request_refund(town.now(), "A-1", Some("R-1"), 300, "goods_returned");
+    let asked =
+        town.shop.lock().unwrap().request_refund(town.now(), "A-1", Some("R-1"), 300, "goods_returned");
     asked.unwrap();
     town.live(Millis::hours(1)).await;
     for order in ["A-1", "A-4"] {
@@ -173,7 +174,8 @@ fn at(sent: &[Request], path: &str, place: &str) -> std::collections::BTreeSet<S
 #[tokio::test]
 async fn outside_production_nobody_reaches_the_gateway_or_a_log() {
     let (sent, said) = played(&config(""), 0x6d).await;
-    let whole: String = sent.iter().map(|r| format!("{} {}", r.url, String::from_utf8_lossy(&r.body))).collect();
+    let whole: String =
+        sent.iter().map(|r| format!("{} {}", r.url, String::from_utf8_lossy(&r.body))).collect();
     for path in ["/pts/v2/payments", "/tms/v2/customers"] {
         assert!(sent.iter().any(|r| r.path() == path), "nothing went to {path}");
     }
@@ -204,12 +206,19 @@ async fn outside_production_nobody_reaches_the_gateway_or_a_log() {
     }
     let mail = bill(&sent, "email");
     assert!(mail.iter().all(|m| m.ends_with("@masked.example")), "{mail:?}");
-    assert_eq!(at(&sent, "/tms/v2/customers", "/buyerInformation/email"), mail, "the profile's is the order's");
+    assert_eq!(
+        at(&sent, "/tms/v2/customers", "/buyerInformation/email"),
+        mail,
+        "the profile's is the order's"
+    );
     let goods = at(&sent, "/pts/v2/payments", "/orderInformation/shipTo/lastName");
     assert_eq!(goods, bill(&sent, "lastName"), "one family, one mask");
     assert_ne!(at(&sent, "/pts/v2/payments", "/orderInformation/shipTo/firstName"), bill(&sent, "firstName"));
     let ip = at(&sent, "/pts/v2/payments", "/deviceInformation/ipAddress");
-    assert!(ip.len() == 1 && ip.iter().all(|ip| ip.starts_with("198.18.") || ip.starts_with("198.19.")), "{ip:?}");
+    assert!(
+        ip.len() == 1 && ip.iter().all(|ip| ip.starts_with("198.18.") || ip.starts_with("198.19.")),
+        "{ip:?}"
+    );
 
     // Under another key everybody is somebody else; under the same one the same, in another process too.
     let (again, _) = played(&config(""), 0x6d).await;

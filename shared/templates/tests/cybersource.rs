@@ -455,7 +455,10 @@ fn a_capture_that_comes_too_late_says_so_and_goes_on_with_another_payment() {
         o.shipments = vec![Shipment { id: "s1".into(), lines: vec![] }];
     })]);
     order.end("capture-shipment", refused("authorization_expired"), ran_out());
-    assert_eq!((order.parked(), order.state.status), (vec!["authorization_expired"], OrderStatus::PaymentFailed));
+    assert_eq!(
+        (order.parked(), order.state.status),
+        (vec!["authorization_expired"], OrderStatus::PaymentFailed)
+    );
     let item = order.state.parked.keys().next().unwrap().clone();
     order.tell([Fact::Unparked { id: item, how: Unparked::Replayed { by: "ann".into() } }]);
     assert!(!order.is_out("capture-shipment"), "nothing is reserved");

@@ -10,10 +10,10 @@ use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
 
 use super::Cybersource;
+use super::lookup_tests::{search, transaction};
 use super::settlement_detail::{self as detail, Asked};
 use super::subscriptions::{SUBSCRIPTIONS, steps};
 use super::testing::{connection, secrets, spec, spec_text};
-use super::lookup_tests::{search, transaction};
 use super::tests::{AUTH, PAY, Run, answer, follow, how, pay_params};
 use crate::port::{Call, Connector};
 use crate::registrar::Endpoint;
@@ -155,7 +155,8 @@ async fn a_report_that_is_refused_goes_to_a_person_with_the_field() {
 fn a_subscription_as_made_by_hand_has_what_the_steps_ask_for() {
     let Some(made) = spec("fixtures/webhook_subscription_201.json") else { return };
     let product = &made["products"][0];
-    let types: Vec<&str> = product["eventTypes"].as_array().unwrap().iter().filter_map(Json::as_str).collect();
+    let types: Vec<&str> =
+        product["eventTypes"].as_array().unwrap().iter().filter_map(Json::as_str).collect();
     let ours = SUBSCRIPTIONS.iter().find(|s| types.iter().all(|t| s.types.contains(t))).unwrap();
     assert_eq!(ours.topic, "payments");
     let endpoint = Endpoint {

@@ -14,12 +14,12 @@ mod endpoints;
 mod errors;
 mod events;
 mod facts;
+#[cfg(test)]
+mod fixture_tests;
 mod guard;
 mod instruments;
 mod jwe;
 mod lookup;
-#[cfg(test)]
-mod fixture_tests;
 #[cfg(test)]
 mod lookup_tests;
 mod operations;

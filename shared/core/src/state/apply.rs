@@ -143,16 +143,11 @@ impl OrderState {
             }
             Fact::ReviewOpened { review, payment } => {
                 let new = !self.reviews.contains_key(review);
-                self.reviews
-                    .entry(review.clone())
-                    .or_insert_with(|| fresh_review(payment));
+                self.reviews.entry(review.clone()).or_insert_with(|| fresh_review(payment));
                 new
             }
             Fact::ReviewClosed { review, payment, outcome } => {
-                let entry = self
-                    .reviews
-                    .entry(review.clone())
-                    .or_insert_with(|| fresh_review(payment));
+                let entry = self.reviews.entry(review.clone()).or_insert_with(|| fresh_review(payment));
                 raise(&mut entry.outcome, *outcome)
             }
             Fact::ReviewRuled { review, nth, accept, note, .. } => {

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use tillway_core::http::{Method, Request};
-use tillway_sandbox::{HookFault, HookFaultRule, Sandbox as _};
 use tillway_sandbox::cybersource::{CybersourceSandbox, Decision, Kind, forge, sign};
+use tillway_sandbox::{HookFault, HookFaultRule, Sandbox as _};
 use tillway_tests::child::{
     CYBERSOURCE_HOOK, CYBERSOURCE_HOOK_ID, CYBERSOURCE_SECRET, Place, Serving, mode, wait_for, wait_until,
 };

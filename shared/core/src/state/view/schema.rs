@@ -148,7 +148,11 @@ pub static PAIR_OPTIONS: &[(&str, &[&str], &str)] = &[
     ("screening", &["inline", "before"], "whether fraud screening comes with the authorization or before it"),
     ("return_url", &[], "where the shopper comes back to after 3-D Secure"),
     ("on_expiring", &["alert", "capture"], "what to do a day before an authorization runs out"),
-    ("on_expired", &["release", "keep"], "what to do with what is reserved when its time is over and nothing was taken"),
+    (
+        "on_expired",
+        &["release", "keep"],
+        "what to do with what is reserved when its time is over and nothing was taken",
+    ),
     ("on_total_lowered", &["park", "refund"], "what to do when the total is lowered after capture"),
     ("on_cancelled", &["refund", "park"], "what to do with captured money when the shop cancels"),
     ("notify_customer", &["yes", "no"], "tell the customer of a decline"),
