@@ -77,7 +77,7 @@ impl CybersourceSandbox {
         self.tick(now);
         self.caller = 0;
         let address = json!({"firstName": "Sam", "lastName": "Shopper", "address1": payment.street,
-            "locality": "Springfield", "country": "US", "email": "sam@example.com"});
+            "locality": "Springfield", "administrativeArea": "IL", "postalCode": "62701", "country": "US", "email": "sam@example.com"});
         let amounts = json!({"totalAmount": payment.amount.to_major().to_string(),
             "currency": payment.amount.currency.code()});
         let body = json!({
