@@ -11,6 +11,7 @@ mod market;
 pub mod micro;
 pub mod open;
 pub mod parked;
+pub mod review;
 pub mod secrets;
 pub mod send;
 pub mod serve;
@@ -52,6 +53,8 @@ enum Command {
     Parked(parked::Args),
     /// Says how a dispute ended, where the gateway never does.
     Dispute(dispute::Args),
+    /// Says how a case of fraud review is to end; the gateway is told.
+    Review(review::Args),
     /// Checks flows, mappings and lookups: file, line, what, and a hint.
     Check(check::Args),
     /// Prints what each connector can do, as a table in Markdown.
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
             Command::Explain(args) => inspect::explain(args).await,
             Command::Parked(args) => parked::run(args).await,
             Command::Dispute(args) => dispute::run(args).await,
+            Command::Review(args) => review::run(args).await,
             Command::Check(args) => check::run(&args),
             Command::Connectors(args) => connectors::run(&args),
             Command::Simulate(args) => simulate::run_command(&args),

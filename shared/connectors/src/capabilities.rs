@@ -89,6 +89,7 @@ pub struct Capabilities {
     pub void: Support,
     pub refund: Support,
     pub part_refund: Support,
+    pub unrefund: Support,
     pub dispute: Support,
     /// Who tells how they ended; nobody: a person says it (`tillway dispute close`).
     pub dispute_end: Support,
@@ -122,6 +123,7 @@ impl Capabilities {
         void: Support::No,
         refund: Support::No,
         part_refund: Support::No,
+        unrefund: Support::No,
         dispute: Support::No,
         dispute_end: Support::No,
         read: Support::No,
@@ -132,7 +134,7 @@ impl Capabilities {
 
     /// What is done or told, by its name in the table.
     #[must_use]
-    pub const fn rows(&self) -> [(&'static str, Support); 22] {
+    pub const fn rows(&self) -> [(&'static str, Support); 23] {
         [
             ("customers", self.customer),
             ("cards kept for them", self.instruments),
@@ -150,6 +152,7 @@ impl Capabilities {
             ("void a capture", self.void),
             ("refund", self.refund),
             ("in part, several", self.part_refund),
+            ("take a refund back", self.unrefund),
             ("disputes", self.dispute),
             ("how they ended", self.dispute_end),
             ("read again", self.read),

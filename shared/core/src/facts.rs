@@ -242,6 +242,8 @@ pub enum ReviewOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthorizationEnd {
+    /// A final capture of less was made, and the gateway keeps the rest until it runs out: nothing of it will be taken.
+    Kept,
     /// A final capture of less released the rest.
     Released,
     /// It ran out.
@@ -599,6 +601,20 @@ pub enum Fact {
         by: String,
         /// Why, in a few words.
         reason: String,
+    },
+    /// A person says how a review is to end, where the gateway lets others decide it. Unlike a word about a dispute this is
+    /// no end: the gateway is told, and what it answers ends the review.
+    ReviewRuled {
+        /// The gateway's id.
+        review: String,
+        /// The how manieth word about it, from 1: a later one stands.
+        nth: u32,
+        /// Go on.
+        accept: bool,
+        /// Who.
+        by: String,
+        /// Why, in a few words; the reviewers at the gateway read it as well.
+        note: String,
     },
     /// The order belongs to this flow.
     Bound {

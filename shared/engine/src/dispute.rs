@@ -7,14 +7,10 @@ use tillway_connectors::capabilities::Support;
 use tillway_core::facts::{DisputeStatus, Fact};
 use tillway_core::ids::OrderKey;
 use tillway_core::money::Money;
-use tillway_core::pan;
 use tillway_core::state::{Dispute, OrderState};
 
 use crate::engine::{Engine, WorkError};
-use crate::records::{Event, EventBody, Origin};
-
-/// Longest reason: it stays in the order's history.
-const LONGEST: usize = 200;
+use crate::word;
 
 /// What a person says.
 #[derive(Debug, Clone, Copy)]
@@ -69,9 +65,7 @@ pub enum DisputeError {
     #[error("several disputes of the order are open; say which with --dispute: {}", .0.join(", "))]
     Several(Vec<String>),
     /// The reason.
-    #[error(
-        "the reason has 1 to 200 characters on one line and no card number; it stays in the order's history"
-    )]
+    #[error("the reason {}", word::FINE)]
     Reason,
     /// Engine.
     #[error(transparent)]
@@ -124,8 +118,7 @@ impl Engine {
     /// [`DisputeError`]: nothing is open, several are, or the gateway itself tells it. Nothing was changed then.
     pub async fn dispute_close(&self, key: &OrderKey, word: Word<'_>) -> Result<Said, DisputeError> {
         let reason = word.reason.trim();
-        let plain = (1..=LONGEST).contains(&reason.chars().count()) && !reason.chars().any(char::is_control);
-        if !plain || !pan::find(reason).is_empty() {
+        if !word::is_fine(reason) {
             return Err(DisputeError::Reason);
         }
         let record = self.order_record(key).await?.ok_or_else(|| DisputeError::Order(key.clone()))?;
@@ -154,20 +147,9 @@ impl Engine {
             by: word.by.to_owned(),
             reason: reason.to_owned(),
         };
-        let now = self.now();
-        let event = Event {
-            connection: connection.name.clone(),
-            // Of two words at once the first one counts.
-            id: format!("dispute-close:{dispute}:{nth}"),
-            kind: "tillway.dispute_closed".to_owned(),
-            origin: Origin::Replay,
-            received_at: now,
-            created_at: None,
-            replay: 0,
-            group: key.order_id().to_owned(),
-            redacted: Vec::new(),
-            body: EventBody::Told { order: key.clone(), facts: vec![fact] },
-        };
-        if self.send_events(&[event]).await { Ok(said) } else { Err(WorkError::NotSent.into()) }
+        // Of two words at once the first one counts.
+        let id = format!("dispute-close:{dispute}:{nth}");
+        self.take_word(&connection.name, key, (id, "tillway.dispute_closed"), fact).await?;
+        Ok(said)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
-use tillway_core::facts::{CommandEnd, Fact, OrderStatus, Parked, StepState, Unparked};
+use tillway_core::facts::{AuthorizationEnd, CommandEnd, Fact, OrderStatus, Parked, StepState, Unparked};
 use tillway_core::ids::{CommandId, ConnectionName, OrderKey};
 use tillway_core::journal::Entry;
 use tillway_core::time::Timestamp;
@@ -284,6 +284,9 @@ pub fn sentence(fact: &Fact) -> Option<String> {
         Fact::CaptureMade { charge, capture, amount, .. } => {
             format!("{amount} taken of {charge} by capture {capture}")
         }
+        Fact::AuthorizationEnded { charge, how: AuthorizationEnd::Kept, .. } => {
+            format!("what is left of {charge} is taken by nobody; the gateway keeps it until it runs out")
+        }
         Fact::AuthorizationEnded { charge, how, .. } => format!("what was left of {charge} is gone: {how:?}"),
         Fact::PaymentCancelled { payment, reason } => format!("payment {payment} is cancelled: {reason}"),
         Fact::AttemptFailed { attempt, code, .. } => format!("attempt {attempt} failed: {code}"),
@@ -300,6 +303,10 @@ pub fn sentence(fact: &Fact) -> Option<String> {
         Fact::DisputeClosed { dispute, won, by, reason, .. } => {
             let how = if *won { "won" } else { "lost" };
             format!("{by} says that dispute {dispute} is {how}: {reason}")
+        }
+        Fact::ReviewRuled { review, accept, by, note, .. } => {
+            let what = if *accept { "accept" } else { "reject" };
+            format!("{by} says to {what} review {review}: {note}")
         }
         Fact::Bound { pair, flow, .. } => format!("belongs to pair {pair}, flow {flow}"),
         Fact::StatusChanged { status, reason, .. } if reason.is_empty() => {

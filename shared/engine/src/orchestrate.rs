@@ -288,7 +288,7 @@ impl Engine {
     }
 
     /// The flow an order runs on: the version it is bound to, or the newest of its pair.
-    async fn flow_of(
+    pub(crate) async fn flow_of(
         &self,
         binding: Option<&Binding>,
         flow: &str,

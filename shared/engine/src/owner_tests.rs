@@ -3,6 +3,9 @@
 
 use super::*;
 
+#[path = "race_tests.rs"]
+mod race_tests;
+
 const TWO: &str = "connections:\n  shop: { system: clarity, base_url: \"https://shop.example/api/v1\", auth: api_key }\n  \
                    gate: { system: stripe }\n  signed: { system: cybersource, merchant_id: acme, key_id: k1 }\npairs:\n  \
                    cards: { flow: stripe-clarity, shop: shop, gateway: gate, return_url: \"https://shop.example/back\" }\n  \

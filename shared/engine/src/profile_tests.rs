@@ -18,6 +18,9 @@ use tillway_sandbox::{ApiFault, ApiFaultRule, Reply, Sandbox};
 use super::*;
 use crate::profile;
 
+#[path = "masked_tests.rs"]
+mod masked_tests;
+
 /// Never to be seen outside the seals.
 const MAIL: &str = "Kanarie.Vogel@example.com";
 const CANARIES: [&str; 3] = ["kanarie", "Kanarie", "vogel@"];
@@ -34,6 +37,8 @@ struct Town {
     w: World,
     shop: Arc<Mutex<ClaritySandbox>>,
     vault: Arc<Mutex<CybersourceSandbox>>,
+    /// Every request that left.
+    sent: Arc<Mutex<Vec<Request>>>,
 }
 
 fn told(reply: Reply) -> Response {
@@ -48,6 +53,9 @@ impl Town {
         Self::with(CONFIG).await
     }
     async fn with(config: &str) -> Self {
+        Self::keyed(config, 0x6d).await
+    }
+    async fn keyed(config: &str, master: u8) -> Self {
         let auth = Auth::ApiKey { header: "x-api-key".into(), key: "key".into() };
         let shop = ClaritySandbox::new(ClarityConfig { auth, ..ClarityConfig::default() });
         let hooks = WebhookConfig::new("aaaabbbb-cccc-dddd-eeee-ffff00001111", SIGNING, None);
@@ -56,7 +64,10 @@ impl Town {
             (Arc::new(Mutex::new(shop)), Arc::new(Mutex::new(CybersourceSandbox::new(vault))));
         let clock: Arc<OnceLock<Arc<Memory>>> = Arc::default();
         let (clarity, cybersource, time) = (Arc::clone(&shop), Arc::clone(&vault), Arc::clone(&clock));
-        let w = World::with(config, move |request| {
+        let sent: Arc<Mutex<Vec<Request>>> = Arc::default();
+        let out = Arc::clone(&sent);
+        let w = World::keyed(config, master, move |request| {
+            out.lock().unwrap().push(request.clone());
             let now = time.get().unwrap().now();
             if request.url.starts_with("https://shop.example") {
                 told(clarity.lock().unwrap().handle(now, request))
@@ -66,7 +77,7 @@ impl Town {
         })
         .await;
         assert!(clock.set(Arc::clone(&w.memory)).is_ok());
-        Self { w, shop, vault }
+        Self { w, shop, vault, sent }
     }
 
     fn now(&self) -> Timestamp {

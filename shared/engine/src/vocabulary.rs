@@ -109,10 +109,11 @@ pub fn vocabulary(connectors: &[&'static dyn Connector]) -> Vocabulary {
     }
 }
 
-const PAIR_DOMAINS: [(&str, &str); 7] = [
+const PAIR_DOMAINS: [(&str, &str); 8] = [
     ("pair.initiates", "initiates"),
     ("pair.capture", "capture"),
     ("pair.on_expiring", "on_expiring"),
+    ("pair.on_expired", "on_expired"),
     ("pair.on_total_lowered", "on_total_lowered"),
     ("pair.on_cancelled", "on_cancelled"),
     ("pair.notify_customer", "notify_customer"),

@@ -4,7 +4,8 @@ mod harness;
 
 use harness::{Order, cancelled, plain, refused, snapshot, usd};
 use tillway_core::facts::{
-    AuthorizationEnd, CommandEnd, Fact, OrderStatus, RefundStatus, ReviewOutcome, Shipment, Unparked,
+    AuthorizationEnd, CommandEnd, Fact, OrderStatus, RefundStatus, ReviewOutcome, Shipment, StepState,
+    Unparked,
 };
 use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value;
@@ -276,6 +277,58 @@ fn a_rejected_review_lets_the_money_go() {
     assert!(!order.is_out("capture-now") && order.parked().is_empty());
 }
 
+/// A person's word about the case of `p`.
+fn ruled(nth: u32, accept: bool) -> Fact {
+    Fact::ReviewRuled { review: "p".into(), nth, accept, by: "ann".into(), note: "called them".into() }
+}
+
+#[test]
+fn a_case_decided_here_is_told_to_the_gateway_and_only_its_answer_ends_the_review() {
+    for (accept, outcome) in [(true, ReviewOutcome::Approved), (false, ReviewOutcome::Rejected)] {
+        let mut order = paying(&[], 100);
+        order.done("authorize", reserved(100).into_iter().chain([held()]));
+        order.tell([ruled(1, accept)]);
+        let sent = order.sent("decide-case").params.clone();
+        let text = |name: &str| sent.at(name).as_text().map(str::to_owned);
+        let decision = if accept { "accept" } else { "reject" };
+        assert_eq!((text("payment").as_deref(), text("decision").as_deref()), (Some("p"), Some(decision)));
+        assert_eq!(text("comment").as_deref(), Some("called them"));
+        assert!(!order.is_out("capture-now") && !order.is_out("release"), "a word is no decision");
+        assert_eq!(order.state.status, OrderStatus::OnHold);
+        // The same once more, or another one that comes while it is out, sends nothing beside it.
+        order.tell([ruled(1, accept)]);
+        order.tell([ruled(2, !accept)]);
+        assert!(!order.state.steps.contains_key("decide-case/p:2"), "two decisions at once");
+        order.done("decide-case", [decided(outcome)]);
+        let next = if accept { "capture-now" } else { "release" };
+        assert_eq!(order.money(next), 100);
+        // What came too late is over with the review.
+        assert!(order.parked().is_empty() && !order.is_out("case-undecided"));
+        assert!(matches!(order.state.steps.get("decide-case/p:2"), None | Some(StepState::Skipped { .. })));
+    }
+}
+
+#[test]
+fn a_decision_that_the_gateway_refuses_waits_for_a_person_and_may_be_said_anew() {
+    let mut order = paying(&[], 100);
+    order.done("authorize", reserved(100).into_iter().chain([held()]));
+    order.tell([ruled(1, true)]);
+    order.end("decide-case", refused("NOT_SUPPORTED"), []);
+    assert_eq!((order.parked(), order.state.status), (vec!["case_not_decided"], OrderStatus::OnHold));
+    assert!(order.state.money_blocked().is_none() && !order.is_out("capture-now"));
+    order.tell([ruled(2, false)]);
+    assert_eq!(order.sent("decide-case").params.at("decision").as_text(), Some("reject"));
+    order.done("decide-case", [decided(ReviewOutcome::Rejected)]);
+    assert_eq!(order.money("release"), 100);
+    // Somebody else was faster: nobody has to be told.
+    let mut order = paying(&[], 100);
+    order.done("authorize", reserved(100).into_iter().chain([held()]));
+    order.tell([ruled(1, false)]);
+    order.end("decide-case", refused("decided_otherwise"), [decided(ReviewOutcome::Approved)]);
+    assert!(order.parked().is_empty());
+    assert_eq!(order.money("capture-now"), 100);
+}
+
 #[test]
 fn a_partial_authorization_is_kept_or_let_go_as_the_connection_says() {
     let mut order = paying(&[], 100);
@@ -332,6 +385,88 @@ fn an_authorization_about_to_run_out_is_found_before_its_capture() {
     order.done("authorize", reserved(100).into_iter().chain([held()]));
     order.pass(Millis::hours(145));
     assert!(order.is_out("expiring") && !order.is_out("capture-expiring"));
+}
+
+/// What the gateway answers where a hold is not there any more.
+fn ran_out() -> [Fact; 2] {
+    let how = AuthorizationEnd::Expired;
+    [
+        Fact::AuthorizationEnded { payment: "p".into(), charge: "p".into(), how },
+        Fact::PaymentCancelled { payment: "p".into(), reason: "expired".into() },
+    ]
+}
+
+#[test]
+fn a_hold_whose_time_is_over_is_let_go_and_the_gateways_answer_ends_it() {
+    let late = Millis::days(7);
+    for answer in [ran_out(), let_go()] {
+        let mut order = paying(&[("capture", "shipment")], 100);
+        order.done("authorize", reserved(100));
+        order.pass(Millis::hours(167));
+        assert!(!order.is_out("release-expired"), "an hour before");
+        order.pass(late);
+        assert_eq!(order.money("release-expired"), 100);
+        assert_eq!(order.state.status, OrderStatus::Authorized, "its time alone ends nothing");
+        order.done("release-expired", answer);
+        assert_eq!(
+            (order.state.status, order.state.status_reason.as_str(), order.state.capturable()),
+            (OrderStatus::PaymentFailed, "authorization_ended", 0)
+        );
+        // It ships all the same: nothing is captured in vain, and a person asks for another payment.
+        order.tell([snapshot(2, usd(100), |o| {
+            o.shipments = vec![Shipment { id: "s1".into(), lines: vec![("1".into(), 2.into())] }];
+        })]);
+        assert!(!order.is_out("capture-shipment"));
+        assert_eq!(order.parked(), ["authorization_expired"]);
+        // Which is authorized beside the parked item, and the shipment taken from it.
+        order.tell([snapshot(3, usd(100), |o| {
+            o.token = Some("t2".into());
+            o.shipments = vec![Shipment { id: "s1".into(), lines: vec![("1".into(), 2.into())] }];
+        })]);
+        let of = |fact: Fact| match fact {
+            Fact::Payment { amount, .. } => Fact::Payment { payment: "q".into(), amount },
+            Fact::Authorized { amount, expires_at, .. } => {
+                Fact::Authorized { payment: "q".into(), charge: "q".into(), amount, expires_at }
+            }
+            other => other,
+        };
+        order.done("authorize", reserved(100).map(of));
+        assert_eq!(order.money("capture-shipment"), 50);
+        assert_eq!(param(&order, "capture-shipment", "payment"), "q");
+    }
+    // Kept as it is where the pair says so, and where something was taken, of which no reversal is taken.
+    let mut order = paying(&[("capture", "shipment"), ("on_expired", "keep")], 100);
+    order.done("authorize", reserved(100));
+    order.pass(Millis::days(8));
+    assert!(!order.is_out("release-expired"));
+    let mut order = paying(&[("capture", "manual")], 100);
+    order.done("authorize", reserved(100));
+    order.tell([made("c1", 40)]);
+    order.pass(Millis::days(8));
+    assert!(!order.is_out("release-expired"));
+}
+
+#[test]
+fn a_capture_that_comes_too_late_says_so_and_goes_on_with_another_payment() {
+    let mut order = paying(&[("capture", "shipment"), ("on_expired", "keep")], 100);
+    order.done("authorize", reserved(100));
+    order.pass(Millis::days(8));
+    order.tell([snapshot(2, usd(100), |o| {
+        o.shipments = vec![Shipment { id: "s1".into(), lines: vec![] }];
+    })]);
+    order.end("capture-shipment", refused("authorization_expired"), ran_out());
+    assert_eq!(
+        (order.parked(), order.state.status),
+        (vec!["authorization_expired"], OrderStatus::PaymentFailed)
+    );
+    let item = order.state.parked.keys().next().unwrap().clone();
+    order.tell([Fact::Unparked { id: item, how: Unparked::Replayed { by: "ann".into() } }]);
+    assert!(!order.is_out("capture-shipment"), "nothing is reserved");
+    order.tell([snapshot(3, usd(100), |o| {
+        o.token = Some("t2".into());
+        o.shipments = vec![Shipment { id: "s1".into(), lines: vec![] }];
+    })]);
+    assert!(order.is_out("authorize"));
 }
 
 #[test]
@@ -479,7 +614,7 @@ fn a_total_lowered_before_capture_is_captured_lower_and_after_it_given_back() {
     order.tell([plain(2, 80)]);
     order.done("authorize", reserved(100));
     assert_eq!(order.money("capture-now"), 80);
-    let how = AuthorizationEnd::Released;
+    let how = AuthorizationEnd::Kept;
     let rest = Fact::AuthorizationEnded { payment: "p".into(), charge: "p".into(), how };
     order.done("capture-now", [made("c1", 80), rest]);
     order.tell([plain(3, 70)]);

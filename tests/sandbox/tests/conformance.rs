@@ -2,7 +2,7 @@
 //!
 //! A system takes part by implementing [`world::System`] in a file of its own and a line in [`conform`]. What a connector
 //! declares it cannot do is printed as such and never passed over in silence: `cargo test -p tillway-sandbox --test
-//! conformance -- --nocapture` shows it, with the table of capabilities.
+//! conformance -- --nocapture` shows it, with the table of capabilities. Each check is seen to fail in `broken`.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,6 +13,8 @@
     reason = "tests fail by panicking"
 )]
 
+#[path = "conformance/broken.rs"]
+mod broken;
 #[path = "conformance/clarity.rs"]
 mod clarity;
 #[path = "conformance/cybersource.rs"]

@@ -26,6 +26,8 @@ pub(crate) enum Act {
     Authenticate(bool),
     /// A person closes the review.
     Review(Verdict),
+    /// A person says here how it is to end: go on, or not.
+    Rule(bool),
     /// The shop cancels.
     Cancel,
     /// The shop changes the pieces of a line, or takes it out.
@@ -113,6 +115,8 @@ pub(crate) struct OrderPlan {
     pub(crate) short_key: bool,
     /// Somebody typed a card number into the note.
     pub(crate) card_in_note: bool,
+    /// The shop makes the payment itself: a sale, or an authorization.
+    pub(crate) by_shop: Option<bool>,
     /// A word in the address that a risk check looks for.
     pub(crate) word: Option<&'static str>,
     /// Since the order was placed.
@@ -133,7 +137,8 @@ impl OrderPlan {
     }
     /// Whether a review is decided against it.
     pub(crate) fn rejects(&self) -> bool {
-        self.does(Act::Review(Verdict::Refunded)) || self.does(Act::Review(Verdict::Fraud))
+        let verdicts = [Act::Review(Verdict::Refunded), Act::Review(Verdict::Fraud), Act::Rule(false)];
+        verdicts.into_iter().any(|act| self.does(act))
     }
     /// All cards the shopper gives.
     pub(crate) fn cards(&self) -> impl Iterator<Item = Card> {
@@ -145,7 +150,10 @@ impl OrderPlan {
     }
     /// Whether the shop hands the card's token to Tillway; else it makes the payment itself.
     pub(crate) fn by_token(&self, pair: Pair) -> bool {
-        pair == Pair::CybersourceClarity || self.pair == 0
+        match pair {
+            Pair::StripeClarity => self.pair == 0,
+            Pair::CybersourceClarity => self.by_shop.is_none(),
+        }
     }
 }
 
@@ -260,6 +268,7 @@ fn order(dice: &mut Dice, n: u32, pair: usize, at: Millis, people: u32, capture:
         payment_first: dice.chance(5000),
         short_key: dice.chance(3000),
         card_in_note: dice.chance(60),
+        by_shop: None,
         word: None,
         acts: Vec::new(),
     };

@@ -161,7 +161,7 @@ fn new_order(order: &OrderPlan, token: Option<String>, payment: Option<String>) 
     Some(new)
 }
 
-fn total(order: &OrderPlan) -> i64 {
+pub(crate) fn total(order: &OrderPlan) -> i64 {
     let lines: i64 = order.lines.iter().map(|(n, price, off, tax)| i64::from(*n) * price - off + tax).sum();
     lines + order.shipping
 }
@@ -175,6 +175,18 @@ fn place_order(outside: &Outside, now: Timestamp, order: &OrderPlan, deeds: &mut
     if order.by_token(outside.pair) {
         let Some(new) = new_order(order, Some(token), None) else { return Done::Never };
         return outside.shop(order.pair, |shop| done(shop.place_order(now, new))).unwrap_or(Done::Never);
+    }
+    if order.by_shop.is_some() {
+        let paid = || outside.gateway(order.pair, |g| cybersource::pay(g, now, order, order.card, 0));
+        if order.payment_first {
+            let _paid = paid();
+        }
+        let Some(new) = new_order(order, None, None) else { return Done::Never };
+        let placed = outside.shop(order.pair, |shop| done(shop.place_order(now, new))).unwrap_or(Done::Never);
+        if !order.payment_first {
+            let _paid = paid();
+        }
+        return placed;
     }
     let make = |outside: &Outside| {
         let currency = order.currency.to_lowercase();
@@ -222,6 +234,10 @@ fn pay(
     if order.by_token(outside.pair) {
         let given = |shop: &mut ClaritySandbox| done(shop.set_payment_token(now, &id, &token));
         return outside.shop(order.pair, given).unwrap_or(Done::Never);
+    }
+    if order.by_shop.is_some() {
+        let paid = |g: &mut Gateway| cybersource::pay(g, now, order, card, n);
+        return outside.gateway(order.pair, paid).unwrap_or(Done::Never);
     }
     let Some(payment) = deeds.payment.clone() else { return Done::Never };
     outside.stripe(1, |stripe| done(stripe.shopper_retries(now, &payment, &token))).unwrap_or(Done::Never)

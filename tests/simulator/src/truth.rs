@@ -177,7 +177,7 @@ fn of_cybersource(all: &[cybersource::PaymentTruth]) -> Vec<PaymentTruth> {
 
 fn one_of_cybersource(p: &cybersource::PaymentTruth) -> PaymentTruth {
     let of = |kind: Kind| p.transactions.iter().filter(move |t| t.kind == kind);
-    let captures = || of(Kind::Capture);
+    let captures = || p.transactions.iter().filter(|t| t.kind == Kind::Capture || t.sale);
     let ever: i64 = captures().map(|t| t.amount).sum();
     let voided: i64 = captures().filter(|t| t.voided).map(|t| t.amount).sum();
     let mut refunds: Vec<RefundTruth> = of(Kind::Refund).map(refund).collect();

@@ -6,18 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use tillway_core::bundle::{Bundle, Source};
-use tillway_core::ids::ConnectionName;
+use tillway_core::ids::{ConnectionName, OrderKey};
 use tillway_core::time::{Millis, Timestamp};
 use tillway_engine::bugs::Planted;
 use tillway_engine::config::Config;
 use tillway_engine::ports::Queue as _;
 use tillway_engine::records::{EVENTS, command_queue};
+use tillway_engine::review::Ruling;
 use tillway_engine::settings;
 use tillway_engine::settle::StoreShelf;
 use tillway_engine::{Engine, Ports};
 
 use crate::dice::Dice;
-use crate::draw::{Act, Plan};
+use crate::draw::{Act, OrderPlan, Plan};
 use crate::exec::{After, Bell, Exec, Make, lock};
 use crate::faults::{FaultLevel, Faults, Mask};
 use crate::memory::Gate;
@@ -523,6 +524,25 @@ async fn operate(shared: Arc<Shared>) {
     }
 }
 
+/// A person says here how the review of an order is to end.
+async fn rule(shared: &Arc<Shared>, place: usize, order: &OrderPlan, accept: bool) -> Done {
+    let Some(shop) = shared.outside.names.get(order.pair) else { return Done::Never };
+    let key = OrderKey::new(format!("{shop}/{}", order.id()));
+    let Some(engine) = shared.engine() else { return Done::Later };
+    let ruling = Ruling { review: None, accept, by: "simulator", note: "drawn" };
+    match engine.review_decide(&key, ruling).await {
+        Ok(_) => {
+            if let Some(deeds) = lock(&shared.people).deeds.get_mut(place) {
+                deeds.rejected |= !accept;
+            }
+            *lock(&shared.operated).entry(if accept { "accepted" } else { "rejected" }).or_default() += 1;
+            Done::Yes
+        }
+        // Nothing is held yet, or a call failed on the way.
+        Err(_) => Done::Later,
+    }
+}
+
 /// Customers, staff and banks, at the times drawn for them.
 async fn people(shared: Arc<Shared>, plan: Arc<Plan>) {
     let core = shared.gate.core.clone();
@@ -540,7 +560,10 @@ async fn people(shared: Arc<Shared>, plan: Arc<Plan>) {
         let Some(Reverse((_, place, n, tries))) = due else { continue };
         let Some(order) = plan.orders.get(place) else { continue };
         let act = n.checked_sub(1).and_then(|n| order.acts.get(n)).map(|(_, act)| *act);
-        let done = lock(&shared.people).act(&shared.outside, now, place, order, act, n);
+        let done = match act {
+            Some(Act::Rule(accept)) => rule(&shared, place, order, accept).await,
+            _ => lock(&shared.people).act(&shared.outside, now, place, order, act, n),
+        };
         if n == 0 || done == Done::Yes {
             shared.outside.trace.note(now, || format!("people {} {act:?}", order.id()));
         }

@@ -65,18 +65,23 @@ const ASKED_OF_STRIPE: [&str; 15] = [
 ];
 
 /// What Cybersource is asked for in a large run.
-const ASKED_OF_CYBERSOURCE: [&str; 13] = [
+const ASKED_OF_CYBERSOURCE: [&str; 18] = [
     "POST /risk/v1/decisions",
+    "POST /risk/v1/decisions/{id}/actions",
     "POST /pts/v2/payments",
     "POST /pts/v2/payments/{id}/captures",
     "POST /pts/v2/payments/{id}/reversals",
     "POST /pts/v2/captures/{id}/refunds",
     "POST /pts/v2/captures/{id}/voids",
+    "POST /pts/v2/payments/{id}/refunds",
+    "POST /pts/v2/payments/{id}/voids",
     "POST /pts/v2/reversals",
     "POST /pts/v2/voids",
     "POST /tss/v2/searches",
     "GET /tss/v2/transactions/{id}",
     "POST /tms/v2/customers",
+    "GET /tms/v2/customers/{customerId}/payment-instruments",
+    "POST /tms/v2/customers/{customerId}/payment-instruments",
     "GET /reporting/v3/chargeback-details",
     "GET /reporting/v3/conversion-details",
 ];
@@ -194,6 +199,18 @@ fn orders_of_cybersource_hold_under_faults() {
     }
     let shown = outcome.counted.get("customers with a token").copied().unwrap_or(0);
     assert!(shown > 100, "{shown} customers were looked at: {outcome}");
+}
+
+/// What faults may leave to a person is bounded whatever is drawn, or a defect could hide in the seeds nobody runs: of account 5 the
+/// merchant ids show so little of whose a transaction is that it once was 29 of 2,000.
+#[test]
+fn few_outcomes_of_cybersource_stay_unknown_whatever_is_drawn() {
+    for (seed, orders) in [(5, 2_000), (2, 600), (3, 600)] {
+        let outcome = hold(&Options { seed, orders, ..of_pair(Pair::CybersourceClarity) });
+        let left = outcome.parked.get("outcome_unknown").copied().unwrap_or(0);
+        println!("seed {seed}: {left} of {orders}");
+        assert!(left * 100 <= outcome.orders, "seed {seed}: {left} parked as outcome_unknown: {outcome}");
+    }
 }
 
 #[test]

@@ -127,6 +127,10 @@ const VOID: Schema = Schema {
         ROUTE,
     ],
 };
+const VOID_REFUND: Schema = Schema {
+    name: "cybersource.void_refund",
+    fields: &[ORDER, PAYMENT, AMOUNT, text("refund", "id of the refund").required(), ROUTE],
+};
 const REFUND: Schema = Schema {
     name: "cybersource.refund",
     fields: &[
@@ -204,6 +208,8 @@ pub(super) const CAPTURE_NAME: &str = "cybersource.capture";
 pub(super) const REVERSE_NAME: &str = "cybersource.reverse";
 /// Takes a capture back before it is settled.
 pub(super) const VOID_NAME: &str = "cybersource.void";
+/// Takes a refund back before it is settled.
+pub(super) const VOID_REFUND_NAME: &str = "cybersource.void_refund";
 /// Gives money back.
 pub(super) const REFUND_NAME: &str = "cybersource.refund";
 /// Decides a case.
@@ -219,7 +225,8 @@ pub(super) const INSTRUMENT_NAME: &str = "cybersource.attach_instrument";
 
 /// Whether an action is carried out at one merchant id. The others read them all, or belong to the account.
 pub(super) fn at_one_id(action: &str) -> bool {
-    [AUTHORIZE_NAME, CAPTURE_NAME, REVERSE_NAME, VOID_NAME, REFUND_NAME, DECIDE_NAME].contains(&action)
+    let payment = [AUTHORIZE_NAME, CAPTURE_NAME, REVERSE_NAME, DECIDE_NAME];
+    payment.contains(&action) || [VOID_NAME, REFUND_NAME, VOID_REFUND_NAME].contains(&action)
 }
 
 /// All actions.
@@ -279,6 +286,7 @@ pub(super) const ACTIONS: &[Action] = &[
     ),
     action(&money(REVERSE_NAME, &REVERSE, "lets a reservation go that nothing was taken of"), false),
     action(&money(VOID_NAME, &VOID, "takes a whole capture back before it is settled"), false),
+    action(&money(VOID_REFUND_NAME, &VOID_REFUND, "takes a whole refund back before it is settled"), false),
     action(&money(REFUND_NAME, &REFUND, "gives captured money back, in part or in full"), false),
     action(&money(DECIDE_NAME, &DECIDE, "accepts or rejects a payment held by Decision Manager"), false),
     action(
@@ -317,6 +325,7 @@ pub(super) const CAPABILITIES: Capabilities = Capabilities {
     void: Support::With(VOID_NAME, "whole, before it is settled"),
     refund: Support::By(REFUND_NAME),
     part_refund: Support::By(REFUND_NAME),
+    unrefund: Support::With(VOID_REFUND_NAME, "whole, before it is settled; in no shipped flow"),
     dispute: Support::Told("by the sweep"),
     read: Support::By(READ_NAME),
     ..Capabilities::NONE

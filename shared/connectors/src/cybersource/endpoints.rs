@@ -12,6 +12,7 @@ pub(super) const PATHS: &[(&str, &str)] = &[
     ("reversals", "/pts/v2/payments/{id}/reversals"),
     ("void_capture", "/pts/v2/captures/{id}/voids"),
     ("void_payment", "/pts/v2/payments/{id}/voids"),
+    ("void_refund", "/pts/v2/refunds/{id}/voids"),
     ("refund_capture", "/pts/v2/captures/{id}/refunds"),
     ("refund_payment", "/pts/v2/payments/{id}/refunds"),
     ("timeout_reversals", "/pts/v2/reversals"),

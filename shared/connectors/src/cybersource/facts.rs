@@ -118,8 +118,7 @@ impl Paid<'_> {
         let mut facts = Vec::new();
         facts.extend(self.total.map(|amount| Fact::Payment { payment: payment(), amount }));
         if let Some(amount) = self.reserved.filter(|_| self.went.reserves()) {
-            let hold = Millis::days(self.connection.number("hold_days", 7));
-            let expires_at = self.at.map(|at| at + hold);
+            let expires_at = self.at.map(|at| expires_at(self.connection, at));
             facts.push(Fact::Authorized { payment: payment(), charge: payment(), amount, expires_at });
             if self.taken {
                 let capture = payment();
@@ -160,6 +159,11 @@ pub(super) fn amounts(
         _ => None,
     };
     Ok((total, reserved))
+}
+
+/// When the time of a hold is over, by what the merchant says of how long they last: Cybersource tells nothing of it.
+pub(super) fn expires_at(connection: &Connection, made: Timestamp) -> Timestamp {
+    made + Millis::days(connection.number("hold_days", 7))
 }
 
 /// The stored customer an answer names.

@@ -11,12 +11,17 @@ use super::actions;
 use super::client::{Client, ReadFault};
 use super::endpoints;
 use super::errors;
+use super::facts;
 use super::instruments;
-use super::operations::{self, capture_facts, check_amount, disagrees, judge_paid, void_facts};
+use super::operations::{
+    self, capture_facts, check_amount, disagrees, judge_paid, void_facts, withdrawn_facts,
+};
 use super::plan::Plan;
 use super::routes;
 use super::sweep;
-use super::transaction::{Kind, Mark, Transaction, captured, mark, request_mark, reversed, sent_as};
+use super::transaction::{
+    Kind, Mark, Transaction, captured, is_undoing, mark, request_mark, reversed, sent_as,
+};
 use super::wire::{self, text};
 use crate::common::{Differs, still, stored};
 use crate::port::{Call, Finding, Observation, Outcome};
@@ -153,7 +158,7 @@ fn makes(action: &str, kind: Kind) -> bool {
         actions::AUTHORIZE_NAME => matches!(kind, Kind::Authorization | Kind::Sale),
         actions::CAPTURE_NAME => kind == Kind::Capture,
         actions::REVERSE_NAME => kind == Kind::Reversal,
-        actions::VOID_NAME => kind == Kind::Void,
+        actions::VOID_NAME | actions::VOID_REFUND_NAME => kind == Kind::Void,
         actions::REFUND_NAME => kind == Kind::Refund,
         _ => false,
     }
@@ -190,7 +195,7 @@ async fn look(client: &Client<'_>, plan: &Plan) -> Result<Seen, ReadFault> {
         let Ok(transaction) = Transaction::of(call.connection, detail.json()) else { continue };
         marked |= mark(call.connection, detail.json()).is_some_and(|m| is_of_ours(call, m));
         if !is_ours(call, plan, &transaction) {
-            unmarked |= transaction.mark().is_none();
+            unmarked |= transaction.mark().is_none() && may_be_ours(plan, &transaction);
             continue;
         }
         if transaction.is_unclear() {
@@ -203,6 +208,14 @@ async fn look(client: &Client<'_>, plan: &Plan) -> Result<Seen, ReadFault> {
         }
     }
     let open = open.or((unmarked && !marked).then_some(UNMARKED));
+    // Whoever captured what was to be captured: the money is taken, and where the flow adopts captures this is one.
+    if open == Some(UNMARKED)
+        && call.action == actions::CAPTURE_NAME
+        && plan.captured.is_some()
+        && let Some(outcome @ Outcome::Settled { .. }) = adopt(client, plan).await?
+    {
+        return Ok(Seen::Ours(outcome));
+    }
     Ok(open.map_or(Seen::Nothing, Seen::Unclear))
 }
 
@@ -275,12 +288,27 @@ fn is_ours(call: &Call<'_>, plan: &Plan, found: &Transaction<'_>) -> bool {
         actions::REVERSE_NAME => {
             of_payment && done() && found.amount().is_ok_and(|a| plan.amount.is_none_or(|whole| whole == a))
         }
-        actions::VOID_NAME if of_payment && done() => {
-            let capture = plan.object.as_deref();
-            by_mark() || found.related().any(|r| Some(r) == capture)
+        actions::VOID_NAME | actions::VOID_REFUND_NAME if of_payment && done() => {
+            let undone = plan.object.as_deref();
+            by_mark() || found.related().any(|r| Some(r) == undone)
         }
         _ => by_mark() || serves(call, plan, found.detail),
     }
+}
+
+/// Whether a transaction that bears no mark could have come of our request, by what it acts on and by its amount. Whatever undid a
+/// sending of ours did not.
+fn may_be_ours(plan: &Plan, found: &Transaction<'_>) -> bool {
+    let of_payment = plan.payment.as_deref().zip(found.root()).is_none_or(|(ours, root)| ours == root);
+    let as_much = plan.amount.zip(found.amount().ok()).is_none_or(|(ours, amount)| ours == amount);
+    let mut linked = found.related().filter(|id| *id != found.id).peekable();
+    let of_object = match (found.kind, plan.object.as_deref()) {
+        (Kind::Void, Some(object)) => linked.peek().is_none() || linked.any(|id| id == object),
+        _ => true,
+    };
+    // What the order knew before it asked.
+    let known = plan.known.iter().flatten().any(|id| id == found.id);
+    of_payment && as_much && of_object && !known && !is_undoing(found.detail)
 }
 
 /// Whether a refund serves the same request: an earlier command of the same wish may have made it.
@@ -326,6 +354,7 @@ fn judged(call: &Call<'_>, plan: &Plan, found: &Transaction<'_>) -> Result<Outco
             (told, Some(found.amount()?))
         }
         actions::VOID_NAME => (void_facts(plan, found.id), None),
+        actions::VOID_REFUND_NAME => (withdrawn_facts(plan), None),
         _ => (reversed(payment, "reversed"), None),
     };
     let of_payment = found.root().is_none_or(|root| root == payment);
@@ -347,6 +376,9 @@ fn judged(call: &Call<'_>, plan: &Plan, found: &Transaction<'_>) -> Result<Outco
 
 /// Cybersource turned a request away in a way that may mean that it was done before.
 pub(super) async fn done_before(client: &Client<'_>, plan: &Plan) -> Result<Option<Outcome>, ReadFault> {
+    if client.call.action == actions::DECIDE_NAME {
+        return listed_decision(client, plan).await;
+    }
     if let Seen::Ours(outcome) = look(client, plan).await? {
         return Ok(Some(outcome));
     }
@@ -395,13 +427,42 @@ async fn captures(client: &Client<'_>, plan: &Plan) -> Result<(Vec<Fact>, i64), 
     Ok((told, new))
 }
 
+/// What is to be known of a hold that Cybersource says is not there: somebody took it, or its time is over and it ran out.
+pub(super) enum Gone {
+    /// Captures that are there, with what was not known before.
+    Taken(Vec<Fact>),
+    /// It ran out; whether nothing of it was taken.
+    RanOut { untouched: bool },
+    /// Neither: before its time it may have been taken a moment ago, or let go by its bank.
+    Unexplained,
+}
+
+/// Looks why a hold is not there. That alone says little: a hold that was used up is "missing" as well.
+pub(super) async fn gone(client: &Client<'_>, plan: &Plan) -> Result<Gone, ReadFault> {
+    let (facts, new) = captures(client, plan).await?;
+    if new > 0 {
+        return Ok(Gone::Taken(facts));
+    }
+    let Some(payment) = plan.payment.as_deref() else { return Ok(Gone::Unexplained) };
+    let connection = client.call.connection;
+    let detail = match detail(client, payment).await {
+        Ok(detail) => detail,
+        // Not indexed yet: so young its time is not over.
+        Err(ReadFault::Missing(_)) => return Ok(Gone::Unexplained),
+        Err(fault) => return Err(fault),
+    };
+    let made = Transaction::of(connection, detail.json()).ok().and_then(|payment| payment.at());
+    let over = made.is_some_and(|at| facts::expires_at(connection, at) <= client.call.now);
+    Ok(if over { Gone::RanOut { untouched: facts.is_empty() } } else { Gone::Unexplained })
+}
+
 /// Facts of what stands in the way of what was turned away: the captures that are there, or of a void the refunds. None
 /// where they cannot be read.
 pub(super) async fn in_the_way(client: &Client<'_>, plan: &Plan) -> Observation {
     let facts = match client.call.action {
         actions::CAPTURE_NAME | actions::REVERSE_NAME => captures(client, plan).await.map(|(facts, _)| facts),
         // A refund that follows the refused void must know of them.
-        actions::VOID_NAME => refunds(client, plan).await,
+        actions::VOID_NAME | actions::VOID_REFUND_NAME => refunds(client, plan).await,
         _ => Ok(Vec::new()),
     };
     Observation { facts: facts.unwrap_or_default(), ..Observation::default() }
@@ -436,7 +497,7 @@ pub(super) async fn adopt(client: &Client<'_>, plan: &Plan) -> Result<Option<Out
     }
     if plan.last {
         let payment = plan.payment.clone().unwrap_or_default();
-        let how = tillway_core::facts::AuthorizationEnd::Released;
+        let how = tillway_core::facts::AuthorizationEnd::Kept;
         told.push(Fact::AuthorizationEnded { charge: payment.clone(), payment, how });
     }
     Ok(Some(Outcome::Settled {
@@ -448,22 +509,27 @@ pub(super) async fn adopt(client: &Client<'_>, plan: &Plan) -> Result<Option<Out
 
 /// What became of a case: the list of conversions tells.
 async fn decided(client: &Client<'_>, plan: &Plan) -> Finding {
+    match listed_decision(client, plan).await {
+        Ok(Some(outcome)) => Finding::Evidence(outcome),
+        Ok(None) => Finding::NotThere,
+        Err(fault) => still(fault.why()),
+    }
+}
+
+/// How a case was decided, by us or by somebody else, where the list of conversions has it.
+async fn listed_decision(client: &Client<'_>, plan: &Plan) -> Result<Option<Outcome>, ReadFault> {
     let payment = plan.payment.as_deref().unwrap_or("");
-    let since = client.call.now - Millis::days(2);
-    let list = match sweep::conversions(client, since).await {
-        Ok(list) => list,
-        Err(fault) => return still(fault.why()),
-    };
+    let list = sweep::conversions(client, client.call.now - Millis::days(2)).await?;
     let Some(accepted) = list.iter().find(|c| c.payment == payment).map(|c| c.accepted) else {
-        return Finding::NotThere;
+        return Ok(None);
     };
     let outcome = if accepted { ReviewOutcome::Approved } else { ReviewOutcome::Rejected };
     let fact = Fact::ReviewClosed { review: payment.to_owned(), payment: payment.to_owned(), outcome };
     let observation = Observation { facts: vec![fact], ..Observation::default() };
     let summary = "found in the list of conversions".to_owned();
-    Finding::Evidence(if accepted == plan.accept {
+    Ok(Some(if accepted == plan.accept {
         Outcome::Settled { observation, provider_id: Some(payment.to_owned()), summary }
     } else {
         Outcome::Refused { code: "decided_otherwise".to_owned(), observation, summary }
-    })
+    }))
 }

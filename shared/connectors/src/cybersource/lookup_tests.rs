@@ -377,6 +377,33 @@ async fn a_lost_decision_is_read_from_the_conversions() {
 }
 
 #[tokio::test]
+async fn a_decision_that_is_turned_away_may_have_been_made_before() {
+    let list = |decision: &str| {
+        let case = json!({"requestId": AUTH, "merchantReferenceNumber": "ORD-1001", "newDecision": decision,
+            "originalDecision": "REVIEW", "conversionTime": "2026-11-20T10:00:00Z"});
+        answer(200, json!({"conversionDetails": [case]}))
+    };
+    let decide = async |again: bool, listed| {
+        let answers = [error(400, "INVALID_DATA"), listed];
+        let accept = follow(&[("decision", Value::text("accept"))]);
+        let mut run = Run::new("cybersource.decide_case", accept, answers);
+        run.generation = u32::from(again);
+        run.call().await
+    };
+    // Ours, whose answer was lost; or somebody else's.
+    for (again, listed, expected) in
+        [(true, "ACCEPT", "settled"), (false, "REJECT", "refused decided_otherwise")]
+    {
+        let outcome = decide(again, list(listed)).await;
+        assert_eq!((how(&outcome).as_str(), facts(&outcome).len()), (expected, 1));
+    }
+    // Nothing is listed yet: the first sending may have decided it, so its refusal says nothing.
+    assert_eq!(how(&decide(true, error(404, "x")).await), "unknown");
+    assert_eq!(how(&decide(false, error(404, "x")).await), "refused INVALID_DATA");
+    assert_eq!(how(&decide(true, error(500, "x")).await), "unknown");
+}
+
+#[tokio::test]
 async fn a_capture_made_elsewhere_is_adopted_and_not_made_again() {
     let params = |known: i64| follow(&[("captured", usd(known)), ("look", Value::Bool(true))]);
     let theirs = transaction(CAPTURE, &["ics_bill"], "102.21", None);
@@ -422,4 +449,93 @@ async fn a_capture_made_elsewhere_is_adopted_and_not_made_again() {
     ];
     let run = Run::new("cybersource.capture", late, answers);
     assert_eq!(how(&run.call().await), "settled");
+}
+
+/// A hold that is said to be missing may have been used up, or let go; it ran out only where nobody took it and its time is over.
+#[tokio::test]
+async fn a_hold_that_is_not_there_ran_out_only_when_its_time_is_over_and_nobody_took_it() {
+    let theirs = transaction(CAPTURE, &["ics_bill"], "102.21", None);
+    let hold = |made: &str| {
+        let mut auth = transaction(AUTH, &["ics_auth"], "102.21", None);
+        auth["submitTimeUTC"] = made.into();
+        auth
+    };
+    let (old, young) = (hold("2026-11-01T10:00:00Z"), hold("2026-11-20T09:00:00Z"));
+    let missing = || error(400, "MISSING_AUTH");
+    let reverse =
+        async |answers: Vec<Answered>| Run::new("cybersource.reverse", follow(&[]), answers).call().await;
+    let over = reverse(vec![missing(), search(&[&old]), detail(&old)]).await;
+    assert_eq!(how(&over), "settled");
+    let ended = |facts: &[Fact], how: AuthorizationEnd| {
+        facts.iter().any(|f| matches!(f, Fact::AuthorizationEnded { how: end, .. } if *end == how))
+    };
+    let cancelled = |facts: &[Fact]| facts.iter().any(|f| matches!(f, Fact::PaymentCancelled { .. }));
+    assert!(ended(&facts(&over), AuthorizationEnd::Expired) && cancelled(&facts(&over)));
+    let early = reverse(vec![missing(), search(&[&young]), detail(&young)]).await;
+    assert_eq!((how(&early).as_str(), facts(&early).len()), ("refused MISSING_AUTH", 0));
+    let taken = reverse(vec![missing(), search(&[&old, &theirs]), detail(&theirs)]).await;
+    assert_eq!(how(&taken), "refused MISSING_AUTH");
+    assert!(matches!(&facts(&taken)[..], [Fact::CaptureMade { .. }]), "{taken:?}");
+    // It cannot be looked for now: nothing was done, and it is asked again.
+    assert_eq!(how(&reverse(vec![missing(), error(500, "x")]).await), "not done Unavailable");
+
+    let capture = async |known: &str, answers: Vec<Answered>| {
+        let params =
+            [("captured", usd(if known.is_empty() { 0 } else { 10_221 })), ("known", Value::text(known))];
+        Run::new("cybersource.capture", follow(&params), answers).call().await
+    };
+    let late = capture("", vec![missing(), search(&[&old]), search(&[&old]), detail(&old)]).await;
+    assert_eq!(how(&late), "refused authorization_expired");
+    assert!(ended(&facts(&late), AuthorizationEnd::Expired) && cancelled(&facts(&late)));
+    // Of one that was captured in part the payment stands.
+    let both = || search(&[&old, &theirs]);
+    let rest =
+        capture(CAPTURE, vec![missing(), both(), detail(&theirs), both(), detail(&theirs), detail(&old)])
+            .await;
+    assert_eq!(how(&rest), "refused authorization_expired");
+    assert!(ended(&facts(&rest), AuthorizationEnd::Expired) && !cancelled(&facts(&rest)));
+    // Somebody else took it: that is adopted.
+    let theirs = capture("", vec![missing(), both(), detail(&theirs)]).await;
+    assert_eq!(how(&theirs), "settled");
+}
+
+/// Of an account that shows no marks only what could be ours leaves it open: not what acts on something else, has another amount, or
+/// undid a sending of ours.
+#[tokio::test]
+async fn an_unmarked_transaction_that_cannot_be_ours_leaves_nothing_open() {
+    let unmarked = |amount: &str, root: &str| {
+        let mut found = transaction("9", &["ics_bill"], amount, None);
+        found["rootId"] = root.into();
+        found
+    };
+    let capture = async |found: &Json, params: Value| {
+        let answers = [search(&[found]), detail(found), search(&[found]), detail(found)];
+        Run::new("cybersource.capture", params, answers).find_out().await
+    };
+    let open = |finding: &Finding| matches!(finding, Finding::StillUnknown { .. });
+    assert!(open(&capture(&unmarked("102.21", AUTH), follow(&[])).await), "it may be ours");
+    assert_eq!(capture(&unmarked("50.00", AUTH), follow(&[])).await, Finding::NotThere, "another amount");
+    assert_eq!(capture(&unmarked("102.21", "77"), follow(&[])).await, Finding::NotThere, "another payment");
+    // Where captures made elsewhere are adopted, it is one whoever made it; what is known already is none.
+    let adopting = |known: &str| follow(&[("captured", usd(0)), ("known", Value::text(known))]);
+    let adopted = capture(&unmarked("102.21", AUTH), adopting("1")).await;
+    assert!(matches!(adopted, Finding::Evidence(Outcome::Settled { .. })), "{adopted:?}");
+    assert_eq!(capture(&unmarked("102.21", AUTH), adopting("9")).await, Finding::NotThere);
+
+    let void = |of: &str, comment: &str| {
+        let mut found = transaction("9", &["ics_void"], "102.21", None);
+        let href = format!("/tss/v2/transactions/{of}");
+        found["_links"] = json!({"relatedTransactions": [{"href": href}]});
+        if !comment.is_empty() {
+            found["clientReferenceInformation"]["comments"] = comment.into();
+        }
+        found
+    };
+    let looked = async |found: &Json| {
+        let answers = [search(&[found]), detail(found)];
+        Run::new("cybersource.void", super::tests::void_params(), answers).find_out().await
+    };
+    assert_eq!(looked(&void("77", "")).await, Finding::NotThere, "of another capture");
+    assert_eq!(looked(&void("77", "tillway-undoes:ab-0")).await, Finding::NotThere, "of a sending");
+    assert!(matches!(looked(&void(CAPTURE, "")).await, Finding::Evidence(Outcome::Settled { .. })));
 }

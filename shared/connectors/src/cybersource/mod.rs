@@ -14,6 +14,8 @@ mod endpoints;
 mod errors;
 mod events;
 mod facts;
+#[cfg(test)]
+mod fixture_tests;
 mod guard;
 mod instruments;
 mod jwe;

@@ -112,6 +112,10 @@ async fn turned_away(client: &Client<'_>, plan: &Plan, answer: &Answer) -> Outco
         let facts = transaction::reversed(plan.payment.as_deref().unwrap_or(""), "reversed");
         return settled(plan, None, facts, &answer.said());
     }
+    let on_hold = [actions::CAPTURE_NAME, actions::REVERSE_NAME].contains(&client.call.action);
+    if on_hold && reason == "MISSING_AUTH" {
+        return not_there(client, plan, answer).await;
+    }
     if !used && !errors::says_already(&reason) {
         return refused(answer, Observation::default());
     }
@@ -126,6 +130,42 @@ async fn turned_away(client: &Client<'_>, plan: &Plan, answer: &Answer) -> Outco
         Ok(None) if client.call.generation > 0 => unknown(answer.said()),
         Ok(None) => refused(answer, lookup::in_the_way(client, plan).await),
         Err(fault) => unknown(format!("{}, and {}", answer.said(), fault.why())),
+    }
+}
+
+/// Code of a capture whose hold ran out before it.
+const EXPIRED: &str = "authorization_expired";
+
+/// Cybersource knows no hold that could be taken or let go. Only where nobody took it and its time is over, it ran out: a
+/// reversal has nothing left to do then, and a capture needs another payment.
+async fn not_there(client: &Client<'_>, plan: &Plan, answer: &Answer) -> Outcome {
+    let (call, said) = (client.call, answer.said());
+    let adopted = match call.action == actions::CAPTURE_NAME && plan.captured.is_some() {
+        true => lookup::adopt(client, plan).await,
+        false => Ok(None),
+    };
+    let gone = match adopted {
+        Ok(Some(outcome)) => return outcome,
+        Ok(None) => lookup::gone(client, plan).await,
+        Err(fault) => Err(fault),
+    };
+    let told = |facts: Vec<Fact>| Observation { facts, ..Observation::default() };
+    match gone {
+        Ok(lookup::Gone::Taken(facts)) => refused(answer, told(facts)),
+        Ok(lookup::Gone::Unexplained) => refused(answer, Observation::default()),
+        Ok(lookup::Gone::RanOut { untouched }) => {
+            let facts = transaction::ran_out(plan.payment.as_deref().unwrap_or(""), untouched);
+            if call.action == actions::REVERSE_NAME {
+                return settled(plan, None, facts, &format!("{said}: it ran out before"));
+            }
+            let summary = format!(
+                "{said}: the hold ran out, and nobody took it; ask for another payment, which is authorized as before, or \
+                 take no money for this"
+            );
+            Outcome::Refused { code: EXPIRED.to_owned(), observation: told(facts), summary }
+        }
+        // Nothing was done, and what is to be known of it cannot be read now.
+        Err(fault) => Outcome::NotDone { after: None, why: fault.not_now() },
     }
 }
 
@@ -153,7 +193,7 @@ fn judge(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Outcome 
         actions::AUTHORIZE_NAME => authorized(call, plan, answer, said),
         actions::CAPTURE_NAME => captured(call, plan, answer, said),
         actions::REVERSE_NAME => reversed(call, plan, answer, said),
-        actions::VOID_NAME => voided(call, plan, answer, said),
+        actions::VOID_NAME | actions::VOID_REFUND_NAME => voided(call, plan, answer, said),
         actions::REFUND_NAME => refunded(call, plan, answer, said),
         _ => decided(plan, answer, said),
     };
@@ -278,11 +318,12 @@ fn captured(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Resul
     }
 }
 
-/// Facts of a capture of ours: after the last one the rest is let go.
+/// Facts of a capture of ours. After the last one the rest is taken by nobody; a reversal is refused once something was taken, so it
+/// stays reserved until it runs out.
 pub(super) fn capture_facts(plan: &Plan, payment: &str, capture: &str, amount: Money) -> Vec<Fact> {
     let mut told = vec![transaction::captured(payment, capture, amount)];
     if plan.last {
-        let (payment, how) = (payment.to_owned(), AuthorizationEnd::Released);
+        let (payment, how) = (payment.to_owned(), AuthorizationEnd::Kept);
         told.push(Fact::AuthorizationEnded { charge: payment.clone(), payment, how });
     }
     told
@@ -325,7 +366,10 @@ fn voided(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Result<
         .at(&path)
         .map(|_| money(call.connection, answer, &path, &currency, asked(plan)))
         .transpose()?;
-    let told = void_facts(plan, id);
+    let told = match call.action {
+        actions::VOID_REFUND_NAME => withdrawn_facts(plan),
+        _ => void_facts(plan, id),
+    };
     let checked = check_code(plan, answer)
         .and_then(|()| found.map_or(Ok(()), |a| check_amount(plan, a, &path.join("."))));
     match checked {
@@ -339,6 +383,15 @@ pub(super) fn void_facts(plan: &Plan, id: &str) -> Vec<Fact> {
     let (Some(payment), Some(amount)) = (&plan.payment, plan.amount) else { return Vec::new() };
     let status = tillway_core::facts::RefundStatus::Succeeded;
     vec![facts::refund(id, payment, amount, status, plan.request.as_deref(), plan.returns())]
+}
+
+/// A refund that is voided never moves.
+pub(super) fn withdrawn_facts(plan: &Plan) -> Vec<Fact> {
+    let (Some(payment), Some(refund), Some(amount)) = (&plan.payment, &plan.object, plan.amount) else {
+        return Vec::new();
+    };
+    let status = tillway_core::facts::RefundStatus::Cancelled;
+    vec![facts::refund(refund, payment, amount, status, None, None)]
 }
 
 fn refunded(call: &Call<'_>, plan: &Plan, answer: Json<'_>, said: &str) -> Result<Outcome, Differs> {

@@ -173,6 +173,7 @@ pub(super) fn prepare(
         actions::CAPTURE_NAME => capture(&p)?,
         actions::REVERSE_NAME => reverse(&p)?,
         actions::VOID_NAME => void(&p)?,
+        actions::VOID_REFUND_NAME => void_refund(&p)?,
         actions::REFUND_NAME => refund(&p)?,
         actions::DECIDE_NAME => decide(&p)?,
         actions::READ_NAME => read(&p)?,
@@ -270,6 +271,21 @@ fn void(p: &Params<'_>) -> Result<Plan, Fault> {
         object: Some(capture.to_owned()),
         amount: Some(amount),
         request: Some(request.to_owned()),
+        ..Plan::default()
+    })
+}
+
+fn void_refund(p: &Params<'_>) -> Result<Plan, Fault> {
+    let (code, payment, amount) = (p.code()?, p.id("payment")?, p.amount()?);
+    let refund = p.id("refund")?;
+    wire::to_wire(p.connection, amount, "amount")?;
+    Ok(Plan {
+        path: p.path("void_refund", refund),
+        body: json!({"clientReferenceInformation": p.reference(&code)}),
+        code,
+        payment: Some(payment.to_owned()),
+        object: Some(refund.to_owned()),
+        amount: Some(amount),
         ..Plan::default()
     })
 }

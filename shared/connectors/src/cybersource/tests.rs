@@ -434,12 +434,9 @@ async fn captures_refunds_voids_and_reversals_tell_their_facts() {
         json!({"captureSequenceNumber": 1, "totalCaptureCount": 2})
     );
     let outcome = Run::new(CAPTURES, follow(&[("amount", usd(6000))]), [ok(captured("60.00"))]).call().await;
-    let released = Fact::AuthorizationEnded {
-        payment: AUTH.into(),
-        charge: AUTH.into(),
-        how: AuthorizationEnd::Released,
-    };
-    assert_eq!(facts(&outcome), [made, released]);
+    let kept =
+        Fact::AuthorizationEnded { payment: AUTH.into(), charge: AUTH.into(), how: AuthorizationEnd::Kept };
+    assert_eq!(facts(&outcome), [made, kept]);
 
     let run = Run::new(REFUNDS, refund_params(), [ok(refunded("10.00"))]);
     let outcome = run.call().await;

@@ -369,6 +369,17 @@ pub(super) fn reversed(payment: &str, reason: &str) -> Vec<Fact> {
     ]
 }
 
+/// Facts of a hold that is no longer there, without anybody having taken it or let it go. `untouched`: nothing of it was taken.
+pub(super) fn ran_out(payment: &str, untouched: bool) -> Vec<Fact> {
+    let payment = payment.to_owned();
+    let how = AuthorizationEnd::Expired;
+    let mut facts = vec![Fact::AuthorizationEnded { payment: payment.clone(), charge: payment.clone(), how }];
+    if untouched {
+        facts.push(Fact::PaymentCancelled { payment, reason: "expired".to_owned() });
+    }
+    facts
+}
+
 fn defined<'a>(connection: &Connection, object: Json<'a>, further: i64) -> Option<&'a str> {
     let key = connection.number("command_field", 20).saturating_add(further).to_string();
     let mut fields = object.get("merchantDefinedInformation")?.items();
@@ -423,7 +434,7 @@ pub(super) const COMMENT: &str = "tillway ";
 pub(super) const UNDOING: &str = "tillway-undoes:";
 
 /// Whether it was made to undo a sending of ours, so that the same could be sent again.
-fn is_undoing(object: Json<'_>) -> bool {
+pub(super) fn is_undoing(object: Json<'_>) -> bool {
     text(object, &["clientReferenceInformation", "comments"]).is_some_and(|c| c.starts_with(UNDOING))
 }
 

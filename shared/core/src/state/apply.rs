@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Applied, Binding, Charge, Closed, Contradiction, Dispute, Failure, MadeCapture, OrderState, Payment,
-    READ_STEP, Refund, RefundRequest, Review, TotalChange, UndoneCapture,
+    READ_STEP, Refund, RefundRequest, Review, Ruling, TotalChange, UndoneCapture,
 };
 use crate::facts::{AuthorizationEnd, CommandEnd, Fact, OrderSnapshot, OrderStatus, StepState, Unparked};
 use crate::ids::ConnectionName;
@@ -143,17 +143,20 @@ impl OrderState {
             }
             Fact::ReviewOpened { review, payment } => {
                 let new = !self.reviews.contains_key(review);
-                self.reviews
-                    .entry(review.clone())
-                    .or_insert_with(|| Review { payment: payment.clone(), outcome: None });
+                self.reviews.entry(review.clone()).or_insert_with(|| fresh_review(payment));
                 new
             }
             Fact::ReviewClosed { review, payment, outcome } => {
-                let entry = self
-                    .reviews
-                    .entry(review.clone())
-                    .or_insert_with(|| Review { payment: payment.clone(), outcome: None });
+                let entry = self.reviews.entry(review.clone()).or_insert_with(|| fresh_review(payment));
                 raise(&mut entry.outcome, *outcome)
+            }
+            Fact::ReviewRuled { review, nth, accept, note, .. } => {
+                let Some(known) = self.reviews.get_mut(review) else { return false };
+                let new = known.ruling.as_ref().is_none_or(|word| word.nth < *nth);
+                if new {
+                    known.ruling = Some(Ruling { nth: *nth, accept: *accept, note: note.clone() });
+                }
+                new
             }
             Fact::Refund { .. } => self.join_refund(fact, connection, at, out),
             Fact::Dispute { dispute, payment, amount, status, reason } => {
@@ -547,6 +550,10 @@ fn raise<T: Ord + Copy>(slot: &mut Option<T>, value: T) -> bool {
         *slot = Some(value);
     }
     higher
+}
+
+fn fresh_review(payment: &str) -> Review {
+    Review { payment: payment.to_owned(), outcome: None, ruling: None }
 }
 
 fn fresh_charge(

@@ -305,6 +305,28 @@ pub struct Review {
     /// How it ended, once it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<ReviewOutcome>,
+    /// How it is to end, where a person said it here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ruling: Option<Ruling>,
+}
+
+/// A person's word about how a review is to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruling {
+    /// The how manieth word about it.
+    pub nth: u32,
+    /// Go on.
+    pub accept: bool,
+    /// Why.
+    pub note: String,
+}
+
+impl Ruling {
+    /// Identity of the word: each is carried out once.
+    #[must_use]
+    pub fn key(&self, review: &str) -> String {
+        format!("{review}:{}", self.nth)
+    }
 }
 
 /// A refund the shop asked for.

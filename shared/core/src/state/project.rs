@@ -4,7 +4,7 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
 use super::{OrderState, Payment};
-use crate::facts::{DisputeStatus, OrderStatus, ReviewOutcome};
+use crate::facts::{AuthorizationEnd, DisputeStatus, OrderStatus, ReviewOutcome};
 use crate::money::{Currency, Money};
 
 /// What one shipment is worth.
@@ -108,6 +108,15 @@ impl OrderState {
         let currency = self.currency();
         let ours = self.disputes.values().filter(|d| Some(d.amount.currency) == currency);
         ours.map(|d| d.withdrawn().max(0)).sum()
+    }
+    /// Whether what was reserved is gone without having been taken, and nothing is reserved or taken in its place.
+    #[must_use]
+    pub fn lapsed(&self) -> bool {
+        let mut charges = self.payments.values().flat_map(|p| p.charges.values());
+        let gone = |c: &super::Charge| {
+            !c.refused && matches!(c.ended, Some(AuthorizationEnd::Expired | AuthorizationEnd::Voided))
+        };
+        charges.any(gone) && self.captured() == 0 && self.capturable() == 0 && !self.rejected()
     }
     /// Whether a review is open.
     #[must_use]

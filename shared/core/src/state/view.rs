@@ -104,6 +104,7 @@ impl OrderState {
             ("refundable", self.amount(captured.saturating_sub(refunded).max(0))),
             ("disputed", self.amount(self.disputed())),
             ("live", Value::Bool(captured > 0 || self.capturable() > 0)),
+            ("lapsed", Value::Bool(self.lapsed())),
             ("cancelled", Value::Bool(current.is_some_and(|(_, p)| p.cancelled.is_some()))),
             ("held", Value::Bool(self.held())),
             ("rejected", Value::Bool(self.rejected())),
@@ -145,7 +146,7 @@ impl OrderState {
             "refund_request" => !self.refund_requests.is_empty(),
             "refund" | "refund_failure" => !self.refunds.is_empty(),
             "dispute" | "dispute_outcome" => !self.disputes.is_empty(),
-            "review" | "review_outcome" => !self.reviews.is_empty(),
+            "review" | "review_outcome" | "review_ruling" => !self.reviews.is_empty(),
             "total_change" => !self.total_changes.is_empty(),
             "profile_change" => self.profile.is_some(),
             "instrument" => !self.instruments.is_empty(),
@@ -241,6 +242,7 @@ impl OrderState {
             "dispute_outcome" => self.dispute_views(true),
             "review" => self.review_views(false),
             "review_outcome" => self.review_views(true),
+            "review_ruling" => self.review_rulings(),
             "total_change" => self.total_change_views(),
             "short" => self.short_views(),
             "overpaid" => self.overpaid_views(),
@@ -285,6 +287,7 @@ impl OrderState {
                 let owed = if self.currency() == Some(currency) { owed } else { 0 };
                 let ended = match charge.ended {
                     None => "",
+                    Some(AuthorizationEnd::Kept) => "kept",
                     Some(AuthorizationEnd::Released) => "released",
                     Some(AuthorizationEnd::Expired) => "expired",
                     Some(AuthorizationEnd::Voided) => "voided",
@@ -456,6 +459,23 @@ impl OrderState {
         chosen.map(one).collect()
     }
 
+    /// The newest word of a person about each review: one that came before it is carried out no more.
+    fn review_rulings(&self) -> Vec<(String, Value)> {
+        let ruled = self.reviews.iter().filter_map(|(id, r)| Some((id, r, r.ruling.as_ref()?)));
+        let one = |(id, r, ruling): (&String, &super::Review, &super::Ruling)| {
+            let decision = if ruling.accept { "accept" } else { "reject" };
+            let view = Value::map([
+                ("id", Value::text(id.clone())),
+                ("payment", Value::text(r.payment.clone())),
+                ("decision", Value::text(decision)),
+                ("note", Value::text(ruling.note.clone())),
+                ("open", Value::Bool(r.outcome.is_none())),
+            ]);
+            (ruling.key(id), view)
+        };
+        ruled.map(one).collect()
+    }
+
     fn total_change_views(&self) -> Vec<(String, Value)> {
         let one = |c: &super::TotalChange| {
             let key = c.version.to_string();
@@ -582,6 +602,7 @@ mod tests {
                 soft: false,
             },
             Fact::ReviewClosed { review: text("v"), payment: text("p"), outcome: ReviewOutcome::Approved },
+            Fact::ReviewRuled { review: text("v"), nth: 1, accept: true, by: text("x"), note: text("y") },
             Fact::Refund {
                 refund: text("r"),
                 payment: text("p"),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use tillway_core::http::{Method, Request};
 use tillway_sandbox::cybersource::{CybersourceSandbox, Decision, Kind, forge, sign};
+use tillway_sandbox::{HookFault, HookFaultRule, Sandbox as _};
 use tillway_tests::child::{
     CYBERSOURCE_HOOK, CYBERSOURCE_HOOK_ID, CYBERSOURCE_SECRET, Place, Serving, mode, wait_for, wait_until,
 };
@@ -140,6 +141,65 @@ async fn a_person_says_how_a_chargeback_ended() {
     let said = close(&["--won"], why).await.ok();
     assert!(said.contains("is won"), "{said}");
     at.until_status("A-1", "Payment Received").await;
+    assert!(serving.terminate().await.success());
+}
+
+/// Cases of fraud review that are decided here and not in the Business Center.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_decides_cases_of_fraud_review() {
+    let (at, _) = At::with_cybersource(TILLWAY, "times: { sweep_grace: 0s }\n").await;
+    let serving = at.serve().await;
+    for (n, word) in (1..).zip(["review", "review", "plain", "review"]) {
+        place(&at, &format!("A-{n}"), &format!("tok_visa_x{n}"), &format!("{word}.{n}@example.com"));
+    }
+    for (order, status) in
+        [("A-1", "On Hold"), ("A-2", "On Hold"), ("A-3", "Payment Received"), ("A-4", "On Hold")]
+    {
+        at.until_status(order, status).await;
+    }
+    let say = async |how: &str, order: &str, note: &str, more: &[&str]| {
+        let head = ["review", how, order, "--note", note];
+        at.on_data(&[&head[..], more].concat()).await
+    };
+    let why = "called the customer";
+    for (order, note, more, words) in [
+        ("A-3", why, &[][..], "has no open review"),
+        ("A-9", why, &[], "nothing is known of `A-9`"),
+        ("A-1", "card 4111 1111 1111 1111", &[], "no card number"),
+        ("A-1", " ", &[], "1 to 200 characters"),
+        ("A-1", why, &["--review", "1"], "has no open review; known: "),
+    ] {
+        let said = say("accept", order, note, more).await.failed();
+        assert!(said.contains(words) && !said.contains("4111"), "{said}");
+    }
+    // One by its order, one by its payment.
+    let said = say("accept", "A-1", why, &[]).await.ok();
+    assert!(said.contains("is told to accept review"), "{said}");
+    let held = payment(&at, "A-2");
+    let said = say("reject", &held, "stolen card", &[]).await.ok();
+    assert!(said.contains(&format!("to reject review {held} of order shop/A-2")), "{said}");
+    at.until_status("A-1", "Payment Received").await;
+    at.until_status("A-2", "Cancelled").await;
+    wait_until("the second is let go", || at.cybersource().order_truth("A-2").held == 0).await;
+    // Somebody is faster in the Business Center, and its webhook is lost: the gateway's word counts.
+    let (now, held) = (at.now(), payment(&at, "A-4"));
+    let lose = HookFaultRule { type_contains: "risk".into(), fault: HookFault::Lose, times: 1 };
+    at.cybersource().inject_hook(lose);
+    at.cybersource().decide(now, &held, Decision::Reject).unwrap();
+    let _said = say("accept", "A-4", why, &[]).await.ok();
+    at.until_status("A-4", "Cancelled").await;
+    for (order, captured, held) in [("A-1", 4712, 0), ("A-2", 0, 0), ("A-4", 0, 0)] {
+        wait_until(order, || at.cybersource().order_truth(order).held == held).await;
+        let truth = at.cybersource().order_truth(order);
+        assert_eq!((truth.captured, truth.payments.len()), (captured, 1), "{order}");
+        assert!(truth.by_mark.values().all(|n| *n == 1), "{order}: {:?}", truth.by_mark);
+    }
+    let said = say("reject", "A-1", why, &[]).await.failed();
+    assert!(said.contains("has no open review; known:") && said.contains("(accepted)"), "{said}");
+    let text = at.on_data(&["explain", "A-1"]).await.ok();
+    assert!(text.contains("tester says to accept review") && text.contains(why), "{text}");
+    assert!(text.contains("cybersource.decide_case"), "{text}");
+    assert!(!at.on_data(&["parked", "list"]).await.ok().contains("case_not_decided"));
     assert!(serving.terminate().await.success());
 }
 

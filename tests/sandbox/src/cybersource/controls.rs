@@ -1,14 +1,30 @@
 //! What people and banks do outside the API. Each control takes the time and answers what a call would be refused with.
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tillway_core::money::Money;
 use tillway_core::time::Timestamp;
 
 use super::CybersourceSandbox;
-use super::body::Reference;
+use super::body::{Body, Reference};
 use super::errors::ApiError;
 use super::ids::Row;
 use super::model::{Case, Chargeback, Kind};
 use super::risk::Decided;
+
+/// A payment that a shop makes by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct ShopPayment<'a> {
+    /// The order: its reference.
+    pub order_id: &'a str,
+    /// What it is paid with.
+    pub token: &'a str,
+    /// How much.
+    pub amount: Money,
+    /// The money is taken at once.
+    pub sale: bool,
+    /// Street of the billing address, in which rules find words.
+    pub street: &'a str,
+}
 
 /// How a person decides a case in the Business Center.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +67,27 @@ impl CybersourceSandbox {
     ) -> Result<T, ApiError> {
         let code = self.tx(row)?.code.clone();
         run(self, &Reference { code: &code, merchant_id: None, comments: None })
+    }
+
+    /// A payment that the shop makes by itself under the order's reference: a sale, or an authorization. Answers its id.
+    ///
+    /// # Errors
+    /// As the API.
+    pub fn pay_as_shop(&mut self, now: Timestamp, payment: &ShopPayment<'_>) -> Result<String, ApiError> {
+        self.tick(now);
+        self.caller = 0;
+        let address = json!({"firstName": "Sam", "lastName": "Shopper", "address1": payment.street,
+            "locality": "Springfield", "administrativeArea": "IL", "postalCode": "62701", "country": "US", "email": "sam@example.com"});
+        let amounts = json!({"totalAmount": payment.amount.to_major().to_string(),
+            "currency": payment.amount.currency.code()});
+        let body = json!({
+            "clientReferenceInformation": {"code": payment.order_id},
+            "processingInformation": {"capture": payment.sale},
+            "paymentInformation": {"customer": {"id": payment.token}},
+            "orderInformation": {"amountDetails": amounts, "billTo": address},
+        });
+        let answer = self.pay(Body(&body))?;
+        Ok(answer.get("id").and_then(Value::as_str).unwrap_or_default().to_owned())
     }
 
     /// A capture made in the Business Center; everything held where `amount` is `None`. Answers its id.

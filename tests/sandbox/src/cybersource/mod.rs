@@ -102,7 +102,7 @@ use tillway_core::time::Timestamp;
 
 pub use auth::Credentials;
 pub use config::{Counters, CybersourceConfig, Duplicates, Manner, Merchant};
-pub use controls::Decision;
+pub use controls::{Decision, ShopPayment};
 pub use errors::{ApiError, Refusal};
 pub use events::Told;
 pub use jwe::{Encryption, Seeded};

@@ -28,6 +28,8 @@ pub struct TransactionTruth {
     pub stands: bool,
     /// Whether it was withdrawn before the cut-off.
     pub voided: bool,
+    /// A payment that took the money at once.
+    pub sale: bool,
     /// What it acts on.
     pub target: Option<String>,
 }
@@ -115,6 +117,7 @@ impl CybersourceSandbox {
             request: defined(tx, "21"),
             stands,
             voided: tx.way == Way::Voided,
+            sale: payment.is_some_and(|p| p.took),
             target: tx.target.map(|row| self.ids.tx(row)),
         }
     }

@@ -19,7 +19,8 @@ use tillway_sandbox::{Delivery, Sandbox};
 use crate::redaction::{EMAIL, NAME, PHONE, STREET};
 use crate::world::{Kind, Lie, System, Vector, World, Write, facts_of, secret, spec, usd, write_of};
 
-pub struct Cybersource;
+/// Of another number than 0, with a connector that is broken on purpose.
+pub struct Cybersource<const BROKEN: u8 = 0>;
 
 /// Made up: the bytes 0 to 31.
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -72,13 +73,15 @@ fn customers(s: &CybersourceSandbox) -> impl Iterator<Item = CustomerTruth> {
 }
 
 /// A payment with its capture.
-async fn captured(world: &World<Cybersource>) -> (String, Vec<(&'static str, Value)>) {
+async fn captured<const BROKEN: u8>(
+    world: &World<Cybersource<BROKEN>>,
+) -> (String, Vec<(&'static str, Value)>) {
     let payment = world.done("cybersource.authorize", &authorize(1000)).await;
     let capture = world.done("cybersource.capture", &of(&payment, 1000, &[])).await;
     (payment, vec![("capture", Value::text(capture)), ("request", Value::text("R-1"))])
 }
 
-impl System for Cybersource {
+impl<const BROKEN: u8> System for Cybersource<BROKEN> {
     type Sandbox = CybersourceSandbox;
     const WRITES: &'static [Write] = &[
         post("cybersource.ensure_customer", "/customers"),
@@ -90,6 +93,7 @@ impl System for Cybersource {
         post("cybersource.reverse", "/reversals"),
         post("cybersource.void", "/voids"),
         post("cybersource.refund", "/refunds"),
+        post("cybersource.void_refund", "/voids"),
         post("cybersource.decide_case", "/actions"),
     ];
     const READS: &'static [&'static str] = &["cybersource.read_order"];
@@ -136,6 +140,12 @@ impl System for Cybersource {
         ),
         lie("cybersource.refund", |a| a["refundAmountDetails"]["currency"] = "EUR".into(), "currency"),
         lie("cybersource.refund", other_code, "code"),
+        lie(
+            "cybersource.void_refund",
+            |a| a["voidAmountDetails"]["voidAmount"] = "99.00".into(),
+            "voidAmount",
+        ),
+        lie("cybersource.void_refund", other_code, "code"),
         lie("cybersource.screen", other_code, "code"),
         lie("cybersource.decide_case", |a| a["status"] = "REJECTED".into(), "status"),
     ];
@@ -195,6 +205,17 @@ impl System for Cybersource {
             open: false,
         },
         Kind {
+            name: "cybersource.void_refund",
+            listed: Some((
+                "cybersource/openapi.json",
+                "/schemas/PtsV2PaymentsVoidsPost201Response/properties/status/x-values",
+            )),
+            words: &["VOIDED", "CANCELLED", "FAILED"],
+            to_a_person: &["CANCELLED"],
+            free: false,
+            open: false,
+        },
+        Kind {
             name: "cybersource.refund",
             listed: Some((
                 "cybersource/openapi.json",
@@ -228,7 +249,7 @@ impl System for Cybersource {
     const NEW_WORD: &'static str = "INVENTED_STATUS";
 
     fn connector() -> &'static dyn Connector {
-        &Connect
+        if BROKEN == 0 { &Connect } else { crate::broken::connector(BROKEN) }
     }
     fn sandbox() -> CybersourceSandbox {
         let encryption = Encryption { key_id: "7".into(), key: private().to_public_key() };
@@ -306,6 +327,11 @@ impl System for Cybersource {
                 let (payment, more) = captured(world).await;
                 of(&payment, 400, &more)
             }
+            "cybersource.void_refund" => {
+                let (payment, more) = captured(world).await;
+                let refund = world.done("cybersource.refund", &of(&payment, 400, &more)).await;
+                of(&payment, 400, &[("refund", Value::text(refund))])
+            }
             "cybersource.decide_case" => {
                 let payment = world.done("cybersource.authorize", &authorize(600_000)).await;
                 Value::map([
@@ -338,6 +364,7 @@ impl System for Cybersource {
             "cybersource.reverse" => usize::from(!truth.payments.is_empty() && truth.held == 0),
             "cybersource.void" => usize::from(truth.captured == 0),
             "cybersource.refund" => times(truth.refunded, 400),
+            "cybersource.void_refund" => usize::from(truth.refunded == 0),
             _ => usize::from(s.open_cases().is_empty()),
         }
     }

@@ -109,6 +109,14 @@ fn of_cybersource(item: &Parked, order: Option<&OrderPlan>) -> bool {
         "PROCESSOR_DECLINED" => step("refund-") && card("tok_refunddeclined"),
         // The hold ran out or was let go by somebody, of which nobody was told in time.
         "MISSING_AUTH" | "AUTH_ALREADY_REVERSED" => step("capture-"),
+        // It ran out, or somebody let it go, and was shipped all the same.
+        "authorization_expired" => {
+            let ships =
+                |o: &OrderPlan| o.acts.iter().any(|(_, a)| matches!(a, Act::Ship { .. } | Act::Complete));
+            step("capture-") || order.is_some_and(ships)
+        }
+        // Its merchant id was not set up when a person decided, or somebody let it go.
+        "case_not_decided" => order.is_some_and(|o| o.does(Act::Rule(true)) || o.does(Act::Rule(false))),
         _ => false,
     }
 }

@@ -41,27 +41,49 @@ pub(super) fn draw(seed: u64, first: u32, count: u32, routed: Option<bool>) -> P
     let manners = routed.map(|routed| manners(&mut market, routed));
     // And one for whether Decision Manager is asked before the bank.
     let mut screens = Dice::new(seed, 9);
-    let options = [0, 1].map(|_| {
+    // And one for who makes the payments, and whether cards are kept.
+    let mut ways = Dice::new(seed, 11);
+    let follows = [0, 1].map(|_| ways.chance(2500));
+    let options = follows.map(|follows| {
         let mut options = pair_options(&mut dice);
+        options.push(("initiates", if follows { "shop" } else { "tillway" }));
         options.push(("screening", if screens.chance(3500) { "before" } else { "inline" }));
         options
     });
+    // And one for who decides a case here and not in the Business Center.
+    let mut here = Dice::new(seed, 10);
     let partial = |dice: &mut Dice| {
         let how = dice.pick(&["ask", "reverse", "reverse", "accept"]).unwrap_or("ask");
         vec![("partial_authorization", how)]
     };
-    let settings = [partial(&mut dice), partial(&mut dice)];
+    let mut settings = [partial(&mut dice), partial(&mut dice)];
+    for (own, options) in settings.iter_mut().zip(&options) {
+        // Decision Manager alone takes no such token.
+        if ways.chance(5000) && options.contains(&("screening", "inline")) {
+            own.push(("token_kind", "instrument_identifier"));
+        }
+    }
     let people = (count / 2).max(1);
     let spread = i64::from(count).saturating_mul(20_000);
     let orders = (0..count)
         .map(|n| {
             let pair = usize::from(dice.chance(5000));
-            let capture = options.get(pair).and_then(|o| o.get(1)).map_or("", |(_, c)| *c);
+            let capture = options.get(pair).and_then(|o| o.first()).map_or("", |(_, c)| *c);
             let at = Millis(dice.between(0, spread));
             let mut order = order(&mut dice, first + n, pair, at, people, capture);
             if lenient(seed) {
                 // Where the gateway gives back more than it took, nobody hears of another's refund in time.
                 order.acts.retain(|(_, act)| !matches!(act, Act::DashboardRefund(_) | Act::DashboardVoid));
+            }
+            if follows.get(pair) == Some(&true) {
+                follow(&mut ways, &mut order);
+            }
+            for (_, act) in &mut order.acts {
+                if let Act::Review(verdict) = act
+                    && here.chance(5000)
+                {
+                    *act = Act::Rule(matches!(verdict, Verdict::Approved | Verdict::Acknowledged));
+                }
             }
             if routed.get(pair) == Some(&true) && market.chance(700) {
                 outage(&mut market, &mut order);
@@ -71,6 +93,23 @@ pub(super) fn draw(seed: u64, first: u32, count: u32, routed: Option<bool>) -> P
         .collect();
     let swap_at = dice.chance(6000).then(|| Millis(dice.between(0, spread.saturating_mul(2))));
     Plan { seed, pair: Pair::CybersourceClarity, options, settings, routed, manners, orders, swap_at }
+}
+
+/// The shop pays by itself. What goes wrong between shop and gateway is theirs: of cards those are left that are good, declined or
+/// held.
+fn follow(dice: &mut Dice, order: &mut OrderPlan) {
+    order.by_shop = Some(dice.chance(5000));
+    order.payment_first = dice.chance(5000);
+    let plain = |card: Card| match card {
+        Card::Token(token) if DECLINES.contains(&token) || HELD.contains(&token) => card,
+        _ => GOOD,
+    };
+    order.card = plain(order.card);
+    for (_, act) in &mut order.acts {
+        if let Act::Pay(card) = act {
+            *card = plain(*card);
+        }
+    }
 }
 
 const fn declines(permille: u64) -> Manner {
@@ -121,7 +160,6 @@ fn outage(dice: &mut Dice, order: &mut OrderPlan) {
 fn pair_options(dice: &mut Dice) -> Vec<(&'static str, &'static str)> {
     let capture = dice.pick(&["authorization", "authorization", "shipment", "shipment", "manual"]);
     vec![
-        ("initiates", "tillway"),
         ("capture", capture.unwrap_or("authorization")),
         ("on_cancelled", dice.pick(&["refund", "refund", "park"]).unwrap_or("refund")),
         ("on_total_lowered", dice.pick(&["park", "refund"]).unwrap_or("park")),
@@ -147,6 +185,7 @@ fn order(dice: &mut Dice, n: u32, pair: usize, at: Millis, people: u32, capture:
         payment_first: false,
         short_key: false,
         card_in_note: dice.chance(60),
+        by_shop: None,
         word: None,
         acts: Vec::new(),
     };

@@ -1,14 +1,36 @@
 //! What people do in the Business Center, and what issuers do.
 
+use tillway_core::money::{Currency, Money};
 use tillway_core::time::Timestamp;
-use tillway_sandbox::cybersource::{CybersourceSandbox, Decision, Kind, PaymentTruth, TransactionTruth};
+use tillway_sandbox::cybersource::{
+    CybersourceSandbox, Decision, Kind, PaymentTruth, ShopPayment, TransactionTruth,
+};
 
-use super::{Deeds, Done, done, share};
-use crate::draw::{Act, Verdict};
+use super::{Deeds, Done, done, share, total};
+use crate::draw::{Act, Card, OrderPlan, Verdict};
+use crate::memory::gateway::Gateway;
 
 /// A capture that stands, the newest first.
 fn captures(payment: &PaymentTruth) -> impl Iterator<Item = &TransactionTruth> {
-    payment.transactions.iter().rev().filter(|t| t.kind == Kind::Capture && t.stands)
+    payment.transactions.iter().rev().filter(|t| (t.kind == Kind::Capture || t.sale) && t.stands)
+}
+
+/// The shop makes the payment itself, unless one stands already: then its checkout shows no form any more.
+pub(super) fn pay(gateway: &mut Gateway, now: Timestamp, order: &OrderPlan, card: Card, n: usize) -> Done {
+    let Gateway::Cybersource(cyber) = gateway else { return Done::Never };
+    let (id, Ok(currency)) = (order.id(), Currency::parse(order.currency)) else { return Done::Never };
+    let stands = |p: &PaymentTruth| p.held > 0 || p.captured > 0 || p.refunded > 0 || p.case_open;
+    if cyber.order_truth(&id).payments.iter().any(stands) {
+        return Done::Never;
+    }
+    let payment = ShopPayment {
+        order_id: &id,
+        token: &card.token(&id, n),
+        amount: Money::new(total(order), currency),
+        sale: order.by_shop == Some(true),
+        street: order.word.unwrap_or("1 Main Street"),
+    };
+    done(cyber.pay_as_shop(now, &payment))
 }
 
 pub(super) fn at_gateway(

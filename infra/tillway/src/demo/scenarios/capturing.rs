@@ -124,8 +124,14 @@ pub async fn expired_unheard(run: &mut Run<'_>) -> anyhow::Result<()> {
     let (order, _) = authorized(run).await?;
     run.pass(&order, SIX_DAYS, "").await?;
     run.until_told(&order, "staff", "about to run out").await?;
-    run.pass(&order, Millis::days(1), ", and Cybersource tells nobody that it ran out").await?;
+    run.pass(
+        &order,
+        Millis::days(1),
+        "; Cybersource tells nobody that it ran out, but answers when it is asked to let it go",
+    )
+    .await?;
+    run.until_status(&order, OrderStatus::PaymentFailed).await?;
     ship(run, &order, None, "ships everything all the same")?;
-    let end = run.paid(0).status("Shipped", OrderStatus::Authorized);
-    run.ends(&order, end.parked("MISSING_AUTH")).await
+    let end = run.paid(0).status("Shipped", OrderStatus::PaymentFailed);
+    run.ends(&order, end.parked("authorization_expired")).await
 }

@@ -2,7 +2,9 @@
 
 use anyhow::{Context as _, ensure};
 use tillway_core::facts::OrderStatus;
+use tillway_core::ids::OrderKey;
 use tillway_core::time::Millis;
+use tillway_engine::review::Ruling;
 use tillway_sandbox::HookFault;
 use tillway_sandbox::clarity::Device;
 use tillway_sandbox::cybersource::Decision;
@@ -78,7 +80,11 @@ pub async fn accepted(run: &mut Run<'_>) -> anyhow::Result<()> {
 pub async fn many_pieces(run: &mut Run<'_>) -> anyhow::Result<()> {
     let order = order_of_many(run)?;
     let (order, payment, seen) = until_held(run, order).await?;
-    decide(run, &order, &payment, Decision::Accept)?;
+    run.tell(&order, "staff", "staff accepts the case here: `tillway review accept`");
+    let key = OrderKey::of(&run.merchant.shop, &order);
+    let ruling = Ruling { review: None, accept: true, by: "demo", note: "a school orders every year" };
+    let ruled = run.stage.engine().review_decide(&key, ruling).await?;
+    ensure!(ruled.review == payment && !ruled.before, "another review was meant: {}", ruled.review);
     run.ends(&order, reviewed(run.paid(seen.total()))).await
 }
 

@@ -116,7 +116,7 @@ scenarios! {
     "cyb-captured-during-review" "cnow" "captured in the Business Center during the review: adopted, not taken twice" => cases::captured_elsewhere;
     "cyb-risk-declined" "cnow" "approved by the bank, declined by Decision Manager: reversed" => cases::risk_declined;
     "cyb-risk-declined-address" "cnow" "the IP address the order came from is on Decision Manager's list: declined, and reversed" => cases::listed_address;
-    "cyb-review-goods" "cnow" "a hundred pieces of one article: held for review by a rule about the lines" => cases::many_pieces;
+    "cyb-review-goods" "cnow" "a hundred pieces of one article: held for review by a rule about the lines, accepted here with `tillway review`" => cases::many_pieces;
     "cyb-partial-authorization" "cnow" "the bank approves a part: a person is asked" => cases::partial;
     "cyb-unheard-status" "cnow" "a status never seen before: parked with the raw word" => cases::unheard_status;
     "cyb-routed-soft-decline" "croute" "two merchant ids: a soft decline at one is tried once at the other" => routed::soft_decline;
@@ -168,5 +168,5 @@ scenarios! {
     "cyb-timeout-before-void" "cnow" "Cybersource times out before it voided" => outages::silent_before_void;
     "cyb-clarity-down" "cnow" "Clarity is down for twenty minutes" => outages::clarity_down;
     "cyb-authorization-expiring" "cship" "authorization about to expire: staff is told a day before, then shipped" => capturing::expiring;
-    "cyb-authorization-expired" "cship" "authorization expires unheard: the capture is refused, a person is asked" => capturing::expired_unheard;
+    "cyb-authorization-expired" "cship" "authorization expires unheard: Cybersource is asked, the order has failed, and what ships goes to a person" => capturing::expired_unheard;
 }

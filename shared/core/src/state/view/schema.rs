@@ -108,6 +108,7 @@ static PAYMENT: Schema = Schema {
         money("refundable", "taken and not returned"),
         money("disputed", "withdrawn by disputes"),
         flag("live", "holds or took money"),
+        flag("lapsed", "what was reserved ran out or was let go, and nothing is reserved or taken instead"),
         flag("cancelled", "the payment object is dead"),
         flag("held", "a review is open"),
         flag("rejected", "a review ended in a refusal"),
@@ -147,6 +148,11 @@ pub static PAIR_OPTIONS: &[(&str, &[&str], &str)] = &[
     ("screening", &["inline", "before"], "whether fraud screening comes with the authorization or before it"),
     ("return_url", &[], "where the shopper comes back to after 3-D Secure"),
     ("on_expiring", &["alert", "capture"], "what to do a day before an authorization runs out"),
+    (
+        "on_expired",
+        &["release", "keep"],
+        "what to do with what is reserved when its time is over and nothing was taken",
+    ),
     ("on_total_lowered", &["park", "refund"], "what to do when the total is lowered after capture"),
     ("on_cancelled", &["refund", "park"], "what to do with captured money when the shop cancels"),
     ("notify_customer", &["yes", "no"], "tell the customer of a decline"),
@@ -162,6 +168,7 @@ static PAIR: Schema = Schema {
         text("screening", "inline or before").required(),
         text("return_url", "after 3-D Secure"),
         text("on_expiring", "alert or capture").required(),
+        text("on_expired", "release or keep").required(),
         text("on_total_lowered", "park or refund").required(),
         text("on_cancelled", "refund or park").required(),
         text("notify_customer", "yes or no").required(),
@@ -204,7 +211,7 @@ static AUTHORIZATION: Schema = Schema {
         money("due", "still reserved and owed: what the order's total does not cover is left to lapse")
             .required(),
         field("expires_at", Type::Time, "when it runs out"),
-        text("ended", "released, expired, voided, or empty"),
+        text("ended", "kept (by the gateway, to be taken by nobody), released, expired, voided, or empty"),
     ],
 };
 static SHIPMENT: Schema = Schema {
@@ -291,6 +298,16 @@ static REVIEW: Schema = Schema {
         flag("approved", "go on"),
     ],
 };
+static REVIEW_RULING: Schema = Schema {
+    name: "review_ruling",
+    fields: &[
+        text("id", "the gateway's id of the review").required(),
+        text("payment", "payment").required(),
+        text("decision", "accept or reject: what a person wants").required(),
+        text("note", "why, in the person's words").required(),
+        flag("open", "the review has not ended"),
+    ],
+};
 static TOTAL_CHANGE: Schema = Schema {
     name: "total_change",
     fields: &[
@@ -353,6 +370,7 @@ pub static OBJECTS: &[(&str, &Schema)] = &[
     ("dispute_outcome", &DISPUTE),
     ("review", &REVIEW),
     ("review_outcome", &REVIEW),
+    ("review_ruling", &REVIEW_RULING),
     ("total_change", &TOTAL_CHANGE),
     ("short", &SHORT),
     ("overpaid", &OVERPAID),

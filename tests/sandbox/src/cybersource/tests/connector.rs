@@ -251,7 +251,8 @@ async fn a_hold_is_let_go_once_and_never_captured_after() {
     let world = World::new();
     let payment = world.done(&authorize("c1", "tok_visa", 1000)).await;
     world.pass(Millis::days(8));
-    assert_eq!(how(&world.call(&follow("capture", &payment, 1000, &[])).await), "refused MISSING_AUTH");
+    let late = world.call(&follow("capture", &payment, 1000, &[])).await;
+    assert_eq!(how(&late), "refused authorization_expired");
 }
 
 #[tokio::test]
@@ -361,4 +362,29 @@ async fn decision_manager_alone_reserves_nothing_and_its_cases_are_decided_as_ot
     }
     assert_eq!(how(&world.call(&authorized).await), "settled");
     assert_eq!(world.truth("A-1").held, 1_200_000);
+}
+
+/// A refund that is taken back before the batch never moves; after it there is nothing to take back.
+#[tokio::test]
+async fn a_refund_is_taken_back_before_it_is_settled_and_not_after() {
+    for late in [false, true] {
+        let world = World::new();
+        let payment = world.done(&authorize("c1", "tok_visa", 1000)).await;
+        let capture = world.done(&follow("capture", &payment, 1000, &[])).await;
+        let of = [("capture", Value::text(capture.as_str())), ("request", Value::text("R-1"))];
+        let refund = world.done(&follow("refund", &payment, 400, &of)).await;
+        assert_eq!(world.truth("A-1").refunded, 400);
+        if late {
+            world.sandbox(|s, now| s.cut_off_now(now));
+        }
+        let outcome = world
+            .call(&follow("void_refund", &payment, 400, &[("refund", Value::text(refund.as_str()))]))
+            .await;
+        let told = facts(&outcome).iter().any(|f| {
+            matches!(f, Fact::Refund { refund: id, status: RefundStatus::Cancelled, returned: true, .. } if *id == refund)
+        });
+        let expected = if late { ("refused NOT_VOIDABLE", 400) } else { ("settled", 0) };
+        assert_eq!((how(&outcome).as_str(), world.truth("A-1").refunded), expected);
+        assert_eq!(told, !late, "{outcome:?}");
+    }
 }
