@@ -47,11 +47,7 @@ fn conversions(xml: &str) -> Json {
                     }
                 }
             }
-            Event::Text(text) => {
-                if !text.trim().is_empty() {
-                    put(&mut all, &within, &text);
-                }
-            }
+            Event::Text(text) if !text.trim().is_empty() => put(&mut all, &within, &text),
             Event::Eof => return json!({"conversionDetails": all}),
             _ => {}
         }
