@@ -129,6 +129,7 @@ impl Place {
         assert_eq!((line["level"].as_str(), line["code"].as_str()), (Some("ERROR"), Some("start")), "{out}");
         let said = line["message"].as_str().unwrap().to_owned();
         assert!(said.starts_with("the function cannot start: "), "{said}");
+        assert!(!said.contains('\n'), "one line, where the log is shown as text too: {said}");
         println!("{}: {said}", function.0);
         said
     }
