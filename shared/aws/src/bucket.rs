@@ -23,7 +23,7 @@ use crate::clients::{ATTEMPT, ATTEMPTS, CALL};
 /// Before the second attempt; doubled before each further one.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Where a bucket is.
+/// Where a bucket is, and who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) region: String,
@@ -31,6 +31,8 @@ pub(crate) struct Place {
     pub(crate) endpoint: Option<String>,
     pub(crate) fips: bool,
     pub(crate) dual_stack: bool,
+    /// Who asks, for AWS's logs.
+    pub(crate) agent: String,
 }
 
 impl Place {
@@ -188,7 +190,7 @@ impl Bucket {
         let mut request = HttpRequest::new(SdkBody::from(body));
         request.set_method(method).map_err(|_| unsigned(()))?;
         request.set_uri(url).map_err(|_| unsigned(()))?;
-        if let Some((name, value)) = headers {
+        for (name, value) in headers.into_iter().chain([("user-agent", self.place.agent.as_str())]) {
             request.headers_mut().try_insert(name, value.to_owned()).map_err(|_| unsigned(()))?;
         }
         for (name, value) in signed.into_parts().0.headers() {
@@ -259,6 +261,7 @@ mod tests {
                 endpoint: Some(endpoint),
                 fips: false,
                 dual_stack: false,
+                agent: "tillway app/t".into(),
             },
             credentials: Some(SharedCredentialsProvider::new(keys)),
             way: SharedHttpConnector::new(Way::open(Duration::from_secs(5)).unwrap()),
@@ -309,6 +312,7 @@ mod tests {
         assert!(asked[0].starts_with(&format!("PUT {path} HTTP/1.1\r\n")), "{}", asked[0]);
         assert!(asked[3].contains(&format!("\r\nx-amz-copy-source: {}\r\n", &path[1..])), "{}", asked[3]);
         for request in asked.iter() {
+            assert!(request.contains("\r\nuser-agent: tillway app/t\r\n"), "{request}");
             assert!(request.contains(&signature(request)), "{}\n{request}", signature(request));
         }
     }
@@ -342,7 +346,8 @@ mod tests {
     #[test]
     fn a_bucket_is_where_region_and_partition_say() {
         let url = |region: &str, fips, dual_stack| {
-            Place { region: region.to_owned(), endpoint: None, fips, dual_stack }.url("b", "claims/0a")
+            Place { region: region.to_owned(), endpoint: None, fips, dual_stack, agent: String::new() }
+                .url("b", "claims/0a")
         };
         assert_eq!(url("eu-west-1", false, false), "https://b.s3.eu-west-1.amazonaws.com/claims/0a");
         assert_eq!(url("cn-north-1", false, false), "https://b.s3.cn-north-1.amazonaws.com.cn/claims/0a");

@@ -12,6 +12,7 @@ use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_async::time::SystemTimeSource;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use aws_types::SdkConfig;
+use aws_types::app_name::AppName;
 use aws_types::sdk_config::Builder;
 
 use crate::bucket::{Bucket, Place};
@@ -76,6 +77,8 @@ fn with(account: &Account<'_>) -> Result<(Builder, Way), ClientsError> {
         .http_client(way.clone())
         .use_fips(account.fips)
         .use_dual_stack(account.dual_stack);
+    // Longer than 50 letters, or of others than the user agent takes: the calls bear none.
+    config.set_app_name(account.app.and_then(|name| AppName::new(name.to_owned()).ok()));
     config.set_endpoint_url(account.endpoint.map(str::to_owned));
     Ok((config, way))
 }
@@ -125,6 +128,9 @@ impl Clients {
             endpoint: config.endpoint_url().map(str::to_owned),
             fips: config.use_fips().unwrap_or_default(),
             dual_stack: config.use_dual_stack().unwrap_or_default(),
+            agent: config
+                .app_name()
+                .map_or_else(|| "tillway".to_owned(), |name| format!("tillway app/{name}")),
         };
         Self { config, way, place }
     }

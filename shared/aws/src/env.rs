@@ -3,6 +3,7 @@
 //! | variable | what | who |
 //! |---|---|---|
 //! | `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` | region and role, from Lambda | all |
+//! | `AWS_SDK_UA_APP_ID` | name that calls bear in AWS's logs | all |
 //! | `AWS_ENDPOINT_URL`, `AWS_USE_FIPS_ENDPOINT`, `AWS_USE_DUALSTACK_ENDPOINT` | other addresses of AWS's services | who needs them |
 //! | `TILLWAY_ENV` | name of the environment, on metrics and alerts | all |
 //! | `TILLWAY_CONFIG` | path of `tillway.yaml`; default: where the layer puts it | all |
@@ -53,6 +54,8 @@ pub struct Account<'a> {
     pub secret_key: &'a str,
     /// That of a role's session.
     pub session: Option<&'a str>,
+    /// Name that calls bear (`app/…` in their user agent).
+    pub app: Option<&'a str>,
     /// One address for every service: an emulator's.
     pub endpoint: Option<&'a str>,
     /// Addresses whose TLS is FIPS 140's.
@@ -163,6 +166,7 @@ impl Env {
             access_key: set("AWS_ACCESS_KEY_ID")?,
             secret_key: set("AWS_SECRET_ACCESS_KEY")?,
             session: self.given("AWS_SESSION_TOKEN"),
+            app: self.given("AWS_SDK_UA_APP_ID"),
             endpoint: self.given("AWS_ENDPOINT_URL"),
             fips: yes("AWS_USE_FIPS_ENDPOINT"),
             dual_stack: yes("AWS_USE_DUALSTACK_ENDPOINT"),

@@ -104,18 +104,25 @@ pub fn load(
     Ok((config, extras))
 }
 
-/// Reads the connections and times of a configuration file and nothing else: a function that only receives
-/// needs no flow, and to check them all would be most of its start. Pairs, flows and notices are empty, and the connectors
-/// take webhooks in and do nothing else.
+/// Reads the connections and times of a configuration file and nothing else, for whoever needs no flow. Pairs, flows and
+/// notices are empty.
 ///
 /// # Errors
 /// Every problem found in this part, in order.
 pub fn load_connections(file: &str, text: &str) -> Result<Config, Vec<Problem>> {
+    connections_of(file, text, &tillway_connectors::registry())
+}
+
+/// The same for a function that takes webhooks in and does nothing else: to check every flow would be most of its start, and
+/// the whole of each connector most of its size.
+///
+/// # Errors
+/// As [`load_connections`].
+pub fn load_receiving(file: &str, text: &str) -> Result<Config, Vec<Problem>> {
     connections_of(file, text, &tillway_connectors::receiving())
 }
 
-/// The same for these connectors.
-pub(crate) fn connections_of(
+fn connections_of(
     file: &str,
     text: &str,
     connectors: &[&'static dyn Connector],

@@ -104,13 +104,22 @@ pub fn read_config(file: &Path) -> Result<(Config, Extras), ConfigError> {
     Ok((config, extras))
 }
 
-/// Reads the connections alone: what a receiving function needs, without the time the flows take to check.
+/// Reads the connections alone, without the time the flows take to check.
 ///
 /// # Errors
 /// Every problem of the connections, with file and line.
 pub fn read_connections(file: &Path) -> Result<Config, ConfigError> {
     let text = read_text(file)?;
     settings::load_connections(&file.display().to_string(), &text).map_err(ConfigError::Problems)
+}
+
+/// The same for a function that takes webhooks in and does nothing else.
+///
+/// # Errors
+/// As [`read_connections`].
+pub fn read_receiving(file: &Path) -> Result<Config, ConfigError> {
+    let text = read_text(file)?;
+    settings::load_receiving(&file.display().to_string(), &text).map_err(ConfigError::Problems)
 }
 
 /// Reads a connection's secrets, and sees that none is missing that it cannot do without for this.

@@ -400,7 +400,7 @@ fn ran_out() -> [Fact; 2] {
 fn a_hold_whose_time_is_over_is_let_go_and_the_gateways_answer_ends_it() {
     let late = Millis::days(7);
     for answer in [ran_out(), let_go()] {
-        let mut order = paying(&[("capture", "shipment")], 100);
+        let mut order = paying(&[("capture", "shipment"), ("on_expired", "release")], 100);
         order.done("authorize", reserved(100));
         order.pass(Millis::hours(167));
         assert!(!order.is_out("release-expired"), "an hour before");
@@ -434,12 +434,12 @@ fn a_hold_whose_time_is_over_is_let_go_and_the_gateways_answer_ends_it() {
         assert_eq!(order.money("capture-shipment"), 50);
         assert_eq!(param(&order, "capture-shipment", "payment"), "q");
     }
-    // Kept as it is where the pair says so, and where something was taken, of which no reversal is taken.
-    let mut order = paying(&[("capture", "shipment"), ("on_expired", "keep")], 100);
+    // Kept as it is where the pair does not say so, and where something was taken, of which no reversal is taken.
+    let mut order = paying(&[("capture", "shipment")], 100);
     order.done("authorize", reserved(100));
     order.pass(Millis::days(8));
     assert!(!order.is_out("release-expired"));
-    let mut order = paying(&[("capture", "manual")], 100);
+    let mut order = paying(&[("capture", "manual"), ("on_expired", "release")], 100);
     order.done("authorize", reserved(100));
     order.tell([made("c1", 40)]);
     order.pass(Millis::days(8));
@@ -448,7 +448,7 @@ fn a_hold_whose_time_is_over_is_let_go_and_the_gateways_answer_ends_it() {
 
 #[test]
 fn a_capture_that_comes_too_late_says_so_and_goes_on_with_another_payment() {
-    let mut order = paying(&[("capture", "shipment"), ("on_expired", "keep")], 100);
+    let mut order = paying(&[("capture", "shipment")], 100);
     order.done("authorize", reserved(100));
     order.pass(Millis::days(8));
     order.tell([snapshot(2, usd(100), |o| {

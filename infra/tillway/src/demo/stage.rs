@@ -94,7 +94,7 @@ static CAST: [Part; 7] = [
     part("ship", "S", &STRIPE, ["tillway", "shipment"]),
     part("follow", "F", &STRIPE, ["shop", "shipment"]),
     part("cnow", "CN", &CYBERSOURCE, ["tillway", "authorization"]),
-    part("cship", "CS", &CYBERSOURCE, ["tillway", "shipment"]),
+    part("cship", "CS", &CYBERSOURCE, ["tillway", "shipment"]).saying(["", ", on_expired: release"]),
     part("croute", "CR", &CYBERSOURCE, ["tillway", "authorization"])
         .saying([", merchant_ids: [acme_test_002]", ", routing: { retry_soft_declines: yes }"]),
     part("cscreen", "CD", &CYBERSOURCE, ["tillway", "authorization"]).saying(["", ", screening: before"]),

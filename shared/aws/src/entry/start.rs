@@ -13,7 +13,7 @@ use tillway_engine::records::{EVENTS, command_queue};
 use tillway_engine::settings::Extras;
 use tillway_engine::{Engine, INTAKE, Ports, WorkError};
 use tillway_host::clock::SystemClock;
-use tillway_host::config::{ConfigError, have_secrets, read_config, read_connections};
+use tillway_host::config::{ConfigError, have_secrets, read_config, read_receiving};
 use tillway_host::entropy::OsEntropy;
 use tillway_host::people::channels;
 
@@ -174,7 +174,7 @@ impl Common {
 /// A function that takes webhooks in: connections, the events queue and secrets, and nothing else.
 pub(crate) async fn receiver(env: &Env, system: &'static str) -> Result<Function, StartError> {
     let events = env.events()?;
-    let config = read_connections(&env.config())?;
+    let config = read_receiving(&env.config())?;
     let common = common(env, None)?;
     let (secrets, own) = tokio::join!(
         common.have_secrets(&config, system, Needed::Webhooks, |_| true),

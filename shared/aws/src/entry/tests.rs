@@ -12,7 +12,7 @@ use tillway_connectors::{Secret, Secrets};
 use tillway_core::time::{Millis, Timestamp};
 use tillway_engine::allow::Networks;
 use tillway_engine::ports::{Alerts, SecretError, SecretSource};
-use tillway_engine::settings::load_connections;
+use tillway_engine::settings::load_receiving;
 use tillway_engine::{Engine, Ports, WorkError};
 use tillway_host::entropy::OsEntropy;
 
@@ -51,7 +51,7 @@ async fn rig() -> Rig {
 }
 
 async fn rig_of(text: &str) -> Rig {
-    let config = load_connections("t.yaml", text).map_err(|p| format!("{p:?}")).unwrap();
+    let config = load_receiving("t.yaml", text).map_err(|p| format!("{p:?}")).unwrap();
     let clock = Arc::new(Hand::at(NOW));
     let queue = Arc::new(MemoryQueue::default());
     let alerts = Arc::new(AwsAlerts::new(Box::new(Published::default()), "test", clock.clone()));
@@ -336,7 +336,7 @@ fn a_poison_event_is_buried_before_the_queue_would() {
     let template = template.unwrap();
     let most = template.split("EventsDead.Arn, maxReceiveCount: ").nth(1).unwrap();
     let most: u32 = most.split('}').next().unwrap().parse().unwrap();
-    let config = load_connections("t.yaml", "connections: {}\n").map_err(|p| format!("{p:?}")).unwrap();
+    let config = load_receiving("t.yaml", "connections: {}\n").map_err(|p| format!("{p:?}")).unwrap();
     assert!(config.bury_after < most, "{} of {most}", config.bury_after);
 }
 

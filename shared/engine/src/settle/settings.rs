@@ -98,15 +98,14 @@ pub fn load(config: &mut Config, file: &str, text: &str) -> Result<(), Vec<Probl
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::connections_of;
+    use crate::settings::load_connections;
 
     #[test]
     fn settlement_is_read_over_the_connectors_rules_or_says_which_field_is_wrong() {
         let config = || {
             let text = "connections:\n  shop: { system: clarity, base_url: \"https://a.example.com\" }\n  \
                         gate: { system: stripe }\n";
-            connections_of("t.yaml", text, &tillway_connectors::registry())
-                .unwrap_or_else(|p| panic!("{p:?}"))
+            load_connections("t.yaml", text).unwrap_or_else(|p| panic!("{p:?}"))
         };
         let read = |text: &str| {
             let mut config = config();

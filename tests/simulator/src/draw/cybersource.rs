@@ -159,11 +159,16 @@ fn outage(dice: &mut Dice, order: &mut OrderPlan) {
 
 fn pair_options(dice: &mut Dice) -> Vec<(&'static str, &'static str)> {
     let capture = dice.pick(&["authorization", "authorization", "shipment", "shipment", "manual"]);
+    let on_cancelled = dice.pick(&["refund", "refund", "park"]).unwrap_or("refund");
+    let on_total_lowered = dice.pick(&["park", "refund"]).unwrap_or("park");
+    let on_expiring = dice.pick(&["alert", "capture"]).unwrap_or("alert");
     vec![
         ("capture", capture.unwrap_or("authorization")),
-        ("on_cancelled", dice.pick(&["refund", "refund", "park"]).unwrap_or("refund")),
-        ("on_total_lowered", dice.pick(&["park", "refund"]).unwrap_or("park")),
-        ("on_expiring", dice.pick(&["alert", "capture"]).unwrap_or("alert")),
+        ("on_cancelled", on_cancelled),
+        ("on_total_lowered", on_total_lowered),
+        ("on_expiring", on_expiring),
+        // Whoever takes nothing before the end lets go after it.
+        ("on_expired", if on_expiring == "capture" { "keep" } else { "release" }),
     ]
 }
 

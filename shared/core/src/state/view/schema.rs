@@ -150,7 +150,7 @@ pub static PAIR_OPTIONS: &[(&str, &[&str], &str)] = &[
     ("on_expiring", &["alert", "capture"], "what to do a day before an authorization runs out"),
     (
         "on_expired",
-        &["release", "keep"],
+        &["keep", "release"],
         "what to do with what is reserved when its time is over and nothing was taken",
     ),
     ("on_total_lowered", &["park", "refund"], "what to do when the total is lowered after capture"),
@@ -168,7 +168,7 @@ static PAIR: Schema = Schema {
         text("screening", "inline or before").required(),
         text("return_url", "after 3-D Secure"),
         text("on_expiring", "alert or capture").required(),
-        text("on_expired", "release or keep").required(),
+        text("on_expired", "keep or release").required(),
         text("on_total_lowered", "park or refund").required(),
         text("on_cancelled", "refund or park").required(),
         text("notify_customer", "yes or no").required(),
