@@ -300,7 +300,12 @@ fn is_ours(call: &Call<'_>, plan: &Plan, found: &Transaction<'_>) -> bool {
 /// sending of ours did not.
 fn may_be_ours(plan: &Plan, found: &Transaction<'_>) -> bool {
     let of_payment = plan.payment.as_deref().zip(found.root()).is_none_or(|(ours, root)| ours == root);
-    let as_much = plan.amount.zip(found.amount().ok()).is_none_or(|(ours, amount)| ours == amount);
+    // A bank may reserve less than it was asked for.
+    let reserves = matches!(found.kind, Kind::Authorization | Kind::Sale);
+    let as_much = plan.amount.zip(found.amount().ok()).is_none_or(|(ours, amount)| {
+        let less = ours.currency == amount.currency && amount.minor < ours.minor;
+        ours == amount || (reserves && less)
+    });
     let mut linked = found.related().filter(|id| *id != found.id).peekable();
     let of_object = match (found.kind, plan.object.as_deref()) {
         (Kind::Void, Some(object)) => linked.peek().is_none() || linked.any(|id| id == object),

@@ -522,6 +522,14 @@ async fn an_unmarked_transaction_that_cannot_be_ours_leaves_nothing_open() {
     assert!(matches!(adopted, Finding::Evidence(Outcome::Settled { .. })), "{adopted:?}");
     assert_eq!(capture(&unmarked("102.21", AUTH), adopting("9")).await, Finding::NotThere);
 
+    // Of an authorization a bank may have reserved a part: less leaves it open, more does not.
+    let pay = async |amount: &str| {
+        let found = transaction("9", &["ics_auth"], amount, None);
+        Run::new(PAY, pay_params(), [search(&[&found]), detail(&found)]).find_out().await
+    };
+    assert!(open(&pay("102.21").await) && open(&pay("50.00").await), "a second one might be sent");
+    assert_eq!(pay("150.00").await, Finding::NotThere);
+
     let void = |of: &str, comment: &str| {
         let mut found = transaction("9", &["ics_void"], "102.21", None);
         let href = format!("/tss/v2/transactions/{of}");
