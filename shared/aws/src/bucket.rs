@@ -99,8 +99,10 @@ impl Bucket {
     /// As [`Bucket::put`].
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, String> {
         let said = self.call("GET", key, None, Vec::new()).await?;
+        if said.is_good() {
+            return Ok(Some(said.body));
+        }
         match said.code() {
-            _ if said.is_good() => Ok(Some(said.body)),
             code if code == "NoSuchKey" => Ok(None),
             code => Err(code),
         }
