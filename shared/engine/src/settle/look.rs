@@ -6,7 +6,8 @@ use tillway_core::journal::Entry;
 use tillway_core::settle::Day;
 use tillway_core::settle::check::{Statement, check};
 
-use super::plan::{digest, texts};
+use super::candidates::digest;
+use super::plan::texts;
 use super::records::{BatchDoc, BatchRecord, OpenRecord, Posted, Standing, batch_key};
 use crate::engine::{Engine, WorkError};
 

@@ -19,6 +19,9 @@
 
 pub mod accept;
 pub mod bank;
+mod batch;
+mod candidates;
+mod carry;
 pub mod due;
 mod evidence;
 mod expect;

@@ -1,0 +1,201 @@
+//! What is posted for one batch, checked, and what it comes to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tillway_core::settle::accepted::{Acceptance, BY_PERSON};
+use tillway_core::settle::certificate::Certificate;
+use tillway_core::settle::check::{Statement, check};
+use tillway_core::settle::rates::Rate;
+use tillway_core::settle::{
+    Exception, Expected, Explained, Kind, Outcome, RuleBook, SettlementLine, ToBook, entries,
+};
+
+use super::Run;
+use super::candidates::Candidate;
+use super::fetch::about_open;
+use super::plan::texts;
+use super::records::{BatchDoc, Standing, Sums};
+use crate::engine::WorkError;
+
+/// What matching made of everything.
+pub(super) struct Made<'a> {
+    pub(super) outcome: &'a Outcome,
+    pub(super) certificates: &'a [Certificate],
+    /// The books' rates of what it exchanged.
+    pub(super) rates: &'a BTreeMap<Box<str>, Rate>,
+}
+
+/// What is posted for one batch; nothing where this run has nothing new of it. The inner error: why it may not be.
+pub(super) type Planned = Result<Option<(Standing, BatchDoc)>, Vec<String>>;
+
+pub(super) fn batch_doc(
+    run: &Run<'_>,
+    id: &str,
+    candidate: &Candidate,
+    made: &Made<'_>,
+    pool: &[SettlementLine],
+    expected: &[Expected],
+) -> Result<Planned, WorkError> {
+    let Made { outcome, certificates, rates } = *made;
+    let own: BTreeSet<&str> = candidate.lines.iter().map(|l| l.id.as_ref()).collect();
+    let known = candidate.before.as_ref().map(|(_, doc)| doc);
+    let of_it = |c: &&Certificate| c.group.lines.iter().any(|l| own.contains(l.as_ref()));
+    let mut sealed: Vec<Certificate> = certificates.iter().filter(of_it).cloned().collect();
+    let mut accepted: Vec<Acceptance> = run
+        .taken()
+        .into_iter()
+        .flat_map(|taken| &taken.record.sealed)
+        .filter(|a| a.was.is_none() && own.contains(a.item.as_ref()))
+        .cloned()
+        .collect();
+    let by_person: Vec<Explained> = accepted
+        .iter()
+        .map(|a| Explained { line: a.item.clone(), rule: BY_PERSON.into(), account: a.account })
+        .collect();
+    let by_rule = || outcome.explained.iter().filter(|x| own.contains(x.line.as_ref()));
+    let explained_now = || by_rule().chain(&by_person);
+    if candidate.listed.is_none() && sealed.is_empty() && explained_now().next().is_none() {
+        return Ok(Ok(None));
+    }
+    let mut explained: Vec<_> = explained_now().cloned().collect();
+    let named: BTreeSet<&Box<str>> = sealed.iter().flat_map(|c| &c.group.expected).collect();
+    let mut used: Vec<Expected> = expected.iter().filter(|e| named.contains(&e.id)).cloned().collect();
+    let beside: BTreeSet<&Box<str>> = sealed.iter().flat_map(|c| &c.group.lines).collect();
+    let other = |l: &&SettlementLine| beside.contains(&l.id) && !own.contains(l.id.as_ref());
+    let mut other_lines: Vec<SettlementLine> = pool.iter().filter(other).cloned().collect();
+    let mut flaws: Vec<Exception> = {
+        let matched: BTreeSet<&str> = beside.iter().map(|l| l.as_ref()).collect();
+        let open: BTreeSet<&str> =
+            outcome.open_lines.iter().chain(&outcome.open_expected).map(AsRef::as_ref).collect();
+        // What is about something open stands among the open items.
+        let of_matched = |x: &&Exception| {
+            x.lines.iter().any(|l| matched.contains(l.as_ref())) && !about_open(x, |id| open.contains(id))
+        };
+        outcome.exceptions.iter().filter(of_matched).cloned().collect()
+    };
+    let rules = {
+        let book = known.map_or_else(|| RuleBook::new(&run.rules), |doc| doc.rules.clone());
+        let settled = sealed.iter().flat_map(|c| &c.group.lines).chain(explained.iter().map(|x| &x.line));
+        book.and(&run.rules, settled)
+    };
+    if let Some(known) = known {
+        sealed.extend(known.certificates.iter().cloned());
+        explained.extend(known.explained.iter().cloned());
+        accepted.extend(known.accepted.iter().cloned());
+        used.extend(known.expected.iter().cloned());
+        other_lines.extend(known.other_lines.iter().cloned());
+        flaws.extend(known.flaws.iter().cloned());
+    }
+    sealed.sort_by(|a, b| a.group.cmp(&b.group));
+    explained.sort_unstable();
+    used.sort_by(|a, b| a.id.cmp(&b.id));
+    other_lines.sort_by(|a, b| a.id.cmp(&b.id));
+    let settled: BTreeSet<&str> = sealed
+        .iter()
+        .flat_map(|c| &c.group.lines)
+        .chain(explained.iter().map(|x| &x.line))
+        .map(AsRef::as_ref)
+        .collect();
+    let mut open_lines: Vec<Box<str>> =
+        candidate.lines.iter().filter(|l| !settled.contains(l.id.as_ref())).map(|l| l.id.clone()).collect();
+    open_lines.sort_unstable();
+    let listed = candidate.listed.as_ref().map(|l| &l.batch);
+    let Some(batch) = listed.or(known.map(|doc| &doc.batch)) else {
+        return Err(WorkError::Config(format!("batch {id} is not known")));
+    };
+    let posted: BTreeSet<&str> =
+        known.iter().flat_map(|doc| doc.entries.iter().map(|e| e.id.as_str())).collect();
+    let groups: Vec<_> = sealed.iter().map(|c| c.group.clone()).collect();
+    // What was converted without a rate stays so.
+    let mut used_rates = known.map(|doc| doc.rates.clone()).unwrap_or_default();
+    let new = rates.iter().filter(|(line, _)| own.contains(line.as_ref()));
+    used_rates.extend(new.map(|(line, rate)| (line.clone(), *rate)));
+    let to_book = ToBook {
+        batch,
+        lines: &candidate.lines,
+        groups: &groups,
+        expected: &used,
+        explained: &explained,
+        rates: &used_rates,
+        rules: &rules,
+    };
+    let entries = match entries(&to_book, |id| posted.contains(id)) {
+        Ok(entries) => entries,
+        Err(error) => return Ok(Err(vec![error.to_string()])),
+    };
+    let verdict = check(&Statement {
+        batch,
+        lines: &candidate.lines,
+        other_lines: &other_lines,
+        expected: &used,
+        certificates: &sealed,
+        explained: &explained,
+        accepted: &accepted,
+        open_lines: &open_lines,
+        open_expected: &[],
+        entries: &entries,
+        rates: &used_rates,
+        rules: &rules,
+    });
+    let verdict = match verdict {
+        Ok(verdict) => verdict,
+        Err(bad) => return Ok(Err(texts(&bad))),
+    };
+    let fresh = entries.iter().map(|e| e.id.clone()).filter(|id| !posted.contains(id.as_str())).collect();
+    Ok(Ok(Some((
+        verdict.into(),
+        BatchDoc {
+            batch: batch.clone(),
+            lines: candidate.lines.clone(),
+            other_lines,
+            expected: used,
+            certificates: sealed,
+            explained,
+            accepted,
+            open_lines,
+            entries,
+            fresh,
+            rules,
+            rates: used_rates,
+            flaws,
+        },
+    ))))
+}
+
+pub(super) fn sums(doc: &BatchDoc) -> Sums {
+    let matched: usize = {
+        let own: BTreeSet<&str> = doc.lines.iter().map(|l| l.id.as_ref()).collect();
+        let lines = doc.certificates.iter().flat_map(|c| &c.group.lines);
+        lines.filter(|l| own.contains(l.as_ref())).count()
+    };
+    let mut sums = Sums {
+        lines: doc.lines.len(),
+        matched,
+        explained: doc.explained.len(),
+        open: doc.open_lines.len(),
+        ..Sums::default()
+    };
+    let add = |sum: &mut i64, minor: i64| *sum = sum.saturating_add(minor);
+    let one = |count: &mut usize| *count = count.saturating_add(1);
+    for line in &doc.lines {
+        match line.kind {
+            Kind::Charge => {
+                one(&mut sums.payments);
+                add(&mut sums.gross, line.gross);
+            }
+            Kind::CaptureReversal => add(&mut sums.gross, line.gross),
+            Kind::Refund => {
+                one(&mut sums.refunds);
+                add(&mut sums.refunded, line.gross);
+            }
+            Kind::Dispute => one(&mut sums.disputes),
+            Kind::Fee | Kind::TaxOnFee => add(&mut sums.fees, line.gross.saturating_neg()),
+            _ => {}
+        }
+        add(&mut sums.fees, line.fee);
+        if line.kind != Kind::Payout {
+            add(&mut sums.net, line.net);
+        }
+    }
+    sums
+}
