@@ -4,6 +4,8 @@ mod accept;
 mod bank;
 mod rates;
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -176,10 +178,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let machine = place.open().await?;
             let view = found(&machine.engine, &batch).await?;
             if json {
-                say(serde_json::to_string_pretty(&view)?);
+                say(serde_json::to_string_pretty(&machine.engine.whole_batch(view).await?)?);
             } else if csv {
-                let csv = machine.engine.batch_csv(&view.record.batch.connection, &view.doc).await?;
-                say(csv.trim_end());
+                let name = &view.record.batch.connection;
+                machine.engine.batch_csv(name, &view.doc, &|text| to_stdout(text)).await?;
             } else {
                 show(&view);
             }
@@ -223,6 +225,7 @@ fn progress(step: &Step) -> Option<String> {
     Some(match step {
         Step::Resumed => "an earlier run was broken off; it is carried out first".to_owned(),
         Step::Read(batch, lines) => format!("reading {batch}: {lines} lines"),
+        Step::Section(n, of) => format!("matching by the gateway's ids: section {n} of {of}"),
         Step::Matching(lines, expected) => format!("matching {lines} lines with {expected} expectations"),
         Step::Posted(batch) => format!("posted {batch}"),
         Step::At(_) => return None,
@@ -295,8 +298,11 @@ async fn report(
     let (name, day) = (of.connection(engine)?, of.day(engine)?);
     let report: Report = engine.settlement_report(&name, day).await?;
     if let Some(file) = &csv {
-        let text = engine.settlement_csv(&name, day).await?;
-        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        let failed = || format!("cannot write {}", file.display());
+        let out = std::sync::Mutex::new(std::io::BufWriter::new(File::create(file).with_context(failed)?));
+        let locked = || out.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        engine.settlement_csv(&name, day, &|text| locked().write_all(text.as_bytes())).await?;
+        locked().flush().with_context(failed)?;
     }
     if let Some(file) = &html {
         // A link only to what lies beside the page.
@@ -339,6 +345,10 @@ async fn watch(of: &Of, json: bool, machine: &Opened) -> anyhow::Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
+fn to_stdout(text: &str) -> std::io::Result<()> {
+    std::io::stdout().lock().write_all(text.as_bytes())
+}
+
 async fn found(engine: &Engine, batch: &str) -> anyhow::Result<BatchView> {
     let found = engine.settled_batch(None, batch).await?;
     found.with_context(|| {
@@ -374,11 +384,11 @@ fn show(view: &BatchView) {
         "  {} lines: {} matched under {} certificates, {} explained, {} open",
         s.lines,
         s.matched,
-        doc.certificates.len(),
+        view.certificates(),
         s.explained,
         s.open
     ));
-    say(format!("  {} entries in {} posting(s), last at {}", doc.entries.len(), record.revision, record.at));
+    say(format!("  {} entries in {} posting(s), last at {}", view.entries(), record.revision, record.at));
     for line in doc.lines.iter().filter(|l| doc.open_lines.contains(&l.id)) {
         let own = line.ids.own.as_deref().unwrap_or("no object");
         say(format!("  open: {} {} {} ({own})", line.id, line.kind.name(), money(line.gross)));

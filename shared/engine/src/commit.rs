@@ -133,17 +133,7 @@ impl Engine {
             commit.writes.push(self.told(Arc::unwrap_or_clone(command), rev, report, key, now)?);
         }
         for entry in &decision.entries {
-            // Settlement reads these alone: each place in a list is a paid write, and so is what makes a page longer.
-            let minute = || now.rfc3339().get(11..16).unwrap_or("00:00").to_owned();
-            let place = || (format!("journal#{}", now.day()), minute());
-            let item = NewItem {
-                key: rec::entry_key(key, entry),
-                body: serde_json::to_vec(entry)?,
-                due: None,
-                list: entry.is_at_gateway().then(place),
-                expires: None,
-            };
-            commit.writes.push(Write::Put(item, Guard::Absent));
+            commit.writes.push(Write::Put(rec::entry_item(key, entry, now)?, Guard::Absent));
         }
         for note in self.route_notes(&record.state, &decision.facts, now)? {
             commit.writes.push(note);

@@ -107,6 +107,8 @@ pub struct Config {
     pub masking: bool,
     /// What the shop says of the settlement of a connection.
     pub settlement: BTreeMap<ConnectionName, Settling>,
+    /// Lines of settlement that a run holds at once, some hundred bytes each and all that comes of them: what is more lies in sections.
+    pub in_memory: usize,
     /// Times.
     pub times: Times,
     /// Networks that may send a connection's webhooks; for one that is not here, all.

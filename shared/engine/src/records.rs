@@ -616,6 +616,26 @@ pub fn log_key(order: &OrderKey, seq: u64) -> Key {
 pub fn entry_key(order: &OrderKey, entry: &Entry) -> Key {
     Key::new(order_pk(order), format!("jrn#{}#{}", entry.connection, entry.id))
 }
+/// A journal entry of an order as it is stored by a decision of that time.
+///
+/// # Errors
+/// JSON's.
+pub fn entry_item(
+    order: &OrderKey,
+    entry: &Entry,
+    now: Timestamp,
+) -> Result<crate::ports::NewItem, serde_json::Error> {
+    // Settlement reads these alone: each place in a list is a paid write, and so is what makes a page longer.
+    let minute = || now.rfc3339().get(11..16).unwrap_or("00:00").to_owned();
+    let place = || (format!("journal#{}", now.day()), minute());
+    Ok(crate::ports::NewItem {
+        key: entry_key(order, entry),
+        body: serde_json::to_vec(entry)?,
+        due: None,
+        list: entry.is_at_gateway().then(place),
+        expires: None,
+    })
+}
 /// An alias.
 #[must_use]
 pub fn alias_key(connection: &ConnectionName, object: &str) -> Key {

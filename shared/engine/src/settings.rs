@@ -48,6 +48,8 @@ const MAX_BODY: usize = 1024 * 1024;
 /// Setting of any connection: networks that may send its webhooks.
 const ALLOW: &str = "allow_from";
 
+/// [`Config::in_memory`] where nobody says otherwise.
+pub const IN_MEMORY: usize = 20_000;
 const TOP: [&str; 7] = ["production", "masking", "connections", "pairs", "people", "sweep_every", "times"];
 
 /// Reads a configuration file and checks it with the flows it uses.
@@ -97,6 +99,7 @@ pub fn load(
         masking,
         settlement,
         times,
+        in_memory: IN_MEMORY,
         allow,
         max_body: MAX_BODY,
         bury_after: BURY_AFTER,
@@ -146,6 +149,7 @@ fn connections_of(
         masking,
         settlement: BTreeMap::new(),
         times,
+        in_memory: IN_MEMORY,
         allow,
         max_body: MAX_BODY,
         bury_after: BURY_AFTER,

@@ -17,6 +17,8 @@ use crate::settle::{BatchView, Step};
 mod accept_tests;
 #[path = "settle_due_tests.rs"]
 mod due_tests;
+#[path = "settle_large_tests.rs"]
+mod large_tests;
 #[path = "settle_rates_tests.rs"]
 mod rates_tests;
 #[path = "settle_watch_tests.rs"]
@@ -171,6 +173,15 @@ impl Trade {
     async fn batch(&self, id: &str) -> BatchView {
         self.w.engine.settled_batch(None, id).await.unwrap().unwrap()
     }
+    async fn csv(&self, day: Day) -> String {
+        let text = Mutex::new(String::new());
+        let take = |piece: &str| {
+            text.lock().unwrap().push_str(piece);
+            Ok(())
+        };
+        self.w.engine.settlement_csv(&gate(), day, &take).await.unwrap();
+        text.into_inner().unwrap()
+    }
     async fn open(&self) -> Vec<Class> {
         let open = self.w.engine.settlement_open(None).await.unwrap();
         open.into_iter().map(|o| o.record.exception.class).collect()
@@ -205,7 +216,7 @@ async fn a_day_is_closed_and_clearing_returns_to_zero() {
     assert_eq!(format!("gate {}: {}", t.today(), told.morning()), report.headline);
     assert_eq!((told.holds[0].clearing.minor, told.holds[0].suspense.minor), (0, 0));
     assert_eq!(told.holds[0].disputed.minor, 5_000);
-    let csv = t.w.engine.settlement_csv(&gate(), t.today()).await.unwrap();
+    let csv = t.csv(t.today()).await;
     assert_eq!(csv.lines().filter(|l| l.contains(",matched,")).count(), 6, "a row for each: {csv}");
     // Settled again, nothing is posted twice.
     let before = t.journal();

@@ -51,7 +51,7 @@ async fn a_plain_month_is_quiet_and_a_day_unlike_it_is_told() {
     assert!(report.headline().starts_with("closed: 30 payments"), "{}", report.headline());
     let notices: Vec<_> = report.notices.iter().map(|n| (n.code.as_str(), n.text.as_str())).collect();
     assert_eq!(notices, said.iter().map(|s| ("watch", s.as_str())).collect::<Vec<_>>());
-    let csv = t.w.engine.settlement_csv(&gate(), day).await.unwrap();
+    let csv = t.csv(day).await;
     let columns = |row: &str| row.split(',').count();
     let told: Vec<&str> = csv.lines().filter(|l| l.starts_with("notice,watch,")).collect();
     assert_eq!((told.len(), columns(csv.lines().next().unwrap())), (said.len(), 26));

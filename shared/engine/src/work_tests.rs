@@ -310,10 +310,16 @@ impl World {
         Self::new("", |_| Response::new(404)).await
     }
     async fn engine(text: &str, memory: &Arc<Memory>) -> Engine {
+        Self::engine_of(Self::config(text), memory).await
+    }
+    fn config(text: &str) -> crate::config::Config {
         let (flows, notices) = (tillway_templates::sources(), tillway_templates::notices());
         let (config, _) = crate::settings::load("t.yaml", text, &flows, &[], notices)
             .map_err(|p| p.iter().map(ToString::to_string).collect::<Vec<_>>())
             .unwrap();
+        config
+    }
+    async fn engine_of(config: crate::config::Config, memory: &Arc<Memory>) -> Engine {
         let ports = Ports {
             store: memory.clone(),
             shelf: Arc::new(crate::settle::StoreShelf::new(memory.clone())),

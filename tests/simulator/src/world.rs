@@ -146,6 +146,7 @@ fn config(plan: &Plan, changed: bool) -> Result<Config, String> {
         notices: base.notices.clone(),
         masking: base.masking,
         settlement: base.settlement.clone(),
+        in_memory: tillway_engine::settings::IN_MEMORY,
         times: base.times,
         allow: base.allow.clone(),
         max_body: base.max_body,

@@ -109,14 +109,14 @@ pub async fn play(stage: &dyn World, args: &Args) -> anyhow::Result<bool> {
     Ok(wrong.is_empty() && month.is_none_or(|m| m.ok))
 }
 
-/// The invented month, where one is wanted; beside the sandboxes, which go on.
+/// The invented month, where one is wanted.
 async fn of_month(args: &Args) -> anyhow::Result<Option<month::Settled>> {
     let (seed, payments, loud) = (args.seed, args.payments, !args.json);
     let folder = args.report.clone();
     if payments == 0 {
         return Ok(None);
     }
-    tokio::task::spawn_blocking(move || month::play(seed, payments, folder.as_deref(), loud)).await?.map(Some)
+    month::play(seed, payments, folder.as_deref(), loud).await.map(Some)
 }
 
 /// Orders, a refund, a dispute, and what is planted. Answers the orders.

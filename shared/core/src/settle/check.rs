@@ -5,9 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::accepted::{Acceptance, BY_PERSON};
 use super::certificate::{Certificate, hash};
-use super::line::{Batch, Expected, Funding, Kind, SettlementLine, Standing};
+use super::line::{Batch, Expected, Funding, Kind, SettlementLine, Standing, section_of};
 use super::outcome::{Explained, Group, Outcome, Tier};
 use super::rates::Rate;
 use super::rule_book::RuleBook;
@@ -42,6 +44,58 @@ pub struct Statement<'a> {
     pub rates: &'a BTreeMap<Box<str>, Rate>,
     /// The rules of each line.
     pub rules: &'a RuleBook,
+    /// What the sections of a large batch add to its sums; each was checked by itself ([`check_section`]).
+    pub sections: &'a [Tally],
+}
+
+/// What a batch, or a section of one, adds to the sums that only the whole batch proves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// The places of a section ([`section_of`]), first and last; none where it is no section.
+    pub parts: Option<(u16, u16)>,
+    /// Net of the lines, that of the payout's own line aside; minor units.
+    pub net: i128,
+    /// What lines of the payout say was paid, where there are any.
+    pub paid: Option<i128>,
+    /// What entries of the payout move to the bank.
+    pub banked: i128,
+    /// What clearing is left with in each currency: what the books held for the matched lines, with the entries.
+    pub left: Vec<(Currency, i128)>,
+}
+
+impl Tally {
+    /// Takes another part of the same batch in.
+    pub fn add(&mut self, other: &Self) {
+        self.net += other.net;
+        self.banked += other.banked;
+        self.paid = match (self.paid, other.paid) {
+            (Some(a), Some(b)) => Some(a + b),
+            (a, b) => a.or(b),
+        };
+        for (currency, minor) in &other.left {
+            self.leave(*currency, *minor);
+        }
+    }
+
+    fn leave(&mut self, currency: Currency, minor: i128) {
+        match self.left.binary_search_by_key(&currency, |(c, _)| *c) {
+            Ok(at) => self.left.iter_mut().skip(at).take(1).for_each(|(_, left)| *left += minor),
+            Err(at) => self.left.insert(at, (currency, minor)),
+        }
+    }
+
+    /// What must hold of the whole.
+    fn adds_up(&self, batch: &Batch, bad: &mut Vec<Rejection>) {
+        let Funding::Funded { payout, .. } = batch.funding else { return };
+        let payout = wide(payout);
+        for lines in [Some(self.net), self.paid, Some(self.banked)].into_iter().flatten() {
+            if lines != payout {
+                bad.push(Rejection::Sum { lines, payout });
+            }
+        }
+        let left = self.left.iter().filter(|(_, left)| *left != 0);
+        bad.extend(left.map(|&(currency, left)| Rejection::Clearing { currency, left }));
+    }
 }
 
 /// How a batch that adds up stands.
@@ -87,6 +141,9 @@ pub enum Rejection {
     /// An entry that may not be posted for this batch.
     #[error("entry {0}: {1}")]
     Entry(String, &'static str),
+    /// Two sections of a large batch may hold the same line.
+    #[error("two sections of the batch may hold the same line")]
+    Sections,
     /// The clearing account does not return to zero.
     #[error("clearing is left with {left} minor units of {currency}")]
     Clearing {
@@ -103,8 +160,59 @@ pub enum Rejection {
 /// Every rejection, sorted.
 pub fn check(statement: &Statement<'_>) -> Result<Verdict, Vec<Rejection>> {
     let mut bad = Vec::new();
-    lines_add_up(statement, &mut bad);
-    certificates_hold(statement, &mut bad);
+    let mut whole = looked_at(statement, &mut bad);
+    statement.sections.iter().for_each(|section| whole.add(section));
+    whole.adds_up(statement.batch, &mut bad);
+    let mut parts: Vec<(u16, u16)> = statement.sections.iter().filter_map(|s| s.parts).collect();
+    parts.sort_unstable();
+    let apart = |pair: &[(u16, u16)]| matches!(pair, [(_, to), (from, _)] if to < from);
+    if parts.len() != statement.sections.len() || !parts.windows(2).all(apart) {
+        bad.push(Rejection::Sections);
+    }
+    bad.sort();
+    bad.dedup();
+    match statement.batch.funding {
+        _ if !bad.is_empty() => Err(bad),
+        Funding::Submitted => Ok(Verdict::Submitted),
+        Funding::Funded { .. } if statement.open_lines.is_empty() => Ok(Verdict::Closed),
+        Funding::Funded { .. } => Ok(Verdict::Open),
+    }
+}
+
+/// Checks a section of a large batch: lines that are each matched, alone with its expectation, by the gateway's own id. That id says
+/// in which place a line is ([`section_of`]), so that no expectation is used in two sections: `parts` are the first and last of this one.
+///
+/// # Errors
+/// Every rejection, sorted.
+pub fn check_section(statement: &Statement<'_>, parts: (u16, u16)) -> Result<Tally, Vec<Rejection>> {
+    let mut bad = Vec::new();
+    let tally = Tally { parts: Some(parts), ..looked_at(statement, &mut bad) };
+    for line in statement.lines {
+        let place = line.ids.own.as_deref().map(section_of);
+        if !place.is_some_and(|place| (parts.0..=parts.1).contains(&place)) {
+            bad.push(Rejection::Line(line.id.clone(), "belongs to another section"));
+        }
+    }
+    for group in statement.certificates.iter().map(|c| &c.group) {
+        if group.tier != Tier::OwnId || group.lines.len() != 1 || group.expected.len() != 1 {
+            let name = group.lines.first().cloned().unwrap_or_default();
+            bad.push(Rejection::Certificate(
+                name,
+                "is none of a line alone with its expectation, by its own id",
+            ));
+        }
+    }
+    let beside = statement.open_lines.iter().chain(statement.explained.iter().map(|x| &x.line));
+    bad.extend(beside.map(|id| Rejection::Lost(id.clone())));
+    bad.sort();
+    bad.dedup();
+    if bad.is_empty() { Ok(tally) } else { Err(bad) }
+}
+
+/// Everything that one part of a batch can be asked.
+fn looked_at(statement: &Statement<'_>, bad: &mut Vec<Rejection>) -> Tally {
+    let mut tally = lines_add_up(statement, bad);
+    certificates_hold(statement, bad);
     let Statement {
         lines,
         expected,
@@ -118,18 +226,11 @@ pub fn check(statement: &Statement<'_>) -> Result<Verdict, Vec<Rejection>> {
     } = statement;
     let open = Sides { lines: open_lines, expected: open_expected };
     let said = Words { explained, accepted };
-    all_accounted_for(lines, expected, certificates, &said, &open, &|line| rules.of(line), &mut bad);
-    words_hold(lines, &said, &mut bad);
-    clearing_returns(statement, &mut bad);
-    exchange_holds(statement, &mut bad);
-    bad.sort();
-    bad.dedup();
-    match statement.batch.funding {
-        _ if !bad.is_empty() => Err(bad),
-        Funding::Submitted => Ok(Verdict::Submitted),
-        Funding::Funded { .. } if statement.open_lines.is_empty() => Ok(Verdict::Closed),
-        Funding::Funded { .. } => Ok(Verdict::Open),
-    }
+    all_accounted_for(lines, expected, certificates, &said, &open, &|line| rules.of(line), bad);
+    words_hold(lines, &said, bad);
+    clearing_left(statement, &mut tally, bad);
+    exchange_holds(statement, bad);
+    tally
 }
 
 /// Checks that a whole run accounts for every line and every expectation once: matched under a certificate,
@@ -191,9 +292,9 @@ fn wide(minor: i64) -> i128 {
     i128::from(minor)
 }
 
-fn lines_add_up(s: &Statement<'_>, bad: &mut Vec<Rejection>) {
+fn lines_add_up(s: &Statement<'_>, bad: &mut Vec<Rejection>) -> Tally {
     let mut seen = BTreeSet::new();
-    let (mut net, mut paid, mut paid_lines) = (0_i128, 0_i128, false);
+    let mut tally = Tally::default();
     for line in s.lines {
         let mut no = |why| bad.push(Rejection::Line(line.id.clone(), why));
         if line.batch != s.batch.id {
@@ -214,21 +315,13 @@ fn lines_add_up(s: &Statement<'_>, bad: &mut Vec<Rejection>) {
             bad.push(Rejection::Twice(line.id.clone()));
         }
         if line.kind == Kind::Payout {
-            (paid, paid_lines) = (paid - wide(line.gross), true);
-            net -= wide(line.fee);
+            tally.paid = Some(tally.paid.unwrap_or(0) - wide(line.gross));
+            tally.net -= wide(line.fee);
         } else {
-            net += wide(line.net);
+            tally.net += wide(line.net);
         }
     }
-    if let Funding::Funded { payout, .. } = s.batch.funding {
-        let payout = wide(payout);
-        if net != payout {
-            bad.push(Rejection::Sum { lines: net, payout });
-        }
-        if paid_lines && paid != payout {
-            bad.push(Rejection::Sum { lines: paid, payout });
-        }
-    }
+    tally
 }
 
 fn certificates_hold(s: &Statement<'_>, bad: &mut Vec<Rejection>) {
@@ -435,12 +528,11 @@ fn exchange_holds(s: &Statement<'_>, bad: &mut Vec<Rejection>) {
     }
 }
 
-/// What the books held of the batch's matched lines before it, with the batch's own entries, is zero in every
+/// What the books held of the matched lines before the batch, with its own entries: of the whole batch that is zero in every
 /// currency once the money has reached the bank.
-fn clearing_returns(s: &Statement<'_>, bad: &mut Vec<Rejection>) {
+fn clearing_left(s: &Statement<'_>, tally: &mut Tally, bad: &mut Vec<Rejection>) {
     let mut ids = BTreeSet::new();
     let mut left: BTreeMap<Currency, i128> = BTreeMap::new();
-    let mut paid = 0_i128;
     for entry in s.entries {
         let mut no = |why| bad.push(Rejection::Entry(entry.id.clone(), why));
         if entry.check().is_err() {
@@ -458,18 +550,15 @@ fn clearing_returns(s: &Statement<'_>, bad: &mut Vec<Rejection>) {
                 *left.entry(posting.amount.currency).or_default() += minor;
             }
             if posting.role == Role::Bank && entry.id.starts_with("payout:") {
-                paid += minor;
+                tally.banked += minor;
             }
         }
     }
-    let Funding::Funded { payout, .. } = s.batch.funding else {
+    if s.batch.funding == Funding::Submitted {
         // Nothing says that money moved.
         let entries = s.entries.iter();
         bad.extend(entries.map(|e| Rejection::Entry(e.id.clone(), "the batch was only submitted")));
         return;
-    };
-    if paid != wide(payout) {
-        bad.push(Rejection::Sum { lines: paid, payout: wide(payout) });
     }
     let own: BTreeMap<&str, &SettlementLine> = s.lines.iter().map(|l| (l.id.as_ref(), l)).collect();
     let expected: BTreeMap<&str, &Expected> = s.expected.iter().map(|e| (e.id.as_ref(), e)).collect();
@@ -488,6 +577,5 @@ fn clearing_returns(s: &Statement<'_>, bad: &mut Vec<Rejection>) {
             }
         }
     }
-    let left = left.into_iter().filter(|(_, left)| *left != 0);
-    bad.extend(left.map(|(currency, left)| Rejection::Clearing { currency, left }));
+    tally.left = left.into_iter().collect();
 }

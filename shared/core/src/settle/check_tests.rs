@@ -51,6 +51,7 @@ impl Case {
             entries: &self.entries,
             rates: &self.rates,
             rules: &rules,
+            sections: &[],
         })
     }
 

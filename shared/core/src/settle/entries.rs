@@ -55,8 +55,22 @@ pub struct ToBook<'a> {
 /// # Errors
 /// [`Unbalanced`]: a defect of ours.
 pub fn entries(of: &ToBook<'_>, posted: impl Fn(&str) -> bool) -> Result<Vec<Entry>, Unbalanced> {
+    let Funding::Funded { payout, day } = of.batch.funding else { return Ok(Vec::new()) };
+    let mut book = Book { batch: of.batch, at: day.start(), out: line_entries(of, posted)? };
+    let paid = Money::new(payout, of.batch.currency);
+    let sides =
+        [(Role::Bank, paid), (Role::GatewayClearing, Money::new(payout.saturating_neg(), of.batch.currency))];
+    book.push(format!("payout:{}", of.batch.id), "payout", &sides)?;
+    Ok(book.out)
+}
+
+/// The same without the payout: the entries of a section of a large batch.
+///
+/// # Errors
+/// [`Unbalanced`]: a defect of ours.
+pub fn line_entries(of: &ToBook<'_>, posted: impl Fn(&str) -> bool) -> Result<Vec<Entry>, Unbalanced> {
     let ToBook { batch, lines, groups, expected, explained, rates, rules } = *of;
-    let Funding::Funded { payout, day } = batch.funding else { return Ok(Vec::new()) };
+    let Funding::Funded { day, .. } = batch.funding else { return Ok(Vec::new()) };
     let mut book = Book { batch, at: day.start(), out: Vec::new() };
     let group_of: BTreeMap<&str, &Group> =
         groups.iter().flat_map(|g| g.lines.iter().map(move |id| (id.as_ref(), g))).collect();
@@ -96,10 +110,6 @@ pub fn entries(of: &ToBook<'_>, posted: impl Fn(&str) -> bool) -> Result<Vec<Ent
             }
         }
     }
-    let paid = Money::new(payout, batch.currency);
-    let sides =
-        [(Role::Bank, paid), (Role::GatewayClearing, Money::new(payout.saturating_neg(), batch.currency))];
-    book.push(format!("payout:{}", batch.id), "payout", &sides)?;
     Ok(book.out)
 }
 

@@ -336,6 +336,18 @@ pub enum Funding {
     Submitted,
 }
 
+/// Places that the lines of large batches are spread over; a section has one or some that follow each other.
+pub const SECTIONS: u16 = 64;
+
+/// The place of lines and expectations that bear this id as their own: FNV-1a.
+#[must_use]
+pub fn section_of(own: &str) -> u16 {
+    let hash = own
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3));
+    u16::try_from((hash ^ (hash >> 32)) % u64::from(SECTIONS)).unwrap_or(0)
+}
+
 /// A settlement batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {

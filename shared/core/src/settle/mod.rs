@@ -93,6 +93,7 @@ mod matching;
 mod near;
 mod outcome;
 mod packing;
+pub mod plain;
 pub mod rates;
 pub mod report;
 mod rule_book;
@@ -108,8 +109,10 @@ mod matching_tests;
 
 pub use books::expected_of;
 pub use cut_off::CutOff;
-pub use entries::{ToBook, entries};
-pub use line::{Batch, Card, Day, Expected, Funding, Ids, Kind, SettlementLine, Standing};
+pub use entries::{ToBook, entries, line_entries};
+pub use line::{
+    Batch, Card, Day, Expected, Funding, Ids, Kind, SECTIONS, SettlementLine, Standing, section_of,
+};
 pub use matching::{Conclusion, expected_partition, line_partition, pass, settle};
 pub use outcome::{
     Ambiguous, Class, Evidence, Exception, Explained, Group, Miss, Open, Outcome, Pass, Reason, Tier,

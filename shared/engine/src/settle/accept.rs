@@ -115,6 +115,13 @@ pub(super) struct Taken {
     expected: Vec<Expected>,
 }
 
+impl Taken {
+    /// The expectations among it.
+    pub(super) fn expected_ids(&self) -> BTreeSet<Box<str>> {
+        self.expected.iter().map(|e| e.id.clone()).collect()
+    }
+}
+
 fn no<T>(text: String) -> Result<T, WorkError> {
     Err(WorkError::Config(text))
 }

@@ -20,6 +20,7 @@ use tillway_core::ids::{ConnectionName, digest};
 use tillway_core::money::Money;
 use tillway_core::settle::{Batch, Day, Funding, Kind, SettlementLine};
 
+use super::digest::Digest;
 use super::due::Agenda;
 use super::fetch::Incoming;
 use super::records::{BatchDoc, BatchRecord, PaidBy, Refused, RunReport, Standing};
@@ -213,7 +214,7 @@ impl Engine {
                 let Some(record) = records.iter().find(|r| r.batch.id == closing.batch.id) else { continue };
                 let doc: BatchDoc = self.shelved(&record.doc).await?;
                 paid.insert(closing.batch.id.clone(), found.paid_by(told, closing));
-                incoming.push(listed_again(doc, closing));
+                incoming.push(listed_again(doc, &record.digest, closing));
             }
             run.matter = Matter::Bank(paid);
             self.make_plan(run, incoming, &mut ran).await?;
@@ -238,8 +239,8 @@ impl Unsettled {
     }
 }
 
-/// The batch as the gateway would list it, had it told of the money.
-fn listed_again(doc: BatchDoc, closing: &Closing) -> Incoming {
+/// The batch as the gateway would list it, had it told of the money. `read`: the digest of its lines so far.
+fn listed_again(doc: BatchDoc, read: &str, closing: &Closing) -> Incoming {
     let mut lines = doc.lines;
     let day = match closing.batch.funding {
         Funding::Funded { day, .. } => Some(day),
@@ -251,8 +252,13 @@ fn listed_again(doc: BatchDoc, closing: &Closing) -> Incoming {
         let id = format!("{BY_BANK}{}", closing.batch.id);
         lines.push(SettlementLine::of_no_object(id, &closing.batch, kind, closing.difference, day));
     }
+    let digest = Digest::parse(read).map(|_| {
+        let mut sum = Digest::of(&lines);
+        doc.sections.iter().filter_map(|s| Digest::parse(&s.digest)).for_each(|more| sum.add(&more));
+        sum
+    });
     let listed = ListedBatch { batch: closing.batch.clone(), standing: BatchStanding::Ready };
-    Incoming { listed, lines, read: Vec::new() }
+    Incoming { digest, ..Incoming::new(listed, lines, Vec::new()) }
 }
 
 /// What a statement says of the batches of a connection.

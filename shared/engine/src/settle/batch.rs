@@ -119,6 +119,10 @@ pub(super) fn batch_doc(
         rates: &used_rates,
         rules: &rules,
     };
+    if !candidate.sectioned.wrong.is_empty() {
+        return Ok(Err(candidate.sectioned.wrong.clone()));
+    }
+    let sections = candidate.sectioned.sections.clone();
     let entries = match entries(&to_book, |id| posted.contains(id)) {
         Ok(entries) => entries,
         Err(error) => return Ok(Err(vec![error.to_string()])),
@@ -136,6 +140,7 @@ pub(super) fn batch_doc(
         entries: &entries,
         rates: &used_rates,
         rules: &rules,
+        sections: &sections.iter().map(|s| s.tally.clone()).collect::<Vec<_>>(),
     });
     let verdict = match verdict {
         Ok(verdict) => verdict,
@@ -158,6 +163,7 @@ pub(super) fn batch_doc(
             rules,
             rates: used_rates,
             flaws,
+            sections,
         },
     ))))
 }
@@ -168,16 +174,18 @@ pub(super) fn sums(doc: &BatchDoc) -> Sums {
         let lines = doc.certificates.iter().flat_map(|c| &c.group.lines);
         lines.filter(|l| own.contains(l.as_ref())).count()
     };
-    let mut sums = Sums {
-        lines: doc.lines.len(),
-        matched,
-        explained: doc.explained.len(),
-        open: doc.open_lines.len(),
-        ..Sums::default()
-    };
+    let mut sums = sums_of(&doc.lines, matched);
+    (sums.explained, sums.open) = (doc.explained.len(), doc.open_lines.len());
+    doc.sections.iter().for_each(|section| sums.add(&section.sums));
+    sums
+}
+
+/// The same of some lines of which so many are matched.
+pub(super) fn sums_of(lines: &[SettlementLine], matched: usize) -> Sums {
+    let mut sums = Sums { lines: lines.len(), matched, ..Sums::default() };
     let add = |sum: &mut i64, minor: i64| *sum = sum.saturating_add(minor);
     let one = |count: &mut usize| *count = count.saturating_add(1);
-    for line in &doc.lines {
+    for line in lines {
         match line.kind {
             Kind::Charge => {
                 one(&mut sums.payments);

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sha2::{Digest, Sha256};
 use tillway_connectors::ListedBatch;
 use tillway_core::settle::{Batch, Funding, Ids, Kind, SettlementLine};
 
 use super::Run;
 use super::bank::BY_BANK;
+use super::digest::digest;
 use super::fetch::Incoming;
-use super::records::{BatchDoc, BatchRecord, RunReport, batch_key};
+use super::records::{BatchDoc, BatchRecord, RunReport, Section, batch_key};
+use super::sections::Sectioned;
 use crate::engine::{Engine, WorkError};
 
 /// A batch in this run.
@@ -23,39 +24,51 @@ pub(super) struct Candidate {
     pub(super) fresh: BTreeSet<Box<str>>,
     pub(super) digest: String,
     pub(super) read: Vec<Box<str>>,
+    /// Of a large one: its sections, posted or made in this run.
+    pub(super) sectioned: Sectioned,
 }
 
-/// SHA-256 over all lines, by id.
-pub(super) fn digest(lines: &[SettlementLine]) -> String {
-    let mut sorted: Vec<&SettlementLine> = lines.iter().collect();
-    sorted.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-    let mut hasher = Sha256::new();
-    for line in sorted {
-        let text = line.canonical();
-        hasher.update(text.len().to_be_bytes());
-        hasher.update(text.as_bytes());
+impl Candidate {
+    /// The batch, where it was submitted and has its money now.
+    pub(super) fn funded_now(&self) -> Option<Batch> {
+        let (listed, (record, _)) = (self.listed.as_ref()?, self.before.as_ref()?);
+        is_funded_now(&listed.batch, record).then(|| listed.batch.clone())
     }
-    hex::encode(hasher.finalize())
+}
+
+fn is_funded_now(listed: &Batch, record: &BatchRecord) -> bool {
+    record.batch.funding == Funding::Submitted && matches!(listed.funding, Funding::Funded { .. })
+}
+
+/// The sections that are posted of a batch, as they stand from then on.
+fn stand(known: &BatchDoc) -> Sectioned {
+    let sections = known.sections.iter().map(|s| Section { fresh: false, ..s.clone() }).collect();
+    Sectioned { sections, ..Sectioned::default() }
 }
 
 impl Engine {
     /// What came, beside what is posted of it already.
     pub(super) async fn candidates(
         &self,
-        run: &Run<'_>,
+        run: &mut Run<'_>,
         incoming: Vec<Incoming>,
         report: &mut RunReport,
     ) -> Result<BTreeMap<Box<str>, Candidate>, WorkError> {
         let mut out = BTreeMap::new();
-        for Incoming { listed, lines, read } in incoming {
-            let id = listed.batch.id.clone();
-            let digest = digest(&lines);
-            let before = self.batch_before(run, &id).await?;
+        for one in incoming {
+            let id = one.listed.batch.id.clone();
+            let before = match one.before {
+                Some(before) => Some(before),
+                None => self.batch_before(run, &id).await?,
+            };
+            let Incoming { listed, lines, read, mut sectioned, .. } = one;
+            let digest = one.digest.map_or_else(|| digest(&lines), |sum| sum.text());
             let mut fresh: BTreeSet<Box<str>> = lines.iter().map(|l| l.id.clone()).collect();
             if let Some((record, known)) = &before {
-                let now_funded = matches!(record.batch.funding, Funding::Submitted)
-                    && matches!(listed.batch.funding, Funding::Funded { .. });
-                let same = record.digest == digest && record.batch == listed.batch;
+                // Of sections nothing is known where the lines came all together.
+                let changed = one.changed || !known.sections.is_empty() && one.digest.is_none();
+                let now_funded = is_funded_now(&listed.batch, record);
+                let same = one.same || record.digest == digest && record.batch == listed.batch;
                 let as_the_bank = says_what_the_bank_said(&listed.batch, record);
                 let posted: BTreeSet<&Box<str>> = known.lines.iter().map(|l| &l.id).collect();
                 if as_the_bank && lines.iter().any(|l| l.kind != Kind::Fee && !posted.contains(&l.id)) {
@@ -64,7 +77,8 @@ impl Engine {
                     self.refuse(run, report, &id, vec![why.to_owned()]).await;
                     continue;
                 }
-                if same || as_the_bank || is_submission_of(&listed.batch, &lines, record, known) {
+                let submitted = !changed && is_submission_of(&listed.batch, &lines, record, known);
+                if same || as_the_bank || submitted {
                     report.unchanged.push(id);
                     report.batches.push(record.clone());
                     continue;
@@ -72,7 +86,7 @@ impl Engine {
                 let stands: BTreeMap<&str, &SettlementLine> =
                     lines.iter().map(|l| (l.id.as_ref(), l)).collect();
                 let all_there = known.lines.iter().all(|l| stands.get(l.id.as_ref()) == Some(&l));
-                if !(now_funded && all_there) {
+                if changed || !(now_funded && all_there) {
                     let why = "it is settled, and the gateway now says something else of it; compare the two, and \
                                ask the gateway which holds";
                     self.refuse(run, report, &id, vec![why.to_owned()]).await;
@@ -80,8 +94,11 @@ impl Engine {
                 }
                 let open: BTreeSet<&Box<str>> = known.open_lines.iter().collect();
                 fresh.retain(|id| !posted.contains(id) || open.contains(id));
+                sectioned = stand(known);
             }
-            let candidate = Candidate { listed: Some(listed), before, lines, fresh, digest, read };
+            let listed = Some(listed);
+            let mut candidate = Candidate { listed, before, lines, fresh, digest, read, sectioned };
+            self.fund_sections(run, &mut candidate).await?;
             out.insert(id, candidate);
         }
         Ok(out)
@@ -105,7 +122,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn batch_before(
+    pub(super) async fn batch_before(
         &self,
         run: &Run<'_>,
         id: &str,
@@ -132,8 +149,10 @@ pub(super) fn left_open(
         return None;
     }
     let (lines, digest) = (before.1.lines.clone(), before.0.digest.clone());
+    let sectioned = stand(&before.1);
     let before = Some(before);
-    Some((id.into(), Candidate { listed: None, before, lines, fresh, digest, read: Vec::new() }))
+    let candidate = Candidate { listed: None, before, lines, fresh, digest, read: Vec::new(), sectioned };
+    Some((id.into(), candidate))
 }
 
 /// Whether it is what was submitted once, of a batch that was funded since: all that was traded in it, and not yet what was kept

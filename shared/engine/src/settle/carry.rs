@@ -45,8 +45,10 @@ pub(super) fn carry_on(
     }
     // Entries newer than the cursor that are settled now, or were: the next run meets them again.
     let done: Vec<Box<str>> = ahead.iter().filter(|id| !kept.contains(id.as_ref())).cloned().collect();
-    let BookDoc { accepted, balance, .. } = doc;
-    BookDoc { expected: still, lines: out_lines, ahead: done, proven, accepted, balance }
+    let BookDoc { accepted, balance, waiting, mut doubles, .. } = doc;
+    let carried: BTreeSet<&str> = out_lines.iter().map(|l| l.id.as_ref()).collect();
+    doubles.retain(|line, _| carried.contains(line.as_ref()));
+    BookDoc { expected: still, waiting, lines: out_lines, ahead: done, proven, accepted, doubles, balance }
 }
 
 pub(super) fn open_records(

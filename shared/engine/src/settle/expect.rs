@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tillway_core::ids::{ConnectionName, OrderKey};
 use tillway_core::journal::{Entry, TrialBalance};
-use tillway_core::settle::{Day, Expected, Ids, Kind, SettlementLine, Standing, expected_of};
+use tillway_core::settle::{Day, Expected, Ids, Kind, SettlementLine, Standing, expected_of, section_of};
 use tillway_core::time::{Millis, Timestamp};
 
 use super::Run;
 use super::records::BookDoc;
+use super::spread::Spread;
 use crate::engine::{Engine, WorkError};
 use crate::ports::Key;
 use crate::records::{CommandRecord, OrderRecord, state_key};
@@ -24,11 +25,11 @@ const ORDER: &str = "order#";
 /// Orders read at a time.
 const AT_A_TIME: usize = 100;
 
-/// What is expected, and how far the journal was read for it.
+/// What the books expect, and how far the journal was read for it.
 pub(super) struct Expectations {
-    pub(super) expected: Vec<Expected>,
-    /// Where the commands of unknown outcome are kept.
-    pub(super) commands: BTreeMap<Box<str>, (String, String)>,
+    /// By section; what bears no own id is in `loose`.
+    pub(super) spread: Spread<Expected>,
+    pub(super) loose: Vec<Expected>,
     /// The journal was read up to here for good.
     pub(super) cursor: Timestamp,
     /// Entries that are newer than that.
@@ -38,12 +39,11 @@ pub(super) struct Expectations {
 }
 
 impl Engine {
-    /// Gathers what is expected. What `doc` says was proven is taken out of it as its entries come.
+    /// Gathers what the books expect. What `doc` says was proven is taken out of it as its entries come.
     pub(super) async fn expectations(
         &self,
-        run: &Run<'_>,
+        run: &mut Run<'_>,
         doc: &mut BookDoc,
-        lines: &[SettlementLine],
     ) -> Result<Expectations, WorkError> {
         let now = self.now();
         let first = run.day.plus(FIRST_LOOK.saturating_neg()).start();
@@ -51,36 +51,57 @@ impl Engine {
         let cursor = from.max(now - LAG);
         let known: BTreeSet<Box<str>> =
             doc.expected.iter().map(|e| e.id.clone()).chain(doc.ahead.iter().cloned()).collect();
-        let mut expected = std::mem::take(&mut doc.expected);
-        let carried = expected.len();
+        let (mut spread, mut loose) = (Spread::new(self.config.in_memory), Vec::new());
+        self.expect_all(run, std::mem::take(&mut doc.expected), &mut spread, &mut loose).await?;
+        for piece in &std::mem::take(&mut doc.waiting) {
+            self.expect_all(run, self.shelved(&piece.doc).await?, &mut spread, &mut loose).await?;
+        }
         let mut ahead = BTreeSet::new();
         let (mut balance, mut newer_balance) = (doc.trial_balance(), TrialBalance::default());
-        for (entry, order) in self.entries_since(run.name(), from).await? {
-            let newer = entry.at > cursor;
-            if newer {
-                newer_balance.add(&entry);
-            } else {
-                balance.add(&entry);
+        let mut booked = Booked::since(from, self.now());
+        while let Some(page) = booked.next(self, run.name()).await? {
+            let mut new = Vec::new();
+            for (entry, order) in page {
+                let newer = entry.at > cursor;
+                if newer {
+                    newer_balance.add(&entry);
+                } else {
+                    balance.add(&entry);
+                }
+                let Some(found) = expected_of(&entry, Some(&order), &run.rules) else { continue };
+                if newer {
+                    ahead.insert(found.id.clone());
+                }
+                if !known.contains(&found.id) && !was_proven(doc, &found) {
+                    new.extend(run.rules.fee_line_of(&found));
+                    new.push(found);
+                }
             }
-            let Some(found) = expected_of(&entry, Some(&order), &run.rules) else { continue };
-            if newer {
-                ahead.insert(found.id.clone());
-            }
-            if !known.contains(&found.id) && !was_proven(doc, &found) {
-                expected.push(found);
-            }
+            self.expect_all(run, new, &mut spread, &mut loose).await?;
         }
-        let fees: Vec<Expected> =
-            expected.iter().skip(carried).filter_map(|e| run.rules.fee_line_of(e)).collect();
-        expected.extend(fees);
-        for e in expected.iter_mut().filter(|e| e.standing == Standing::Booked) {
-            let order = e.order.as_deref().map(OrderKey::new);
-            e.reference = order.and_then(|order| run.api.reference(e.kind, order.order_id()));
-        }
-        self.know_orders(run, &mut expected, lines).await?;
-        let commands = self.unknown_effects(run, &mut expected).await?;
         doc.keep_balance(&balance);
-        Ok(Expectations { expected, commands, cursor, ahead, newer: newer_balance })
+        Ok(Expectations { spread, loose, cursor, ahead, newer: newer_balance })
+    }
+
+    /// Puts expectations where they belong.
+    async fn expect_all(
+        &self,
+        run: &mut Run<'_>,
+        all: Vec<Expected>,
+        spread: &mut Spread<Expected>,
+        loose: &mut Vec<Expected>,
+    ) -> Result<(), WorkError> {
+        for mut e in all {
+            if e.standing == Standing::Booked {
+                let order = e.order.as_deref().map(OrderKey::new);
+                e.reference = order.and_then(|order| run.api.reference(e.kind, order.order_id()));
+            }
+            match e.ids.own.as_deref().map(section_of) {
+                Some(section) => spread.push(self, run, section, e).await?,
+                None => loose.push(e),
+            }
+        }
+        Ok(())
     }
 
     /// What the journal moved since an instant.
@@ -90,50 +111,11 @@ impl Engine {
         from: Timestamp,
     ) -> Result<TrialBalance, WorkError> {
         let mut balance = TrialBalance::default();
-        for (entry, _) in self.entries_since(name, from).await? {
-            balance.add(&entry);
+        let mut booked = Booked::since(from, self.now());
+        while let Some(page) = booked.next(self, name).await? {
+            page.iter().for_each(|(entry, _)| balance.add(entry));
         }
         Ok(balance)
-    }
-
-    /// What orders booked at a connection after an instant, with the order.
-    async fn entries_since(
-        &self,
-        name: &ConnectionName,
-        from: Timestamp,
-    ) -> Result<Vec<(Entry, String)>, WorkError> {
-        let mut out = Vec::new();
-        let (mut day, last) = (Day::of(from), Day::of(self.now()));
-        while day <= last {
-            out.extend(self.entries_of(name, day).await?.into_iter().filter(|(entry, _)| entry.at > from));
-            day = day.plus(1);
-        }
-        Ok(out)
-    }
-
-    /// What orders booked at a connection on a day, with the order.
-    pub(super) async fn entries_of(
-        &self,
-        name: &ConnectionName,
-        day: Day,
-    ) -> Result<Vec<(Entry, String)>, WorkError> {
-        let mut out = Vec::new();
-        let mut after: Option<String> = None;
-        loop {
-            let page =
-                self.ports.store.list(&format!("journal#{day}"), after.as_deref(), false, PAGE).await?;
-            for item in &page.items {
-                let Some(order) = item.key.pk.strip_prefix(ORDER) else { continue };
-                let entry: Entry = serde_json::from_slice(&item.body)?;
-                if entry.connection == *name {
-                    out.push((entry, order.to_owned()));
-                }
-            }
-            after = page.next;
-            if after.is_none() {
-                return Ok(out);
-            }
-        }
     }
 
     /// Adds what only the order knows, where no line names the object itself: most need no look at their order.
@@ -178,7 +160,7 @@ impl Engine {
     }
 
     /// Effects whose outcome nobody knows: a line may prove them.
-    async fn unknown_effects(
+    pub(super) async fn unknown_effects(
         &self,
         run: &Run<'_>,
         expected: &mut Vec<Expected>,
@@ -233,6 +215,52 @@ impl Engine {
             card: None,
             order: order.map(|o| o.as_str().into()),
         }))
+    }
+}
+
+/// What orders booked at a connection, page by page of the journal.
+pub(super) struct Booked {
+    after: Option<Timestamp>,
+    day: Day,
+    last: Day,
+    next: Option<String>,
+}
+
+impl Booked {
+    /// After an instant, until now.
+    pub(super) fn since(after: Timestamp, now: Timestamp) -> Self {
+        Self { after: Some(after), day: Day::of(after), last: Day::of(now), next: None }
+    }
+
+    /// On a day.
+    pub(super) const fn of_day(day: Day) -> Self {
+        Self { after: None, day, last: day, next: None }
+    }
+
+    /// The next entries, with their orders; `None`: that was all.
+    pub(super) async fn next(
+        &mut self,
+        engine: &Engine,
+        name: &ConnectionName,
+    ) -> Result<Option<Vec<(Entry, String)>>, WorkError> {
+        if self.day > self.last {
+            return Ok(None);
+        }
+        let list = format!("journal#{}", self.day);
+        let page = engine.ports.store.list(&list, self.next.as_deref(), false, PAGE).await?;
+        let mut out = Vec::new();
+        for item in &page.items {
+            let Some(order) = item.key.pk.strip_prefix(ORDER) else { continue };
+            let entry: Entry = serde_json::from_slice(&item.body)?;
+            if entry.connection == *name && self.after.is_none_or(|after| entry.at > after) {
+                out.push((entry, order.to_owned()));
+            }
+        }
+        self.next = page.next;
+        if self.next.is_none() {
+            self.day = self.day.plus(1);
+        }
+        Ok(Some(out))
     }
 }
 

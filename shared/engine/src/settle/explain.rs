@@ -1,11 +1,14 @@
 //! What `explain` says of an order's settlement: the batch of each movement, and the certificate that proves it.
 
+use std::collections::BTreeSet;
+
 use tillway_core::ids::ConnectionName;
 use tillway_core::journal::Entry;
-use tillway_core::settle::{Day, Kind};
+use tillway_core::settle::certificate::Certificate;
+use tillway_core::settle::{Day, Kind, expected_of, section_of};
 
 use super::accept::AcceptedExpected;
-use super::records::{BatchDoc, BatchRecord};
+use super::records::{BatchDoc, BatchRecord, Section, SectionDoc};
 use crate::engine::{Engine, WorkError};
 use crate::explain::Line;
 
@@ -36,8 +39,17 @@ impl Engine {
                     continue;
                 }
                 let doc: BatchDoc = self.shelved(&record.doc).await?;
-                let own = entries.iter().filter(moves).filter(|e| e.connection == *name);
-                let details: Vec<String> = own.filter_map(|e| proven(&doc, e)).collect();
+                let own: Vec<&Entry> =
+                    entries.iter().filter(moves).filter(|e| e.connection == *name).collect();
+                let mut details: Vec<String> =
+                    own.iter().filter_map(|e| proven(&doc.certificates, e)).collect();
+                let part = |e: &&Entry| section_of(expected_of(e, None, &rules)?.ids.own.as_deref()?).into();
+                let parts: BTreeSet<u16> = own.iter().copied().filter_map(|e| part(&e)).collect();
+                let holds = |s: &&Section| parts.range(s.parts.0..=s.parts.1).next().is_some();
+                for section in doc.sections.iter().filter(holds) {
+                    let inside: SectionDoc = self.shelved(&section.doc).await?;
+                    details.extend(own.iter().filter_map(|e| proven(&inside.certificates, e)));
+                }
                 if !details.is_empty() {
                     out.push(line(&record, details));
                 }
@@ -61,9 +73,8 @@ fn line(record: &BatchRecord, details: Vec<String>) -> Line {
     Line { at: record.at, system: record.batch.connection.to_string(), what, details }
 }
 
-fn proven(doc: &BatchDoc, entry: &Entry) -> Option<String> {
-    let sealed =
-        doc.certificates.iter().find(|c| c.group.expected.iter().any(|id| id.as_ref() == entry.id))?;
+fn proven(certificates: &[Certificate], entry: &Entry) -> Option<String> {
+    let sealed = certificates.iter().find(|c| c.group.expected.iter().any(|id| id.as_ref() == entry.id))?;
     let lines: Vec<&str> = sealed.group.lines.iter().map(AsRef::as_ref).collect();
     Some(format!(
         "{} by line {} (matched by {}, certificate {})",

@@ -7,7 +7,9 @@ use tillway_connectors::{BatchPage, BatchStanding, LinePage, ListedBatch, Settle
 use tillway_core::settle::{Batch, Class, Exception, Funding, SettlementLine};
 use tillway_core::time::Millis;
 
-use super::records::{ReadRecord, Refused, RunReport, Waiting, read_key};
+use super::digest::Digest;
+use super::records::{BatchDoc, BatchRecord, ReadRecord, Refused, RunReport, Waiting, read_key};
+use super::sections::Sectioned;
 use super::{Run, Step, item, stopped};
 use crate::engine::{Engine, WorkError};
 use crate::ports::{Guard, Severity, Write};
@@ -21,12 +23,42 @@ const MOST_WORDS: usize = 50;
 /// Whoever is not there by then is missed.
 const PATIENCE: Millis = Millis::hours(36);
 
-/// A batch with all its lines.
+/// A batch as it came.
 pub(super) struct Incoming {
     pub(super) listed: ListedBatch,
+    /// All its lines; of a large one those that no section has.
     pub(super) lines: Vec<SettlementLine>,
-    /// Where they lie.
+    /// Where all lie.
     pub(super) read: Vec<Box<str>>,
+    /// Its lines are too many to be held at once.
+    pub(super) large: bool,
+    /// Of a large one: digest of all its lines.
+    pub(super) digest: Option<Digest>,
+    /// Of a large one: what is posted of it already.
+    pub(super) before: Option<(BatchRecord, BatchDoc)>,
+    /// Of a large one: it is posted, and says the same.
+    pub(super) same: bool,
+    /// Of one whose sections are posted: a line of them is gone, or another now.
+    pub(super) changed: bool,
+    /// Of a large one: its sections, made in this run.
+    pub(super) sectioned: Sectioned,
+}
+
+impl Incoming {
+    /// One with these lines.
+    pub(super) fn new(listed: ListedBatch, lines: Vec<SettlementLine>, read: Vec<Box<str>>) -> Self {
+        Self {
+            listed,
+            lines,
+            read,
+            large: false,
+            digest: None,
+            before: None,
+            same: false,
+            changed: false,
+            sectioned: Sectioned::default(),
+        }
+    }
 }
 
 impl Engine {
@@ -39,6 +71,7 @@ impl Engine {
         let mut out = Vec::new();
         let Some(listed) = self.list_batches(run, report).await? else { return Ok(out) };
         let mut unfamiliar = BTreeSet::new();
+        let mut held = 0_usize;
         for listed in listed {
             let id = listed.batch.id.clone();
             let why = match &listed.standing {
@@ -67,8 +100,13 @@ impl Engine {
                 self.refuse(run, report, &id, vec![why]).await;
                 continue;
             }
-            match self.read_lines(run, &listed, &mut unfamiliar).await {
-                Ok((lines, read)) => out.push(Incoming { listed, lines, read }),
+            let room = self.config.in_memory.saturating_sub(held);
+            match self.read_lines(run, &listed, room, &mut unfamiliar).await {
+                Ok((lines, read)) => {
+                    let (large, lines) = (lines.is_none(), lines.unwrap_or_default());
+                    held = held.saturating_add(lines.len());
+                    out.push(Incoming { large, ..Incoming::new(listed, lines, read) });
+                }
                 Err(Stop::Fault(SettleFault::NotReady { after })) => {
                     self.wait_for(run, report, id, after).await;
                 }
@@ -173,47 +211,60 @@ impl Engine {
         run.api.lines(&self.settle_call(run, &http, self.now()), batch, cursor).await
     }
 
-    /// All lines of a batch.
+    /// All lines of a batch, and where they lie; none where there is no `room` to hold them.
     async fn read_lines(
         &self,
         run: &mut Run<'_>,
         listed: &ListedBatch,
+        room: usize,
         unfamiliar: &mut BTreeSet<String>,
-    ) -> Result<(Vec<SettlementLine>, Vec<Box<str>>), Stop> {
+    ) -> Result<(Option<Vec<SettlementLine>>, Vec<Box<str>>), Stop> {
         let key = read_key(run.name(), &listed.batch.id);
         let found = self.ports.store.get(std::slice::from_ref(&key)).await.map_err(WorkError::from)?;
         let known = found.into_iter().flatten().next();
         let known: Option<ReadRecord> =
             known.map(|i| serde_json::from_slice(&i.body)).transpose().map_err(WorkError::from)?;
         // What was read to its end by a run whose plan never stood is read anew: it may say something else now.
-        let mut record = known.filter(|r| run.goes_on || !r.done).unwrap_or_default();
-        let mut lines: Vec<SettlementLine> = Vec::with_capacity(record.lines);
-        for part in &record.parts {
-            lines.extend(self.shelved::<Vec<SettlementLine>>(part).await?);
+        let (mut record, stale) = match known {
+            Some(known) if run.goes_on || !known.done => (known, Vec::new()),
+            known => (ReadRecord::default(), known.map(|k| k.parts).unwrap_or_default()),
+        };
+        for part in stale {
+            self.unshelve(&part).await?;
         }
-        let mut kept = lines.len();
+        let fits = |lines: usize| lines <= room;
+        let mut all = Some(Vec::new()).filter(|_| fits(record.lines));
+        if let Some(lines) = &mut all {
+            for part in &record.parts {
+                lines.extend(self.shelved::<Vec<SettlementLine>>(part).await?);
+            }
+        }
+        let mut fresh: Vec<SettlementLine> = Vec::new();
         while !record.done {
             let mut page = self.ask_lines(run, &listed.batch, record.next.as_deref()).await;
             if is_refused(&page) && self.access_again(run).await? {
                 page = self.ask_lines(run, &listed.batch, record.next.as_deref()).await;
             }
             let page = page.map_err(Stop::Fault)?;
-            lines.extend(page.lines);
+            fresh.extend(page.lines);
             // A connector bounds what one page tells, and nobody reads more than some.
-            let room = MOST_WORDS.saturating_sub(record.unfamiliar.len());
-            record.unfamiliar.extend(page.unfamiliar.into_iter().take(room));
+            let more = MOST_WORDS.saturating_sub(record.unfamiliar.len());
+            record.unfamiliar.extend(page.unfamiliar.into_iter().take(more));
             record.next = page.next;
             record.done = record.next.is_none();
-            let told = run.tell(&Step::Read(listed.batch.id.to_string(), lines.len()));
+            let count = record.lines.saturating_add(fresh.len());
+            let told = run.tell(&Step::Read(listed.batch.id.to_string(), count));
             // What a run without time has read is kept for the next.
-            if record.done || told.is_err() || lines.len().saturating_sub(kept) >= PART {
-                let fresh: Vec<&SettlementLine> = lines.iter().skip(kept).collect();
+            if record.done || told.is_err() || fresh.len() >= PART {
                 let n = record.parts.len();
                 let name = format!("{}/read/{}/{}-{n}", run.name(), listed.batch.id, run.book.fence);
                 self.shelve(&name, &fresh).await?;
                 record.parts.push(name.into());
-                record.lines = lines.len();
-                kept = lines.len();
+                record.lines = count;
+                match all.as_mut().filter(|_| fits(count)) {
+                    Some(lines) => lines.append(&mut fresh),
+                    None => (all, fresh) = (None, Vec::new()),
+                }
                 let body = serde_json::to_vec(&record).map_err(WorkError::from)?;
                 let write = Write::Put(item(key.clone(), body, None), Guard::Any);
                 self.ports.store.transact(vec![write]).await.map_err(WorkError::from)?;
@@ -225,7 +276,7 @@ impl Engine {
             }
         }
         unfamiliar.extend(record.unfamiliar);
-        Ok((lines, record.parts))
+        Ok((all, record.parts))
     }
 }
 

@@ -22,6 +22,8 @@ pub mod bank;
 mod batch;
 mod candidates;
 mod carry;
+mod digest;
+mod doubles;
 pub mod due;
 mod evidence;
 mod expect;
@@ -33,8 +35,10 @@ mod post;
 pub mod rates;
 pub mod records;
 pub mod report;
+mod sections;
 pub mod settings;
 mod shelf;
+mod spread;
 mod watched;
 
 use std::collections::BTreeMap;
@@ -56,6 +60,7 @@ pub use bank::{BankReport, Received};
 pub use due::{Agenda, DueReport};
 pub use look::{BatchView, Checked, OpenView};
 pub use shelf::StoreShelf;
+use spread::Drafts;
 pub use watched::WatchView;
 
 /// A step of a run, for whoever watches.
@@ -65,6 +70,8 @@ pub enum Step {
     Resumed,
     /// A page of a batch's lines was read: batch, lines so far.
     Read(String, usize),
+    /// A section of large batches is matched: how many are done, of how many.
+    Section(u16, u16),
     /// Lines and expectations are matched: how many of each.
     Matching(usize, usize),
     /// A batch is posted.
@@ -104,6 +111,8 @@ struct Run<'a> {
     goes_on: bool,
     /// Secrets were read again after a refusal; once in a run.
     read_again: bool,
+    /// Documents of this run.
+    drafts: Drafts,
 }
 
 impl Run<'_> {
@@ -253,8 +262,13 @@ impl Engine {
             command,
             goes_on,
             read_again: false,
+            drafts: Drafts::default(),
         };
-        Ok(if self.hold_book(&mut run).await? { Some(run) } else { None })
+        if !self.hold_book(&mut run).await? {
+            return Ok(None);
+        }
+        self.sweep_drafts(&mut run).await?;
+        Ok(Some(run))
     }
 
     /// Gives the lease back.

@@ -7,15 +7,19 @@ use tillway_core::settle::check::check_run;
 use tillway_core::settle::watch::DayFigures;
 use tillway_core::settle::{Funding, SettlementLine, settle};
 
-use super::accept::{accept_expected, came_after_all, recall, stays_accepted, still_possible};
+use super::accept::{Taken, accept_expected, came_after_all, recall, stays_accepted, still_possible};
 use super::batch::{Made, batch_doc, sums};
 use super::candidates::{Candidate, left_open};
 use super::carry::{PROVEN_DAYS, carry_on, notices, open_records, proofs, unknown_objects};
 use super::expect::Expectations;
 use super::fetch::Incoming;
-use super::records::{BATCHES, BatchDoc, BatchRecord, BookRecord, PlanDoc, RunReport, Standing, settle_pk};
+use super::records::{
+    BATCHES, BatchDoc, BatchRecord, BookRecord, LargeBook, PlanDoc, RunReport, Standing, settle_pk,
+};
 use super::report::{RunRecord, Sheet, add};
-use super::{Run, Step, rates, watched};
+use super::sections::{Beside, Left};
+use super::watched::{self, NewLines};
+use super::{Run, Step, rates};
 use crate::engine::{Engine, WorkError};
 use crate::ports::Severity;
 
@@ -24,14 +28,30 @@ impl Engine {
     pub(super) async fn make_plan(
         &self,
         run: &mut Run<'_>,
-        incoming: Vec<Incoming>,
+        mut incoming: Vec<Incoming>,
         report: &mut RunReport,
     ) -> Result<(), WorkError> {
         let mut doc = self.book_doc(&run.book).await?;
         let mut read: Vec<Box<str>> = incoming.iter().flat_map(|i| i.read.iter().cloned()).collect();
+        read.extend(doc.waiting.iter().map(|piece| piece.doc.clone()));
         let read_of: Vec<Box<str>> = incoming.iter().map(|i| i.listed.batch.id.clone()).collect();
-        let mut candidates = self.candidates(run, incoming, report).await?;
         let carried = std::mem::take(&mut doc.lines);
+        let today = run.book.today.map_or(run.day, |known| known.max(run.day));
+        let Expectations { spread, mut loose, cursor, ahead, newer } =
+            self.expectations(run, &mut doc).await?;
+        let mut unknown_effects = Vec::new();
+        let commands = self.unknown_effects(run, &mut unknown_effects).await?;
+        let apart = unknown_effects.iter().chain(doc.accepted.iter().map(|a| &a.expected));
+        let beside = Beside {
+            carried: &carried,
+            named: apart.filter_map(|e| e.ids.own.clone()).collect(),
+            taken: run.taken().map(Taken::expected_ids).unwrap_or_default(),
+            today,
+        };
+        let Left { mut expected, mut waiting, matched } =
+            self.take_sections(run, &mut incoming, spread, beside).await?;
+        expected.append(&mut loose);
+        let mut candidates = self.candidates(run, incoming, report).await?;
         self.carried_batches(run, &mut candidates, &carried).await?;
         if let Some(taken) = run.taken() {
             // What is accepted looks for nothing any more.
@@ -44,8 +64,8 @@ impl Engine {
             candidates.values().flat_map(fresh).collect()
         };
         let all = pool(&candidates);
-        let expectations = self.expectations(run, &mut doc, &all).await?;
-        let Expectations { mut expected, commands, cursor, ahead, newer } = expectations;
+        self.know_orders(run, &mut expected, &all).await?;
+        expected.append(&mut unknown_effects);
         let mut posted = match run.taken() {
             Some(taken) => accept_expected(taken, &mut expected, &mut doc, run.name())?,
             None => Vec::new(),
@@ -57,8 +77,8 @@ impl Engine {
         };
         let plain = expected.len();
         let words: Vec<_> = doc.accepted.iter().map(|a| a.sealed.clone()).collect();
-        let today = run.book.today.map_or(run.day, |known| known.max(run.day));
-        run.tell(&Step::Matching(all.len(), expected.len()))?;
+        let by_sections = |held: usize| held.saturating_add(matched);
+        run.tell(&Step::Matching(by_sections(all.len()), by_sections(expected.len())))?;
         self.keep_book(run).await?;
         // A batch that the checker rejects is taken out, and what is left is matched anew: nothing rests on it.
         let (outcome, certificates, planned) = loop {
@@ -67,6 +87,7 @@ impl Engine {
             expected.extend(recall(&doc.accepted, &lines));
             let mut outcome = settle(&lines, &expected, &run.rules, today);
             stays_accepted(&doc.accepted, &mut outcome, &mut expected);
+            self.name_doubles(run, &mut outcome, &mut doc, (&lines, &expected)).await?;
             let certificates = certify(&outcome.groups, &lines, &expected);
             check_run(&outcome, &certificates, &lines, &expected, &words, &run.rules)
                 .map_err(|bad| WorkError::Config(format!("a defect of ours: {}", texts(&bad).join("; "))))?;
@@ -97,6 +118,9 @@ impl Engine {
             for (id, why) in rejected {
                 // What earlier runs left open of it goes on without what came now.
                 let out = candidates.remove(&id);
+                if let Some(out) = &out {
+                    self.give_back(run, out, &mut waiting).await?;
+                }
                 if let Some(before) = out.filter(|c| c.listed.is_some()).and_then(|c| c.before) {
                     candidates.extend(left_open(&id, before, &carried));
                 }
@@ -115,6 +139,7 @@ impl Engine {
             self.shelve(&name, &batch).await?;
             self.renew_book(run).await?;
             batch.new_entries().for_each(|e| balance.add(e));
+            add(&mut balance, &candidate.sectioned.booked);
             records.push((record, batch));
         }
         let lines = pool(&candidates);
@@ -135,6 +160,7 @@ impl Engine {
             );
             self.alert("settlement_unbooked", Severity::Critical, None, text).await;
         }
+        doc.waiting = waiting;
         let after = carry_on(&outcome, &lines, &expected, doc, today, &carried, &candidates, &ahead);
         let open = open_records(&outcome, &lines, &expected);
         let watched = if run.is_of_day() {
@@ -142,8 +168,11 @@ impl Engine {
             let attempts = self.attempts(run.name(), run.day).await?;
             let new = |figures: &mut DayFigures| {
                 for (record, batch) in &records {
-                    let before = candidates.get(&record.batch.id).and_then(|c| c.before.as_ref());
-                    watched::count(figures, run.day, batch, before.map(|(_, doc)| doc), &run.rules);
+                    let candidate = candidates.get(&record.batch.id);
+                    let before = candidate.and_then(|c| c.before.as_ref()).map(|(_, doc)| doc);
+                    watched::count(figures, run.day, &NewLines::of_batch(batch, before), &run.rules);
+                    let sections = candidate.and_then(|c| c.sectioned.figures.as_ref());
+                    sections.into_iter().for_each(|more| figures.add(more));
                 }
                 figures.attempts(attempts.approved, attempts.declined.iter().map(String::as_str));
             };
@@ -171,11 +200,11 @@ impl Engine {
                 today,
                 batches: of_day.collect(),
                 open: &open,
-                awaited: &after.expected,
+                awaited: &after,
                 balance: &balance,
                 notices: &notices,
             };
-            format!("{} {}: {}", run.name(), run.day, sheet.report().morning())
+            format!("{} {}: {}", run.name(), run.day, self.report_of(&sheet).await?.morning())
         } else {
             String::new()
         };
@@ -184,8 +213,12 @@ impl Engine {
         // Where the gateway was not looked at it is not asked either: the next run of a day does.
         let unknown = if run.is_of_day() { unknown_objects(&outcome, &lines, &open) } else { Vec::new() };
         let book_name = format!("{stem}/book");
-        self.shelve(&book_name, &after).await?;
+        match LargeBook::of(&after) {
+            Some(large) => self.shelve(&book_name, &large).await?,
+            None => self.shelve(&book_name, &after).await?,
+        }
         read.extend(candidates.values().flat_map(|c| c.read.iter().cloned()));
+        read.append(&mut run.drafts.passing);
         read.sort();
         read.dedup();
         let plan = PlanDoc {
@@ -200,6 +233,7 @@ impl Engine {
                 unfinished: run.book.unfinished,
                 held_until: None,
                 fence: 0,
+                scratch: None,
             },
             headline,
             run: run.is_of_day().then(|| RunRecord { at: self.now(), notices }),
@@ -222,6 +256,7 @@ impl Engine {
         run.tell(&Step::At("shelved"))?;
         // From here on the plan stands: whoever comes next carries it out.
         run.book.pending = Some(plan_name);
+        run.book.scratch = None;
         self.keep_book(run).await
     }
 
@@ -234,7 +269,10 @@ impl Engine {
         name: String,
     ) -> BatchRecord {
         let before = candidate.before.as_ref();
-        let days = || doc.expected.iter().map(|e| e.due).chain(doc.lines.iter().map(|l| l.day));
+        let sections = || doc.sections.iter().flat_map(|s| [s.span.0, s.span.1]);
+        let days =
+            || doc.expected.iter().map(|e| e.due).chain(doc.lines.iter().map(|l| l.day)).chain(sections());
+        let new_of_sections = doc.sections.iter().filter(|s| s.fresh).map(|s| s.booked);
         let paid_by = run.paid_by(&doc.batch.id);
         // Money is of the day on which the bank had it, whenever its statement is read.
         let day = match (paid_by, doc.batch.funding) {
@@ -250,7 +288,7 @@ impl Engine {
             standing,
             digest: candidate.digest.clone(),
             doc: name,
-            posted: doc.fresh.len(),
+            posted: new_of_sections.fold(doc.fresh.len(), usize::saturating_add),
             sums: sums(doc),
             span: (days().min().unwrap_or(run.day), days().max().unwrap_or(run.day)),
             paid_by: paid_by.cloned(),

@@ -6,7 +6,7 @@ use tillway_core::journal::Entry;
 
 use super::records::{
     BatchDoc, BatchRecord, BookRecord, OPEN, OpenRecord, PlanDoc, Posted, accepted_entries_key, accepted_key,
-    batch_key, came_key, entries_key, open_key, read_key, run_key, settle_pk, watch_key,
+    batch_key, came_key, entries_key, open_key, read_key, run_key, section_key, settle_pk, watch_key,
 };
 use super::{Run, Step, item};
 use crate::engine::{Engine, WorkError};
@@ -80,7 +80,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn post_batch(&self, run: &Run<'_>, record: &BatchRecord) -> Result<(), WorkError> {
+    async fn post_batch(&self, run: &mut Run<'_>, record: &BatchRecord) -> Result<(), WorkError> {
         let id = record.batch.id.as_ref();
         let doc: BatchDoc = self.shelved(&record.doc).await?;
         let entries: Vec<&Entry> = doc.new_entries().collect();
@@ -88,6 +88,13 @@ impl Engine {
             let body = self.journal_body(&record.doc, &entries).await?;
             self.put_once(entries_key(run.name(), id, record.revision), body).await?;
             run.tell(&Step::At("entries"))?;
+        }
+        for section in doc.sections.iter().filter(|s| s.fresh) {
+            let Some(entries) = &section.entries else { continue };
+            let body = serde_json::to_vec(&Posted::Doc { doc: entries.clone() })?;
+            self.put_once(section_key(run.name(), id, record.revision, section.parts.0), body).await?;
+            run.tell(&Step::At("section"))?;
+            self.renew_book(run).await?;
         }
         let key = batch_key(run.name(), id);
         let found = self.ports.store.get(std::slice::from_ref(&key)).await?.into_iter().flatten().next();

@@ -8,7 +8,7 @@ use tillway_core::journal::{Entry, Role, TrialBalance};
 use tillway_core::money::{Currency, Money};
 use tillway_core::settle::accepted::Acceptance;
 use tillway_core::settle::certificate::Certificate;
-use tillway_core::settle::check::Verdict;
+use tillway_core::settle::check::{Tally, Verdict};
 use tillway_core::settle::rates::Rate;
 use tillway_core::settle::watch::Finding;
 use tillway_core::settle::{
@@ -47,13 +47,29 @@ pub struct BookRecord {
     /// Raised with every lease.
     #[serde(default)]
     pub fence: u64,
+    /// Documents of a large run whose plan does not stand yet: whoever comes next throws them away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scratch: Option<Scratch>,
+}
+
+/// Documents that one lease numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scratch {
+    /// The lease.
+    pub fence: u64,
+    /// All its documents have lower numbers.
+    pub below: u32,
 }
 
 /// What is carried from run to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BookDoc {
     /// Expectations that no run has matched.
+    #[serde(default, alias = "held")]
     pub expected: Vec<Expected>,
+    /// More of them, not due yet and met by no line, in documents of their own: there are too many to be held at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<Piece>,
     /// Lines that no run has matched or explained.
     pub lines: Vec<SettlementLine>,
     /// Entries of the journal newer than the cursor that were matched already.
@@ -63,8 +79,51 @@ pub struct BookDoc {
     /// Expectations that a person accepted, as long as a line may come for them.
     #[serde(default)]
     pub accepted: Vec<AcceptedExpected>,
+    /// Of these lines, which are open, the object was settled by another line: the other, where it is known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub doubles: BTreeMap<Box<str>, Option<Box<str>>>,
     /// What the journal holds of the connection, as far as it was read for good and with all that was posted.
     pub balance: Vec<(Currency, Role, i64)>,
+}
+
+/// A document of many items.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    /// Its name.
+    pub doc: Box<str>,
+    /// Items in it.
+    pub items: usize,
+}
+
+/// A book with documents beside it. The version before this one does not know them: it finds no `expected` here, and stops, where it
+/// would otherwise go on without them.
+#[derive(Serialize)]
+pub(super) struct LargeBook<'a> {
+    held: &'a [Expected],
+    waiting: &'a [Piece],
+    lines: &'a [SettlementLine],
+    ahead: &'a [Box<str>],
+    proven: &'a [Proven],
+    accepted: &'a [AcceptedExpected],
+    doubles: &'a BTreeMap<Box<str>, Option<Box<str>>>,
+    balance: &'a [(Currency, Role, i64)],
+}
+
+impl<'a> LargeBook<'a> {
+    /// A book as it is kept where it has documents beside it.
+    pub(super) fn of(book: &'a BookDoc) -> Option<Self> {
+        let BookDoc { expected, waiting, lines, ahead, proven, accepted, doubles, balance } = book;
+        (!waiting.is_empty()).then_some(Self {
+            held: expected,
+            waiting,
+            lines,
+            ahead,
+            proven,
+            accepted,
+            doubles,
+            balance,
+        })
+    }
 }
 
 impl BookDoc {
@@ -205,6 +264,29 @@ pub struct Sums {
     pub net: i64,
 }
 
+impl Sums {
+    /// Takes another part of the same batch in.
+    pub fn add(&mut self, other: &Self) {
+        let Self { lines, matched, explained, open, payments, refunds, disputes, .. } = self;
+        for (sum, more) in [
+            (lines, other.lines),
+            (matched, other.matched),
+            (explained, other.explained),
+            (open, other.open),
+            (payments, other.payments),
+            (refunds, other.refunds),
+            (disputes, other.disputes),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+        let Self { gross, refunded, fees, net, .. } = self;
+        let more = [other.gross, other.refunded, other.fees, other.net];
+        for (sum, more) in [gross, refunded, fees, net].into_iter().zip(more) {
+            *sum = sum.saturating_add(more);
+        }
+    }
+}
+
 /// The booking on the bank's statement that paid a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaidBy {
@@ -284,6 +366,63 @@ pub struct BatchDoc {
     pub rates: BTreeMap<Box<str>, Rate>,
     /// What is wrong with what was matched: late, or with an unexpected fee.
     pub flaws: Vec<Exception>,
+    /// Where the batch is large: what is matched plainly, in documents of their own. `lines` and all other lists are of what is left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sections: Vec<Section>,
+}
+
+/// A section of a large batch: lines that are each matched, alone with its expectation, by the gateway's own id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Section {
+    /// Its places, first and last ([`tillway_core::settle::section_of`]).
+    pub parts: (u16, u16),
+    /// The document ([`SectionDoc`]).
+    pub doc: Box<str>,
+    /// The document of its entries; none where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries: Option<Box<str>>,
+    /// How many entries.
+    pub booked: usize,
+    /// Whether they are new with this revision.
+    pub fresh: bool,
+    /// Digest of its lines ([`super::digest::Digest`]).
+    pub digest: String,
+    /// What it adds to the batch's sums.
+    pub tally: Tally,
+    /// What it comes to.
+    pub sums: Sums,
+    /// Days of what it settles, first and last.
+    pub span: (Day, Day),
+}
+
+impl Section {
+    /// One of which nothing is known yet.
+    pub(super) fn bare(parts: (u16, u16), day: Day) -> Self {
+        Self {
+            parts,
+            doc: "".into(),
+            entries: None,
+            booked: 0,
+            fresh: false,
+            digest: String::new(),
+            tally: Tally::default(),
+            sums: Sums::default(),
+            span: (day, day),
+        }
+    }
+}
+
+/// What a section rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SectionDoc {
+    /// Its lines.
+    pub lines: Vec<SettlementLine>,
+    /// Their expectations.
+    pub expected: Vec<Expected>,
+    /// A certificate for each.
+    pub certificates: Vec<Certificate>,
+    /// The rules they were matched by.
+    pub rules: RuleBook,
 }
 
 impl BatchDoc {
@@ -503,6 +642,11 @@ pub fn settle_pk(connection: &ConnectionName) -> String {
 #[must_use]
 pub fn agenda_key(connection: &ConnectionName) -> Key {
     Key::new(pk(connection), "agenda")
+}
+/// What a section of a batch posted with a revision, by its first place.
+#[must_use]
+pub fn section_key(connection: &ConnectionName, batch: &str, revision: u32, first: u16) -> Key {
+    Key::new(format!("settle#{connection}#{batch}"), format!("jrns#{revision:04}#{first:03}"))
 }
 /// What a revision of a batch posted, as one item of the journal.
 #[must_use]

@@ -8,7 +8,9 @@ use tillway_core::settle::report::{About, Builder, Index, Report, csv};
 use tillway_core::settle::{Day, Exception, Expected, SettlementLine};
 use tillway_core::time::Timestamp;
 
-use super::records::{BatchDoc, BatchRecord, BookDoc, BookRecord, OpenRecord, Standing, book_key, run_key};
+use super::records::{
+    BatchDoc, BatchRecord, BookDoc, BookRecord, OpenRecord, SectionDoc, Standing, book_key, run_key,
+};
 use crate::engine::{Engine, WorkError};
 
 /// What a run noticed of a day.
@@ -27,17 +29,22 @@ pub(super) struct Sheet<'a> {
     pub(super) today: Day,
     pub(super) batches: Vec<(&'a BatchRecord, &'a BatchDoc)>,
     pub(super) open: &'a [OpenRecord],
-    /// Expectations that stay open.
-    pub(super) awaited: &'a [Expected],
+    /// The book, with the expectations that stay open.
+    pub(super) awaited: &'a BookDoc,
     pub(super) balance: &'a TrialBalance,
     pub(super) notices: &'a [(String, String)],
 }
 
-impl Sheet<'_> {
-    pub(super) fn report(&self) -> Report {
-        let mut builder = Builder::new(self.connection, self.day, self.today);
-        for (record, doc) in &self.batches {
+impl Engine {
+    pub(super) async fn report_of(&self, sheet: &Sheet<'_>) -> Result<Report, WorkError> {
+        let mut builder = Builder::new(sheet.connection, sheet.day, sheet.today);
+        for (record, doc) in &sheet.batches {
             builder.batch(&record.batch, &Ok(verdict(record.standing)));
+            for section in &doc.sections {
+                let section: SectionDoc = self.shelved(&section.doc).await?;
+                let index = Index::new(&section.certificates, &[], &[]);
+                section.lines.iter().for_each(|line| builder.line(line, index.fate(&line.id)));
+            }
             let index = Index::new(&doc.certificates, &doc.explained, &[]);
             for line in &doc.lines {
                 builder.line(line, index.fate(&line.id));
@@ -46,7 +53,7 @@ impl Sheet<'_> {
                 builder.exception(flaw, about_flaw(doc, flaw), true);
             }
         }
-        for item in self.open {
+        for item in sheet.open {
             let about = About {
                 batch: item.batches.first().map(AsRef::as_ref),
                 order: item.orders.first().map(AsRef::as_ref),
@@ -54,14 +61,16 @@ impl Sheet<'_> {
             };
             builder.exception(&item.exception, about, false);
         }
-        for expected in self.awaited {
-            builder.awaited(expected);
+        sheet.awaited.expected.iter().for_each(|e| builder.awaited(e));
+        for piece in &sheet.awaited.waiting {
+            let waiting: Vec<Expected> = self.shelved(&piece.doc).await?;
+            waiting.iter().for_each(|e| builder.awaited(e));
         }
-        builder.holds(self.balance);
-        for (code, text) in self.notices {
+        builder.holds(sheet.balance);
+        for (code, text) in sheet.notices {
             builder.notice(code, text);
         }
-        builder.finish()
+        Ok(builder.finish())
     }
 }
 
@@ -105,46 +114,81 @@ impl Engine {
             today: Day::of(self.now()).max(day),
             batches: batches.iter().map(|(r, d)| (r, d)).collect(),
             open: &open,
-            awaited: &book.expected,
+            awaited: &book,
             balance: &balance,
             notices: run.as_ref().map_or(&[], |r| r.notices.as_slice()),
         };
-        Ok(sheet.report())
+        self.report_of(&sheet).await
     }
 
-    /// The day's lines as CSV, matched ones too, and the expectations that stay open.
+    /// The day's lines as CSV, matched ones too, and the expectations that stay open, handed to `take` piece by piece.
     ///
     /// # Errors
-    /// [`WorkError`].
-    pub async fn settlement_csv(&self, name: &ConnectionName, day: Day) -> Result<String, WorkError> {
+    /// [`WorkError`]; what `take` says.
+    pub async fn settlement_csv(
+        &self,
+        name: &ConnectionName,
+        day: Day,
+        take: Take<'_>,
+    ) -> Result<(), WorkError> {
         let OfDay { batches, book, open, .. } = self.day_of(name, day).await?;
         let mut out = String::new();
         csv::head(&mut out);
         let open: Vec<Exception> = open.into_iter().map(|o| o.exception).collect();
         let classes = Index::new(&[], &[], &open);
         for (_, doc) in &batches {
-            batch_rows(&mut out, name, doc, &classes);
+            self.rows_of(&mut out, name, doc, &classes, take).await?;
         }
-        for expected in &book.expected {
-            csv::awaited(&mut out, name, expected, &classes.classes(&expected.id).collect());
+        let await_all = |out: &mut String, all: &[Expected]| {
+            for expected in all {
+                csv::awaited(out, name, expected, &classes.classes(&expected.id).collect());
+            }
+            hand(out, take)
+        };
+        await_all(&mut out, &book.expected)?;
+        for piece in &book.waiting {
+            await_all(&mut out, &self.shelved::<Vec<Expected>>(&piece.doc).await?)?;
         }
         for (code, text) in self.noticed(name, day).await?.iter().flat_map(|r| &r.notices) {
             csv::notice(&mut out, name, code, text);
         }
-        Ok(out)
+        hand(&mut out, take)
     }
 
-    /// The lines of one batch as CSV, with what is wrong with them now.
+    /// The lines of one batch as CSV, with what is wrong with them now, handed to `take` piece by piece.
     ///
     /// # Errors
-    /// [`WorkError`].
-    pub async fn batch_csv(&self, name: &ConnectionName, doc: &BatchDoc) -> Result<String, WorkError> {
+    /// [`WorkError`]; what `take` says.
+    pub async fn batch_csv(
+        &self,
+        name: &ConnectionName,
+        doc: &BatchDoc,
+        take: Take<'_>,
+    ) -> Result<(), WorkError> {
         let mut out = String::new();
         csv::head(&mut out);
         let open = self.settlement_open(Some(name)).await?;
         let open: Vec<Exception> = open.into_iter().map(|o| o.record.exception).collect();
-        batch_rows(&mut out, name, doc, &Index::new(&[], &[], &open));
-        Ok(out)
+        self.rows_of(&mut out, name, doc, &Index::new(&[], &[], &open), take).await
+    }
+
+    async fn rows_of(
+        &self,
+        out: &mut String,
+        name: &ConnectionName,
+        doc: &BatchDoc,
+        classes: &Index<'_>,
+        take: Take<'_>,
+    ) -> Result<(), WorkError> {
+        for section in &doc.sections {
+            let section: SectionDoc = self.shelved(&section.doc).await?;
+            let index = Index::new(&section.certificates, &[], &[]);
+            rows(out, name, &section.lines, &index, classes);
+            hand(out, take)?;
+        }
+        let index = Index::new(&doc.certificates, &doc.explained, &doc.flaws);
+        rows(out, name, &doc.lines, &index, classes);
+        hand(out, take)
     }
 
     async fn noticed(&self, name: &ConnectionName, day: Day) -> Result<Option<RunRecord>, WorkError> {
@@ -158,7 +202,7 @@ impl Engine {
     }
 
     /// What a book holds.
-    pub(super) async fn book_doc(&self, book: &BookRecord) -> Result<BookDoc, WorkError> {
+    pub(crate) async fn book_doc(&self, book: &BookRecord) -> Result<BookDoc, WorkError> {
         match &book.doc {
             Some(doc) => self.shelved(doc).await,
             None => Ok(BookDoc::default()),
@@ -187,9 +231,24 @@ struct OfDay {
     open: Vec<OpenRecord>,
 }
 
-fn batch_rows(out: &mut String, name: &ConnectionName, doc: &BatchDoc, classes: &Index<'_>) {
-    let index = Index::new(&doc.certificates, &doc.explained, &doc.flaws);
-    for line in &doc.lines {
+/// Takes a text piece by piece.
+pub type Take<'a> = &'a (dyn Fn(&str) -> std::io::Result<()> + Send + Sync);
+
+/// Hands over what there is.
+fn hand(out: &mut String, take: Take<'_>) -> Result<(), WorkError> {
+    take(out).map_err(|e| WorkError::Config(format!("the text cannot be written: {e}")))?;
+    out.clear();
+    Ok(())
+}
+
+fn rows(
+    out: &mut String,
+    name: &ConnectionName,
+    lines: &[SettlementLine],
+    index: &Index<'_>,
+    classes: &Index<'_>,
+) {
+    for line in lines {
         let wrong = index.classes(&line.id).chain(classes.classes(&line.id)).collect();
         csv::line(out, name, line, index.fate(&line.id), &wrong);
     }

@@ -12,12 +12,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use tillway_core::ids::ConnectionName;
+use tillway_core::settle::certificate::Certificate;
 use tillway_core::settle::watch::{DayFigures, Finding, Measured, Settings, measured, watch};
-use tillway_core::settle::{Day, Expected, Kind, Rules, expected_of};
+use tillway_core::settle::{Day, Expected, Kind, Rules, SettlementLine, expected_of};
 use tillway_core::state::{Failure, OrderState};
 use tillway_core::time::{Millis, Timestamp};
 
-use super::records::{BatchDoc, first_of_month, watch_key};
+use super::digest::id_mark;
+use super::expect::Booked;
+use super::records::{BatchDoc, SectionDoc, first_of_month, watch_key};
 use crate::engine::{Engine, WorkError};
 use crate::ports::{Guard, Key, NewItem, Write};
 use crate::records::declines_pk;
@@ -114,13 +117,15 @@ impl Engine {
 
     /// What was tried at a connection on a day.
     pub(super) async fn attempts(&self, name: &ConnectionName, day: Day) -> Result<Attempts, WorkError> {
-        let booked = self.entries_of(name, day).await?;
         let rules = self.settlement_rules(name)?;
-        let paid: BTreeSet<&str> = booked
-            .iter()
-            .filter(|(entry, _)| expected_of(entry, None, &rules).is_some_and(|e| e.kind == Kind::Charge))
-            .map(|(_, order)| order.as_str())
-            .collect();
+        let mut booked = Booked::of_day(day);
+        let mut paid: BTreeSet<u128> = BTreeSet::new();
+        while let Some(page) = booked.next(self, name).await? {
+            let charged = page.iter().filter(|(entry, _)| {
+                expected_of(entry, None, &rules).is_some_and(|e| e.kind == Kind::Charge)
+            });
+            paid.extend(charged.map(|(_, order)| id_mark(order)));
+        }
         let mut out =
             Attempts { approved: u64::try_from(paid.len()).unwrap_or(u64::MAX), declined: Vec::new() };
         let pk = declines_pk(name, day);
@@ -223,24 +228,38 @@ fn whole_days<'a>(months: impl Iterator<Item = &'a WatchedMonth>, day: Day) -> V
     days.map(|d| d.figures.clone()).collect()
 }
 
-/// Counts the lines of a batch that it did not have before.
-pub(super) fn count(
-    figures: &mut DayFigures,
-    day: Day,
-    batch: &BatchDoc,
-    before: Option<&BatchDoc>,
-    rules: &Rules,
-) {
-    let known: BTreeSet<&str> =
-        before.into_iter().flat_map(|doc| &doc.lines).map(|l| l.id.as_ref()).collect();
-    let expected: BTreeMap<&str, &Expected> = batch.expected.iter().map(|e| (e.id.as_ref(), e)).collect();
+/// Lines to be counted, and what they were matched with.
+pub(super) struct NewLines<'a> {
+    lines: Vec<&'a SettlementLine>,
+    expected: &'a [Expected],
+    certificates: &'a [Certificate],
+}
+
+impl<'a> NewLines<'a> {
+    /// Those of a batch that it did not have before, its sections aside.
+    pub(super) fn of_batch(batch: &'a BatchDoc, before: Option<&BatchDoc>) -> Self {
+        let known: BTreeSet<&str> =
+            before.into_iter().flat_map(|doc| &doc.lines).map(|l| l.id.as_ref()).collect();
+        let lines = batch.lines.iter().filter(|l| !known.contains(l.id.as_ref())).collect();
+        Self { lines, expected: &batch.expected, certificates: &batch.certificates }
+    }
+
+    /// Those of a section.
+    pub(super) fn of_section(doc: &'a SectionDoc) -> Self {
+        Self { lines: doc.lines.iter().collect(), expected: &doc.expected, certificates: &doc.certificates }
+    }
+}
+
+/// Counts new lines.
+pub(super) fn count(figures: &mut DayFigures, day: Day, new: &NewLines<'_>, rules: &Rules) {
+    let expected: BTreeMap<&str, &Expected> = new.expected.iter().map(|e| (e.id.as_ref(), e)).collect();
     let mut after: BTreeMap<&str, i32> = BTreeMap::new();
-    for group in batch.certificates.iter().map(|c| &c.group) {
+    for group in new.certificates.iter().map(|c| &c.group) {
         let first = group.expected.iter().find_map(|id| expected.get(id.as_ref()));
         let days = first.map(|e| day.since(rules.booked(e.kind, e.due)));
         after.extend(group.lines.iter().filter_map(|l| Some((l.as_ref(), days?))));
     }
-    for line in batch.lines.iter().filter(|l| !known.contains(l.id.as_ref())) {
+    for line in &new.lines {
         figures.line(line, after.get(line.id.as_ref()).copied());
     }
 }

@@ -14,7 +14,6 @@ use crate::settle::outcome::{Explained, Group, Outcome};
 use crate::settle::report::Input;
 use crate::settle::rules::Rules;
 use crate::settle::{RuleBook, ToBook, certificate, entries};
-use crate::time::Timestamp;
 
 /// The trade of a plan.
 #[derive(Debug, Clone)]
@@ -96,14 +95,18 @@ impl Month {
     }
 
     /// What the books did when the money moved.
-    fn booked(&self, e: &Expected) -> Result<Entry, String> {
+    ///
+    /// # Errors
+    /// The text of a defect: an entry that does not balance.
+    pub fn booked(&self, e: &Expected) -> Result<Entry, String> {
         let money = |minor: i64| Money::new(minor, e.currency);
         let lines = [
             (Role::GatewayClearing, money(e.amount.saturating_sub(e.booked_fee))),
             (Role::Fees, money(e.booked_fee)),
             (Role::Receivable, money(e.amount.saturating_neg())),
         ];
-        Entry::new(e.id.to_string(), &self.connection, Timestamp(0), "", &lines).map_err(|e| e.to_string())
+        let at = self.rules.booked(e.kind, e.due).start();
+        Entry::new(e.id.to_string(), &self.connection, at, "", &lines).map_err(|e| e.to_string())
     }
 }
 
@@ -229,6 +232,7 @@ impl<'a> Parts<'a> {
             entries: &entries,
             rates: &rates,
             rules: &rules,
+            sections: &[],
         });
         let entries = if verdict.is_ok() { entries } else { Vec::new() };
         Ok((verdict, entries))

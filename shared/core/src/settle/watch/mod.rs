@@ -98,9 +98,14 @@ pub struct Sum {
 
 impl Sum {
     fn count(&mut self, kind: &str) {
+        self.counted(kind, 1);
+    }
+
+    fn counted(&mut self, kind: &str, times: u64) {
         let kind =
             if self.kinds.len() < MOST_KINDS || self.kinds.contains_key(kind) { kind } else { "others" };
-        *self.kinds.entry(kind.into()).or_default() += 1;
+        let count = self.kinds.entry(kind.into()).or_default();
+        *count = count.saturating_add(times);
     }
 }
 
@@ -156,6 +161,23 @@ impl DayFigures {
         // Tenths of a percent, rounded.
         let rate = (u128::from(fee) * 2_000 + u128::from(gross)) / (u128::from(gross) * 2);
         sum.count(&format!("{}.{}", rate / 10, rate % 10));
+    }
+
+    /// Takes figures of other lines of the same day in.
+    pub fn add(&mut self, other: &Self) {
+        for (figure, more) in &other.figures {
+            let sum = self.figure(figure.clone());
+            sum.part = sum.part.saturating_add(more.part);
+            // These two are of a day, the others of what was counted.
+            sum.of = match figure {
+                Figure::Payments | Figure::Volume { .. } => sum.of.max(more.of),
+                _ => sum.of.saturating_add(more.of),
+            };
+            sum.squares = sum.squares.saturating_add(more.squares);
+            for (kind, count) in &more.kinds {
+                sum.counted(kind, *count);
+            }
+        }
     }
 
     /// All attempts of the day: how many were approved, and the code of each that was declined. What was said of it before is

@@ -1,0 +1,110 @@
+//! Lines of an object that another line has settled: in the same run the matching sees both; here are those of earlier runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tillway_core::ids::OrderKey;
+use tillway_core::journal::Entry;
+use tillway_core::settle::{Class, Exception, Expected, Outcome, SettlementLine, expected_of};
+
+use super::Run;
+use super::records::BookDoc;
+use crate::engine::{Engine, WorkError};
+use crate::records::{alias_key, order_pk};
+
+/// Lines that are looked up in one run, at most.
+const ASKED: usize = 200;
+/// Entries of one page.
+const PAGE: usize = 100;
+
+impl Engine {
+    /// Calls an open line by its name: what nobody expects is a duplicate where its object is booked, of that amount, and not
+    /// expected any more.
+    pub(super) async fn name_doubles(
+        &self,
+        run: &Run<'_>,
+        outcome: &mut Outcome,
+        doc: &mut BookDoc,
+        (lines, expected): (&[SettlementLine], &[Expected]),
+    ) -> Result<(), WorkError> {
+        let by_id: BTreeMap<&str, &SettlementLine> = lines.iter().map(|l| (l.id.as_ref(), l)).collect();
+        let due: BTreeSet<&str> = expected.iter().map(|e| e.id.as_ref()).collect();
+        let mut asked = 0_usize;
+        for exception in &mut outcome.exceptions {
+            if let (Class::Duplicate, [_, _]) = (exception.class, exception.lines.as_slice()) {
+                note(exception, &outcome.open_lines, doc);
+            }
+            let Some(line) = unexpected(exception).and_then(|id| by_id.get(id)) else { continue };
+            let known = doc.doubles.get(&line.id).cloned();
+            let found = match known {
+                Some(other) => Some(other),
+                None if asked < ASKED => {
+                    asked = asked.saturating_add(1);
+                    self.is_settled(run, line, &due).await?.then_some(None)
+                }
+                None => None,
+            };
+            if let Some(other) = found {
+                exception.class = Class::Duplicate;
+                exception.lines.extend(other.clone());
+                exception.lines.sort_unstable();
+                doc.doubles.insert(line.id.clone(), other);
+            }
+        }
+        outcome.exceptions.sort_unstable();
+        Ok(())
+    }
+
+    /// Whether the books have what the line says, and wait for no line of it.
+    async fn is_settled(
+        &self,
+        run: &Run<'_>,
+        line: &SettlementLine,
+        due: &BTreeSet<&str>,
+    ) -> Result<bool, WorkError> {
+        let Some(own) = line.ids.own.as_deref() else { return Ok(false) };
+        let alias = self.ports.store.get(&[alias_key(run.name(), own)]).await?.into_iter().flatten().next();
+        let Some(alias) = alias else { return Ok(false) };
+        let order: OrderKey = serde_json::from_slice(&alias.body)?;
+        let begins = format!("jrn#{}#", run.name());
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.ports.store.query(&order_pk(&order), &begins, after.as_deref(), PAGE).await?;
+            for item in page.items {
+                let entry: Entry = serde_json::from_slice(&item.body)?;
+                let Some(e) = expected_of(&entry, None, &run.rules) else { continue };
+                let is_it = e.ids.own.as_deref() == Some(own)
+                    && e.kind == line.kind
+                    && line.amount_in(e.currency) == Some(e.amount);
+                if is_it && !due.contains(e.id.as_ref()) {
+                    return Ok(true);
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(false);
+            }
+        }
+    }
+}
+
+/// The line of an exception that is about one line alone, which nobody expects.
+fn unexpected(exception: &Exception) -> Option<&str> {
+    let class =
+        matches!(exception.class, Class::MissingHere | Class::UnknownRefund | Class::UnknownChargeback);
+    match exception.lines.as_slice() {
+        [line] if class && exception.expected.is_empty() => Some(line),
+        _ => None,
+    }
+}
+
+/// Keeps what the matching saw of two lines of which one stays open.
+fn note(exception: &Exception, open: &[Box<str>], doc: &mut BookDoc) {
+    let is_open = |id: &Box<str>| open.binary_search(id).is_ok();
+    if let [a, b] = exception.lines.as_slice() {
+        match (is_open(a), is_open(b)) {
+            (true, false) => doc.doubles.insert(a.clone(), Some(b.clone())),
+            (false, true) => doc.doubles.insert(b.clone(), Some(a.clone())),
+            _ => None,
+        };
+    }
+}

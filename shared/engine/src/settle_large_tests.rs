@@ -1,0 +1,283 @@
+//! Batches that are too large to be held at once: an invented month, settled with and without sections, says the same.
+
+use tillway_core::settle::Kind;
+use tillway_core::settle::market::{Plan, Planted};
+use tillway_market::{Manner, Market, name};
+
+use super::*;
+use crate::engine::WorkError;
+use crate::records::{entry_item, state_key};
+use crate::settle::records::{BookRecord, book_key};
+
+const SHOP: &str = "connections:\n  shop: { system: clarity, base_url: \"https://shop.example/api/v1\", auth: api_key }\n  \
+                    gateway: { system: stripe }\npairs:\n  main: { flow: stripe-clarity, shop: shop, gateway: gateway, \
+                    initiates: shop, return_url: \"https://shop.example/back\" }\n";
+
+/// The gateway of a month, its books in a store, and an engine that holds so many lines at once.
+struct Invented {
+    w: World,
+    market: Arc<Market>,
+}
+
+impl Invented {
+    async fn new(plan: &Plan, manner: Manner, in_memory: usize) -> Self {
+        let mut market = Market::of(plan).unwrap();
+        market.manner = manner;
+        let market = Arc::new(market);
+        let mut w = World::with(SHOP, |_| Response::new(404)).await;
+        w.engine = Self::engine(&market, in_memory, &w.memory).await;
+        let mut put = Vec::new();
+        for (order, entry) in market.journal().unwrap() {
+            put.push(entry_item(&order, &entry, entry.at).unwrap());
+        }
+        for state in market.orders() {
+            let key = state_key(&state.key);
+            let record = rec::OrderRecord { state, seq: 1, personal: None, seen: Vec::new(), wake_at: None };
+            let body = serde_json::to_vec(&record).unwrap();
+            put.push(NewItem { key, body, due: None, list: None, expires: None });
+        }
+        let cursor = Some(market.day.plus(-90).start());
+        let body = serde_json::to_vec(&BookRecord { cursor, ..BookRecord::default() }).unwrap();
+        put.push(NewItem { key: book_key(&name()), body, due: None, list: None, expires: None });
+        for item in put {
+            w.memory.transact(vec![Write::Put(item, Guard::Absent)]).await.unwrap();
+        }
+        Self { w, market }
+    }
+    async fn engine(market: &Arc<Market>, in_memory: usize, memory: &Arc<Memory>) -> Engine {
+        let mut config = World::config(SHOP);
+        config.in_memory = in_memory;
+        let slot = config.connections.get_mut(&name()).unwrap();
+        slot.1 = Arc::clone(market).connector(slot.1);
+        World::engine_of(config, memory).await
+    }
+    /// Settles a day in the morning after it.
+    async fn settle(&self, day: Day) -> Result<RunReport, WorkError> {
+        self.w.memory.now.store((day.start() + Millis::hours(30)).0, Ordering::SeqCst);
+        self.w.engine.settle_day(&name(), day, &|_| true).await
+    }
+    async fn run(&self) -> RunReport {
+        let report = self.settle(self.market.day).await.unwrap();
+        assert!(!report.busy);
+        report
+    }
+    /// Everything that a person or an auditor sees, however it lies.
+    async fn seen(&self) -> Seen {
+        let engine = &self.w.engine;
+        let mut out = Seen::default();
+        for record in engine.settled_batches(&name()).await.unwrap() {
+            let view = engine.settled_batch(Some(&name()), &record.batch.id).await.unwrap().unwrap();
+            let checked = engine.check_batch(&view).await.unwrap();
+            assert_eq!(checked.rejected, Vec::<String>::new(), "{}", record.batch.id);
+            assert_eq!(checked.certificates, view.certificates());
+            assert_eq!(checked.entries, view.entries());
+            out.sections += view.doc.sections.len();
+            out.held = out.held.max(view.doc.lines.len());
+            let whole = engine.whole_batch(view).await.unwrap();
+            out.flaws.extend(whole.doc.flaws.iter().map(Planted::as_found));
+            let mut certificates = whole.doc.certificates;
+            certificates.sort_by(|a, b| a.group.cmp(&b.group));
+            out.certificates.extend(certificates.into_iter().map(|c| (c.group.lines, c.hash)));
+            let mut entries = engine.posted_entries(&name(), &record.batch.id).await.unwrap();
+            entries.sort_by(|a, b| a.id.cmp(&b.id));
+            out.entries.extend(entries);
+            out.batches.push((record.batch.id, record.standing, record.sums, record.posted, record.span));
+        }
+        let open = engine.settlement_open(Some(&name())).await.unwrap();
+        out.open = open.into_iter().map(|o| o.record).collect();
+        out.report = engine.settlement_report(&name(), self.market.day).await.unwrap().json().unwrap();
+        let text = Mutex::new(String::new());
+        let take = |piece: &str| {
+            text.lock().unwrap().push_str(piece);
+            Ok(())
+        };
+        engine.settlement_csv(&name(), self.market.day, &take).await.unwrap();
+        out.csv = text.into_inner().unwrap().lines().map(str::to_owned).collect();
+        out.csv.sort();
+        let watch = engine.settlement_watch(&name(), self.market.day).await.unwrap();
+        out.watch = serde_json::to_value(&watch).unwrap();
+        self.nothing_is_left_over().await;
+        out
+    }
+    /// Every document of a large run is one that a batch or the book names.
+    async fn nothing_is_left_over(&self) {
+        let mut named = std::collections::BTreeSet::new();
+        let engine = &self.w.engine;
+        for record in engine.settled_batches(&name()).await.unwrap() {
+            let view = engine.settled_batch(Some(&name()), &record.batch.id).await.unwrap().unwrap();
+            for section in view.doc.sections {
+                named.insert(section.doc.to_string());
+                named.extend(section.entries.map(String::from));
+            }
+        }
+        let item = self.w.item(&book_key(&name())).unwrap();
+        let book: BookRecord = serde_json::from_slice(&item.body).unwrap();
+        assert_eq!(book.scratch, None);
+        let doc = engine.book_doc(&book).await.unwrap();
+        named.extend(doc.waiting.iter().map(|piece| piece.doc.to_string()));
+        let items = self.w.memory.items.lock().unwrap();
+        let heads = items.keys().filter(|k| k.sk == "head").filter_map(|k| k.pk.strip_prefix("shelf#"));
+        let drafts: std::collections::BTreeSet<String> = heads
+            .filter(|doc| doc.contains("/draft/") || doc.contains("/read/"))
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(drafts, named);
+    }
+    /// Items of the journal that settlement posted.
+    fn posted(&self) -> usize {
+        self.w.memory.items.lock().unwrap().keys().filter(|k| k.sk.starts_with("jrns#")).count()
+    }
+    async fn waiting(&self) -> usize {
+        let item = self.w.item(&book_key(&name())).unwrap();
+        let book: BookRecord = serde_json::from_slice(&item.body).unwrap();
+        let doc = self.w.engine.book_doc(&book).await.unwrap();
+        doc.waiting.iter().map(|piece| piece.items).sum()
+    }
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Seen {
+    sections: usize,
+    /// Most lines of a batch's own document.
+    held: usize,
+    batches: Vec<(Box<str>, Standing, crate::settle::records::Sums, usize, (Day, Day))>,
+    certificates: Vec<(Vec<Box<str>>, String)>,
+    entries: Vec<Entry>,
+    flaws: Vec<Planted>,
+    open: Vec<crate::settle::records::OpenRecord>,
+    report: String,
+    csv: Vec<String>,
+    watch: Json,
+}
+
+const PLAN: Plan = Plan { seed: 5, payments: 1_500, days: 10, fault_every: 15 };
+
+/// The same but for how it lies.
+fn same(mut seen: Seen, plain: &Seen) {
+    assert!(seen.sections > 300, "{}", seen.sections);
+    assert!(seen.held * 2 < plain.held, "{} of {}", seen.held, plain.held);
+    (seen.sections, seen.held) = (plain.sections, plain.held);
+    assert_eq!(seen.batches, plain.batches);
+    assert_eq!(seen.entries, plain.entries);
+    assert_eq!(seen.certificates, plain.certificates);
+    assert_eq!(seen.open, plain.open);
+    assert_eq!(seen.csv, plain.csv);
+    assert_eq!(&seen, plain);
+}
+
+#[tokio::test]
+async fn a_month_settled_in_sections_says_what_one_in_memory_says() {
+    let small = Invented::new(&PLAN, Manner::AtOnce, usize::MAX).await;
+    let told = small.run().await;
+    let plain = small.seen().await;
+    assert_eq!(plain.sections, 0);
+    // What was planted is found, and nothing else.
+    let mut found: Vec<Planted> = plain.open.iter().map(|o| Planted::as_found(&o.exception)).collect();
+    found.extend(plain.flaws.iter().cloned());
+    found.sort();
+    let mut planted = small.market.month.planted.clone();
+    planted.sort();
+    assert_eq!(found, planted);
+    for in_memory in [0, 40] {
+        let large = Invented::new(&PLAN, Manner::AtOnce, in_memory).await;
+        assert_eq!(large.run().await.headline, told.headline);
+        same(large.seen().await, &plain);
+        // Again: nothing is posted twice, and what is open is called as before.
+        let items = large.posted();
+        assert_eq!(large.run().await.unchanged.len(), large.market.month.batches.len());
+        assert_eq!(large.posted(), items);
+        let again = large.seen().await;
+        let names = |seen: &Seen| seen.open.iter().map(|o| o.id.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&again), names(&plain));
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_due_yet_waits_in_documents_and_is_matched_when_its_line_comes() {
+    let first = PLAN.end().plus(-33);
+    let manner = Manner::InTwo(first);
+    let small = Invented::new(&PLAN, manner, usize::MAX).await;
+    let told = small.settle(first).await.unwrap();
+    let large = Invented::new(&PLAN, manner, 0).await;
+    assert_eq!(large.settle(first).await.unwrap().headline, told.headline);
+    same(large.seen().await, &small.seen().await);
+    let waiting = large.waiting().await;
+    assert!(waiting > 200, "{waiting}");
+    assert_eq!(small.waiting().await, 0);
+    assert_eq!(large.run().await.headline, small.run().await.headline);
+    same(large.seen().await, &small.seen().await);
+    assert_eq!(large.waiting().await, 0);
+}
+
+#[tokio::test]
+async fn sections_of_a_submitted_batch_are_booked_when_it_has_its_money() {
+    let first = PLAN.end().plus(-1);
+    let manner = Manner::SubmittedFirst(first);
+    let small = Invented::new(&PLAN, manner, usize::MAX).await;
+    let large = Invented::new(&PLAN, manner, 0).await;
+    small.settle(first).await.unwrap();
+    large.settle(first).await.unwrap();
+    assert_eq!((small.posted(), large.posted()), (0, 0));
+    same(large.seen().await, &small.seen().await);
+    assert_eq!(large.run().await.headline, small.run().await.headline);
+    let plain = small.seen().await;
+    assert!(plain.entries.len() > 1_000);
+    same(large.seen().await, &plain);
+    // A batch that says something else of a line in a section then is refused.
+    let mut large = Invented::new(&PLAN, manner, 0).await;
+    large.settle(first).await.unwrap();
+    let before = large.seen().await;
+    let mut market = Market::of(&PLAN).unwrap();
+    market.manner = manner;
+    let plain = market.month.lines.iter_mut().find(|l| l.kind == Kind::Charge && l.id.ends_with("_0"));
+    let changed = plain.map(|line| {
+        (line.gross, line.net) = (line.gross + 1, line.net + 1);
+        line.batch.clone()
+    });
+    large.w.engine = Invented::engine(&Arc::new(market), 0, &large.w.memory).await;
+    let report = large.run().await;
+    let refused: Vec<_> = report.refused.iter().map(|r| Some(r.batch.clone())).collect();
+    assert_eq!(refused, [changed]);
+    assert_eq!(before.batches.len(), report.batches.len() + 1);
+}
+
+#[tokio::test]
+async fn a_large_run_that_dies_at_any_write_is_gone_on_with_and_leaves_no_document_behind() {
+    let plan = Plan { payments: 120, days: 2, ..PLAN };
+    let whole = Invented::new(&plan, Manner::AtOnce, 0).await;
+    whole.w.memory.fuse.store(i64::MAX, Ordering::SeqCst);
+    whole.run().await;
+    let writes = i64::MAX - whole.w.memory.fuse.load(Ordering::SeqCst);
+    let plain = whole.seen().await;
+    assert!(writes > 1_000, "{writes}");
+    for (n, at) in (1..writes).step_by(41).enumerate() {
+        let large = Invented::new(&plan, Manner::AtOnce, 0).await;
+        large.w.memory.fuse_after.store(n % 2 == 0, Ordering::SeqCst);
+        large.w.memory.fuse.store(at, Ordering::SeqCst);
+        large.settle(large.market.day).await.unwrap_err();
+        large.w.memory.fuse.store(i64::MAX, Ordering::SeqCst);
+        // The lease of the run that died is waited for.
+        large.w.memory.now.fetch_add(Millis::hours(1).0, Ordering::SeqCst);
+        let report = large.w.engine.settle_day(&name(), large.market.day, &|_| true).await.unwrap();
+        assert!(!report.busy, "{at}");
+        let seen = large.seen().await;
+        assert_eq!(seen.entries, plain.entries, "{at}");
+        assert_eq!(seen.open, plain.open, "{at}");
+    }
+}
+
+#[tokio::test]
+async fn an_order_in_a_section_is_explained_by_its_certificate() {
+    let large = Invented::new(&PLAN, Manner::AtOnce, 0).await;
+    large.run().await;
+    let all = large.market.journal().unwrap();
+    let mut explained = 0;
+    for (order, _) in all.iter().step_by(97) {
+        let mine: Vec<Entry> = all.iter().filter(|(o, _)| o == order).map(|(_, e)| e.clone()).collect();
+        let lines = large.w.engine.settlement_lines(&mine).await.unwrap();
+        let text: String = lines.iter().flat_map(|l| &l.details).map(String::as_str).collect();
+        let matched = mine.iter().any(|e| text.contains(&format!("{} by line ", e.id)));
+        explained += usize::from(matched);
+    }
+    assert!(explained > 10, "{explained}");
+}
