@@ -5,6 +5,7 @@
 //! for whole batches and reads a page again after a crash, so a page has to say the same each time it is read.
 
 mod fault;
+pub(crate) mod paged;
 pub(crate) mod source;
 mod statement;
 pub(crate) mod table;

@@ -8,9 +8,11 @@
 //! The chargebacks of a day that no net funding took along are a submitted batch of their own,
 //! `chargebacks-<currency>@<day>`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use tillway_core::doc::Doc;
-use tillway_core::settle::{Batch, Day, Funding, Kind, SettlementLine};
+use tillway_core::settle::{Batch, Day, Funding, Kind};
 use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value as Params;
 
@@ -20,7 +22,9 @@ use super::wire::text;
 use super::{actions, endpoints, routes, settlement_funding as funding, settlement_settings as settings};
 use super::{settlement_xml as xml, wire};
 use crate::config::Connection;
+use crate::http::kept::File;
 use crate::port::{Call, NotDone};
+use crate::settlement::paged::{self, Rows};
 use crate::settlement::{
     BatchPage, BatchStanding, Effect, Evidence, FileFault, LinePage, ListedBatch, SettleFault, Settlement,
     Statement, values,
@@ -106,10 +110,10 @@ impl Settlement for Reports {
             place => {
                 let place: usize = place.and_then(|p| p.parse().ok()).unwrap_or(0);
                 let merchant = merchants.get(place).map_or("", String::as_str);
-                let told = report(call, merchant, day, None).await?;
-                let batches = told.into_iter().flat_map(|(told, _)| told.batches);
-                let batches = batches.map(|(id, sum)| {
-                    let id = Name::of(&id, day, merchant, call.connection);
+                let report = report(call, merchant, day).await?;
+                let told = report.as_ref().map(Report::told).transpose()?;
+                let batches = told.into_iter().flat_map(|told| &told.batches).map(|(id, sum)| {
+                    let id = Name::of(id, day, merchant, call.connection);
                     ready(sum.batch(&id, &call.connection.name))
                 });
                 let next = place.saturating_add(1);
@@ -124,7 +128,7 @@ impl Settlement for Reports {
         &self,
         call: &Call<'_>,
         batch: &Batch,
-        _cursor: Option<&str>,
+        cursor: Option<&str>,
     ) -> Result<LinePage, SettleFault> {
         let name = Name::parse(&batch.id).ok_or_else(|| {
             let what =
@@ -138,15 +142,19 @@ impl Settlement for Reports {
         }
         let own = call.connection.setting("merchant_id", "");
         let merchant = name.merchant.unwrap_or(own);
-        let told = report(call, merchant, name.day, Some(name.batch)).await?;
-        let (mut lines, unfamiliar) = told.map(|(told, lines)| (lines, told.unfamiliar)).unwrap_or_default();
+        let Some(report) = report(call, merchant, name.day).await? else { return Ok(LinePage::default()) };
+        let told = report.told()?;
+        let named = (batch.id.as_ref(), name.batch);
+        let (mut lines, next) = paged::page(call.http.kept(), named, cursor, || report.rows())?;
         for line in &mut lines {
             line.batch.clone_from(&batch.id);
         }
-        if let Funding::Funded { payout, day } = batch.funding {
-            lines.extend(funding::kept_back(call, merchant, batch, &lines, (payout, day)).await?);
+        // What was kept back stands behind the last line.
+        if let (Funding::Funded { payout, day }, None) = (batch.funding, &next) {
+            let net = told.batches.get(name.batch).map_or(0, |sum| sum.net);
+            lines.extend(funding::kept_back(call, merchant, batch, net, (payout, day)).await?);
         }
-        Ok(LinePage { lines, next: None, unfamiliar })
+        Ok(LinePage { lines, next, unfamiliar: told.unfamiliar.clone() })
     }
 
     fn effect(&self, _connection: &Connection, action: &str, params: &Params) -> Option<Effect> {
@@ -192,50 +200,59 @@ fn not_read(fault: ReadFault) -> SettleFault {
     }
 }
 
-/// A report's lines: those of one batch, or none, and what it says as a whole. `None`: there was nothing to report.
-pub(super) async fn report(
-    call: &Call<'_>,
-    merchant: &str,
+/// A day's report at a merchant id.
+pub(super) struct Report {
+    file: Arc<File>,
+    /// As seen from the merchant id.
+    connection: Connection,
     day: Day,
-    wanted: Option<&str>,
-) -> Result<Option<(Statement, Vec<SettlementLine>)>, SettleFault> {
+}
+
+impl Report {
+    fn is_xml(connection: &Connection) -> bool {
+        connection.setting("settlement.format", "csv") == "xml"
+    }
+    fn asked(&self) -> Asked {
+        Asked::of(&self.connection, Some(self.day))
+    }
+    /// What it says as a whole, all of it being there.
+    pub(super) fn told(&self) -> Result<&Statement, FileFault> {
+        let told = if Self::is_xml(&self.connection) {
+            paged::told(&self.file, |bytes| xml::read(&self.connection, self.asked(), bytes))?
+        } else {
+            paged::told(&self.file, |bytes| detail::read(&self.connection, self.asked(), bytes))?
+        };
+        told.prove(&Evidence { bytes: self.file.length(), ..Evidence::default() })?;
+        Ok(told)
+    }
+    /// Its lines, from the first.
+    pub(super) fn rows(&self) -> Result<Rows, FileFault> {
+        let bytes = self.file.open();
+        Ok(if Self::is_xml(&self.connection) {
+            Box::new(xml::read(&self.connection, self.asked(), bytes)?)
+        } else {
+            Box::new(detail::read(&self.connection, self.asked(), bytes)?)
+        })
+    }
+}
+
+/// The report of a day. `None`: there was nothing to report.
+pub(super) async fn report(call: &Call<'_>, merchant: &str, day: Day) -> Result<Option<Report>, SettleFault> {
     let at = routes::At::of(call, merchant);
     let there = at.call(call);
     let client = Client::new(&there, 2);
     let connection = there.connection;
-    let as_xml = connection.setting("settlement.format", "csv") == "xml";
-    let accept = if as_xml { "application/xml" } else { "text/csv" };
+    let accept = if Report::is_xml(connection) { "application/xml" } else { "text/csv" };
     let target = endpoints::report_download(connection, settings::report(connection), day);
-    let file = match client.download(&target, accept).await {
-        Ok(file) => file,
-        Err(ReadFault::Missing(_)) => return missing(&client, day).await,
-        Err(fault) => return Err(not_read(fault)),
-    };
-    let asked = Asked::of(connection, Some(day));
-    let mut lines = Vec::new();
-    let mut keep = |line: SettlementLine| {
-        if Some(line.batch.as_ref()) == wanted {
-            lines.push(line);
-        }
-    };
-    let told = if as_xml {
-        let mut reader = xml::read(connection, asked, file.bytes.as_slice())?;
-        reader.by_ref().map_while(Result::ok).for_each(&mut keep);
-        reader.finish()?
-    } else {
-        let mut reader = detail::read(connection, asked, file.bytes.as_slice())?;
-        reader.by_ref().map_while(Result::ok).for_each(&mut keep);
-        reader.finish()?
-    };
-    told.prove(&Evidence { bytes: file.length(), ..Evidence::default() })?;
-    Ok(Some((told, lines)))
+    match client.download(&target, accept).await {
+        Ok(file) => Ok(Some(Report { file, connection: connection.clone(), day })),
+        Err(ReadFault::Missing(_)) => missing(&client, day).await.map(|()| None),
+        Err(fault) => Err(not_read(fault)),
+    }
 }
 
-/// Why a report is not there.
-async fn missing(
-    client: &Client<'_>,
-    day: Day,
-) -> Result<Option<(Statement, Vec<SettlementLine>)>, SettleFault> {
+/// Why a report is not there. Without a fault: there was nothing to report.
+async fn missing(client: &Client<'_>, day: Day) -> Result<(), SettleFault> {
     let connection = client.call.connection;
     let name = settings::report(connection);
     let (from, to) = span(connection, day);
@@ -254,7 +271,7 @@ async fn missing(
     // Run again, a report is listed again: the latest counts.
     let latest = of_day.max_by_key(|r| text(*r, &["queuedTime"]).and_then(values::instant));
     match latest.and_then(|r| text(r, &["status"])) {
-        Some("NO_DATA") => Ok(None),
+        Some("NO_DATA") => Ok(()),
         Some("ERROR") => {
             let what = "the report could not be made; run it again in the Business Center, then settle the day again";
             Err(FileFault::new("report_failed", "status", what).into())

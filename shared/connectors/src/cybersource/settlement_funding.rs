@@ -12,7 +12,7 @@ use tillway_core::settle::{Batch, Day, Funding, Kind, SettlementLine};
 use tillway_core::time::Millis;
 
 use super::routes;
-use super::settlement::{CHARGEBACKS, Name, document, ready, report, span, submitted};
+use super::settlement::{CHARGEBACKS, Name, Report, document, ready, report, span, submitted};
 use super::settlement_docs::{self as docs, NetFunding};
 use crate::config::Connection;
 use crate::port::Call;
@@ -77,15 +77,17 @@ async fn submitted_before(
     let (mut all, mut unknown) = (Vec::new(), Vec::new());
     for back in 0..=days {
         let submitted = day.plus(back.saturating_neg());
-        let told = match report(call, merchant, submitted, None).await {
+        let report = match report(call, merchant, submitted).await {
             Err(SettleFault::NotReady { .. }) if span(call.connection, submitted).1 + NEVER < call.now => {
                 unknown.push(submitted);
                 continue;
             }
-            told => told?,
+            report => report?,
         };
-        let batches = told.into_iter().flat_map(|(told, _)| told.batches);
-        let named = batches.map(|(id, sum)| (Name::of(&id, submitted, merchant, call.connection), sum));
+        let told = report.as_ref().map(Report::told).transpose()?;
+        let batches = told.into_iter().flat_map(|told| &told.batches);
+        let named =
+            batches.map(|(id, sum)| (Name::of(id, submitted, merchant, call.connection), sum.clone()));
         all.push(named.collect());
     }
     Ok((all, unknown))
@@ -204,15 +206,14 @@ async fn fundings(call: &Call<'_>, merchant: &str, day: Day) -> Result<Vec<NetFu
     }
 }
 
-/// What the net funding kept back from a batch: its payout less its lines.
+/// What the net funding kept back from a batch: its payout less what its lines are (`net`).
 pub(super) async fn kept_back(
     call: &Call<'_>,
     merchant: &str,
     batch: &Batch,
-    lines: &[SettlementLine],
+    net: i128,
     (payout, day): (i64, Day),
 ) -> Result<Vec<SettlementLine>, SettleFault> {
-    let net: i128 = lines.iter().map(|l| i128::from(l.net)).sum();
     let difference = i128::from(payout).saturating_sub(net);
     if difference == 0 {
         return Ok(Vec::new());
