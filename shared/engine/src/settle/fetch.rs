@@ -159,7 +159,7 @@ impl Engine {
     }
 
     async fn ask_batches(&self, run: &Run<'_>, cursor: Option<&str>) -> Result<BatchPage, SettleFault> {
-        let http = self.outbound(run.connection, run.connector, None);
+        let http = self.outbound(run.connection, run.connector, None).keeping(&run.kept);
         run.api.batches(&self.settle_call(run, &http, self.now()), run.day, cursor).await
     }
 
@@ -169,7 +169,7 @@ impl Engine {
         batch: &Batch,
         cursor: Option<&str>,
     ) -> Result<LinePage, SettleFault> {
-        let http = self.outbound(run.connection, run.connector, None);
+        let http = self.outbound(run.connection, run.connector, None).keeping(&run.kept);
         run.api.lines(&self.settle_call(run, &http, self.now()), batch, cursor).await
     }
 

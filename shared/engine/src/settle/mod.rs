@@ -37,6 +37,7 @@ mod watched;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tillway_connectors::http::kept::Kept;
 use tillway_connectors::port::Call;
 use tillway_connectors::{Connection, Connector, Secret, Secrets, SettleFault, Settlement};
 use tillway_core::ids::{CommandId, ConnectionName};
@@ -101,6 +102,8 @@ struct Run<'a> {
     goes_on: bool,
     /// Secrets were read again after a refusal; once in a run.
     read_again: bool,
+    /// What it downloaded.
+    kept: Kept,
 }
 
 impl Run<'_> {
@@ -250,6 +253,7 @@ impl Engine {
             command,
             goes_on,
             read_again: false,
+            kept: Kept::default(),
         };
         Ok(if self.hold_book(&mut run).await? { Some(run) } else { None })
     }
