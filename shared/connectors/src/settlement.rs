@@ -28,6 +28,10 @@ pub use fault::FileFault;
 pub use statement::{BatchSum, Ending, Evidence, Lines, Reader, Statement, Tally};
 pub(crate) use statement::{Unfamiliar, Whole};
 
+/// Whoever is not there so long after the day's end is missed: what can be had without it goes on without it, and anything else
+/// raises an alarm.
+pub const PATIENCE: Millis = Millis::hours(36);
+
 /// How a batch stands at the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BatchStanding {
@@ -78,6 +82,8 @@ pub struct LinePage {
     pub next: Option<String>,
     /// The gateway's words that nobody here knows. Their lines are adjustments, which stay open for a person.
     pub unfamiliar: BTreeSet<String>,
+    /// What a person should hear of the batch although it can be posted, a sentence each.
+    pub remarks: Vec<String>,
 }
 
 /// Why nothing was read.

@@ -38,6 +38,7 @@ mod settings;
 mod settlement;
 pub mod settlement_detail;
 pub mod settlement_docs;
+mod settlement_fees;
 mod settlement_funding;
 mod settlement_settings;
 #[cfg(test)]

@@ -99,6 +99,12 @@ pub(super) const SETTINGS: &[(&str, &str, &str)] = &[
         "none",
         "net_fundings: the net funding API closes batches; only where your processor reports funding. Else the bank's statement does",
     ),
+    (
+        "settlement.fees",
+        "lump",
+        "details: the fee of each payment is read from the purchase and refund details (unverified); only with `settlement.funding: \
+         net_fundings`",
+    ),
     ("settlement.funding_days", "5", "how many days before a net funding what it pays was submitted"),
     ("paths.*", "the vendor's", "path of an endpoint, see README; e.g. paths.case_actions"),
 ];
@@ -212,6 +218,12 @@ pub(super) fn check(connection: &Connection) -> Vec<(String, String)> {
     }
     if settlement_settings::parse_offset(connection.setting("settlement.utc_offset", "+00:00")).is_none() {
         say("settlement.utc_offset", "is no offset such as -08:00");
+    }
+    if set("settlement.fees") == Some("details") && set("settlement.funding") != Some("net_fundings") {
+        say(
+            "settlement.fees",
+            "`details` tell what a funding kept back: set `settlement.funding: net_fundings` as well, or leave it out",
+        );
     }
     if !settlement_settings::is_report_name(settlement_settings::report(connection)) {
         say(

@@ -46,7 +46,7 @@ explain:
 /// A report that is being made is asked for again after this.
 const BEING_MADE: Millis = Millis::mins(30);
 /// One of which nothing is known yet.
-const NOT_YET: Millis = Millis::hours(1);
+pub(super) const NOT_YET: Millis = Millis::hours(1);
 /// Cursors: the merchant id by its place, then chargebacks or the net funding.
 pub(super) const CHARGEBACKS: &str = "chargebacks";
 const FUNDING: &str = "funding";
@@ -145,6 +145,7 @@ impl Settlement for Reports {
         let Some(report) = report(call, merchant, name.day).await? else { return Ok(LinePage::default()) };
         let told = report.told()?;
         let named = (batch.id.as_ref(), name.batch);
+        let mut remarks = Vec::new();
         let (mut lines, next) = paged::page(call.http.kept(), named, cursor, || report.rows())?;
         for line in &mut lines {
             line.batch.clone_from(&batch.id);
@@ -152,9 +153,12 @@ impl Settlement for Reports {
         // What was kept back stands behind the last line.
         if let (Funding::Funded { payout, day }, None) = (batch.funding, &next) {
             let net = told.batches.get(name.batch).map_or(0, |sum| sum.net);
-            lines.extend(funding::kept_back(call, merchant, batch, net, (payout, day)).await?);
+            let funded = funding::Funded { batch, named: name.batch, report: &report, net, payout, day };
+            let (kept, said) = funding::kept_back(call, merchant, &funded).await?;
+            lines.extend(kept);
+            remarks.extend(said);
         }
-        Ok(LinePage { lines, next, unfamiliar: told.unfamiliar.clone() })
+        Ok(LinePage { lines, next, unfamiliar: told.unfamiliar.clone(), remarks })
     }
 
     fn effect(&self, _connection: &Connection, action: &str, params: &Params) -> Option<Effect> {
@@ -188,7 +192,7 @@ pub(super) fn span(connection: &Connection, day: Day) -> (Timestamp, Timestamp) 
     (day.start() - offset, day.plus(1).start() - offset)
 }
 
-fn not_read(fault: ReadFault) -> SettleFault {
+pub(super) fn not_read(fault: ReadFault) -> SettleFault {
     match fault {
         ReadFault::NotNow(after, why) => SettleFault::NotNow { why, after },
         ReadFault::Forbidden(_) => SettleFault::NotNow { why: NotDone::Unauthorized, after: None },
@@ -205,7 +209,7 @@ pub(super) struct Report {
     file: Arc<File>,
     /// As seen from the merchant id.
     connection: Connection,
-    day: Day,
+    pub(super) day: Day,
 }
 
 impl Report {

@@ -142,23 +142,24 @@ pub(super) fn net_fundings(doc: Json<'_>) -> Result<Vec<NetFunding>, FileFault> 
     Ok(found.into_values().collect())
 }
 
-/// One page of the purchase and refund details as lines with their fees, batch by batch. What has no fee yet is left out:
-/// the processor has not told of it.
+/// One page of the purchase and refund details: how many requests are on it, and what is settled of them as lines with their fees.
+/// What has no fee yet is left out: the processor has not told of it.
 ///
 /// # Errors
 /// The first fault.
-pub fn purchase_refund_lines(
+pub(super) fn purchase_refund_page(
     connection: &Connection,
     asked: &Asked,
     doc: Json<'_>,
-) -> Result<Vec<SettlementLine>, FileFault> {
+) -> Result<(usize, Vec<SettlementLine>), FileFault> {
     let by_request = |list: &str| -> BTreeMap<String, Json<'_>> {
         let rows = items(doc, list).filter_map(|i| Some((scalar(i, &["requestId"])?, i)));
         rows.collect()
     };
     let (details, fees) = (by_request("requestDetails"), by_request("feeAndFundingDetails"));
     let announced = doc.get("pageResults").and_then(Json::as_i64).and_then(|n| usize::try_from(n).ok());
-    if announced.is_some_and(|n| n != items(doc, "requestDetails").count()) {
+    let there = items(doc, "requestDetails").count();
+    if announced.is_some_and(|n| n != there) {
         let what = "is not the number of requests on the page";
         return Err(FileFault::new("truncated", "pageResults", format!("{what}; fetch it again")));
     }
@@ -175,7 +176,7 @@ pub fn purchase_refund_lines(
         let Some(fee) = fees.get(&request) else { continue };
         lines.push(settled(connection, row, *detail, *fee, &request)?);
     }
-    Ok(lines)
+    Ok((there, lines))
 }
 
 fn settled(
@@ -320,7 +321,8 @@ mod tests {
     }
     fn read(doc: &Value) -> Result<Vec<SettlementLine>, FileFault> {
         let connection = connection();
-        purchase_refund_lines(&connection, &Asked::of(&connection, None), Doc::from(doc).json())
+        let page = purchase_refund_page(&connection, &Asked::of(&connection, None), Doc::from(doc).json())?;
+        Ok(page.1)
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tillway_core::time::Millis;
 use super::routes;
 use super::settlement::{CHARGEBACKS, Name, Report, document, ready, report, span, submitted};
 use super::settlement_docs::{self as docs, NetFunding};
+use super::settlement_fees::{self as fees, Fees};
 use crate::config::Connection;
 use crate::port::Call;
 use crate::settlement::{BatchStanding, BatchSum, FileFault, ListedBatch, SettleFault};
@@ -206,17 +207,28 @@ async fn fundings(call: &Call<'_>, merchant: &str, day: Day) -> Result<Vec<NetFu
     }
 }
 
-/// What the net funding kept back from a batch: its payout less what its lines are (`net`).
+/// A batch that a net funding paid.
+pub(super) struct Funded<'a> {
+    pub(super) batch: &'a Batch,
+    /// Its name in the report it was submitted with.
+    pub(super) named: &'a str,
+    pub(super) report: &'a Report,
+    /// What its lines are.
+    pub(super) net: i128,
+    pub(super) payout: i64,
+    pub(super) day: Day,
+}
+
+/// What the net funding kept back from a batch: its payout less what its lines are; and what is to be said of it.
 pub(super) async fn kept_back(
     call: &Call<'_>,
     merchant: &str,
-    batch: &Batch,
-    net: i128,
-    (payout, day): (i64, Day),
-) -> Result<Vec<SettlementLine>, SettleFault> {
+    funded: &Funded<'_>,
+) -> Result<(Vec<SettlementLine>, Option<String>), SettleFault> {
+    let Funded { batch, named, report, net, payout, day } = *funded;
     let difference = i128::from(payout).saturating_sub(net);
     if difference == 0 {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
     let all = fundings(call, merchant, day).await?;
     let found = all.iter().find(|f| f.currency == batch.currency);
@@ -229,8 +241,24 @@ pub(super) async fn kept_back(
         return Err(FileFault::new("sum_differs", "payout", what).into());
     };
     let line = |id, kind, minor| SettlementLine::of_no_object(id, batch, kind, minor, day);
-    let mut out = Vec::new();
-    if found.fees != 0 {
+    let (mut out, mut said) = (Vec::new(), None);
+    let mut lump = found.fees != 0;
+    if lump && call.connection.setting("settlement.fees", "lump") == "details" {
+        let at = routes::At::of(call, merchant);
+        match fees::per_payment(&at.call(call), batch, report, (named, found), day).await? {
+            Fees::Each(lines) => {
+                out = lines;
+                lump = false;
+            }
+            Fees::Lump(why) => {
+                said = Some(format!(
+                    "its fees are one line, {}, for the purchase and refund details do not tell them by payment in time: {why}",
+                    Money::new(found.fees, found.currency)
+                ));
+            }
+        }
+    }
+    if lump {
         out.push(line(
             format!("fees:{merchant}:{day}:{}", batch.currency),
             Kind::Fee,
@@ -249,5 +277,5 @@ pub(super) async fn kept_back(
             out.push(line(id, Kind::Adjustment, found.chargebacks.saturating_neg()));
         }
     }
-    Ok(out)
+    Ok((out, said))
 }

@@ -5,11 +5,12 @@ use tillway_core::time::Millis;
 use crate::config::Connection;
 
 /// Choices, the default first.
-pub(super) const CHOICES: [(&str, &[&str]); 4] = [
+pub(super) const CHOICES: [(&str, &[&str]); 5] = [
     ("settlement.format", &["csv", "xml"]),
     ("settlement.mixed_currencies", &["refuse", "split"]),
     ("settlement.report_date", &["same", "next"]),
     ("settlement.funding", &["none", "net_fundings"]),
+    ("settlement.fees", &["lump", "details"]),
 ];
 
 /// Days before a net funding in which the batches it pays were submitted.

@@ -69,7 +69,7 @@ impl Settlement for ReportFiles {
         told.prove(&Evidence { bytes: file.length(), payouts })?;
         let open = || Ok(Box::new(read(file.open())?) as Rows);
         let (lines, next) = paged::page(call.http.kept(), (&batch.id, &batch.id), cursor, open)?;
-        Ok(LinePage { lines, next, unfamiliar: told.unfamiliar.clone() })
+        Ok(LinePage { lines, next, unfamiliar: told.unfamiliar.clone(), ..LinePage::default() })
     }
 
     fn effect(&self, connection: &Connection, action: &str, params: &Params) -> Option<Effect> {
