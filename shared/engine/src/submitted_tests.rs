@@ -12,6 +12,8 @@ use crate::settle::records::{RunReport, Standing};
 
 #[path = "settle_bank_tests.rs"]
 mod bank_tests;
+#[path = "settle_fees_tests.rs"]
+mod fees_tests;
 
 const CONFIG: &str = "connections:\n  shop: { system: clarity, base_url: \"https://shop.example/api/v1\", auth: api_key }\n  \
                       signed: { system: cybersource, base_url: \"https://gateway.example\", merchant_id: acme, key_id: k1, \

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use tillway_connectors::port::NotDone;
+use tillway_connectors::settlement::PATIENCE;
 use tillway_connectors::{BatchPage, BatchStanding, LinePage, ListedBatch, SettleFault};
 use tillway_core::settle::{Batch, Class, Exception, Funding, SettlementLine};
 use tillway_core::time::Millis;
@@ -18,8 +19,6 @@ const MAX_PAGES: usize = 1000;
 const PART: usize = 20_000;
 /// Words of a gateway's that nobody here knows, of one batch.
 const MOST_WORDS: usize = 50;
-/// Whoever is not there by then is missed.
-const PATIENCE: Millis = Millis::hours(36);
 
 /// A batch with all its lines.
 pub(super) struct Incoming {
@@ -199,6 +198,10 @@ impl Engine {
             }
             let page = page.map_err(Stop::Fault)?;
             lines.extend(page.lines);
+            for remark in page.remarks {
+                let text = format!("{}: batch {} of {}: {remark}", run.name(), listed.batch.id, run.day);
+                self.alert("settlement_remark", Severity::Warning, None, text).await;
+            }
             // A connector bounds what one page tells, and nobody reads more than some.
             let room = MOST_WORDS.saturating_sub(record.unfamiliar.len());
             record.unfamiliar.extend(page.unfamiliar.into_iter().take(room));
