@@ -67,7 +67,7 @@ impl Settlement for ReportFiles {
         // That the report has all of this payout, its amount shows.
         let payouts = [(batch.id.clone(), Money::new(payout, batch.currency))].into();
         told.prove(&Evidence { bytes: file.length(), payouts })?;
-        let open = || Ok(Box::new(read(file.open())?) as Rows);
+        let open = || read(file.open()).map(|reader| -> Rows { Box::new(reader) });
         let (lines, next) = paged::page(call.http.kept(), (&batch.id, &batch.id), cursor, open)?;
         Ok(LinePage { lines, next, unfamiliar: told.unfamiliar.clone(), ..LinePage::default() })
     }
