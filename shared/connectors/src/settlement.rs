@@ -174,6 +174,12 @@ pub trait Settlement: Send + Sync {
         None
     }
 
+    /// Whether a batch may have more lines after it was settled, as the list of a day of which something is told late. It is
+    /// listed again for some days; what a later run finds new in it is a batch of that run's day.
+    fn grows(&self, _batch: &str) -> bool {
+        false
+    }
+
     /// What a command moves, by its action and parameters: the line that would prove it. `None`: no line would.
     fn effect(&self, _connection: &Connection, _action: &str, _params: &Value) -> Option<Effect> {
         None

@@ -36,6 +36,7 @@ mod routes_sweep;
 mod screen;
 mod settings;
 mod settlement;
+mod settlement_chargebacks;
 pub mod settlement_detail;
 pub mod settlement_docs;
 mod settlement_fees;

@@ -105,6 +105,11 @@ pub(super) const SETTINGS: &[(&str, &str, &str)] = &[
         "details: the fee of each payment is read from the purchase and refund details (unverified); only with `settlement.funding: \
          net_fundings`",
     ),
+    (
+        "settlement.chargeback_days",
+        "14",
+        "for how many days after a day its list of chargebacks is read again; 0: not again, and what is listed late is in no batch",
+    ),
     ("settlement.funding_days", "5", "how many days before a net funding what it pays was submitted"),
     ("paths.*", "the vendor's", "path of an endpoint, see README; e.g. paths.case_actions"),
 ];
@@ -162,7 +167,7 @@ const CHOICES: [(&str, &[&str]); 6] = [
 /// Minutes that a search is waited for, at least what is usual: what it does not show by then is undone and sent again.
 pub(super) const SEARCH_LAG: (&str, i64, i64) = ("search_lag_minutes", 15, 1_440);
 
-const NUMBERS: [(&str, i64, i64); 9] = [
+const NUMBERS: [(&str, i64, i64); 10] = [
     SEARCH_LAG,
     plan_lines::LIMIT,
     ("rate_limit.per_second", 1, 10_000),
@@ -172,6 +177,7 @@ const NUMBERS: [(&str, i64, i64); 9] = [
     ("hold_days", 1, 30),
     ("tolerance_minutes", 5, 10_080),
     settlement_settings::FUNDING_DAYS,
+    settlement_settings::CHARGEBACK_DAYS,
 ];
 
 /// Checks a connection's settings.

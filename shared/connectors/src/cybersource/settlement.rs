@@ -6,7 +6,7 @@
 //! bank's statement closes it (`settlement_funding.rs`).
 //!
 //! The chargebacks of a day that no net funding took along are a submitted batch of their own,
-//! `chargebacks-<currency>@<day>`.
+//! `chargebacks-<currency>@<day>`, which grows (`settlement_chargebacks.rs`).
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value as Params;
 
 use super::client::{Client, ReadFault};
+use super::settlement_chargebacks::{self as chargebacks, CHARGEBACKS};
 use super::settlement_detail::{self as detail, Asked};
 use super::wire::text;
 use super::{actions, endpoints, routes, settlement_funding as funding, settlement_settings as settings};
@@ -48,7 +49,6 @@ const BEING_MADE: Millis = Millis::mins(30);
 /// One of which nothing is known yet.
 pub(super) const NOT_YET: Millis = Millis::hours(1);
 /// Cursors: the merchant id by its place, then chargebacks or the net funding.
-pub(super) const CHARGEBACKS: &str = "chargebacks";
 const FUNDING: &str = "funding";
 
 /// Reports over the reporting API.
@@ -96,9 +96,8 @@ impl Settlement for Reports {
         let merchants = routes::merchants(call.connection);
         match cursor {
             Some(CHARGEBACKS) => {
-                let lines = funding::all_chargebacks(call, day).await?;
-                let batches = funding::batches_of_chargebacks(call.connection, lines);
-                Ok(BatchPage { batches, next: None })
+                let lines = chargebacks::all(call, chargebacks::window(call.connection, day)).await?;
+                Ok(BatchPage { batches: chargebacks::batches(call.connection, lines), next: None })
             }
             Some(FUNDING) => {
                 let mut batches = Vec::new();
@@ -136,7 +135,7 @@ impl Settlement for Reports {
             FileFault::new("no_id", "batch", what)
         })?;
         if name.batch.starts_with(CHARGEBACKS) {
-            let mut lines = funding::all_chargebacks(call, name.day).await?;
+            let mut lines = chargebacks::all(call, (name.day, name.day)).await?;
             lines.retain(|l| l.batch == batch.id);
             return Ok(LinePage { lines, ..LinePage::default() });
         }
@@ -159,6 +158,10 @@ impl Settlement for Reports {
             remarks.extend(said);
         }
         Ok(LinePage { lines, next, unfamiliar: told.unfamiliar.clone(), remarks })
+    }
+
+    fn grows(&self, batch: &str) -> bool {
+        batch.starts_with(CHARGEBACKS)
     }
 
     fn effect(&self, _connection: &Connection, action: &str, params: &Params) -> Option<Effect> {

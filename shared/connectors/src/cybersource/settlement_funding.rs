@@ -12,7 +12,8 @@ use tillway_core::settle::{Batch, Day, Funding, Kind, SettlementLine};
 use tillway_core::time::Millis;
 
 use super::routes;
-use super::settlement::{CHARGEBACKS, Name, Report, document, ready, report, span, submitted};
+use super::settlement::{Name, Report, document, ready, report, span, submitted};
+use super::settlement_chargebacks as chargebacks;
 use super::settlement_docs::{self as docs, NetFunding};
 use super::settlement_fees::{self as fees, Fees};
 use crate::config::Connection;
@@ -38,7 +39,7 @@ pub(super) async fn listed(
         true => (Vec::new(), Vec::new()),
         false => submitted_before(call, merchant, day).await?,
     };
-    let mut charged = chargebacks(call, merchant, day).await?;
+    let mut charged = chargebacks::at(call, merchant, (day, day)).await?;
     let mut out = Vec::new();
     for funding in &fundings {
         let sets = paid_by(&days, funding);
@@ -62,7 +63,28 @@ pub(super) async fn listed(
             out.push(unlisted(call.connection, merchant, day, funding, &how));
         }
     }
-    out.extend(batches_of_chargebacks(call.connection, charged));
+    charged.extend(late(call, merchant, day).await?);
+    out.extend(chargebacks::batches(call.connection, charged));
+    Ok(out)
+}
+
+/// The chargebacks of the days before that no funding of their day took along. Where one took just these, they are in the batch it
+/// closed, or it is listed for a person.
+async fn late(call: &Call<'_>, merchant: &str, day: Day) -> Result<Vec<SettlementLine>, SettleFault> {
+    let before = (chargebacks::window(call.connection, day).0, day.plus(-1));
+    let mut by_day: BTreeMap<Day, Vec<SettlementLine>> = BTreeMap::new();
+    for line in chargebacks::at(call, merchant, before).await? {
+        by_day.entry(line.day).or_default().push(line);
+    }
+    let mut out = Vec::new();
+    for (of, mut charged) in by_day {
+        for funding in fundings(call, merchant, of).await? {
+            if takes_along(&funding, &charged) {
+                charged.retain(|l| l.currency != funding.currency);
+            }
+        }
+        out.extend(charged);
+    }
     Ok(out)
 }
 
@@ -170,35 +192,6 @@ fn takes_along(funding: &NetFunding, chargebacks: &[SettlementLine]) -> bool {
     funding.chargebacks != 0 && sum == -i128::from(funding.chargebacks)
 }
 
-/// The chargebacks of a day at all merchant ids, in batches by merchant id and currency.
-pub(super) async fn all_chargebacks(call: &Call<'_>, day: Day) -> Result<Vec<SettlementLine>, SettleFault> {
-    let mut lines = Vec::new();
-    for merchant in routes::merchants(call.connection) {
-        lines.extend(chargebacks(call, &merchant, day).await?);
-    }
-    Ok(lines)
-}
-
-async fn chargebacks(call: &Call<'_>, merchant: &str, day: Day) -> Result<Vec<SettlementLine>, SettleFault> {
-    let at = routes::At::of(call, merchant);
-    let there = at.call(call);
-    let batch = |c| Name::of(&format!("{CHARGEBACKS}-{c}"), day, merchant, call.connection);
-    match document(&there, "chargeback_details", day).await? {
-        Some(found) => Ok(docs::chargeback_lines(call.connection, found.json(), day, batch)?),
-        None => Ok(Vec::new()),
-    }
-}
-
-/// The submitted batches that chargebacks are in.
-pub(super) fn batches_of_chargebacks(
-    connection: &Connection,
-    lines: Vec<SettlementLine>,
-) -> Vec<ListedBatch> {
-    let named = lines.into_iter().map(|line| (line.batch, line.currency));
-    let batches: BTreeMap<Box<str>, _> = named.collect();
-    batches.into_iter().map(|(id, currency)| ready(submitted(connection, &id, currency))).collect()
-}
-
 async fn fundings(call: &Call<'_>, merchant: &str, day: Day) -> Result<Vec<NetFunding>, SettleFault> {
     let at = routes::At::of(call, merchant);
     match document(&at.call(call), "net_fundings", day).await? {
@@ -266,7 +259,7 @@ pub(super) async fn kept_back(
         ));
     }
     if found.chargebacks != 0 {
-        let mut each = chargebacks(call, merchant, day).await?;
+        let mut each = chargebacks::at(call, merchant, (day, day)).await?;
         if takes_along(found, &each) {
             each.retain(|l| l.currency == batch.currency);
             each.iter_mut().for_each(|l| l.batch.clone_from(&batch.id));

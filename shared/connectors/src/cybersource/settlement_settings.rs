@@ -16,6 +16,11 @@ pub(super) const CHOICES: [(&str, &[&str]); 5] = [
 /// Days before a net funding in which the batches it pays were submitted.
 pub(super) const FUNDING_DAYS: (&str, i64, i64) = ("settlement.funding_days", 1, 14);
 
+/// Days whose list of chargebacks is read again with a later day's, for what it shows late.
+pub(super) const CHARGEBACK_DAYS: (&str, i64, i64) = ("settlement.chargeback_days", 0, 30);
+/// As many where nothing is set.
+pub(super) const LATE: i64 = 14;
+
 /// The report's name where nothing is set: that of the vendor's daily subscription.
 pub(super) const REPORT: &str = "PaymentBatchDetailReport_Daily_Classic";
 

@@ -38,6 +38,9 @@ impl File {
     pub(crate) fn length(&self) -> Option<u64> {
         self.announced.or_else(|| u64::try_from(self.bytes.len()).ok())
     }
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
     /// Reads it from its beginning, without a copy.
     pub(crate) fn open(self: &Arc<Self>) -> Opened {
         std::io::Cursor::new(Bytes(Arc::clone(self)))

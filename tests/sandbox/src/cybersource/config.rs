@@ -109,6 +109,8 @@ pub struct CybersourceConfig {
     pub fees_after: Option<Millis>,
     /// What is wrong with these details.
     pub details_fault: Option<DetailsFault>,
+    /// How long after its time a chargeback that is made from now on stands in the list.
+    pub chargebacks_after: Millis,
     /// Requests per second before 429; none where `None`.
     pub rate_limit: Option<u32>,
     /// By how much the provider's clock is ahead of the caller's.
@@ -153,6 +155,7 @@ impl CybersourceConfig {
             funded_after: None,
             fee_basis_points: 290,
             fees_after: None,
+            chargebacks_after: Millis(0),
             details_fault: None,
             rate_limit: None,
             clock_skew: Millis(0),
