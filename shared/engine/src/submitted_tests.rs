@@ -14,6 +14,8 @@ use crate::settle::records::{RunReport, Standing};
 mod bank_tests;
 #[path = "settle_fees_tests.rs"]
 mod fees_tests;
+#[path = "settle_late_tests.rs"]
+mod late_tests;
 
 const CONFIG: &str = "connections:\n  shop: { system: clarity, base_url: \"https://shop.example/api/v1\", auth: api_key }\n  \
                       signed: { system: cybersource, base_url: \"https://gateway.example\", merchant_id: acme, key_id: k1, \

@@ -14,7 +14,7 @@ use crate::engine::{Engine, WorkError};
 use crate::ports::{Guard, Severity, Write};
 
 /// Pages of batches, at most: a gateway that never ends its list is no gateway.
-const MAX_PAGES: usize = 1000;
+pub(super) const MAX_PAGES: usize = 1000;
 /// Lines of one part: what a run that dies reads once more, and one write of the store.
 const PART: usize = 20_000;
 /// Words of a gateway's that nobody here knows, of one batch.
@@ -66,8 +66,14 @@ impl Engine {
                 self.refuse(run, report, &id, vec![why]).await;
                 continue;
             }
-            match self.read_lines(run, &listed, &mut unfamiliar).await {
-                Ok((lines, read)) => out.push(Incoming { listed, lines, read }),
+            let read = if run.api.grows(&id) {
+                self.read_growing(run, &listed).await
+            } else {
+                let read = self.read_lines(run, &listed, &mut unfamiliar).await;
+                read.map(|(lines, read)| vec![Incoming { listed, lines, read }])
+            };
+            match read {
+                Ok(incoming) => out.extend(incoming),
                 Err(Stop::Fault(SettleFault::NotReady { after })) => {
                     self.wait_for(run, report, id, after).await;
                 }
@@ -162,7 +168,7 @@ impl Engine {
         run.api.batches(&self.settle_call(run, &http, self.now()), run.day, cursor).await
     }
 
-    async fn ask_lines(
+    pub(super) async fn ask_lines(
         &self,
         run: &Run<'_>,
         batch: &Batch,
@@ -243,7 +249,7 @@ const fn is_refused<T>(page: &Result<T, SettleFault>) -> bool {
 }
 
 /// Why lines were not read.
-enum Stop {
+pub(super) enum Stop {
     Fault(SettleFault),
     Work(WorkError),
 }

@@ -24,6 +24,7 @@ mod evidence;
 mod expect;
 mod explain;
 mod fetch;
+mod late;
 mod look;
 mod plan;
 mod post;
