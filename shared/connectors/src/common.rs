@@ -120,24 +120,6 @@ pub(crate) fn still(why: impl Into<String>) -> Finding {
     Finding::StillUnknown { why: why.into() }
 }
 
-/// A file that a provider sent.
-pub(crate) struct File {
-    pub(crate) bytes: Vec<u8>,
-    announced: Option<u64>,
-}
-
-impl File {
-    pub(crate) fn of(response: Response) -> Self {
-        let announced = response.header("content-length").and_then(|length| length.trim().parse().ok());
-        Self { bytes: response.body, announced }
-    }
-    /// How long it is to be: as announced. Where nothing was announced the way out vouches for it, which gives whole
-    /// answers alone.
-    pub(crate) fn length(&self) -> Option<u64> {
-        self.announced.or_else(|| u64::try_from(self.bytes.len()).ok())
-    }
-}
-
 /// How long the provider asks to wait, up to an hour.
 pub(crate) fn retry_after(response: &Response) -> Option<Millis> {
     let seconds = response.header("retry-after")?.trim().parse().ok()?;

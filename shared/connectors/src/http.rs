@@ -1,10 +1,13 @@
 //! The `Http` port: the one way out. Its live adapter is [`live::LiveHttp`].
 
+pub mod kept;
 pub mod live;
 
 use async_trait::async_trait;
 use tillway_core::http::{Request, Response};
 use tillway_core::time::Millis;
+
+use kept::Kept;
 
 /// Why no answer came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -25,4 +28,14 @@ pub enum HttpError {
 pub trait Http: Send + Sync {
     /// Sends and waits for the whole answer, at most `limit`.
     async fn send(&self, request: Request, limit: Millis) -> Result<Response, HttpError>;
+
+    /// The same of a file: its answer may have `most` bytes, where other answers are bounded more tightly.
+    async fn download(&self, request: Request, limit: Millis, _most: usize) -> Result<Response, HttpError> {
+        self.send(request, limit).await
+    }
+
+    /// What was downloaded on this way out, where it lasts for a whole run.
+    fn kept(&self) -> Option<&Kept> {
+        None
+    }
 }

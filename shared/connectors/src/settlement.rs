@@ -5,6 +5,7 @@
 //! for whole batches and reads a page again after a crash, so a page has to say the same each time it is read.
 
 mod fault;
+pub(crate) mod paged;
 pub(crate) mod source;
 mod statement;
 pub(crate) mod table;
@@ -26,6 +27,10 @@ use crate::port::{Call, NotDone};
 pub use fault::FileFault;
 pub use statement::{BatchSum, Ending, Evidence, Lines, Reader, Statement, Tally};
 pub(crate) use statement::{Unfamiliar, Whole};
+
+/// Whoever is not there so long after the day's end is missed: what can be had without it goes on without it, and anything else
+/// raises an alarm.
+pub const PATIENCE: Millis = Millis::hours(36);
 
 /// How a batch stands at the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +82,8 @@ pub struct LinePage {
     pub next: Option<String>,
     /// The gateway's words that nobody here knows. Their lines are adjustments, which stay open for a person.
     pub unfamiliar: BTreeSet<String>,
+    /// What a person should hear of the batch although it can be posted, a sentence each.
+    pub remarks: Vec<String>,
 }
 
 /// Why nothing was read.
@@ -165,6 +172,12 @@ pub trait Settlement: Send + Sync {
     /// bear none, or one that the order does not tell.
     fn reference(&self, _kind: Kind, _order_id: &str) -> Option<Box<str>> {
         None
+    }
+
+    /// Whether a batch may have more lines after it was settled, as the list of a day of which something is told late. It is
+    /// listed again for some days; what a later run finds new in it is a batch of that run's day.
+    fn grows(&self, _batch: &str) -> bool {
+        false
     }
 
     /// What a command moves, by its action and parameters: the line that would prove it. `None`: no line would.

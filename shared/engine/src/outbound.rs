@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
+use tillway_connectors::http::kept::Kept;
 use tillway_connectors::http::{Http, HttpError};
 use tillway_connectors::{Connection, Connector};
 use tillway_core::http::{Request, Response};
@@ -29,6 +30,7 @@ pub(crate) struct Outbound<'a> {
     connection: &'a Connection,
     connector: &'a dyn Connector,
     deadline: Option<Timestamp>,
+    kept: Option<&'a Kept>,
 }
 
 impl Engine {
@@ -39,7 +41,7 @@ impl Engine {
         connector: &'a dyn Connector,
         deadline: Option<Timestamp>,
     ) -> Outbound<'a> {
-        Outbound { engine: self, connection, connector, deadline }
+        Outbound { engine: self, connection, connector, deadline, kept: None }
     }
 
     /// What a refusal of our credentials comes of and how it is mended, where it is our clock.
@@ -61,30 +63,48 @@ impl Engine {
 #[async_trait]
 impl Http for Outbound<'_> {
     async fn send(&self, request: Request, limit: Millis) -> Result<Response, HttpError> {
+        let limit = self.place(limit).await?;
+        self.took(self.engine.ports.http.send(request, limit).await?).await
+    }
+
+    async fn download(&self, request: Request, limit: Millis, most: usize) -> Result<Response, HttpError> {
+        let limit = self.place(limit).await?;
+        self.took(self.engine.ports.http.download(request, limit, most).await?).await
+    }
+
+    fn kept(&self) -> Option<&Kept> {
+        self.kept
+    }
+}
+
+impl<'a> Outbound<'a> {
+    /// The same, with what a run keeps of its downloads.
+    pub(crate) const fn keeping(self, kept: &'a Kept) -> Self {
+        Self { kept: Some(kept), ..self }
+    }
+}
+
+impl Outbound<'_> {
+    /// Waits for its place in the connection's line; how long the request may take then.
+    async fn place(&self, limit: Millis) -> Result<Millis, HttpError> {
         let wait = self.engine.limits.place(&self.connection.name, self.engine.now());
         if wait > Millis(0) {
             self.engine.ports.clock.sleep(wait).await;
         }
-        let limit = match self.deadline {
-            None => limit,
-            Some(deadline) => {
-                let left = deadline.since(self.engine.now());
-                if left <= Millis(0) {
-                    return Err(HttpError::NotSent);
-                }
-                limit.min(left)
-            }
-        };
-        let mut response = self.engine.ports.http.send(request, limit).await?;
+        let Some(deadline) = self.deadline else { return Ok(limit) };
+        let left = deadline.since(self.engine.now());
+        if left <= Millis(0) { Err(HttpError::NotSent) } else { Ok(limit.min(left)) }
+    }
+
+    /// What came, fit to be used.
+    async fn took(&self, mut response: Response) -> Result<Response, HttpError> {
         self.compare_clocks(&response);
         if pan::scan_bytes(&response.body) {
             self.redact(&mut response).await;
         }
         Ok(response)
     }
-}
 
-impl Outbound<'_> {
     /// Notes by how much the clocks differ, where we are turned away.
     fn compare_clocks(&self, response: &Response) {
         if !matches!(response.status, 401 | 403) {

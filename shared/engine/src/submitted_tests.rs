@@ -12,6 +12,10 @@ use crate::settle::records::{RunReport, Standing};
 
 #[path = "settle_bank_tests.rs"]
 mod bank_tests;
+#[path = "settle_fees_tests.rs"]
+mod fees_tests;
+#[path = "settle_late_tests.rs"]
+mod late_tests;
 
 const CONFIG: &str = "connections:\n  shop: { system: clarity, base_url: \"https://shop.example/api/v1\", auth: api_key }\n  \
                       signed: { system: cybersource, base_url: \"https://gateway.example\", merchant_id: acme, key_id: k1, \
@@ -143,6 +147,30 @@ async fn what_was_voided_before_the_cut_off_is_not_missed() {
     t.w.pass(Millis::days(12));
     t.settle(day.plus(12)).await;
     assert_eq!(t.open().await, []);
+}
+
+#[tokio::test]
+async fn a_run_downloads_the_report_of_a_day_once() {
+    const DOWNLOAD: &str = "GET /reporting/v3/report-downloads";
+    let t = Trade::new().await;
+    let day = Day::of(t.w.memory.now());
+    t.paid("A-1").await;
+    t.w.pass(Millis::hours(20));
+    let asked = || t.gateway(|g, _| g.counters().requests.get(DOWNLOAD).copied().unwrap_or(0));
+    let mut before = asked();
+    assert_eq!(t.settle(day).await.batches.len(), 1);
+    assert_eq!(asked() - before, 1, "for the list and for the batch");
+    t.w.pass(Millis::days(2));
+    before = asked();
+    let report = t.settle(day.plus(2)).await;
+    assert_eq!(report.batches[0].standing, Standing::Closed, "{report:?}");
+    // Its own and those of five days before, for the list and for the batch that is funded. Its own is not there and is asked
+    // for by the list of what was submitted and by that of what was funded.
+    assert_eq!(asked() - before, 1 + 6);
+    // Another run asks anew: it may say something else.
+    before = asked();
+    t.settle(day).await;
+    assert!(asked() > before);
 }
 
 /// A capture of an order that the books have under another id is no match, and the item says which one it may be.

@@ -12,6 +12,8 @@
 //! | not connected | not done |
 //! | no answer, or one nobody can read | unknown |
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use tillway_core::doc::Doc;
 use tillway_core::http::{Method, Request, Response};
@@ -19,8 +21,9 @@ use tillway_core::time::Millis;
 
 use super::auth::{self, Signed, Signer};
 use super::{errors, settings};
-use crate::common::{File, address_forbidden, retry_after, share, trace_id};
+use crate::common::{address_forbidden, retry_after, share, trace_id};
 use crate::http::HttpError;
+use crate::http::kept::{self, File};
 use crate::port::{Call, NotDone, Observation, Outcome};
 
 /// An answer of Cybersource's.
@@ -238,13 +241,17 @@ impl<'a> Client<'a> {
     }
 
     /// Reads a file.
-    pub(super) async fn download(&self, target: &str, accept: &str) -> Result<File, ReadFault> {
+    pub(super) async fn download(&self, target: &str, accept: &str) -> Result<Arc<File>, ReadFault> {
         let request = self.request(Method::Get, target, None).map(|mut request| {
             request.headers.retain(|(name, _)| name != "accept");
             request.with_header("accept", accept)
         });
-        let response = self.fetch(request).await?;
-        if response.is_success() { Ok(File::of(response)) } else { Err(fault_of(Answer::read(response))) }
+        let Some(request) = request else {
+            return Err(ReadFault::NotNow(None, NotDone::Unauthorized));
+        };
+        let got = kept::file(self.call.http, request, self.each).await;
+        let got = got.map_err(|_| ReadFault::NotNow(None, NotDone::Unavailable))?;
+        got.map_err(|response| fault_of(Answer::read(response)))
     }
 
     /// Asks a search, which is a POST that changes nothing.

@@ -26,6 +26,7 @@ pub(super) const PATHS: &[(&str, &str)] = &[
     ("report_downloads", "/reporting/v3/report-downloads"),
     ("reports", "/reporting/v3/reports"),
     ("net_fundings", "/reporting/v3/net-fundings"),
+    ("purchase_refund_details", "/reporting/v3/purchase-refund-details"),
     ("customers", "/tms/v2/customers"),
     ("customer", "/tms/v2/customers/{id}"),
     ("instruments", "/tms/v2/customers/{id}/payment-instruments"),
@@ -63,6 +64,17 @@ pub(super) fn report_search(
 ) -> String {
     let search = report(connection, "reports", since, until);
     format!("{search}&timeQueryType=reportTimeFrame&reportName={name}")
+}
+
+/// A page of the details of all that was submitted in a time, from a row on.
+pub(super) fn purchase_refund_details(
+    connection: &Connection,
+    (since, until): (Timestamp, Timestamp),
+    offset: usize,
+    limit: usize,
+) -> String {
+    let report = report(connection, "purchase_refund_details", since, until);
+    format!("{report}&paymentSubtype=ALL&viewBy=submissionDate&offset={offset}&limit={limit}")
 }
 
 /// What is wrong with a path somebody set.

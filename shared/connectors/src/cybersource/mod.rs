@@ -36,8 +36,10 @@ mod routes_sweep;
 mod screen;
 mod settings;
 mod settlement;
+mod settlement_chargebacks;
 pub mod settlement_detail;
 pub mod settlement_docs;
+mod settlement_fees;
 mod settlement_funding;
 mod settlement_settings;
 #[cfg(test)]

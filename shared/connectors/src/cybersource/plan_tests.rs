@@ -338,6 +338,13 @@ fn settings_are_checked_and_actions_declare_what_they_are() {
     };
     assert_eq!(Cybersource.check_settings(&bad).len(), 15, "{:?}", Cybersource.check_settings(&bad));
     assert_eq!(Cybersource.check_settings(&set(&[("auth", "jwt_p12")])).len(), 1);
+    let fees = ("settlement.fees", "details");
+    let alone = Cybersource.check_settings(&set(&[fees]));
+    let names_it = |(name, what): &(String, String)| {
+        name == "settlement.fees" && what.contains("settlement.funding: net_fundings")
+    };
+    assert!(alone.len() == 1 && alone.iter().all(names_it), "{alone:?}");
+    assert_eq!(Cybersource.check_settings(&set(&[fees, ("settlement.funding", "net_fundings")])), []);
     for action in Cybersource.actions() {
         assert!(action.spec.name.starts_with("cybersource."));
         let for_a_person = ["cybersource.ensure_customer", "cybersource.attach_instrument"];

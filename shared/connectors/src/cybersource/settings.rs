@@ -99,6 +99,17 @@ pub(super) const SETTINGS: &[(&str, &str, &str)] = &[
         "none",
         "net_fundings: the net funding API closes batches; only where your processor reports funding. Else the bank's statement does",
     ),
+    (
+        "settlement.fees",
+        "lump",
+        "details: the fee of each payment is read from the purchase and refund details (unverified); only with `settlement.funding: \
+         net_fundings`",
+    ),
+    (
+        "settlement.chargeback_days",
+        "14",
+        "for how many days after a day its list of chargebacks is read again; 0: not again, and what is listed late is in no batch",
+    ),
     ("settlement.funding_days", "5", "how many days before a net funding what it pays was submitted"),
     ("paths.*", "the vendor's", "path of an endpoint, see README; e.g. paths.case_actions"),
 ];
@@ -156,7 +167,7 @@ const CHOICES: [(&str, &[&str]); 6] = [
 /// Minutes that a search is waited for, at least what is usual: what it does not show by then is undone and sent again.
 pub(super) const SEARCH_LAG: (&str, i64, i64) = ("search_lag_minutes", 15, 1_440);
 
-const NUMBERS: [(&str, i64, i64); 9] = [
+const NUMBERS: [(&str, i64, i64); 10] = [
     SEARCH_LAG,
     plan_lines::LIMIT,
     ("rate_limit.per_second", 1, 10_000),
@@ -166,6 +177,7 @@ const NUMBERS: [(&str, i64, i64); 9] = [
     ("hold_days", 1, 30),
     ("tolerance_minutes", 5, 10_080),
     settlement_settings::FUNDING_DAYS,
+    settlement_settings::CHARGEBACK_DAYS,
 ];
 
 /// Checks a connection's settings.
@@ -212,6 +224,12 @@ pub(super) fn check(connection: &Connection) -> Vec<(String, String)> {
     }
     if settlement_settings::parse_offset(connection.setting("settlement.utc_offset", "+00:00")).is_none() {
         say("settlement.utc_offset", "is no offset such as -08:00");
+    }
+    if set("settlement.fees") == Some("details") && set("settlement.funding") != Some("net_fundings") {
+        say(
+            "settlement.fees",
+            "`details` tell what a funding kept back: set `settlement.funding: net_fundings` as well, or leave it out",
+        );
     }
     if !settlement_settings::is_report_name(settlement_settings::report(connection)) {
         say(

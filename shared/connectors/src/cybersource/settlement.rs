@@ -6,21 +6,26 @@
 //! bank's statement closes it (`settlement_funding.rs`).
 //!
 //! The chargebacks of a day that no net funding took along are a submitted batch of their own,
-//! `chargebacks-<currency>@<day>`.
+//! `chargebacks-<currency>@<day>`, which grows (`settlement_chargebacks.rs`).
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tillway_core::doc::Doc;
-use tillway_core::settle::{Batch, Day, Funding, Kind, SettlementLine};
+use tillway_core::settle::{Batch, Day, Funding, Kind};
 use tillway_core::time::{Millis, Timestamp};
 use tillway_core::value::Value as Params;
 
 use super::client::{Client, ReadFault};
+use super::settlement_chargebacks::{self as chargebacks, CHARGEBACKS};
 use super::settlement_detail::{self as detail, Asked};
 use super::wire::text;
 use super::{actions, endpoints, routes, settlement_funding as funding, settlement_settings as settings};
 use super::{settlement_xml as xml, wire};
 use crate::config::Connection;
+use crate::http::kept::File;
 use crate::port::{Call, NotDone};
+use crate::settlement::paged::{self, Rows};
 use crate::settlement::{
     BatchPage, BatchStanding, Effect, Evidence, FileFault, LinePage, ListedBatch, SettleFault, Settlement,
     Statement, values,
@@ -42,9 +47,8 @@ explain:
 /// A report that is being made is asked for again after this.
 const BEING_MADE: Millis = Millis::mins(30);
 /// One of which nothing is known yet.
-const NOT_YET: Millis = Millis::hours(1);
+pub(super) const NOT_YET: Millis = Millis::hours(1);
 /// Cursors: the merchant id by its place, then chargebacks or the net funding.
-pub(super) const CHARGEBACKS: &str = "chargebacks";
 const FUNDING: &str = "funding";
 
 /// Reports over the reporting API.
@@ -92,9 +96,8 @@ impl Settlement for Reports {
         let merchants = routes::merchants(call.connection);
         match cursor {
             Some(CHARGEBACKS) => {
-                let lines = funding::all_chargebacks(call, day).await?;
-                let batches = funding::batches_of_chargebacks(call.connection, lines);
-                Ok(BatchPage { batches, next: None })
+                let lines = chargebacks::all(call, chargebacks::window(call.connection, day)).await?;
+                Ok(BatchPage { batches: chargebacks::batches(call.connection, lines), next: None })
             }
             Some(FUNDING) => {
                 let mut batches = Vec::new();
@@ -106,10 +109,10 @@ impl Settlement for Reports {
             place => {
                 let place: usize = place.and_then(|p| p.parse().ok()).unwrap_or(0);
                 let merchant = merchants.get(place).map_or("", String::as_str);
-                let told = report(call, merchant, day, None).await?;
-                let batches = told.into_iter().flat_map(|(told, _)| told.batches);
-                let batches = batches.map(|(id, sum)| {
-                    let id = Name::of(&id, day, merchant, call.connection);
+                let report = report(call, merchant, day).await?;
+                let told = report.as_ref().map(Report::told).transpose()?;
+                let batches = told.into_iter().flat_map(|told| &told.batches).map(|(id, sum)| {
+                    let id = Name::of(id, day, merchant, call.connection);
                     ready(sum.batch(&id, &call.connection.name))
                 });
                 let next = place.saturating_add(1);
@@ -124,7 +127,7 @@ impl Settlement for Reports {
         &self,
         call: &Call<'_>,
         batch: &Batch,
-        _cursor: Option<&str>,
+        cursor: Option<&str>,
     ) -> Result<LinePage, SettleFault> {
         let name = Name::parse(&batch.id).ok_or_else(|| {
             let what =
@@ -132,21 +135,33 @@ impl Settlement for Reports {
             FileFault::new("no_id", "batch", what)
         })?;
         if name.batch.starts_with(CHARGEBACKS) {
-            let mut lines = funding::all_chargebacks(call, name.day).await?;
+            let mut lines = chargebacks::all(call, (name.day, name.day)).await?;
             lines.retain(|l| l.batch == batch.id);
             return Ok(LinePage { lines, ..LinePage::default() });
         }
         let own = call.connection.setting("merchant_id", "");
         let merchant = name.merchant.unwrap_or(own);
-        let told = report(call, merchant, name.day, Some(name.batch)).await?;
-        let (mut lines, unfamiliar) = told.map(|(told, lines)| (lines, told.unfamiliar)).unwrap_or_default();
+        let Some(report) = report(call, merchant, name.day).await? else { return Ok(LinePage::default()) };
+        let told = report.told()?;
+        let named = (batch.id.as_ref(), name.batch);
+        let mut remarks = Vec::new();
+        let (mut lines, next) = paged::page(call.http.kept(), named, cursor, || report.rows())?;
         for line in &mut lines {
             line.batch.clone_from(&batch.id);
         }
-        if let Funding::Funded { payout, day } = batch.funding {
-            lines.extend(funding::kept_back(call, merchant, batch, &lines, (payout, day)).await?);
+        // What was kept back stands behind the last line.
+        if let (Funding::Funded { payout, day }, None) = (batch.funding, &next) {
+            let net = told.batches.get(name.batch).map_or(0, |sum| sum.net);
+            let funded = funding::Funded { batch, named: name.batch, report: &report, net, payout, day };
+            let (kept, said) = funding::kept_back(call, merchant, &funded).await?;
+            lines.extend(kept);
+            remarks.extend(said);
         }
-        Ok(LinePage { lines, next: None, unfamiliar })
+        Ok(LinePage { lines, next, unfamiliar: told.unfamiliar.clone(), remarks })
+    }
+
+    fn grows(&self, batch: &str) -> bool {
+        batch.starts_with(CHARGEBACKS)
     }
 
     fn effect(&self, _connection: &Connection, action: &str, params: &Params) -> Option<Effect> {
@@ -180,7 +195,7 @@ pub(super) fn span(connection: &Connection, day: Day) -> (Timestamp, Timestamp) 
     (day.start() - offset, day.plus(1).start() - offset)
 }
 
-fn not_read(fault: ReadFault) -> SettleFault {
+pub(super) fn not_read(fault: ReadFault) -> SettleFault {
     match fault {
         ReadFault::NotNow(after, why) => SettleFault::NotNow { why, after },
         ReadFault::Forbidden(_) => SettleFault::NotNow { why: NotDone::Unauthorized, after: None },
@@ -192,50 +207,59 @@ fn not_read(fault: ReadFault) -> SettleFault {
     }
 }
 
-/// A report's lines: those of one batch, or none, and what it says as a whole. `None`: there was nothing to report.
-pub(super) async fn report(
-    call: &Call<'_>,
-    merchant: &str,
-    day: Day,
-    wanted: Option<&str>,
-) -> Result<Option<(Statement, Vec<SettlementLine>)>, SettleFault> {
+/// A day's report at a merchant id.
+pub(super) struct Report {
+    file: Arc<File>,
+    /// As seen from the merchant id.
+    connection: Connection,
+    pub(super) day: Day,
+}
+
+impl Report {
+    fn is_xml(connection: &Connection) -> bool {
+        connection.setting("settlement.format", "csv") == "xml"
+    }
+    fn asked(&self) -> Asked {
+        Asked::of(&self.connection, Some(self.day))
+    }
+    /// What it says as a whole, all of it being there.
+    pub(super) fn told(&self) -> Result<&Statement, FileFault> {
+        let told = if Self::is_xml(&self.connection) {
+            paged::told(&self.file, |bytes| xml::read(&self.connection, self.asked(), bytes))?
+        } else {
+            paged::told(&self.file, |bytes| detail::read(&self.connection, self.asked(), bytes))?
+        };
+        told.prove(&Evidence { bytes: self.file.length(), ..Evidence::default() })?;
+        Ok(told)
+    }
+    /// Its lines, from the first.
+    pub(super) fn rows(&self) -> Result<Rows, FileFault> {
+        let bytes = self.file.open();
+        Ok(if Self::is_xml(&self.connection) {
+            Box::new(xml::read(&self.connection, self.asked(), bytes)?)
+        } else {
+            Box::new(detail::read(&self.connection, self.asked(), bytes)?)
+        })
+    }
+}
+
+/// The report of a day. `None`: there was nothing to report.
+pub(super) async fn report(call: &Call<'_>, merchant: &str, day: Day) -> Result<Option<Report>, SettleFault> {
     let at = routes::At::of(call, merchant);
     let there = at.call(call);
     let client = Client::new(&there, 2);
     let connection = there.connection;
-    let as_xml = connection.setting("settlement.format", "csv") == "xml";
-    let accept = if as_xml { "application/xml" } else { "text/csv" };
+    let accept = if Report::is_xml(connection) { "application/xml" } else { "text/csv" };
     let target = endpoints::report_download(connection, settings::report(connection), day);
-    let file = match client.download(&target, accept).await {
-        Ok(file) => file,
-        Err(ReadFault::Missing(_)) => return missing(&client, day).await,
-        Err(fault) => return Err(not_read(fault)),
-    };
-    let asked = Asked::of(connection, Some(day));
-    let mut lines = Vec::new();
-    let mut keep = |line: SettlementLine| {
-        if Some(line.batch.as_ref()) == wanted {
-            lines.push(line);
-        }
-    };
-    let told = if as_xml {
-        let mut reader = xml::read(connection, asked, file.bytes.as_slice())?;
-        reader.by_ref().map_while(Result::ok).for_each(&mut keep);
-        reader.finish()?
-    } else {
-        let mut reader = detail::read(connection, asked, file.bytes.as_slice())?;
-        reader.by_ref().map_while(Result::ok).for_each(&mut keep);
-        reader.finish()?
-    };
-    told.prove(&Evidence { bytes: file.length(), ..Evidence::default() })?;
-    Ok(Some((told, lines)))
+    match client.download(&target, accept).await {
+        Ok(file) => Ok(Some(Report { file, connection: connection.clone(), day })),
+        Err(ReadFault::Missing(_)) => missing(&client, day).await.map(|()| None),
+        Err(fault) => Err(not_read(fault)),
+    }
 }
 
-/// Why a report is not there.
-async fn missing(
-    client: &Client<'_>,
-    day: Day,
-) -> Result<Option<(Statement, Vec<SettlementLine>)>, SettleFault> {
+/// Why a report is not there. Without a fault: there was nothing to report.
+async fn missing(client: &Client<'_>, day: Day) -> Result<(), SettleFault> {
     let connection = client.call.connection;
     let name = settings::report(connection);
     let (from, to) = span(connection, day);
@@ -254,7 +278,7 @@ async fn missing(
     // Run again, a report is listed again: the latest counts.
     let latest = of_day.max_by_key(|r| text(*r, &["queuedTime"]).and_then(values::instant));
     match latest.and_then(|r| text(r, &["status"])) {
-        Some("NO_DATA") => Ok(None),
+        Some("NO_DATA") => Ok(()),
         Some("ERROR") => {
             let what = "the report could not be made; run it again in the Business Center, then settle the day again";
             Err(FileFault::new("report_failed", "status", what).into())

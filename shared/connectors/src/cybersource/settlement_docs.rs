@@ -9,9 +9,9 @@ use tillway_core::facts::Fact;
 use tillway_core::money::{Currency, Money};
 use tillway_core::settle::{Card, Day, Ids, Kind, SettlementLine};
 
-use super::chargebacks;
 use super::settlement_detail::Asked;
 use super::wire::{self, scalar, text};
+use super::{chargebacks, settlement_chargebacks};
 use crate::common::Fault;
 use crate::config::Connection;
 use crate::settlement::{FileFault, values};
@@ -39,20 +39,24 @@ fn money(item: Json<'_>, list: &str, amount: &str, currency: &str) -> Result<Mon
     values::amount(&field(amount), &written, currency)
 }
 
-/// The chargebacks of a day whose money moved, as lines of `batch`; by currency where they are in several.
+/// The chargebacks of some days whose money moved, as lines of `batch`, by currency and day.
 ///
 /// # Errors
 /// The first fault.
 pub(super) fn chargeback_lines(
     connection: &Connection,
     doc: Json<'_>,
-    day: Day,
-    batch: impl Fn(Currency) -> Box<str>,
+    (first, last): (Day, Day),
+    batch: impl Fn(Currency, Day) -> Box<str>,
 ) -> Result<Vec<SettlementLine>, FileFault> {
     let mut lines = Vec::new();
     for item in items(doc, "chargebackDetails") {
         let time = text(item, &["time"]).unwrap_or("");
-        if values::needed_day("chargebackDetails.time", time)? != day {
+        // A day alone is the merchant's own; an instant is of the day that has it where the merchant counts days.
+        let alone = values::needed_day("chargebackDetails.time", time)?;
+        let instant = values::instant(time).filter(|_| time.trim().len() > 10);
+        let day = instant.map_or(alone, |at| settlement_chargebacks::day_of(connection, at));
+        if !(first..=last).contains(&day) {
             continue;
         }
         let request = text(item, &["requestId"]).filter(|i| wire::is_id(i));
@@ -61,7 +65,7 @@ pub(super) fn chargeback_lines(
             let Fact::DisputeMoved { payment, txn, amount, .. } = fact else { continue };
             lines.push(SettlementLine {
                 id: txn.as_str().into(),
-                batch: batch(amount.currency),
+                batch: batch(amount.currency, day),
                 kind: if amount.minor < 0 { Kind::Dispute } else { Kind::DisputeReversal },
                 // The journal names a chargeback's movement by the same text.
                 ids: Ids { own: Some(txn.into()), parent: None, payment: Some(payment.into()) },
@@ -142,23 +146,24 @@ pub(super) fn net_fundings(doc: Json<'_>) -> Result<Vec<NetFunding>, FileFault> 
     Ok(found.into_values().collect())
 }
 
-/// One page of the purchase and refund details as lines with their fees, batch by batch. What has no fee yet is left out:
-/// the processor has not told of it.
+/// One page of the purchase and refund details: how many requests are on it, and what is settled of them as lines with their fees.
+/// What has no fee yet is left out: the processor has not told of it.
 ///
 /// # Errors
 /// The first fault.
-pub fn purchase_refund_lines(
+pub(super) fn purchase_refund_page(
     connection: &Connection,
     asked: &Asked,
     doc: Json<'_>,
-) -> Result<Vec<SettlementLine>, FileFault> {
+) -> Result<(usize, Vec<SettlementLine>), FileFault> {
     let by_request = |list: &str| -> BTreeMap<String, Json<'_>> {
         let rows = items(doc, list).filter_map(|i| Some((scalar(i, &["requestId"])?, i)));
         rows.collect()
     };
     let (details, fees) = (by_request("requestDetails"), by_request("feeAndFundingDetails"));
     let announced = doc.get("pageResults").and_then(Json::as_i64).and_then(|n| usize::try_from(n).ok());
-    if announced.is_some_and(|n| n != items(doc, "requestDetails").count()) {
+    let there = items(doc, "requestDetails").count();
+    if announced.is_some_and(|n| n != there) {
         let what = "is not the number of requests on the page";
         return Err(FileFault::new("truncated", "pageResults", format!("{what}; fetch it again")));
     }
@@ -175,7 +180,7 @@ pub fn purchase_refund_lines(
         let Some(fee) = fees.get(&request) else { continue };
         lines.push(settled(connection, row, *detail, *fee, &request)?);
     }
-    Ok(lines)
+    Ok((there, lines))
 }
 
 fn settled(
@@ -288,9 +293,11 @@ mod tests {
     fn chargebacks_are_named_as_the_journal_names_them() {
         let Some(file) = spec("fixtures/chargeback_details_200.json") else { return };
         let doc = Doc::from(&file);
+        let connection = connection();
         let of = |day: &str| {
             let day = values::day(day).unwrap();
-            chargeback_lines(&connection(), doc.json(), day, |c| format!("chargebacks-{c}").into()).unwrap()
+            let batch = |c, _| format!("chargebacks-{c}").into();
+            chargeback_lines(&connection, doc.json(), (day, day), batch).unwrap()
         };
         let lines = of("2026-11-19");
         assert_eq!(lines.len(), 1);
@@ -301,6 +308,14 @@ mod tests {
         let own = "chargeback:7638950001206437203999:000123:2026-11-19T08:00:00Z:-10221";
         assert_eq!(lines[0].ids.own.as_deref(), Some(own));
         assert_eq!(of("2026-11-20"), []);
+        // Eight in the morning UTC is midnight here, and nine is the day before in Hawaii.
+        let mut there = connection;
+        there.settings.insert("settlement.utc_offset".into(), "-10:00".into());
+        let of = |day: &str| {
+            let day = values::day(day).unwrap();
+            chargeback_lines(&there, doc.json(), (day, day), |c, _| format!("{c}").into()).unwrap().len()
+        };
+        assert_eq!((of("2026-11-18"), of("2026-11-19")), (1, 0));
     }
 
     fn details() -> Value {
@@ -320,7 +335,8 @@ mod tests {
     }
     fn read(doc: &Value) -> Result<Vec<SettlementLine>, FileFault> {
         let connection = connection();
-        purchase_refund_lines(&connection, &Asked::of(&connection, None), Doc::from(doc).json())
+        let page = purchase_refund_page(&connection, &Asked::of(&connection, None), Doc::from(doc).json())?;
+        Ok(page.1)
     }
 
     #[test]

@@ -12,8 +12,10 @@ use tillway_core::settle::{Batch, Day, Funding, Kind, SettlementLine};
 use tillway_core::time::Millis;
 
 use super::routes;
-use super::settlement::{CHARGEBACKS, Name, document, ready, report, span, submitted};
+use super::settlement::{Name, Report, document, ready, report, span, submitted};
+use super::settlement_chargebacks as chargebacks;
 use super::settlement_docs::{self as docs, NetFunding};
+use super::settlement_fees::{self as fees, Fees};
 use crate::config::Connection;
 use crate::port::Call;
 use crate::settlement::{BatchStanding, BatchSum, FileFault, ListedBatch, SettleFault};
@@ -37,7 +39,7 @@ pub(super) async fn listed(
         true => (Vec::new(), Vec::new()),
         false => submitted_before(call, merchant, day).await?,
     };
-    let mut charged = chargebacks(call, merchant, day).await?;
+    let mut charged = chargebacks::at(call, merchant, (day, day)).await?;
     let mut out = Vec::new();
     for funding in &fundings {
         let sets = paid_by(&days, funding);
@@ -61,7 +63,28 @@ pub(super) async fn listed(
             out.push(unlisted(call.connection, merchant, day, funding, &how));
         }
     }
-    out.extend(batches_of_chargebacks(call.connection, charged));
+    charged.extend(late(call, merchant, day).await?);
+    out.extend(chargebacks::batches(call.connection, charged));
+    Ok(out)
+}
+
+/// The chargebacks of the days before that no funding of their day took along. Where one took just these, they are in the batch it
+/// closed, or it is listed for a person.
+async fn late(call: &Call<'_>, merchant: &str, day: Day) -> Result<Vec<SettlementLine>, SettleFault> {
+    let before = (chargebacks::window(call.connection, day).0, day.plus(-1));
+    let mut by_day: BTreeMap<Day, Vec<SettlementLine>> = BTreeMap::new();
+    for line in chargebacks::at(call, merchant, before).await? {
+        by_day.entry(line.day).or_default().push(line);
+    }
+    let mut out = Vec::new();
+    for (of, mut charged) in by_day {
+        for funding in fundings(call, merchant, of).await? {
+            if takes_along(&funding, &charged) {
+                charged.retain(|l| l.currency != funding.currency);
+            }
+        }
+        out.extend(charged);
+    }
     Ok(out)
 }
 
@@ -77,15 +100,17 @@ async fn submitted_before(
     let (mut all, mut unknown) = (Vec::new(), Vec::new());
     for back in 0..=days {
         let submitted = day.plus(back.saturating_neg());
-        let told = match report(call, merchant, submitted, None).await {
+        let report = match report(call, merchant, submitted).await {
             Err(SettleFault::NotReady { .. }) if span(call.connection, submitted).1 + NEVER < call.now => {
                 unknown.push(submitted);
                 continue;
             }
-            told => told?,
+            report => report?,
         };
-        let batches = told.into_iter().flat_map(|(told, _)| told.batches);
-        let named = batches.map(|(id, sum)| (Name::of(&id, submitted, merchant, call.connection), sum));
+        let told = report.as_ref().map(Report::told).transpose()?;
+        let batches = told.into_iter().flat_map(|told| &told.batches);
+        let named =
+            batches.map(|(id, sum)| (Name::of(id, submitted, merchant, call.connection), sum.clone()));
         all.push(named.collect());
     }
     Ok((all, unknown))
@@ -167,35 +192,6 @@ fn takes_along(funding: &NetFunding, chargebacks: &[SettlementLine]) -> bool {
     funding.chargebacks != 0 && sum == -i128::from(funding.chargebacks)
 }
 
-/// The chargebacks of a day at all merchant ids, in batches by merchant id and currency.
-pub(super) async fn all_chargebacks(call: &Call<'_>, day: Day) -> Result<Vec<SettlementLine>, SettleFault> {
-    let mut lines = Vec::new();
-    for merchant in routes::merchants(call.connection) {
-        lines.extend(chargebacks(call, &merchant, day).await?);
-    }
-    Ok(lines)
-}
-
-async fn chargebacks(call: &Call<'_>, merchant: &str, day: Day) -> Result<Vec<SettlementLine>, SettleFault> {
-    let at = routes::At::of(call, merchant);
-    let there = at.call(call);
-    let batch = |c| Name::of(&format!("{CHARGEBACKS}-{c}"), day, merchant, call.connection);
-    match document(&there, "chargeback_details", day).await? {
-        Some(found) => Ok(docs::chargeback_lines(call.connection, found.json(), day, batch)?),
-        None => Ok(Vec::new()),
-    }
-}
-
-/// The submitted batches that chargebacks are in.
-pub(super) fn batches_of_chargebacks(
-    connection: &Connection,
-    lines: Vec<SettlementLine>,
-) -> Vec<ListedBatch> {
-    let named = lines.into_iter().map(|line| (line.batch, line.currency));
-    let batches: BTreeMap<Box<str>, _> = named.collect();
-    batches.into_iter().map(|(id, currency)| ready(submitted(connection, &id, currency))).collect()
-}
-
 async fn fundings(call: &Call<'_>, merchant: &str, day: Day) -> Result<Vec<NetFunding>, SettleFault> {
     let at = routes::At::of(call, merchant);
     match document(&at.call(call), "net_fundings", day).await? {
@@ -204,18 +200,28 @@ async fn fundings(call: &Call<'_>, merchant: &str, day: Day) -> Result<Vec<NetFu
     }
 }
 
-/// What the net funding kept back from a batch: its payout less its lines.
+/// A batch that a net funding paid.
+pub(super) struct Funded<'a> {
+    pub(super) batch: &'a Batch,
+    /// Its name in the report it was submitted with.
+    pub(super) named: &'a str,
+    pub(super) report: &'a Report,
+    /// What its lines are.
+    pub(super) net: i128,
+    pub(super) payout: i64,
+    pub(super) day: Day,
+}
+
+/// What the net funding kept back from a batch: its payout less what its lines are; and what is to be said of it.
 pub(super) async fn kept_back(
     call: &Call<'_>,
     merchant: &str,
-    batch: &Batch,
-    lines: &[SettlementLine],
-    (payout, day): (i64, Day),
-) -> Result<Vec<SettlementLine>, SettleFault> {
-    let net: i128 = lines.iter().map(|l| i128::from(l.net)).sum();
+    funded: &Funded<'_>,
+) -> Result<(Vec<SettlementLine>, Option<String>), SettleFault> {
+    let Funded { batch, named, report, net, payout, day } = *funded;
     let difference = i128::from(payout).saturating_sub(net);
     if difference == 0 {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
     let all = fundings(call, merchant, day).await?;
     let found = all.iter().find(|f| f.currency == batch.currency);
@@ -228,8 +234,24 @@ pub(super) async fn kept_back(
         return Err(FileFault::new("sum_differs", "payout", what).into());
     };
     let line = |id, kind, minor| SettlementLine::of_no_object(id, batch, kind, minor, day);
-    let mut out = Vec::new();
-    if found.fees != 0 {
+    let (mut out, mut said) = (Vec::new(), None);
+    let mut lump = found.fees != 0;
+    if lump && call.connection.setting("settlement.fees", "lump") == "details" {
+        let at = routes::At::of(call, merchant);
+        match fees::per_payment(&at.call(call), batch, report, (named, found), day).await? {
+            Fees::Each(lines) => {
+                out = lines;
+                lump = false;
+            }
+            Fees::Lump(why) => {
+                said = Some(format!(
+                    "its fees are one line, {}, for the purchase and refund details do not tell them by payment in time: {why}",
+                    Money::new(found.fees, found.currency)
+                ));
+            }
+        }
+    }
+    if lump {
         out.push(line(
             format!("fees:{merchant}:{day}:{}", batch.currency),
             Kind::Fee,
@@ -237,7 +259,7 @@ pub(super) async fn kept_back(
         ));
     }
     if found.chargebacks != 0 {
-        let mut each = chargebacks(call, merchant, day).await?;
+        let mut each = chargebacks::at(call, merchant, (day, day)).await?;
         if takes_along(found, &each) {
             each.retain(|l| l.currency == batch.currency);
             each.iter_mut().for_each(|l| l.batch.clone_from(&batch.id));
@@ -248,5 +270,5 @@ pub(super) async fn kept_back(
             out.push(line(id, Kind::Adjustment, found.chargebacks.saturating_neg()));
         }
     }
-    Ok(out)
+    Ok((out, said))
 }

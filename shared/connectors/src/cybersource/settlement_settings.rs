@@ -5,15 +5,21 @@ use tillway_core::time::Millis;
 use crate::config::Connection;
 
 /// Choices, the default first.
-pub(super) const CHOICES: [(&str, &[&str]); 4] = [
+pub(super) const CHOICES: [(&str, &[&str]); 5] = [
     ("settlement.format", &["csv", "xml"]),
     ("settlement.mixed_currencies", &["refuse", "split"]),
     ("settlement.report_date", &["same", "next"]),
     ("settlement.funding", &["none", "net_fundings"]),
+    ("settlement.fees", &["lump", "details"]),
 ];
 
 /// Days before a net funding in which the batches it pays were submitted.
 pub(super) const FUNDING_DAYS: (&str, i64, i64) = ("settlement.funding_days", 1, 14);
+
+/// Days whose list of chargebacks is read again with a later day's, for what it shows late.
+pub(super) const CHARGEBACK_DAYS: (&str, i64, i64) = ("settlement.chargeback_days", 0, 30);
+/// As many where nothing is set.
+pub(super) const LATE: i64 = 14;
 
 /// The report's name where nothing is set: that of the vendor's daily subscription.
 pub(super) const REPORT: &str = "PaymentBatchDetailReport_Daily_Classic";

@@ -1,5 +1,8 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
 use proptest::prelude::*;
-use tillway_core::http::Response;
+use tillway_core::http::{Request, Response};
 use tillway_core::ids::CommandId;
 use tillway_core::settle::{Batch, Funding, Kind, SettlementLine};
 use tillway_core::time::{Millis, Timestamp};
@@ -9,6 +12,8 @@ use super::settlement_detail::{self as detail, Asked};
 use super::settlement_xml as xml;
 use super::testing::{connection, secrets, spec_text};
 use crate::config::Connection;
+use crate::http::kept::Kept;
+use crate::http::{Http, HttpError};
 use crate::port::{Call, Connector};
 use crate::settlement::values::day;
 use crate::settlement::{Ending, Evidence, FileFault, Statement};
@@ -319,6 +324,76 @@ async fn a_report_is_as_long_as_was_announced_and_its_words_are_told() {
     }
     let odd = CSV.replacen("ics_credit,BATCHED", "ics_credit,REJECTED", 1);
     assert_eq!(read(odd, None).await, Ok((3, ["REJECTED".to_owned()].into())));
+}
+
+/// Gives one report to whoever asks for it, for as long as a run lasts.
+struct Day {
+    report: String,
+    asked: AtomicUsize,
+    kept: Option<Kept>,
+}
+#[async_trait]
+impl Http for Day {
+    async fn send(&self, _: Request, _: Millis) -> Result<Response, HttpError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Ok(Response { body: self.report.clone().into_bytes(), ..Response::new(200) })
+    }
+    fn kept(&self) -> Option<&Kept> {
+        self.kept.as_ref()
+    }
+}
+
+/// More rows than an answer of the API may have bytes for: listed, and each batch read to its end, page by page.
+#[tokio::test]
+async fn a_report_of_a_hundred_thousand_rows_is_downloaded_once_and_comes_in_pages() {
+    const ROWS: usize = 100_000;
+    let (head, _) = CSV.split_at(CSV.find("21265991580,").unwrap());
+    let mut report = head.to_owned();
+    for n in 0..ROWS {
+        let (batch, currency) = if n % 4 == 3 { ("901", "EUR") } else { ("900", "USD") };
+        let row = format!(
+            "{batch},acme_test_001,2026-11-20T04:15:21Z,{},A-{n},{n},Visa,{currency},1.00,ics_bill,BATCHED,2026-11-19T09:33:55Z,\r\n",
+            760_000_000 + n
+        );
+        report.push_str(&row);
+    }
+    assert!(report.len() > crate::http::live::MAX_ANSWER);
+    for kept in [true, false] {
+        let http = Day { report: report.clone(), asked: AtomicUsize::new(0), kept: kept.then(Kept::default) };
+        let (connection, secrets, command) = (connection(), secrets(), CommandId::new("settle"));
+        let call = Call {
+            connection: &connection,
+            secrets: &secrets,
+            token: None,
+            http: &http,
+            action: "settle",
+            command: &command,
+            generation: 0,
+            prepared: &[],
+            now: Timestamp(7),
+            limit: Millis::secs(30),
+        };
+        let api = Cybersource.settlement(&connection).unwrap();
+        let listed = api.batches(&call, day("2026-11-20").unwrap(), None).await.unwrap().batches;
+        assert_eq!(listed.len(), 2);
+        let (mut all, mut pages) = (std::collections::BTreeSet::new(), Vec::new());
+        for listed in &listed {
+            let mut cursor: Option<String> = None;
+            loop {
+                let page = api.lines(&call, &listed.batch, cursor.as_deref()).await.unwrap();
+                assert!(page.lines.iter().all(|l| l.batch == listed.batch.id));
+                pages.push(page.lines.len());
+                all.extend(page.lines.into_iter().map(|l| l.id));
+                cursor = page.next;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+        }
+        assert_eq!((pages, all.len()), (vec![20_000, 20_000, 20_000, 15_000, 20_000, 5_000], ROWS));
+        // Without anything that is kept each page finds its way by itself.
+        assert_eq!(http.asked.load(Ordering::SeqCst), if kept { 1 } else { 7 });
+    }
 }
 
 /// Bytes that come a few at a time, and how many of them were asked for.

@@ -1,6 +1,6 @@
 //! The live adapter of the `Http` port, over reqwest with rustls.
 //!
-//! It never follows a redirect, never repeats a request, reads at most [`MAX_ANSWER`] bytes, and connects
+//! It never follows a redirect, never repeats a request, reads at most [`MAX_ANSWER`] bytes (of a file, what its caller says), and connects
 //! only to addresses its policy allows: names are checked after they are resolved, so that a name that
 //! points into a private network is refused like the address itself. No proxy from the environment is used.
 
@@ -93,6 +93,16 @@ impl LiveHttp {
 #[async_trait]
 impl Http for LiveHttp {
     async fn send(&self, request: Request, limit: Millis) -> Result<Response, HttpError> {
+        self.within(request, limit, MAX_ANSWER).await
+    }
+    async fn download(&self, request: Request, limit: Millis, most: usize) -> Result<Response, HttpError> {
+        self.within(request, limit, most).await
+    }
+}
+
+impl LiveHttp {
+    /// Sends, and reads an answer of at most `most` bytes.
+    async fn within(&self, request: Request, limit: Millis, most: usize) -> Result<Response, HttpError> {
         let url = self.check(&request.url)?;
         let limit = u64::try_from(limit.0).ok().filter(|ms| *ms > 0).ok_or(HttpError::NotSent)?;
         let method = match request.method {
@@ -117,10 +127,15 @@ impl Http for LiveHttp {
             .iter()
             .filter_map(|(n, v)| Some((n.as_str().to_owned(), v.to_str().ok()?.to_owned())))
             .collect();
-        let mut body = Vec::new();
+        // Where the length is announced there is room for it at once: a file that grows is copied, and stands there twice.
+        let announced = answer.content_length().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+        if announced > most {
+            return Err(HttpError::NoAnswer);
+        }
+        let mut body = Vec::with_capacity(announced);
         // What cannot be read to the end is no answer: the request did arrive.
         while let Some(chunk) = answer.chunk().await.map_err(|_| HttpError::NoAnswer)? {
-            if body.len().saturating_add(chunk.len()) > MAX_ANSWER {
+            if body.len().saturating_add(chunk.len()) > most {
                 return Err(HttpError::NoAnswer);
             }
             body.extend_from_slice(&chunk);
@@ -256,6 +271,24 @@ mod tests {
         let mut text = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
         text.resize(MAX_ANSWER + 100, b'x');
         assert_eq!(get(AddressPolicy::AllowLoopback, &serve(text)).await, Err(HttpError::NoAnswer));
+    }
+
+    #[tokio::test]
+    async fn a_file_has_a_bound_of_its_own() {
+        let http = LiveHttp::new(AddressPolicy::AllowLoopback).unwrap();
+        let size = MAX_ANSWER + 100;
+        for length in ["".to_owned(), format!("content-length: {size}\r\n")] {
+            let mut text = format!("HTTP/1.1 200 OK\r\n{length}\r\n").into_bytes();
+            text.resize(text.len() + size, b'x');
+            let url = serve(text);
+            let got = async |most| http.download(Request::new(Method::Get, &url), Millis(20_000), most).await;
+            assert_eq!(got(size).await.unwrap().body.len(), size);
+            assert_eq!(got(size - 1).await, Err(HttpError::NoAnswer));
+            assert_eq!(
+                http.send(Request::new(Method::Get, &url), Millis(20_000)).await,
+                Err(HttpError::NoAnswer)
+            );
+        }
     }
 
     #[tokio::test]

@@ -13,6 +13,8 @@
 //! | not connected | not done |
 //! | no answer | unknown |
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use tillway_core::doc::{Doc, Json};
 use tillway_core::http::{Method, Request, Response};
@@ -20,8 +22,9 @@ use tillway_core::time::Millis;
 
 use super::form;
 use super::{DEFAULT_BASE, DEFAULT_VERSION, errors, wire};
-use crate::common::{File, address_forbidden, retry_after, share, trace_id};
+use crate::common::{address_forbidden, retry_after, share, trace_id};
 use crate::http::HttpError;
+use crate::http::kept::{self, File};
 use crate::port::{Call, NotDone, Observation, Outcome, key_prefix};
 
 /// An answer of Stripe's.
@@ -213,14 +216,18 @@ impl<'a> Client<'a> {
     }
 
     /// Reads a file. The caller sees to it that the address is Stripe's: the key goes with it.
-    pub(super) async fn download(&self, url: &str) -> Result<File, ReadFault> {
+    pub(super) async fn download(&self, url: &str) -> Result<Arc<File>, ReadFault> {
         let request = self.request(Method::Get, "/").map(|mut request| {
             url.clone_into(&mut request.url);
             request.headers.retain(|(name, _)| name != "accept");
             request
         });
-        let response = self.fetch(request).await?;
-        if response.is_success() { Ok(File::of(response)) } else { Err(fault_of(Answer::read(response))) }
+        let Some(request) = request else {
+            return Err(ReadFault::NotNow(None, NotDone::Unauthorized));
+        };
+        let got = kept::file(self.call.http, request, self.get).await;
+        let got = got.map_err(|_| ReadFault::NotNow(None, NotDone::Unavailable))?;
+        got.map_err(|response| fault_of(Answer::read(response)))
     }
 
     async fn fetch(&self, request: Option<Request>) -> Result<Response, ReadFault> {

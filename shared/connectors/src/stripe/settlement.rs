@@ -107,7 +107,7 @@ impl Settlement for Payouts {
             read_line(call.connection, batch, row, &mut unfamiliar).map_err(|fault| unreadable(fault, row))
         });
         let lines = lines.collect::<Result<_, _>>()?;
-        Ok(LinePage { lines, next: next(page), unfamiliar: unfamiliar.0 })
+        Ok(LinePage { lines, next: next(page), unfamiliar: unfamiliar.0, ..LinePage::default() })
     }
 
     fn effect(&self, _connection: &Connection, action: &str, params: &Params) -> Option<Effect> {

@@ -4,10 +4,12 @@
 //! A report run is asked for under an idempotency key made of connection, day and report, so that asking again within hours gives
 //! the same run; then it is looked at until it is done. Nothing of Stripe's money or objects changes by it.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tillway_core::money::Money;
-use tillway_core::settle::{Batch, Day, Funding, SettlementLine};
+use tillway_core::settle::{Batch, Day, Funding};
 use tillway_core::time::Millis;
 use tillway_core::value::Value as Params;
 
@@ -16,9 +18,10 @@ use super::settlement::{Payouts, not_read};
 use super::settlement_report::{self as report, Asked};
 use super::wire::{self, text};
 use super::{DEFAULT_BASE, form};
-use crate::common::File;
 use crate::config::Connection;
+use crate::http::kept::File;
 use crate::port::{Call, NotDone, Outcome, key_prefix};
+use crate::settlement::paged::{self, Rows};
 use crate::settlement::{BatchPage, Effect, Evidence, FileFault, LinePage, SettleFault, Settlement};
 
 /// A run is looked at again after this.
@@ -50,7 +53,7 @@ impl Settlement for ReportFiles {
         &self,
         call: &Call<'_>,
         batch: &Batch,
-        _cursor: Option<&str>,
+        cursor: Option<&str>,
     ) -> Result<LinePage, SettleFault> {
         let Funding::Funded { payout, day } = batch.funding else {
             let what = "the payout has no day; list it again";
@@ -59,15 +62,14 @@ impl Settlement for ReportFiles {
         let client = Client::for_many(call, 3);
         let url = file_url(call, &client, day).await?;
         let file = download(call, &client, &url).await?;
-        let mut reader =
-            report::read(Asked { days: Some((day, day)), account: None }, file.bytes.as_slice())?;
-        let lines: Vec<SettlementLine> =
-            reader.by_ref().map_while(Result::ok).filter(|l| l.batch == batch.id).collect();
-        let told = reader.finish()?;
+        let read = move |bytes| report::read(Asked { days: Some((day, day)), account: None }, bytes);
+        let told = paged::told(&file, read)?;
         // That the report has all of this payout, its amount shows.
         let payouts = [(batch.id.clone(), Money::new(payout, batch.currency))].into();
         told.prove(&Evidence { bytes: file.length(), payouts })?;
-        Ok(LinePage { lines, next: None, unfamiliar: told.unfamiliar })
+        let open = || read(file.open()).map(|reader| -> Rows { Box::new(reader) });
+        let (lines, next) = paged::page(call.http.kept(), (&batch.id, &batch.id), cursor, open)?;
+        Ok(LinePage { lines, next, unfamiliar: told.unfamiliar.clone(), ..LinePage::default() })
     }
 
     fn effect(&self, connection: &Connection, action: &str, params: &Params) -> Option<Effect> {
@@ -134,7 +136,7 @@ fn says_later(body: &tillway_core::doc::Doc) -> bool {
 }
 
 /// Reads the file. The key goes nowhere but to Stripe.
-async fn download(call: &Call<'_>, client: &Client<'_>, url: &str) -> Result<File, SettleFault> {
+async fn download(call: &Call<'_>, client: &Client<'_>, url: &str) -> Result<Arc<File>, SettleFault> {
     let base = call.connection.setting("base_url", DEFAULT_BASE).trim_end_matches('/');
     let own = url.strip_prefix(base).is_some_and(|rest| rest.starts_with('/'));
     let files = base == DEFAULT_BASE && url.starts_with(FILES);

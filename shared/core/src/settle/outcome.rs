@@ -351,7 +351,8 @@ impl Outcome {
         out
     }
 
-    pub(super) fn sort(&mut self) {
+    /// Puts every list into its order.
+    pub fn sort(&mut self) {
         self.groups.sort_unstable();
         self.explained.sort_unstable();
         self.open_lines.sort_unstable();

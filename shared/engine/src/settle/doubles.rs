@@ -50,7 +50,7 @@ impl Engine {
                 doc.doubles.insert(line.id.clone(), other);
             }
         }
-        outcome.exceptions.sort_unstable();
+        outcome.sort();
         Ok(())
     }
 

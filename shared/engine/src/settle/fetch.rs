@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use tillway_connectors::port::NotDone;
+use tillway_connectors::settlement::PATIENCE;
 use tillway_connectors::{BatchPage, BatchStanding, LinePage, ListedBatch, SettleFault};
 use tillway_core::settle::{Batch, Class, Exception, Funding, SettlementLine};
 use tillway_core::time::Millis;
@@ -15,13 +16,11 @@ use crate::engine::{Engine, WorkError};
 use crate::ports::{Guard, Severity, Write};
 
 /// Pages of batches, at most: a gateway that never ends its list is no gateway.
-const MAX_PAGES: usize = 1000;
+pub(super) const MAX_PAGES: usize = 1000;
 /// Lines of one part: what a run that dies reads once more, and one write of the store.
 const PART: usize = 20_000;
 /// Words of a gateway's that nobody here knows, of one batch.
 const MOST_WORDS: usize = 50;
-/// Whoever is not there by then is missed.
-const PATIENCE: Millis = Millis::hours(36);
 
 /// A batch as it came.
 pub(super) struct Incoming {
@@ -101,11 +100,18 @@ impl Engine {
                 continue;
             }
             let room = self.config.in_memory.saturating_sub(held);
-            match self.read_lines(run, &listed, room, &mut unfamiliar).await {
-                Ok((lines, read)) => {
+            let read = if run.api.grows(&id) {
+                self.read_growing(run, &listed).await
+            } else {
+                self.read_lines(run, &listed, room, &mut unfamiliar).await.map(|(lines, read)| {
                     let (large, lines) = (lines.is_none(), lines.unwrap_or_default());
-                    held = held.saturating_add(lines.len());
-                    out.push(Incoming { large, ..Incoming::new(listed, lines, read) });
+                    vec![Incoming { large, ..Incoming::new(listed, lines, read) }]
+                })
+            };
+            match read {
+                Ok(incoming) => {
+                    held = incoming.iter().map(|i| i.lines.len()).fold(held, usize::saturating_add);
+                    out.extend(incoming);
                 }
                 Err(Stop::Fault(SettleFault::NotReady { after })) => {
                     self.wait_for(run, report, id, after).await;
@@ -197,17 +203,17 @@ impl Engine {
     }
 
     async fn ask_batches(&self, run: &Run<'_>, cursor: Option<&str>) -> Result<BatchPage, SettleFault> {
-        let http = self.outbound(run.connection, run.connector, None);
+        let http = self.outbound(run.connection, run.connector, None).keeping(&run.kept);
         run.api.batches(&self.settle_call(run, &http, self.now()), run.day, cursor).await
     }
 
-    async fn ask_lines(
+    pub(super) async fn ask_lines(
         &self,
         run: &Run<'_>,
         batch: &Batch,
         cursor: Option<&str>,
     ) -> Result<LinePage, SettleFault> {
-        let http = self.outbound(run.connection, run.connector, None);
+        let http = self.outbound(run.connection, run.connector, None).keeping(&run.kept);
         run.api.lines(&self.settle_call(run, &http, self.now()), batch, cursor).await
     }
 
@@ -247,6 +253,10 @@ impl Engine {
             }
             let page = page.map_err(Stop::Fault)?;
             fresh.extend(page.lines);
+            for remark in page.remarks {
+                let text = format!("{}: batch {} of {}: {remark}", run.name(), listed.batch.id, run.day);
+                self.alert("settlement_remark", Severity::Warning, None, text).await;
+            }
             // A connector bounds what one page tells, and nobody reads more than some.
             let more = MOST_WORDS.saturating_sub(record.unfamiliar.len());
             record.unfamiliar.extend(page.unfamiliar.into_iter().take(more));
@@ -291,7 +301,7 @@ const fn is_refused<T>(page: &Result<T, SettleFault>) -> bool {
 }
 
 /// Why lines were not read.
-enum Stop {
+pub(super) enum Stop {
     Fault(SettleFault),
     Work(WorkError),
 }

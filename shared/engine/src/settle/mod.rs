@@ -29,6 +29,7 @@ mod evidence;
 mod expect;
 mod explain;
 mod fetch;
+mod late;
 mod look;
 mod plan;
 mod post;
@@ -44,6 +45,7 @@ mod watched;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tillway_connectors::http::kept::Kept;
 use tillway_connectors::port::Call;
 use tillway_connectors::{Connection, Connector, Secret, Secrets, SettleFault, Settlement};
 use tillway_core::ids::{CommandId, ConnectionName};
@@ -113,6 +115,8 @@ struct Run<'a> {
     read_again: bool,
     /// Documents of this run.
     drafts: Drafts,
+    /// What it downloaded.
+    kept: Kept,
 }
 
 impl Run<'_> {
@@ -263,6 +267,7 @@ impl Engine {
             goes_on,
             read_again: false,
             drafts: Drafts::default(),
+            kept: Kept::default(),
         };
         if !self.hold_book(&mut run).await? {
             return Ok(None);

@@ -15,15 +15,15 @@ use super::model::{Batch, Kind, Tx};
 const DAY: Millis = Millis::days(1);
 
 /// A row of the report.
-struct Detail<'a> {
-    batch: String,
-    at: Timestamp,
-    tx: &'a Tx,
+pub(super) struct Detail<'a> {
+    pub(super) batch: String,
+    pub(super) at: Timestamp,
+    pub(super) tx: &'a Tx,
 }
 
 impl CybersourceSandbox {
     /// What of the batches of a time is the caller's.
-    fn submitted(&self, from: Timestamp, to: Timestamp) -> Vec<Detail<'_>> {
+    pub(super) fn submitted(&self, from: Timestamp, to: Timestamp) -> Vec<Detail<'_>> {
         let mut rows = Vec::new();
         for (n, batch) in self.batches.iter().enumerate().filter(|(_, b)| (from..to).contains(&b.at)) {
             // Each merchant id has a batch of its own.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tillway_core::time::{Millis, Timestamp};
 
 use super::auth::Credentials;
+use super::fees::DetailsFault;
 use super::risk::RiskRule;
 use super::webhooks::WebhookConfig;
 
@@ -103,6 +104,13 @@ pub struct CybersourceConfig {
     pub funded_after: Option<Millis>,
     /// What the processor keeps back of captures with a funding, in hundredths of a percent.
     pub fee_basis_points: i64,
+    /// How long after its cut-off the fee of each payment of a batch is told in the purchase and refund details, where the processor
+    /// tells it at all.
+    pub fees_after: Option<Millis>,
+    /// What is wrong with these details.
+    pub details_fault: Option<DetailsFault>,
+    /// How long after its time a chargeback that is made from now on stands in the list.
+    pub chargebacks_after: Millis,
     /// Requests per second before 429; none where `None`.
     pub rate_limit: Option<u32>,
     /// By how much the provider's clock is ahead of the caller's.
@@ -146,6 +154,9 @@ impl CybersourceConfig {
             reports_since: Timestamp(0),
             funded_after: None,
             fee_basis_points: 290,
+            fees_after: None,
+            chargebacks_after: Millis(0),
+            details_fault: None,
             rate_limit: None,
             clock_skew: Millis(0),
             shows_defined: true,

@@ -174,7 +174,8 @@ impl CybersourceSandbox {
         let capture =
             self.find_any(Kind::Capture, capture).or_else(|_| self.find_any(Kind::Payment, capture))?;
         let reason = reason.to_owned();
-        self.chargebacks.push(Chargeback { at: self.now, capture, amount, reason, returned });
+        let listed = self.now + self.config.chargebacks_after;
+        self.chargebacks.push(Chargeback { at: self.now, listed, capture, amount, reason, returned });
         Ok(())
     }
 }

@@ -199,6 +199,8 @@ pub(super) struct Batch {
 #[derive(Debug, Clone)]
 pub(super) struct Chargeback {
     pub(super) at: Timestamp,
+    /// Since when it stands in the list.
+    pub(super) listed: Timestamp,
     /// The capture (or sale) it is about.
     pub(super) capture: Row,
     pub(super) amount: i64,

@@ -33,6 +33,7 @@ pub(super) enum Op {
     Download,
     Reports,
     NetFundings,
+    Fees,
 }
 
 /// An operation.
@@ -74,6 +75,7 @@ pub(super) const ROUTES: &[Route] = &[
     route(Get, "GET /reporting/v3/report-downloads", Op::Download),
     route(Get, "GET /reporting/v3/reports", Op::Reports),
     route(Get, "GET /reporting/v3/net-fundings", Op::NetFundings),
+    route(Get, "GET /reporting/v3/purchase-refund-details", Op::Fees),
 ];
 
 /// The ids in a path that fits a template.
@@ -147,6 +149,7 @@ impl CybersourceSandbox {
             Op::Download => self.download(query, request.header("accept").unwrap_or("")).map(found),
             Op::Reports => self.report_search(query).map(found),
             Op::NetFundings => self.net_fundings(query).map(found),
+            Op::Fees => self.purchase_refund_details(query).map(found),
         }
     }
 }

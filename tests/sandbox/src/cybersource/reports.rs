@@ -63,7 +63,11 @@ impl CybersourceSandbox {
         let (from, to) = self.span(query)?;
         let mut rows = Vec::new();
         let ours = |row: Row| self.txs.get(row).is_some_and(|t| t.merchant == self.caller);
-        for found in self.chargebacks.iter().filter(|c| (from..to).contains(&c.at) && ours(c.capture)) {
+        for found in self
+            .chargebacks
+            .iter()
+            .filter(|c| (from..to).contains(&c.at) && c.listed <= self.now && ours(c.capture))
+        {
             let tx = self.tx(found.capture)?;
             let (sign, action) = if found.returned { ("+", "WON") } else { ("-", "NEW") };
             rows.push(json!({"processorMerchantId": "123456", "merchantName": "Sandbox",

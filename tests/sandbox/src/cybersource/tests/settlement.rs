@@ -13,6 +13,9 @@ use tillway_core::settle::{
 
 use super::*;
 
+#[path = "fees.rs"]
+mod fees;
+
 impl World {
     fn api(&self) -> &'static dyn Settlement {
         Cybersource.settlement(&self.connection).unwrap()
