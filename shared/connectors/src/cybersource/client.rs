@@ -237,12 +237,21 @@ impl<'a> Client<'a> {
         self.read(request).await
     }
 
-    /// Reads a file.
+    /// Reads a file of a form that is asked for.
     pub(super) async fn download(&self, target: &str, accept: &str) -> Result<File, ReadFault> {
         let request = self.request(Method::Get, target, None).map(|mut request| {
             request.headers.retain(|(name, _)| name != "accept");
             request.with_header("accept", accept)
         });
+        self.whole(request).await
+    }
+
+    /// Reads a list that may come as another form than JSON.
+    pub(super) async fn file(&self, target: &str) -> Result<File, ReadFault> {
+        self.whole(self.request(Method::Get, target, None)).await
+    }
+
+    async fn whole(&self, request: Option<Request>) -> Result<File, ReadFault> {
         let response = self.fetch(request).await?;
         if response.is_success() { Ok(File::of(response)) } else { Err(fault_of(Answer::read(response))) }
     }

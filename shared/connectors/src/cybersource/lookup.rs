@@ -9,6 +9,7 @@ use tillway_core::time::Millis;
 
 use super::actions;
 use super::client::{Client, ReadFault};
+use super::conversions;
 use super::endpoints;
 use super::errors;
 use super::facts;
@@ -18,7 +19,6 @@ use super::operations::{
 };
 use super::plan::Plan;
 use super::routes;
-use super::sweep;
 use super::transaction::{
     Kind, Mark, Transaction, captured, is_undoing, mark, request_mark, reversed, sent_as,
 };
@@ -524,7 +524,7 @@ async fn decided(client: &Client<'_>, plan: &Plan) -> Finding {
 /// How a case was decided, by us or by somebody else, where the list of conversions has it.
 async fn listed_decision(client: &Client<'_>, plan: &Plan) -> Result<Option<Outcome>, ReadFault> {
     let payment = plan.payment.as_deref().unwrap_or("");
-    let list = sweep::conversions(client, client.call.now - Millis::days(2)).await?;
+    let list = conversions::since(client, client.call.now - Millis::days(2)).await?;
     let Some(accepted) = list.iter().find(|c| c.payment == payment).map(|c| c.accepted) else {
         return Ok(None);
     };

@@ -7,6 +7,7 @@ mod answer_tests;
 mod auth;
 mod chargebacks;
 mod client;
+mod conversions;
 mod customer;
 #[cfg(test)]
 mod customer_tests;
