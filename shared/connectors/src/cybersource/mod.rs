@@ -34,6 +34,7 @@ mod read;
 mod read_tests;
 mod routes;
 mod routes_sweep;
+mod ruled_out;
 mod screen;
 mod settings;
 mod settlement;
