@@ -332,6 +332,13 @@ impl Engine {
                     (Some(parked), [Fact::Parked(_)]) => {
                         self.park_event(event, parked.clone(), None).await?;
                     }
+                    // Its event lies in the parking lot, and it is that event which names the pair.
+                    _ if matches!(event.body, EventBody::Dead { .. }) && record.state.binding.is_none() => {
+                        let what = "an event of this order could not be worked and is parked, and the order belongs to no pair \
+                                    yet: nothing of it is done until the event is replayed or another one comes; see \
+                                    tillway parked list";
+                        self.set_aside(event, key, "dead_letter_unbound", what.to_owned()).await?;
+                    }
                     _ => self.set_aside(event, key, "no_single_pair", what).await?,
                 }
                 return Ok(None);

@@ -103,6 +103,23 @@ async fn an_order_that_cannot_be_read_is_parked_for_that_and_not_for_want_of_a_p
     assert_eq!(w.bound().as_deref(), Some("cards"));
 }
 
+/// Nobody can say yet whose it is, and that is not what is wrong: the event that would say it lies in the parking lot.
+#[tokio::test]
+async fn a_dead_event_of_an_order_that_was_never_bound_has_a_reason_of_its_own() {
+    let w = two().await;
+    w.engine.handle_dead(rec::EVENTS, &dead(&w, &event("e-1", &at(Some("stripe"), 1)))).await.unwrap();
+    w.work().await;
+    assert_eq!((w.alerted("dead_letter_unbound"), w.alerted("no_single_pair")), (1, 0));
+    let parked = w.engine.parked().await.unwrap();
+    let told: Vec<_> = parked.iter().map(|p| p.item.code.as_str()).collect();
+    assert_eq!(told, ["dead_letter"]);
+    // Replayed it names its pair.
+    w.engine.parked_replay(&parked[0].id, "mender").await.unwrap();
+    w.work().await;
+    assert_eq!(w.bound().as_deref(), Some("cards"));
+    assert!(w.engine.parked().await.unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn whoever_speaks_first_has_the_order_and_the_other_gateway_is_not_asked_for_money_too() {
     let w = two().await;

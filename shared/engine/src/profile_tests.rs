@@ -20,6 +20,8 @@ use crate::profile;
 
 #[path = "masked_tests.rs"]
 mod masked_tests;
+#[path = "partial_tests.rs"]
+mod partial_tests;
 
 /// Never to be seen outside the seals.
 const MAIL: &str = "Kanarie.Vogel@example.com";

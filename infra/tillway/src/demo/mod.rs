@@ -53,6 +53,9 @@ pub struct Args {
     /// With --settle: so many payments of an invented month, settled after it; 0 for none.
     #[arg(long, value_name = "N", default_value_t = 200_000, requires = "settle", value_parser = clap::value_parser!(u32).range(..=2_000_000))]
     pub payments: u32,
+    /// With --settle: lines of the month that are held at once; what is more is matched in sections.
+    #[arg(long, value_name = "LINES", default_value_t = tillway_engine::settings::IN_MEMORY, requires = "settle")]
+    pub hold: usize,
     /// With --settle: write the month's report into this folder, as a page, as CSV and as JSON.
     #[arg(long, value_name = "DIR", requires = "settle")]
     pub report: Option<PathBuf>,

@@ -43,21 +43,23 @@ pub struct Settled {
     pub json: Value,
 }
 
+/// Seed, payments, and lines that are held at once.
+type Wanted = (u64, u32, usize);
+
 /// Invents and settles it; writes its report into the folder, where there is one.
 ///
 /// # Errors
 /// A report that cannot be written, or a defect in the invented trade.
-pub async fn play(seed: u64, payments: u32, folder: Option<&Path>, loud: bool) -> anyhow::Result<Settled> {
-    let data = std::env::temp_dir().join(format!("tillway-month-{}-{seed}", std::process::id()));
-    let played = settled(seed, payments, folder, loud, &data).await;
+pub async fn play(wanted: Wanted, folder: Option<&Path>, loud: bool) -> anyhow::Result<Settled> {
+    let data = std::env::temp_dir().join(format!("tillway-month-{}", std::process::id()));
+    let played = settled(wanted, folder, loud, &data).await;
     // The folder is scratch; a leftover harms nobody.
     let _ = std::fs::remove_dir_all(&data);
     played
 }
 
 async fn settled(
-    seed: u64,
-    payments: u32,
+    (seed, payments, hold): Wanted,
     folder: Option<&Path>,
     loud: bool,
     data: &Path,
@@ -71,7 +73,7 @@ async fn settled(
     let plan = Plan { seed, payments, days: 30, fault_every: FAULT_EVERY };
     tell(format!("\nA month of {} invented payments is settled as well …", grouped(u64::from(payments))));
     let market = Arc::new(Market::of(&plan).map_err(|e| anyhow!(e))?);
-    let machine = machine_of(&market, data).await?;
+    let machine = machine_of(&market, hold, data).await?;
     let engine = &machine.engine;
     let before = memory(true);
     let began = Instant::now();
@@ -204,7 +206,7 @@ async fn write_report(engine: &Engine, market: &Market, folder: &Path) -> anyhow
 }
 
 /// A machine whose gateway is the market, with the month in its books.
-async fn machine_of(market: &Arc<Market>, data: &Path) -> anyhow::Result<Machine> {
+async fn machine_of(market: &Arc<Market>, hold: usize, data: &Path) -> anyhow::Result<Machine> {
     std::fs::create_dir_all(data)?;
     let text = format!(
         "connections:\n  shop: {{ system: clarity, base_url: \"http://127.0.0.1:9/api/v1\", auth: api_key }}\n  \
@@ -219,6 +221,7 @@ async fn machine_of(market: &Arc<Market>, data: &Path) -> anyhow::Result<Machine
         tillway_templates::notices(),
     )
     .map_err(|p| machine::problems(&p))?;
+    config.in_memory = hold;
     let slot = config.connections.get_mut(&name()).context("the month has no gateway")?;
     slot.1 = Arc::clone(market).connector(slot.1);
     let variables = [

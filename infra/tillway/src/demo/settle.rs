@@ -111,12 +111,12 @@ pub async fn play(stage: &dyn World, args: &Args) -> anyhow::Result<bool> {
 
 /// The invented month, where one is wanted.
 async fn of_month(args: &Args) -> anyhow::Result<Option<month::Settled>> {
-    let (seed, payments, loud) = (args.seed, args.payments, !args.json);
+    let (payments, loud) = (args.payments, !args.json);
     let folder = args.report.clone();
     if payments == 0 {
         return Ok(None);
     }
-    month::play(seed, payments, folder.as_deref(), loud).await.map(Some)
+    month::play((args.seed, payments, args.hold), folder.as_deref(), loud).await.map(Some)
 }
 
 /// Orders, a refund, a dispute, and what is planted. Answers the orders.

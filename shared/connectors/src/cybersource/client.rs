@@ -240,7 +240,7 @@ impl<'a> Client<'a> {
         self.read(request).await
     }
 
-    /// Reads a file.
+    /// Reads a file of a form that is asked for.
     pub(super) async fn download(&self, target: &str, accept: &str) -> Result<Arc<File>, ReadFault> {
         let request = self.request(Method::Get, target, None).map(|mut request| {
             request.headers.retain(|(name, _)| name != "accept");
@@ -252,6 +252,12 @@ impl<'a> Client<'a> {
         let got = kept::file(self.call.http, request, self.each).await;
         let got = got.map_err(|_| ReadFault::NotNow(None, NotDone::Unavailable))?;
         got.map_err(|response| fault_of(Answer::read(response)))
+    }
+
+    /// Reads a list that may come in another form than JSON.
+    pub(super) async fn text(&self, target: &str) -> Result<Vec<u8>, ReadFault> {
+        let response = self.fetch(self.request(Method::Get, target, None)).await?;
+        if response.is_success() { Ok(response.body) } else { Err(fault_of(Answer::read(response))) }
     }
 
     /// Asks a search, which is a POST that changes nothing.

@@ -1,6 +1,5 @@
 //! What the shared fixtures mean that are neither an answer to a payment nor a report of a day's batches.
 
-use quick_xml::events::Event;
 use serde_json::{Value as Json, json};
 use tillway_core::doc::Doc;
 use tillway_core::http::Response;
@@ -14,69 +13,65 @@ use super::lookup_tests::{search, transaction};
 use super::settlement_detail::{self as detail, Asked};
 use super::subscriptions::{SUBSCRIPTIONS, steps};
 use super::testing::{connection, secrets, spec, spec_text};
-use super::tests::{AUTH, PAY, Run, answer, follow, how, pay_params};
-use crate::port::{Call, Connector};
+use super::tests::{AUTH, Answered, PAY, Run, answer, follow, how, pay_params};
+use crate::port::{Call, Connector, Finding};
 use crate::registrar::Endpoint;
 use crate::settlement::values::day;
 use crate::testing::Script;
 
-/// The conversion report as its XML form has it, in the members that the API answers with.
-fn conversions(xml: &str) -> Json {
-    let mut reader = quick_xml::Reader::from_str(xml);
-    let (mut all, mut within) = (Vec::new(), String::new());
-    let put = |all: &mut Vec<Json>, name: &str, value: &str| {
-        let mut name = name.to_owned();
-        name[..1].make_ascii_lowercase();
-        let name = match name.as_str() {
-            "requestID" => "requestId".to_owned(),
-            "conversionDate" => "conversionTime".to_owned(),
-            _ => name,
-        };
-        if let Some(last) = all.last_mut() {
-            last[name] = value.into();
-        }
-    };
-    loop {
-        match reader.read_event().unwrap() {
-            Event::Start(tag) => {
-                tag.name().as_ref().clone_into(&mut within);
-                if within == "Conversion" {
-                    all.push(json!({}));
-                    for attribute in tag.attributes().flatten() {
-                        put(&mut all, attribute.key.as_ref(), &attribute.value);
-                    }
-                }
-            }
-            Event::Text(text) if !text.trim().is_empty() => put(&mut all, &within, &text),
-            Event::Eof => return json!({"conversionDetails": all}),
-            _ => {}
+/// An answer whose body is a file.
+fn file(text: &str) -> Answered {
+    Ok(Response { body: text.as_bytes().to_vec(), ..Response::new(200) })
+}
+
+/// Whether a list of conversions tells that the fixtures' case was decided so.
+async fn decided(list: Answered, decision: &str) -> Finding {
+    let params =
+        follow(&[("payment", Value::text("7638943960206437203955")), ("decision", Value::text(decision))]);
+    Run::new("cybersource.decide_case", params, [list]).find_out().await
+}
+
+/// The API gives this list as JSON or as XML: both are read, and mean the same.
+#[tokio::test]
+async fn a_conversion_is_a_decision_about_the_payment_it_names() {
+    let Some(report) = spec_text("fixtures/cdr.xml") else { return };
+    let same = json!({"conversionDetails": [{
+        "merchantReferenceNumber": "ORD-1001", "conversionTime": "2026-11-20T09:33:32Z", "requestId": "7638943960206437203955",
+        "originalDecision": "REVIEW", "newDecision": "ACCEPT", "reviewer": "alex", "reviewerComments": "ok",
+    }]});
+    for list in [file(&report), answer(200, same)] {
+        // It is the fixtures' payment, and the case is accepted: a sweep tells of it, in the name its webhook bears too.
+        let run = Run::new("cybersource.read_order", follow(&[]), [list.clone()]);
+        let since = Timestamp::parse_rfc3339("2026-11-20T09:00:00Z").unwrap();
+        let page = run.go(async |c| Cybersource.sweep(c, since, None).await).await.unwrap();
+        let told = page.events.first().unwrap();
+        assert_eq!(told.event_type, "risk.casemanagement.decision.accept");
+        assert_eq!(Some(told.created_at), Timestamp::parse_rfc3339("2026-11-20T09:33:32Z"));
+        assert!(told.event_id.contains("7638943960206437203955"), "{}", told.event_id);
+        assert_eq!(told.group, "ORD-1001");
+        // And it is evidence of a decision whose answer was lost.
+        for (decision, found) in [("accept", "settled"), ("reject", "refused decided_otherwise")] {
+            let Finding::Evidence(outcome) = decided(list.clone(), decision).await else {
+                panic!("{decision}")
+            };
+            assert_eq!(how(&outcome), found);
         }
     }
 }
 
 #[tokio::test]
-async fn a_conversion_is_a_decision_about_the_payment_it_names() {
+async fn a_list_of_conversions_that_cannot_be_read_says_of_no_case_that_it_is_open() {
     let Some(report) = spec_text("fixtures/cdr.xml") else { return };
-    let list = conversions(&report);
-    assert_eq!(list["conversionDetails"][0]["originalDecision"], "REVIEW");
-    // It is the fixtures' payment, and the case is accepted: a sweep tells of it, in the name its webhook bears too.
-    let run = Run::new("cybersource.read_order", follow(&[]), [answer(200, list.clone())]);
-    let since = Timestamp::parse_rfc3339("2026-11-20T09:00:00Z").unwrap();
-    let page = run.go(async |c| Cybersource.sweep(c, since, None).await).await.unwrap();
-    let told = page.events.first().unwrap();
-    assert_eq!(told.event_type, "risk.casemanagement.decision.accept");
-    assert_eq!(Some(told.created_at), Timestamp::parse_rfc3339("2026-11-20T09:33:32Z"));
-    assert!(told.event_id.contains("7638943960206437203955"), "{}", told.event_id);
-    // And it is evidence of a decision whose answer was lost.
-    for (decision, found) in [("accept", "settled"), ("reject", "refused decided_otherwise")] {
-        let params = follow(&[
-            ("payment", Value::text("7638943960206437203955")),
-            ("decision", Value::text(decision)),
-        ]);
-        let run = Run::new("cybersource.decide_case", params, [answer(200, list.clone())]);
-        let crate::port::Finding::Evidence(outcome) = run.find_out().await else { panic!("{decision}") };
-        assert_eq!(how(&outcome), found);
+    let cut = &report[..report.len() - 12];
+    for odd in [cut, "<html><body>Busy</body></html>", "Busy", "", "[]"] {
+        let found = decided(file(odd), "accept").await;
+        assert!(matches!(found, Finding::StillUnknown { .. }), "{odd}: {found:?}");
     }
+    // Nobody has decided it yet, and what stands elsewhere in a case is no decision.
+    let open = report
+        .replace("<NewDecision>ACCEPT</NewDecision>", "<Notes><NewDecision>ACCEPT</NewDecision></Notes>");
+    assert_ne!(open, report);
+    assert!(matches!(decided(file(&open), "accept").await, Finding::NotThere));
 }
 
 #[tokio::test]

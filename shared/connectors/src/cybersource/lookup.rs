@@ -9,6 +9,7 @@ use tillway_core::time::Millis;
 
 use super::actions;
 use super::client::{Client, ReadFault};
+use super::conversions;
 use super::endpoints;
 use super::errors;
 use super::facts;
@@ -18,7 +19,7 @@ use super::operations::{
 };
 use super::plan::Plan;
 use super::routes;
-use super::sweep;
+use super::ruled_out;
 use super::transaction::{
     Kind, Mark, Transaction, captured, is_undoing, mark, request_mark, reversed, sent_as,
 };
@@ -27,7 +28,7 @@ use crate::common::{Differs, still, stored};
 use crate::port::{Call, Finding, Observation, Outcome};
 
 /// Details one look reads at most.
-const MOST_DETAILS: usize = 25;
+pub(super) const MOST_DETAILS: usize = 25;
 /// Summaries of one page, and pages.
 const PAGE: usize = 100;
 const MOST_PAGES: usize = 5;
@@ -68,7 +69,12 @@ pub(super) async fn seek(call: &Call<'_>, plan: &Plan) -> Finding {
         _ => match look(&client, plan).await {
             Ok(Seen::Ours(outcome)) => Finding::Evidence(outcome),
             Ok(Seen::Nothing) => Finding::NotThere,
-            Ok(Seen::Unclear(why)) => still(why),
+            // Of a capture one that may be ours is there.
+            Ok(Seen::Unclear(why)) if call.action == actions::CAPTURE_NAME => still(why),
+            Ok(Seen::Unclear(why)) => match ruled_out::by_what_is_there(&client, plan).await {
+                Some(observation) => Finding::Evidence(ruled_out::refused(call.action, observation)),
+                None => still(why),
+            },
             Err(fault) => still(fault.why()),
         },
     }
@@ -400,7 +406,7 @@ fn is_earlier(call: &Call<'_>, found: &Transaction<'_>) -> bool {
 
 /// All captures of a payment that stand, as facts, and what of them is not known yet: by their ids, where those are known,
 /// for one that was taken back and another one of the same sum are two.
-async fn captures(client: &Client<'_>, plan: &Plan) -> Result<(Vec<Fact>, i64), ReadFault> {
+pub(super) async fn captures(client: &Client<'_>, plan: &Plan) -> Result<(Vec<Fact>, i64), ReadFault> {
     let mut told = Vec::new();
     let mut new = if plan.known.is_some() { 0 } else { plan.captured.unwrap_or(0).saturating_neg() };
     let known = |id: &str| plan.known.iter().flatten().any(|known| known == id);
@@ -524,7 +530,7 @@ async fn decided(client: &Client<'_>, plan: &Plan) -> Finding {
 /// How a case was decided, by us or by somebody else, where the list of conversions has it.
 async fn listed_decision(client: &Client<'_>, plan: &Plan) -> Result<Option<Outcome>, ReadFault> {
     let payment = plan.payment.as_deref().unwrap_or("");
-    let list = sweep::conversions(client, client.call.now - Millis::days(2)).await?;
+    let list = conversions::since(client, client.call.now - Millis::days(2)).await?;
     let Some(accepted) = list.iter().find(|c| c.payment == payment).map(|c| c.accepted) else {
         return Ok(None);
     };

@@ -313,8 +313,23 @@ async fn a_void_that_is_refused_after_it_was_lost_does_not_lead_to_a_refund() {
     let outcome = run.call().await;
     assert_eq!(how(&outcome), "refused NOT_VOIDABLE");
     assert!(facts(&outcome).iter().any(|f| matches!(f, Fact::Refund { refund, .. } if refund == "8")));
-    let run = Run::new(action, void_params(), [error(400, "NOT_VOIDABLE"), search(&[])]).again();
-    assert_eq!(how(&run.call().await), "unknown", "the first sending may have voided it");
+    let (mut waits, mut sent) = (transaction(CAPTURE, &["ics_bill"], "102.21", None), Vec::new());
+    for status in ["PENDING", "", "VOIDED", "TRANSMITTED"] {
+        waits["applicationInformation"]["applications"][0]["status"] = status.into();
+        let answers = [error(400, "NOT_VOIDABLE"), search(&[]), detail(&waits), search(&[])];
+        let run = Run::new(action, void_params(), answers).again();
+        sent.push(how(&run.call().await));
+        assert_eq!(run.http.calls()[2], format!("GET /tss/v2/transactions/{CAPTURE}"));
+    }
+    let maybe = "unknown";
+    assert_eq!(
+        sent,
+        [maybe, maybe, maybe, "refused NOT_VOIDABLE"],
+        "the first sending may have voided what is not settled"
+    );
+    // Nor where the capture itself cannot be read.
+    let answers = [error(400, "NOT_VOIDABLE"), search(&[]), answer(404, json!({}))];
+    assert_eq!(how(&Run::new(action, void_params(), answers).again().call().await), maybe);
     let mut void = transaction("9", &["ics_void"], "102.21", None);
     void["_links"] = json!({"relatedTransactions": [{"href": format!("https://x.example:-1/tss/v2/transactions/{CAPTURE}")}]});
     let run = Run::new(action, void_params(), [error(400, "NOT_VOIDABLE"), search(&[&void]), detail(&void)])
@@ -327,6 +342,54 @@ async fn a_void_that_is_refused_after_it_was_lost_does_not_lead_to_a_refund() {
     void["clientReferenceInformation"]["comments"] = "tillway 07be47".into();
     let run = Run::new(action, void_params(), [search(&[&void])]);
     assert_eq!(run.find_out().await, Finding::NotThere);
+}
+
+/// A hold is let go before it is taken alone, and taken before it is let go: where the one stands the other never was.
+#[tokio::test]
+async fn a_lost_reversal_or_capture_is_ruled_out_by_what_stands() {
+    let reason = "TRANSACTION_ALREADY_SETTLED";
+    let capture = |status: &str| {
+        let mut capture = transaction(CAPTURE, &["ics_bill"], "102.21", None);
+        capture["applicationInformation"]["status"] = status.into();
+        capture
+    };
+    for (status, ends) in [("PENDING", "refused TRANSACTION_ALREADY_SETTLED"), ("VOIDED", "unknown")] {
+        let found = capture(status);
+        let answers = [error(400, reason), search(&[&found]), search(&[&found]), detail(&found)];
+        let run = Run::new("cybersource.reverse", follow(&[]), answers).again();
+        let outcome = run.call().await;
+        assert_eq!(how(&outcome), ends, "{status}");
+        let told = |f: &Fact| matches!(f, Fact::CaptureMade { capture, .. } if capture == CAPTURE);
+        assert!(ends == "unknown" || facts(&outcome).iter().any(told), "what was taken is told with it");
+    }
+    let answers = [error(400, reason), search(&[]), search(&[])];
+    let run = Run::new("cybersource.reverse", follow(&[]), answers).again();
+    assert_eq!(how(&run.call().await), "unknown", "it may have been let go by the first sending");
+
+    let held = transaction(AUTH, &["ics_auth"], "102.21", None);
+    let undone = || error(404, "notFound");
+    for (amount, ends) in [("102.21", "refused AUTH_ALREADY_REVERSED"), ("10.00", "unknown")] {
+        let reversal = transaction("9", &["ics_auth_reversal"], amount, None);
+        let all = || search(&[&reversal, &held]);
+        let answers = [
+            undone(),
+            error(400, "AUTH_ALREADY_REVERSED"),
+            all(),
+            all(),
+            all(),
+            detail(&held),
+            detail(&reversal),
+        ];
+        let run = Run::new("cybersource.capture", follow(&[]), answers).again();
+        assert_eq!(how(&run.call().await), ends, "{amount} were let go");
+    }
+    // What stands goes before what was let go.
+    let (reversal, taken) = (transaction("9", &["ics_auth_reversal"], "102.21", None), capture("PENDING"));
+    let all = || search(&[&reversal, &held, &taken]);
+    let turned_away = [undone(), error(400, "AUTH_ALREADY_REVERSED")];
+    let read = [all(), detail(&taken), all(), detail(&taken), detail(&reversal)];
+    let run = Run::new("cybersource.capture", follow(&[]), turned_away.into_iter().chain(read)).again();
+    assert_eq!(how(&run.call().await), "unknown");
 }
 
 #[tokio::test]
@@ -543,6 +606,19 @@ async fn an_unmarked_transaction_that_cannot_be_ours_leaves_nothing_open() {
         let answers = [search(&[found]), detail(found)];
         Run::new("cybersource.void", super::tests::void_params(), answers).find_out().await
     };
+    // One that may be ours leaves it open, until what was to be voided went to its processor.
+    let mut odd = void(CAPTURE, "");
+    odd["applicationInformation"]["applications"][0]["rCode"] = "0".into();
+    for (status, settled) in [("PENDING", false), ("TRANSMITTED", true)] {
+        let mut capture = transaction(CAPTURE, &["ics_bill"], "102.21", None);
+        capture["applicationInformation"]["status"] = status.into();
+        let answers = [search(&[&odd]), detail(&odd), detail(&capture), search(&[])];
+        let found = Run::new("cybersource.void", super::tests::void_params(), answers).find_out().await;
+        match found {
+            Finding::Evidence(outcome) if settled => assert_eq!(how(&outcome), "refused NOT_VOIDABLE"),
+            other => assert!(!settled && open(&other), "{status}: {other:?}"),
+        }
+    }
     assert_eq!(looked(&void("77", "")).await, Finding::NotThere, "of another capture");
     assert_eq!(looked(&void("77", "tillway-undoes:ab-0")).await, Finding::NotThere, "of a sending");
     assert!(matches!(looked(&void(CAPTURE, "")).await, Finding::Evidence(Outcome::Settled { .. })));

@@ -7,6 +7,7 @@ mod answer_tests;
 mod auth;
 mod chargebacks;
 mod client;
+mod conversions;
 mod customer;
 #[cfg(test)]
 mod customer_tests;
@@ -33,6 +34,7 @@ mod read;
 mod read_tests;
 mod routes;
 mod routes_sweep;
+mod ruled_out;
 mod screen;
 mod settings;
 mod settlement;

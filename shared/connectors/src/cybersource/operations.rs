@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::settings::{self, Partial};
 use super::transaction::{self, COMMENT, Mark};
 use super::wire::{self, money, text};
-use super::{customer, errors, guard, instruments, lookup, read, routes, screen};
+use super::{customer, errors, guard, instruments, lookup, read, routes, ruled_out, screen};
 use crate::common::{self, Differs, differs, stored};
 use crate::port::{Call, Observation, Outcome};
 
@@ -127,7 +127,10 @@ async fn turned_away(client: &Client<'_>, plan: &Plan, answer: &Answer) -> Outco
             unknown(format!("{}, and no transaction of ours is to be seen yet", answer.said()))
         }
         // A void that is refused leads to a refund: not where an earlier sending may have voided it.
-        Ok(None) if client.call.generation > 0 => unknown(answer.said()),
+        Ok(None) if client.call.generation > 0 => match ruled_out::by_what_is_there(client, plan).await {
+            Some(known) => refused(answer, known),
+            None => unknown(answer.said()),
+        },
         Ok(None) => refused(answer, lookup::in_the_way(client, plan).await),
         Err(fault) => unknown(format!("{}, and {}", answer.said(), fault.why())),
     }

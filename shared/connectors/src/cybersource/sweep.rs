@@ -5,12 +5,13 @@ use tillway_core::doc::{Doc, Json};
 use tillway_core::time::{Millis, Timestamp};
 
 use super::client::{Answer, Client, ReadFault};
+use super::conversions::{self, Conversion};
 use super::events::{self, SWEPT, TRANSACTION_UNREADABLE, UNREADABLE};
 use super::lookup::{detail, page, summaries, total};
 use super::read;
 use super::transaction::{Kind, Transaction};
 use super::wire::{self, text};
-use super::{chargebacks, endpoints, routes};
+use super::{chargebacks, routes};
 use crate::port::{Call, NotDone, Observation, Owner, SweepPage, SweptEvent};
 
 /// Transactions of one page: each costs a read or two.
@@ -21,43 +22,6 @@ const LISTED_LATE: Millis = Millis::days(1);
 const CHARGEBACKS: &str = "chargebacks";
 /// What belongs to a transaction and is read with it.
 const MOST_RELATED: usize = 5;
-
-/// A decided case.
-pub(super) struct Conversion {
-    pub(super) payment: String,
-    code: String,
-    pub(super) accepted: bool,
-    at: Option<Timestamp>,
-}
-
-/// The decided cases since a time, oldest first.
-pub(super) async fn conversions(client: &Client<'_>, since: Timestamp) -> Result<Vec<Conversion>, ReadFault> {
-    let connection = client.call.connection;
-    let target = endpoints::report(connection, "conversion_details", since, client.call.now);
-    let list = match client.get(&target).await {
-        Ok(list) => list,
-        // No data.
-        Err(ReadFault::Missing(_)) => return Ok(Vec::new()),
-        Err(fault) => return Err(fault),
-    };
-    let items = list.json().get("conversionDetails").into_iter().flat_map(Json::items);
-    let mut all: Vec<Conversion> = items.filter_map(conversion).collect();
-    all.sort_by_key(|c| c.at);
-    Ok(all)
-}
-
-fn conversion(item: Json<'_>) -> Option<Conversion> {
-    let accepted = match text(item, &["newDecision"])? {
-        "ACCEPT" => true,
-        "REJECT" => false,
-        // Not decided yet, or in words nobody here knows: the case stays open.
-        _ => return None,
-    };
-    let payment = text(item, &["requestId"]).filter(|i| wire::is_id(i))?.to_owned();
-    let code = text(item, &["merchantReferenceNumber"])?.to_owned();
-    let at = text(item, &["conversionTime"]).and_then(Timestamp::parse_rfc3339);
-    Some(Conversion { payment, code, accepted, at })
-}
 
 /// One page of one merchant id: the cases first, then chargebacks (`chargebacks`), then transactions by offset (`s:<offset>`).
 pub(super) async fn pages(
@@ -72,7 +36,7 @@ pub(super) async fn pages(
     }
     let Some(offset) = cursor.and_then(|c| c.strip_prefix("s:")) else {
         // Decisions are listed hours after they were made.
-        let cases = conversions(&client, since - LISTED_LATE).await;
+        let cases = conversions::since(&client, since - LISTED_LATE).await;
         let events = cases.map(|cases| cases.iter().map(|c| case_event(c, since)).collect());
         let events = listed(events, "conversion_details", call.now)?;
         return Ok(SweepPage { events, next: Some(CHARGEBACKS.to_owned()) });

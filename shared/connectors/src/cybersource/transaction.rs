@@ -160,6 +160,14 @@ impl<'a> Transaction<'a> {
         matches!(self.status(), "VOIDED" | "CANCELLED" | "REVERSED")
     }
 
+    /// Whether it was sent to the processor with its batch: then it can be voided no more.
+    pub(super) fn went_out(&self) -> bool {
+        let moves = |a: &Json<'_>| matches!(text(*a, &["name"]), Some("ics_bill" | "ics_credit"));
+        let own = applications(self.detail).find(moves).and_then(|a| text(a, &["status"]));
+        let whole = || text(self.detail, &["applicationInformation", "status"]);
+        matches!(own.filter(|s| !s.is_empty()).or_else(whole), Some("TRANSMITTED" | "BATCHED"))
+    }
+
     /// Whether it was carried out; an error for a code nobody here knows, or one that leaves it open.
     pub(super) fn done(&self) -> Result<bool, Fault> {
         match self.code(self.application()).as_deref() {

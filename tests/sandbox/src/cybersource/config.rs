@@ -100,6 +100,8 @@ pub struct CybersourceConfig {
     pub report_after: Millis,
     /// Since when reports are subscribed to: of a day before there never is one.
     pub reports_since: Timestamp,
+    /// Whether the list of decided cases comes as XML, which the API gives as well.
+    pub conversions_as_xml: bool,
     /// How long after its cut-off a batch is funded, where the processor tells of funding at all.
     pub funded_after: Option<Millis>,
     /// What the processor keeps back of captures with a funding, in hundredths of a percent.
@@ -152,6 +154,7 @@ impl CybersourceConfig {
             report_name: "PaymentBatchDetailReport_Daily_Classic".to_owned(),
             report_after: Millis::hours(2),
             reports_since: Timestamp(0),
+            conversions_as_xml: false,
             funded_after: None,
             fee_basis_points: 290,
             fees_after: None,

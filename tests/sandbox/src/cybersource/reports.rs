@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tillway_core::time::Timestamp;
 
 use super::CybersourceSandbox;
+use super::batch_detail::escaped;
 use super::errors::{ApiError, time};
 use super::ids::Row;
 
@@ -52,9 +53,12 @@ impl CybersourceSandbox {
         if rows.is_empty() {
             return Err(ApiError::not_found());
         }
+        let merchant = &self.config.credentials_of(self.caller).merchant_id;
+        if self.config.conversions_as_xml {
+            return Ok(conversions_xml(merchant, (from, to), &rows).into());
+        }
         Ok(
-            json!({"organizationId": self.config.credentials_of(self.caller).merchant_id, "startTime": time(from),
-            "endTime": time(to), "conversionDetails": rows}),
+            json!({"organizationId": merchant, "startTime": time(from), "endTime": time(to), "conversionDetails": rows}),
         )
     }
 
@@ -85,6 +89,33 @@ impl CybersourceSandbox {
             "endTime": time(to), "chargebackDetails": rows}),
         )
     }
+}
+
+/// The same list as its document type 1.1 has it.
+fn conversions_xml(merchant: &str, (from, to): (Timestamp, Timestamp), rows: &[Value]) -> String {
+    let mut out = format!(
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<!DOCTYPE Report SYSTEM \
+         \"https://api.cybersource.com/reporting/v3/dtds/cdr\">\n<Report Name=\"Conversion Detail Report\" Version=\"1.1\" \
+         xmlns=\"https://api.cybersource.com/reporting/v3/dtds/cdr\" MerchantID=\"{merchant}\" ReportStartDate=\"{}\" \
+         ReportEndDate=\"{}\">\n",
+        time(from),
+        time(to)
+    );
+    for row in rows {
+        let of = |name: &str| escaped(row.get(name).and_then(Value::as_str).unwrap_or(""));
+        out.push_str(&format!(
+            "<Conversion ConversionDate=\"{}\" MerchantReferenceNumber=\"{}\" RequestID=\"{}\"><NewDecision>{}\
+             </NewDecision><OriginalDecision>{}</OriginalDecision><Reviewer>{}</Reviewer></Conversion>\n",
+            of("conversionTime"),
+            of("merchantReferenceNumber"),
+            of("requestId"),
+            of("newDecision"),
+            of("originalDecision"),
+            of("reviewer")
+        ));
+    }
+    out.push_str("</Report>\n");
+    out
 }
 
 fn find(query: &str, name: &str) -> Option<String> {

@@ -84,6 +84,7 @@ fn account(seed: u64, world: u64, [own, eu, br]: [Manner; MERCHANTS]) -> Cyberso
         manner,
     };
     // They are there even where nobody routes over them.
+    config.conversions_as_xml = dice.chance(5000);
     config.merchants = vec![further("sim_eu", "k2", eu), further("sim_br", "k3", br)];
     config
 }

@@ -116,6 +116,30 @@ async fn the_connector_decides_a_case() {
     assert_eq!((world.truth("A-1").held, world.sandbox(|s, _| s.open_cases().len())), (0, 0));
 }
 
+/// Nobody tells but the list, and an account may give it in the other form.
+#[tokio::test]
+async fn a_decision_whose_answer_was_lost_is_found_in_the_list_whatever_its_form() {
+    for conversions_as_xml in [false, true] {
+        let world = World::with(CybersourceConfig { conversions_as_xml, ..config(None) }, &[]);
+        let payment = world.done(&authorize("c1", "tok_avs", 1000)).await;
+        let params = [
+            ("order_id", Value::text("A-1")),
+            ("payment", Value::text(payment.as_str())),
+            ("decision", Value::text("accept")),
+        ];
+        let decide = step("decide_case", "d1", &params);
+        assert_eq!(world.find_out(&decide).await, Finding::NotThere);
+        world.fault("/actions", ApiFault::SilenceAfter);
+        assert_eq!(how(&world.call(&decide).await), "unknown");
+        // The list tells what was decided before it is asked for.
+        world.pass(Millis::mins(1));
+        let Finding::Evidence(outcome) = world.find_out(&decide).await else {
+            panic!("{conversions_as_xml}")
+        };
+        assert_eq!(how(&outcome), "settled");
+    }
+}
+
 #[tokio::test]
 async fn deliveries_are_repeated_doubled_lost_and_late() {
     let rule = |fault| HookFaultRule { type_contains: "risk".into(), fault, times: 1 };

@@ -106,6 +106,33 @@ async fn a_void_and_a_reversal_are_found_by_what_they_undid() {
     assert_eq!(world.truth("A-1").held, 0);
 }
 
+/// The answer of the first sending is lost, and then the batch is closed: whether it was voided before, the capture itself tells.
+#[tokio::test]
+async fn a_lost_void_that_is_too_late_is_refused_once_the_capture_went_out() {
+    for fault in [ApiFault::SilenceBefore, ApiFault::SilenceAfter] {
+        let world = World::new();
+        let payment = world.done(&authorize("c1", "tok_visa", 1000)).await;
+        let capture = world.done(&follow("capture", &payment, 1000, &[])).await;
+        let more = [("capture", Value::text(capture.as_str())), ("request", Value::text("R-1"))];
+        let void = || follow("void", &payment, 1000, &more);
+        let voided = matches!(fault, ApiFault::SilenceAfter);
+        world.fault("/voids", fault);
+        assert_eq!(how(&world.call(&void()).await), "unknown");
+        world.sandbox(|s, now| s.cut_off_now(now));
+        world.pass(Millis::mins(16));
+        let shown = found(&world.find_out(&void()).await);
+        if voided {
+            assert_eq!((shown.as_str(), world.truth("A-1").captured), ("evidence settled", 0));
+            continue;
+        }
+        assert_eq!(shown, "not there");
+        assert_eq!(how(&world.call(&void().again(1)).await), "unknown", "it waits for its processor still");
+        world.pass(Millis::hours(2));
+        assert_eq!(how(&world.call(&void().again(2)).await), "refused NOT_VOIDABLE");
+        assert_eq!(world.truth("A-1").captured, 1000);
+    }
+}
+
 #[tokio::test]
 async fn refused_calls_do_nothing() {
     let world = World::new();

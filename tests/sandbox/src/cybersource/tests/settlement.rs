@@ -241,6 +241,7 @@ async fn a_net_funding_closes_the_batch_whose_sums_it_has() {
         entries: &booked.unwrap(),
         rates: &rates,
         rules: &kept,
+        sections: &[],
     });
     assert_eq!(verdict, Ok(Verdict::Closed));
     let mut other = batch.clone();
