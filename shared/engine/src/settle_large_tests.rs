@@ -1,13 +1,13 @@
 //! Batches that are too large to be held at once: an invented month, settled with and without sections, says the same.
 
-use tillway_core::settle::Kind;
 use tillway_core::settle::market::{Plan, Planted};
+use tillway_core::settle::{Funding, Kind};
 use tillway_market::{Manner, Market, name};
 
 use super::*;
 use crate::engine::WorkError;
 use crate::records::{entry_item, state_key};
-use crate::settle::records::{BookRecord, book_key};
+use crate::settle::records::{BookRecord, OpenRecord, Sums, book_key};
 
 const SHOP: &str = "connections:\n  shop: { system: clarity, base_url: \"https://shop.example/api/v1\", auth: api_key }\n  \
                     gateway: { system: stripe }\npairs:\n  main: { flow: stripe-clarity, shop: shop, gateway: gateway, \
@@ -135,16 +135,19 @@ impl Invented {
     }
 }
 
+/// A batch: id, how it stands, what it comes to, entries posted last, days.
+type Summed = (Box<str>, Standing, Sums, usize, (Day, Day));
+
 #[derive(Debug, Default, PartialEq)]
 struct Seen {
     sections: usize,
     /// Most lines of a batch's own document.
     held: usize,
-    batches: Vec<(Box<str>, Standing, crate::settle::records::Sums, usize, (Day, Day))>,
+    batches: Vec<Summed>,
     certificates: Vec<(Vec<Box<str>>, String)>,
     entries: Vec<Entry>,
     flaws: Vec<Planted>,
-    open: Vec<crate::settle::records::OpenRecord>,
+    open: Vec<OpenRecord>,
     report: String,
     csv: Vec<String>,
     watch: Json,
@@ -280,4 +283,79 @@ async fn an_order_in_a_section_is_explained_by_its_certificate() {
         explained += usize::from(matched);
     }
     assert!(explained > 10, "{explained}");
+}
+
+#[tokio::test]
+async fn the_checker_refuses_a_batch_whose_sections_were_changed() {
+    let large = Invented::new(&PLAN, Manner::AtOnce, 0).await;
+    large.run().await;
+    let engine = &large.w.engine;
+    let records = engine.settled_batches(&name()).await.unwrap();
+    let record = records.iter().max_by_key(|r| r.sums.lines).unwrap();
+    let view = engine.settled_batch(Some(&name()), &record.batch.id).await.unwrap().unwrap();
+    assert!(view.doc.sections.len() > 10);
+    type Change = fn(&mut BatchView);
+    let changes: [(&str, Change); 6] = [
+        ("the lines come to", |v| drop(v.doc.sections.pop())),
+        ("a line is in two places", |v| {
+            let section = v.doc.sections[0].clone();
+            v.doc.sections.push(section);
+        }),
+        ("the sums are others", |v| v.doc.sections[0].tally.net += 1),
+        ("belongs to another section", |v| {
+            let (first, second) = (v.doc.sections[0].parts, v.doc.sections[1].parts);
+            (v.doc.sections[0].parts, v.doc.sections[1].parts) = (second, first);
+        }),
+        ("the journal has", |v| v.doc.sections[0].entries = None),
+        ("is missing or damaged", |v| v.doc.sections[0].doc = "gateway/nothing".into()),
+    ];
+    for (wanted, change) in changes {
+        let mut view = view.clone();
+        change(&mut view);
+        let said = match engine.check_batch(&view).await {
+            Ok(checked) => checked.rejected.join("\n"),
+            Err(error) => error.to_string(),
+        };
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+    // What the journal has of a section is compared as well.
+    let key = {
+        let items = large.w.memory.items.lock().unwrap();
+        let of_section = |k: &&Key| k.pk.ends_with(&*record.batch.id) && k.sk.matches('#').count() == 2;
+        items.keys().filter(|k| k.sk.starts_with("jrns#")).find(of_section).unwrap().clone()
+    };
+    large.w.memory.items.lock().unwrap().remove(&key);
+    let checked = engine.check_batch(&view).await.unwrap();
+    assert!(checked.rejected.iter().any(|why| why.contains("the journal has")), "{:?}", checked.rejected);
+}
+
+#[tokio::test]
+async fn a_large_batch_that_is_refused_gives_back_what_it_was_matched_with() {
+    let mut market = Market::of(&PLAN).unwrap();
+    let (batch, payout) = {
+        let all = &mut market.month.batches;
+        let most = all.iter().position(|b| b.id.starts_with("po_USD")).unwrap();
+        let Funding::Funded { payout, .. } = &mut all[most].funding else { panic!("it is not funded") };
+        *payout += 1;
+        let payout = *payout;
+        (all[most].id.clone(), payout)
+    };
+    let wrong = Arc::new(market);
+    let mut large = Invented::new(&PLAN, Manner::AtOnce, 0).await;
+    let sound = large.market.clone();
+    large.w.engine = Invented::engine(&wrong, 0, &large.w.memory).await;
+    let report = large.run().await;
+    assert_eq!(report.refused.iter().map(|r| &r.batch).collect::<Vec<_>>(), [&batch]);
+    assert!(report.refused[0].why.iter().any(|w| w.contains(&payout.to_string())), "{:?}", report.refused);
+    assert!(large.waiting().await > 20);
+    large.nothing_is_left_over().await;
+    // The gateway mends it: everything is as if it had been right at once.
+    large.w.engine = Invented::engine(&sound, 0, &large.w.memory).await;
+    large.run().await;
+    let whole = Invented::new(&PLAN, Manner::AtOnce, 0).await;
+    whole.run().await;
+    let (seen, wanted) = (large.seen().await, whole.seen().await);
+    assert_eq!(seen.entries.len(), wanted.entries.len());
+    let names = |seen: &Seen| seen.batches.iter().map(|b| (b.0.clone(), b.2.clone())).collect::<Vec<_>>();
+    assert_eq!(names(&seen), names(&wanted));
 }

@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
 use async_trait::async_trait;
@@ -22,6 +21,7 @@ use tillway_engine::ports::{Clock, Guard, MAX_WRITES, NewItem, Write};
 use tillway_engine::records::{OrderRecord, entry_item, state_key};
 use tillway_engine::settle::Step;
 use tillway_engine::settle::records::{BookRecord, RunReport, Standing, book_key};
+use tillway_local::clock::SystemClock;
 use tillway_local::secrets::FileSecrets;
 use tillway_market::{Market, NAME, name};
 
@@ -76,9 +76,9 @@ async fn settled(
     let machine = machine_of(&market, hold, data).await?;
     let engine = &machine.engine;
     let before = memory(true);
-    let began = Instant::now();
+    let began = SystemClock.now();
     let report = engine.settle_day(&name(), market.day, &|_: &Step| true).await?;
-    let took = began.elapsed();
+    let took = SystemClock.now().since(began).0;
     let peak = memory(false);
     let of_batches = looked_at(engine, &report, &market).await?;
     let standing = |wanted| report.batches.iter().filter(|b| b.standing == wanted).count();
@@ -120,8 +120,8 @@ async fn settled(
     });
     tell(format!(
         "settled in {}.{} s, SQLite and all{}",
-        took.as_secs(),
-        took.subsec_millis() / 100,
+        took / 1_000,
+        took % 1_000 / 100,
         memory.unwrap_or_default()
     ));
     for (batch, why) in &of_batches.wrong {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::accepted::{Acceptance, BY_PERSON, Said};
 use super::certificate::{Certificate, certify, hash};
-use super::check::{Rejection, Statement, Verdict, check, check_run};
+use super::check::{Rejection, Statement, Tally, Verdict, check, check_run, check_section};
 use super::matching_tests::{Market, market};
 use super::rates::{Rate, Rates, exchanged};
 use super::*;
@@ -37,8 +37,16 @@ struct Case {
 
 impl Case {
     fn check(&self) -> Result<Verdict, Vec<Rejection>> {
+        self.check_with(&[])
+    }
+
+    fn check_with(&self, sections: &[Tally]) -> Result<Verdict, Vec<Rejection>> {
         let rules = self.kept();
-        check(&Statement {
+        check(&Statement { sections, ..self.statement(&rules) })
+    }
+
+    fn statement<'a>(&'a self, rules: &'a RuleBook) -> Statement<'a> {
+        Statement {
             batch: &self.batch,
             lines: &self.lines,
             other_lines: &self.other_lines,
@@ -50,9 +58,9 @@ impl Case {
             open_expected: &self.open_expected,
             entries: &self.entries,
             rates: &self.rates,
-            rules: &rules,
+            rules,
             sections: &[],
-        })
+        }
     }
 
     fn kept(&self) -> RuleBook {
@@ -566,4 +574,130 @@ fn an_expectation_is_explained_by_a_persons_word_alone() {
     books.add(&back);
     assert_eq!(books.of(Role::ChargebackLoss, booked.currency), 0);
     assert_ne!(off.id, back.id);
+}
+
+/// A closed batch in pieces: what is plain in the first half of the places, in the second, and the rest.
+fn in_pieces() -> [Case; 3] {
+    static PIECES: std::sync::OnceLock<[Case; 3]> = std::sync::OnceLock::new();
+    PIECES.get_or_init(|| cut(&closed())).clone()
+}
+
+fn cut(whole: &Case) -> [Case; 3] {
+    let empty = || Case {
+        batch: whole.batch.clone(),
+        lines: Vec::new(),
+        other_lines: Vec::new(),
+        expected: Vec::new(),
+        certificates: Vec::new(),
+        explained: Vec::new(),
+        accepted: Vec::new(),
+        open_lines: Vec::new(),
+        open_expected: Vec::new(),
+        entries: Vec::new(),
+        rates: BTreeMap::new(),
+        rules: whole.rules.clone(),
+        later: None,
+    };
+    let mut pieces = [empty(), empty(), empty()];
+    for certificate in &whole.certificates {
+        let group = &certificate.group;
+        let own = whole.lines.iter().find(|l| l.id == group.lines[0]).and_then(|l| l.ids.own.clone());
+        let is_plain = group.tier == Tier::OwnId
+            && group.lines.len() == 1
+            && group.expected.len() == 1
+            && group.tolerance.is_none()
+            && group.currency == whole.batch.currency;
+        let piece = match own.filter(|_| is_plain).map(|own| section_of(&own)) {
+            Some(0..=31) => 0,
+            Some(_) => 1,
+            None => 2,
+        };
+        let piece = &mut pieces[piece];
+        piece.certificates.push(certificate.clone());
+        piece.lines.extend(whole.lines.iter().filter(|l| group.lines.contains(&l.id)).cloned());
+        piece.expected.extend(whole.expected.iter().filter(|e| group.expected.contains(&e.id)).cloned());
+    }
+    let [first, second, rest] = &mut pieces;
+    for section in [first, second] {
+        let posted = whole.entries.iter().filter(|e| {
+            let of = e.id.split_once(':').map_or("", |(_, line)| line);
+            section.lines.iter().any(|l| *l.id == *of)
+        });
+        section.entries = posted.cloned().collect();
+    }
+    rest.other_lines = whole.other_lines.clone();
+    rest.explained = whole.explained.clone();
+    let taken = |id: &str| pieces.iter().any(|p| p.lines.iter().any(|l| *l.id == *id));
+    let others: Vec<_> = whole.lines.iter().filter(|l| !taken(&l.id)).cloned().collect();
+    let booked = |id: &str| pieces.iter().any(|p| p.entries.iter().any(|e| e.id == id));
+    let entries: Vec<_> = whole.entries.iter().filter(|e| !booked(&e.id)).cloned().collect();
+    pieces[2].lines.extend(others);
+    pieces[2].entries = entries;
+    pieces
+}
+
+const HALVES: [(u16, u16); 2] = [(0, 31), (32, 63)];
+
+/// The sections by themselves, then the whole.
+fn check_pieces(pieces: &[Case; 3], halves: [(u16, u16); 2]) -> Result<Verdict, Vec<Rejection>> {
+    let tally = |i: usize| {
+        let rules = pieces[i].kept();
+        check_section(&pieces[i].statement(&rules), halves[i])
+    };
+    let sections = [tally(0)?, tally(1)?];
+    let text = serde_json::to_string(&sections).unwrap();
+    assert_eq!(serde_json::from_str::<[Tally; 2]>(&text).unwrap(), sections);
+    pieces[2].check_with(&sections)
+}
+
+#[test]
+fn a_batch_in_sections_adds_up_and_what_is_tampered_with_is_refused() {
+    let good = in_pieces();
+    assert!(good.iter().all(|p| p.certificates.len() > 5), "{:?}", good.map(|p| p.certificates.len()));
+    assert_eq!(check_pieces(&in_pieces(), HALVES), Ok(Verdict::Closed));
+    // None of the pieces alone is the batch.
+    assert!(in_pieces().iter().all(|p| p.check().is_err()));
+    let rules = in_pieces()[2].kept();
+    assert!(check_section(&in_pieces()[2].statement(&rules), (0, 63)).is_err());
+    type Change = fn(&mut [Case; 3]);
+    let tampered: [(&str, Change); 9] = [
+        ("belongs to another section", |p| {
+            let line = p[0].lines[0].clone();
+            p[1].lines.push(line);
+        }),
+        ("neither matched nor open", |p| drop(p[0].certificates.pop())),
+        ("the hash is another", |p| p[1].lines[0].gross += 1),
+        ("net is not gross less fee", |p| p[0].lines[0].fee += 1),
+        ("the lines come to", |p| {
+            let c = p[0].certificates.pop().unwrap();
+            p[0].lines.retain(|l| !c.group.lines.contains(&l.id));
+            p[0].expected.retain(|e| !c.group.expected.contains(&e.id));
+        }),
+        ("clearing is left with", |p| drop(p[0].entries.pop())),
+        ("is there twice", |p| {
+            let entry = p[0].entries[0].clone();
+            p[0].entries.push(entry);
+        }),
+        ("is neither matched nor open", |p| {
+            let open = p[0].lines[0].id.clone();
+            p[0].certificates.retain(|c| !c.group.lines.contains(&open));
+            p[0].open_lines.push(open);
+        }),
+        ("and the payout to", |p| {
+            let payout = p[2].entries.iter().position(|e| e.id.starts_with("payout:")).unwrap();
+            let entry = p[2].entries.remove(payout);
+            p[1].entries.push(entry.clone());
+            p[0].entries.push(entry);
+        }),
+    ];
+    for (wanted, change) in tampered {
+        let mut pieces = in_pieces();
+        change(&mut pieces);
+        let said: String =
+            check_pieces(&pieces, HALVES).unwrap_err().iter().map(|r| format!("{r}\n")).collect();
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+    // Sections that share a place may use an expectation twice.
+    let overlapping = check_pieces(&in_pieces(), [(0, 32), (32, 63)]);
+    assert_eq!(overlapping, Err(vec![Rejection::Sections]));
 }

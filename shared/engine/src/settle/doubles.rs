@@ -99,7 +99,7 @@ fn unexpected(exception: &Exception) -> Option<&str> {
 
 /// Keeps what the matching saw of two lines of which one stays open.
 fn note(exception: &Exception, open: &[Box<str>], doc: &mut BookDoc) {
-    let is_open = |id: &Box<str>| open.binary_search(id).is_ok();
+    let is_open = |id: &str| open.binary_search_by(|other| other.as_ref().cmp(id)).is_ok();
     if let [a, b] = exception.lines.as_slice() {
         match (is_open(a), is_open(b)) {
             (true, false) => doc.doubles.insert(a.clone(), Some(b.clone())),
