@@ -1,13 +1,14 @@
 //! Batches that are too large to be held at once: an invented month, settled with and without sections, says the same.
 
+use tillway_core::journal::TrialBalance;
 use tillway_core::settle::market::{Plan, Planted};
-use tillway_core::settle::{Funding, Kind};
+use tillway_core::settle::{Batch, Funding, Kind};
 use tillway_market::{Manner, Market, name};
 
 use super::*;
 use crate::engine::WorkError;
-use crate::records::{entry_item, state_key};
-use crate::settle::records::{BookRecord, OpenRecord, Sums, book_key};
+use crate::records::{alias_key, entry_item, state_key};
+use crate::settle::records::{BookDoc, BookRecord, OpenRecord, Sums, book_key};
 
 const SHOP: &str = "connections:\n  shop: { system: clarity, base_url: \"https://shop.example/api/v1\", auth: api_key }\n  \
                     gateway: { system: stripe }\npairs:\n  main: { flow: stripe-clarity, shop: shop, gateway: gateway, \
@@ -39,6 +40,14 @@ impl Invented {
         let cursor = Some(market.day.plus(-90).start());
         let body = serde_json::to_vec(&BookRecord { cursor, ..BookRecord::default() }).unwrap();
         put.push(NewItem { key: book_key(&name()), body, due: None, list: None, expires: None });
+        for e in &market.month.expected {
+            if let (Some(own), Some(order)) = (&e.ids.own, &e.order) {
+                let body = serde_json::to_vec(&OrderKey::new(order.as_ref())).unwrap();
+                let key = alias_key(&name(), own);
+                let alias = NewItem { key, body, due: None, list: None, expires: None };
+                w.memory.transact(vec![Write::Put(alias, Guard::Any)]).await.unwrap();
+            }
+        }
         for item in put {
             w.memory.transact(vec![Write::Put(item, Guard::Absent)]).await.unwrap();
         }
@@ -112,8 +121,8 @@ impl Invented {
         }
         let item = self.w.item(&book_key(&name())).unwrap();
         let book: BookRecord = serde_json::from_slice(&item.body).unwrap();
-        assert_eq!(book.scratch, None);
-        let doc = engine.book_doc(&book).await.unwrap();
+        assert_eq!((book.scratch, book.trash), (None, None));
+        let doc: BookDoc = engine.shelved(&book.doc.unwrap()).await.unwrap();
         named.extend(doc.waiting.iter().map(|piece| piece.doc.to_string()));
         let items = self.w.memory.items.lock().unwrap();
         let heads = items.keys().filter(|k| k.sk == "head").filter_map(|k| k.pk.strip_prefix("shelf#"));
@@ -210,6 +219,33 @@ async fn what_is_not_due_yet_waits_in_documents_and_is_matched_when_its_line_com
     assert_eq!(large.run().await.headline, small.run().await.headline);
     same(large.seen().await, &small.seen().await);
     assert_eq!(large.waiting().await, 0);
+}
+
+#[tokio::test]
+async fn a_line_of_what_an_earlier_day_settled_is_a_duplicate() {
+    let first = PLAN.end().plus(-33);
+    let two = Invented::new(&PLAN, Manner::InTwo(first), usize::MAX).await;
+    two.settle(first).await.unwrap();
+    two.run().await;
+    let open = two.seen().await.open;
+    let funded = |id: &str| two.market.month.lines.iter().find(|l| *l.id == *id).unwrap().day;
+    let mut across = 0;
+    for planted in &two.market.month.planted {
+        let of_lines = |x: &OpenRecord| planted.lines.iter().any(|l| x.exception.lines.contains(l));
+        if let (Class::Duplicate, [a, b]) = (planted.class, planted.lines.as_slice()) {
+            let found = open.iter().find(|x| of_lines(x)).unwrap();
+            assert_eq!(found.exception.class, Class::Duplicate, "{planted:?}");
+            let apart = (funded(a) <= first) != (funded(b) <= first);
+            assert_eq!(found.exception.lines.len(), if apart { 1 } else { 2 });
+            across += usize::from(apart);
+        }
+    }
+    assert!(across > 0);
+    let classes = |class| open.iter().filter(|x| x.exception.class == class).count();
+    let planted = |class| two.market.month.planted.iter().filter(|p| p.class == class).count();
+    for class in [Class::MissingHere, Class::UnknownRefund, Class::UnknownChargeback, Class::Duplicate] {
+        assert_eq!(classes(class), planted(class), "{class:?}");
+    }
 }
 
 #[tokio::test]
@@ -334,7 +370,8 @@ async fn a_large_batch_that_is_refused_gives_back_what_it_was_matched_with() {
     let mut market = Market::of(&PLAN).unwrap();
     let (batch, payout) = {
         let all = &mut market.month.batches;
-        let most = all.iter().position(|b| b.id.starts_with("po_USD")).unwrap();
+        let lines = |b: &Batch| market.month.lines.iter().filter(|l| l.batch == b.id).count();
+        let most = (0..all.len()).max_by_key(|n| lines(&all[*n])).unwrap();
         let Funding::Funded { payout, .. } = &mut all[most].funding else { panic!("it is not funded") };
         *payout += 1;
         let payout = *payout;
@@ -355,7 +392,14 @@ async fn a_large_batch_that_is_refused_gives_back_what_it_was_matched_with() {
     let whole = Invented::new(&PLAN, Manner::AtOnce, 0).await;
     whole.run().await;
     let (seen, wanted) = (large.seen().await, whole.seen().await);
-    assert_eq!(seen.entries.len(), wanted.entries.len());
+    // Lines that waited for it were in suspense meanwhile, and are out of it again.
+    let balance = |seen: &Seen| {
+        let mut sum = TrialBalance::default();
+        seen.entries.iter().for_each(|e| sum.add(e));
+        sum.0.retain(|_, left| *left != 0);
+        sum.0
+    };
+    assert_eq!(balance(&seen), balance(&wanted));
     let names = |seen: &Seen| seen.batches.iter().map(|b| (b.0.clone(), b.2.clone())).collect::<Vec<_>>();
     assert_eq!(names(&seen), names(&wanted));
 }

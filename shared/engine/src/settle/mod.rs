@@ -272,6 +272,7 @@ impl Engine {
         if !self.hold_book(&mut run).await? {
             return Ok(None);
         }
+        self.empty_trash(&mut run).await?;
         self.sweep_drafts(&mut run).await?;
         Ok(Some(run))
     }

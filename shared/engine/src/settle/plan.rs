@@ -33,6 +33,7 @@ impl Engine {
     ) -> Result<(), WorkError> {
         let mut doc = self.book_doc(&run.book).await?;
         let mut read: Vec<Box<str>> = incoming.iter().flat_map(|i| i.read.iter().cloned()).collect();
+        read.extend(run.book.doc.clone().map(Box::from));
         read.extend(doc.waiting.iter().map(|piece| piece.doc.clone()));
         let read_of: Vec<Box<str>> = incoming.iter().map(|i| i.listed.batch.id.clone()).collect();
         let carried = std::mem::take(&mut doc.lines);
@@ -234,6 +235,7 @@ impl Engine {
                 held_until: None,
                 fence: 0,
                 scratch: None,
+                trash: None,
             },
             headline,
             run: run.is_of_day().then(|| RunRecord { at: self.now(), notices }),

@@ -8,6 +8,7 @@ use super::records::{
     BatchDoc, BatchRecord, BookRecord, OPEN, OpenRecord, PlanDoc, Posted, accepted_entries_key, accepted_key,
     batch_key, came_key, entries_key, open_key, read_key, run_key, section_key, settle_pk, watch_key,
 };
+use super::spread::AT_A_TIME;
 use super::{Run, Step, item};
 use crate::engine::{Engine, WorkError};
 use crate::ports::{Guard, Key, MAX_WRITES, Severity, StoreError, Write};
@@ -44,21 +45,41 @@ impl Engine {
         }
         let before = run.book.doc.take();
         let BookRecord { held_until, fence, .. } = run.book;
-        run.book = BookRecord { held_until, fence, ..plan.after.clone() };
+        run.book = BookRecord { held_until, fence, trash: Some(name.clone()), ..plan.after.clone() };
         self.keep_book(run).await?;
-        // What nobody reads any more; where this is not reached, it only takes room.
-        for gone in before.iter().map(String::as_str).chain([name.as_str()]) {
-            self.unshelve(gone).await?;
+        if let Some(before) = before {
+            self.unshelve(&before).await?;
         }
+        self.throw_away(run, &name, &plan).await?;
+        Ok(Some(plan))
+    }
+
+    /// Throws away what nobody reads any more once a plan was carried out, and last the plan.
+    async fn throw_away(&self, run: &mut Run<'_>, name: &str, plan: &PlanDoc) -> Result<(), WorkError> {
         // The names of parts go before the parts: nobody finds a name without its part.
         for id in &plan.read_of {
             let write = Write::Delete(read_key(run.name(), id), Guard::Any);
             self.ports.store.transact(vec![write]).await?;
         }
-        for part in &plan.read {
-            self.unshelve(part).await?;
+        for some in plan.read.chunks(AT_A_TIME) {
+            futures_util::future::try_join_all(some.iter().map(|part| self.unshelve(part))).await?;
+            self.renew_book(run).await?;
         }
-        Ok(Some(plan))
+        self.unshelve(name).await?;
+        run.book.trash = None;
+        Ok(())
+    }
+
+    /// Goes on with throwing away where an earlier run died over it.
+    pub(super) async fn empty_trash(&self, run: &mut Run<'_>) -> Result<(), WorkError> {
+        let Some(name) = run.book.trash.clone() else { return Ok(()) };
+        // The plan goes last: where it is gone, all is.
+        if self.ports.shelf.get(&name).await?.is_none() {
+            run.book.trash = None;
+            return Ok(());
+        }
+        let plan: PlanDoc = self.shelved(&name).await?;
+        self.throw_away(run, &name, &plan).await
     }
 
     /// What people accepted, and what came after all: entries, then the records of them.

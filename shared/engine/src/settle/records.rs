@@ -50,6 +50,9 @@ pub struct BookRecord {
     /// Documents of a large run whose plan does not stand yet: whoever comes next throws them away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scratch: Option<Scratch>,
+    /// The plan that was carried out, until all that it made useless is thrown away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trash: Option<String>,
 }
 
 /// Documents that one lease numbers.

@@ -105,7 +105,7 @@ impl Engine {
     }
 
     /// Reads a document.
-    pub(super) async fn shelved<T: DeserializeOwned>(&self, name: &str) -> Result<T, WorkError> {
+    pub(crate) async fn shelved<T: DeserializeOwned>(&self, name: &str) -> Result<T, WorkError> {
         let found = self.ports.shelf.get(name).await?;
         let whole = found.as_deref().and_then(|bytes| {
             let at = bytes.iter().position(|b| *b == END_OF_DIGEST)?;
