@@ -89,7 +89,7 @@ fn divide(
     let taken = |id: &str| settled.iter().any(|s| s.id.as_ref() == id);
     let names = [base.to_owned(), format!("{base}~{day}")].into_iter();
     let further = (2_u64..).map(|n| format!("{base}~{day}.{n}"));
-    let new = names.chain(further).skip_while(|name| taken(name)).next().unwrap_or_default();
+    let new = names.chain(further).find(|name| !taken(name)).unwrap_or_default();
     let of: BTreeMap<&str, &Settled> =
         settled.iter().flat_map(|s| s.lines.iter().map(move |l| (l.as_ref(), s))).collect();
     let mut out: BTreeMap<Box<str>, Vec<SettlementLine>> = BTreeMap::new();
