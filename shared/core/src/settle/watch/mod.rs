@@ -17,7 +17,8 @@
 //! - *Wobble*: what days differ by beyond chance. It does not grow less with the size of the trade, which is why a large
 //!   shop is not told of every Tuesday.
 //! - *Deviation*: the signed root of the deviance, which stays nearly normal where a sum is a handful of events (disputes,
-//!   a small shop) and where a median would be zero.
+//!   a small shop) and where a median would be zero. Delay is late by whole days: what varies of it is a number of such steps, as
+//!   many as its variance says, and it is they that are held against Poisson. A small shop's three late lines so are three.
 //!
 //! Why not others: median and MAD over the same weekday has four to eight values to rest on and says 0 ± 0 of rare events; a
 //! beta-binomial knows rates of yes and no, not fees, delays or amounts; a seasonal forecast wants years of history.
