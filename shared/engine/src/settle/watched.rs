@@ -240,7 +240,18 @@ pub(super) fn count(
         let days = first.map(|e| day.since(rules.booked(e.kind, e.due)));
         after.extend(group.lines.iter().filter_map(|l| Some((l.as_ref(), days?))));
     }
+    let charged: BTreeMap<&str, i64> = batch
+        .lines
+        .iter()
+        .filter(|l| l.kind == Kind::Charge)
+        .filter_map(|l| Some((l.ids.own.as_deref()?, l.gross)))
+        .collect();
     for line in batch.lines.iter().filter(|l| !known.contains(l.id.as_ref())) {
         figures.line(line, after.get(line.id.as_ref()).copied());
+        // The fee of a payment on a line of its own, which names the card.
+        let of = line.ids.parent.as_deref().filter(|_| line.kind == Kind::Fee);
+        if let Some(gross) = of.and_then(|parent| charged.get(parent)) {
+            figures.fee(line, line.net.saturating_neg(), *gross);
+        }
     }
 }

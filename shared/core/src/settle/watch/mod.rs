@@ -148,8 +148,15 @@ impl DayFigures {
         (volume.part, volume.of) = (volume.part.saturating_add(gross), 1);
         let square = u64::try_from(u128::from(gross) * u128::from(gross) / 1000).unwrap_or(u64::MAX);
         volume.squares = volume.squares.saturating_add(square);
+        self.fee(line, line.fee, line.gross);
+    }
+
+    /// A fee of a payment by card, on the payment's own line or on one of its own, and what was charged. Minor units both.
+    pub fn fee(&mut self, line: &SettlementLine, fee: i64, charged: i64) {
+        let gross = u64::try_from(charged).unwrap_or(0);
         let (Some(card), true) = (&line.card, gross > 0) else { return };
-        let fee = u64::try_from(line.fee).unwrap_or(0);
+        let fee = u64::try_from(fee).unwrap_or(0);
+        let square = u64::try_from(u128::from(gross) * u128::from(gross) / 1000).unwrap_or(u64::MAX);
         let sum = self.figure(Figure::FeeRate { brand: card.brand.clone(), currency: line.currency });
         sum.part = sum.part.saturating_add(fee);
         sum.of = sum.of.saturating_add(gross);
