@@ -1,6 +1,7 @@
 //! Fees payment by payment, from the details that a processor tells late, or never.
 
 use tillway_core::settle::Kind;
+use tillway_core::settle::watch::Figure;
 use tillway_sandbox::cybersource::DetailsFault;
 
 use super::*;
@@ -39,6 +40,13 @@ async fn each_payment_of_a_funding_has_its_fee_and_the_batch_closes() {
         (t.clearing(day.plus(2)).await, t.open().await, t.w.alerted("settlement_remark")),
         (0, vec![], 0)
     );
+    // The day's fee rate by card rests on them.
+    let watched = t.w.engine.settlement_watch(&signed(), day.plus(2)).await.unwrap();
+    let rate = watched
+        .figures
+        .iter()
+        .find(|m| matches!(&m.figure, Figure::FeeRate { brand, .. } if &**brand == "visa"));
+    assert_eq!(rate.map(|m| (m.part, m.of)), Some((58, 2_000)));
     // Settled again, early or late, it says the same.
     for later in [Millis::hours(1), Millis::days(5)] {
         t.w.pass(later);

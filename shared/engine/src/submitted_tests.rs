@@ -173,6 +173,69 @@ async fn a_run_downloads_the_report_of_a_day_once() {
     assert!(asked() > before);
 }
 
+#[tokio::test]
+async fn a_file_that_is_wrong_posts_nothing_until_it_is_mended() {
+    let t = Trade::new().await;
+    let day = Day::of(t.w.memory.now());
+    let capture = t.paid("A-1").await;
+    t.paid("A-2").await;
+    t.w.pass(Millis::hours(20));
+    let (journal, period) = (t.w.journal(), format!("{day}T00:00:00Z to "));
+    for (n, (from, to, code)) in [
+        ("acme,PaymentBatch", "other,PaymentBatch", "wrong_merchant"),
+        (&format!(",acme,{day}"), &format!(",other,{day}"), "wrong_merchant"),
+        (&period, &format!("{day} until "), "wrong_date"),
+        (&format!(",acme,{day}"), ",acme,2026-01-01", "wrong_date"),
+        (&format!("{capture},A-1,"), ",A-1,", "no_id"),
+        ("10.00", "\"1.010,00\"", "bad_number"),
+        ("10.00", "92233720368547758.08", "overflow"),
+        ("payment_type", "amount", "duplicate_header"),
+        ("currency,", "curr,", "unknown_header"),
+        ("\"ics_bill\"", "\"ics_auth\"", "unknown_application"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        *t.bent.lock().unwrap() = Some((from.to_owned(), to.to_owned()));
+        let report = t.settle(day).await;
+        let [refused] = report.refused.as_slice() else { panic!("{code} {report:?}") };
+        assert!(refused.why.iter().any(|why| why.starts_with(code)), "{code} {refused:?}");
+        assert!(report.batches.is_empty(), "{code} {report:?}");
+        assert_eq!((t.w.alerted("settlement_refused"), t.w.journal() == journal), (n + 1, true), "{code}");
+    }
+    *t.bent.lock().unwrap() = None;
+    let mended = t.settle(day).await;
+    assert_eq!((mended.refused.len(), mended.batches[0].sums.payments), (0, 2), "{mended:?}");
+    // Issued again with another amount it is told, and what is settled stays.
+    *t.bent.lock().unwrap() = Some(("10.00".to_owned(), "11.00".to_owned()));
+    let again = t.settle(day).await;
+    assert!(again.refused[0].why[0].contains("says something else"), "{again:?}");
+    assert_eq!(t.w.alerted("settlement_refused"), 11);
+    *t.bent.lock().unwrap() = None;
+    assert_eq!(t.settle(day).await.unchanged.len(), 1);
+}
+
+#[tokio::test]
+async fn a_report_that_is_not_there_is_waited_for_then_missed_and_settled_when_it_comes() {
+    let t = Trade::new().await;
+    let day = Day::of(t.w.memory.now());
+    t.paid("A-1").await;
+    t.gateway(|g, _| g.config_mut().report_after = Millis::days(4));
+    for (hours, late) in [(20, 0), (24, 0), (24, 1)] {
+        t.w.pass(Millis::hours(hours));
+        let report = t.settle(day).await;
+        assert_eq!(
+            (report.waiting.len(), report.refused.len(), report.batches.len()),
+            (1, 0, 0),
+            "{report:?}"
+        );
+        assert!(report.waiting[0].again_at.is_some());
+        assert_eq!(t.w.alerted("settlement_late"), late, "{hours}");
+    }
+    t.w.pass(Millis::days(3));
+    assert_eq!(t.settle(day).await.batches[0].standing, Standing::Submitted);
+}
+
 /// A capture of an order that the books have under another id is no match, and the item says which one it may be.
 #[tokio::test]
 async fn a_line_under_another_id_names_what_our_reference_says_it_may_be() {

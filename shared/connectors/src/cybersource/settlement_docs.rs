@@ -318,6 +318,29 @@ mod tests {
         assert_eq!((of("2026-11-18"), of("2026-11-19")), (1, 0));
     }
 
+    #[test]
+    fn what_is_wrong_with_a_chargeback_is_named() {
+        let sound = json!({"chargebackDetails": [{"requestId": "764", "amount": "102.21", "currencyCode": "USD", "sign": "-",
+            "natureOfDispute": "Chargeback", "trackingNumber": "1", "time": "2026-11-19T08:00:00Z"}]});
+        let day = values::day("2026-11-19").unwrap();
+        let read = |doc: &Value| {
+            chargeback_lines(&connection(), Doc::from(doc).json(), (day, day), |c, _| format!("{c}").into())
+        };
+        assert_eq!(read(&sound).unwrap().len(), 1);
+        for (member, value, code, field) in [
+            ("requestId", json!(""), "no_id", "requestId"),
+            ("amount", json!("1.102,21"), "bad_number", "amount"),
+            ("amount", json!("92233720368547758.08"), "overflow", "amount"),
+            ("sign", json!(""), "chargeback_unclear", "sign"),
+            ("time", json!("19.11.2026"), "wrong_date", "chargebackDetails.time"),
+        ] {
+            let mut doc = sound.clone();
+            doc["chargebackDetails"][0][member] = value;
+            let fault = read(&doc).unwrap_err();
+            assert_eq!((fault.code, fault.field.as_str()), (code, field), "{fault}");
+        }
+    }
+
     fn details() -> Value {
         json!({"offset": 0, "limit": 100, "pageResults": 2,
             "requestDetails": [

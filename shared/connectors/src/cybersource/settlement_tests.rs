@@ -227,6 +227,21 @@ fn what_is_wrong_with_an_xml_is_named() {
         ),
         ("locale", XML.replace("50.00", "50,00"), "bad_number", "Amount"),
         ("no amount", XML.replace("<Amount>50.00</Amount>", ""), "bad_number", "Amount"),
+        ("overflow", XML.replace("50.00", "92233720368547758.08"), "overflow", "Amount"),
+        (
+            "currencies",
+            XML.replace("USD</CurrencyCode><Amount>50", "EUR</CurrencyCode><Amount>50"),
+            "mixed_currencies",
+            "currency",
+        ),
+        (
+            "currency",
+            XML.replace("USD</CurrencyCode><Amount>50", "US</CurrencyCode><Amount>50"),
+            "bad_currency",
+            "CurrencyCode",
+        ),
+        ("application", XML.replace("ics_credit", "ics_auth"), "unknown_application", "Application"),
+        ("negative capture", XML.replace("50.00", "-50.00"), "wrong_sign", "Amount"),
         ("tags", XML.replace("</Requests></Batch></Batches>", "</Batch></Batches>"), "not_xml", "file"),
     ] {
         let fault = xml_of(&text).unwrap_err();

@@ -233,6 +233,8 @@ pub(super) struct NewLines<'a> {
     lines: Vec<&'a SettlementLine>,
     expected: &'a [Expected],
     certificates: &'a [Certificate],
+    /// What was charged beside them, by the gateway's id; of a large batch not what its sections have.
+    charged: BTreeMap<&'a str, i64>,
 }
 
 impl<'a> NewLines<'a> {
@@ -241,12 +243,20 @@ impl<'a> NewLines<'a> {
         let known: BTreeSet<&str> =
             before.into_iter().flat_map(|doc| &doc.lines).map(|l| l.id.as_ref()).collect();
         let lines = batch.lines.iter().filter(|l| !known.contains(l.id.as_ref())).collect();
-        Self { lines, expected: &batch.expected, certificates: &batch.certificates }
+        let charged = batch
+            .lines
+            .iter()
+            .filter(|l| l.kind == Kind::Charge)
+            .filter_map(|l| Some((l.ids.own.as_deref()?, l.gross)))
+            .collect();
+        Self { lines, expected: &batch.expected, certificates: &batch.certificates, charged }
     }
 
     /// Those of a section.
     pub(super) fn of_section(doc: &'a SectionDoc) -> Self {
-        Self { lines: doc.lines.iter().collect(), expected: &doc.expected, certificates: &doc.certificates }
+        let lines = doc.lines.iter().collect();
+        let charged = BTreeMap::new();
+        Self { lines, expected: &doc.expected, certificates: &doc.certificates, charged }
     }
 }
 
@@ -261,5 +271,10 @@ pub(super) fn count(figures: &mut DayFigures, day: Day, new: &NewLines<'_>, rule
     }
     for line in &new.lines {
         figures.line(line, after.get(line.id.as_ref()).copied());
+        // The fee of a payment on a line of its own, which names the card.
+        let of = line.ids.parent.as_deref().filter(|_| line.kind == Kind::Fee);
+        if let Some(gross) = of.and_then(|parent| new.charged.get(parent)) {
+            figures.fee(line, line.net.saturating_neg(), *gross);
+        }
     }
 }

@@ -190,7 +190,7 @@ const fn varies(figure: &Figure) -> Varies {
     match figure {
         Figure::DeclineRate | Figure::RefundRate | Figure::DisputeRate | Figure::Payments => Varies::Counts,
         Figure::FeeRate { .. } => Varies::Measured(8),
-        Figure::Delay => Varies::Measured(20),
+        Figure::Delay => Varies::Steps(20),
         Figure::Volume { .. } => Varies::Amounts,
     }
 }

@@ -17,7 +17,8 @@
 //! - *Wobble*: what days differ by beyond chance. It does not grow less with the size of the trade, which is why a large
 //!   shop is not told of every Tuesday.
 //! - *Deviation*: the signed root of the deviance, which stays nearly normal where a sum is a handful of events (disputes,
-//!   a small shop) and where a median would be zero.
+//!   a small shop) and where a median would be zero. Delay is late by whole days: what varies of it is a number of such steps, as
+//!   many as its variance says, and it is they that are held against Poisson. A small shop's three late lines so are three.
 //!
 //! Why not others: median and MAD over the same weekday has four to eight values to rest on and says 0 ± 0 of rare events; a
 //! beta-binomial knows rates of yes and no, not fees, delays or amounts; a seasonal forecast wants years of history.
@@ -152,8 +153,15 @@ impl DayFigures {
         (volume.part, volume.of) = (volume.part.saturating_add(gross), 1);
         let square = u64::try_from(u128::from(gross) * u128::from(gross) / 1000).unwrap_or(u64::MAX);
         volume.squares = volume.squares.saturating_add(square);
+        self.fee(line, line.fee, line.gross);
+    }
+
+    /// A fee of a payment by card, on the payment's own line or on one of its own, and what was charged. Minor units both.
+    pub fn fee(&mut self, line: &SettlementLine, fee: i64, charged: i64) {
+        let gross = u64::try_from(charged).unwrap_or(0);
         let (Some(card), true) = (&line.card, gross > 0) else { return };
-        let fee = u64::try_from(line.fee).unwrap_or(0);
+        let fee = u64::try_from(fee).unwrap_or(0);
+        let square = u64::try_from(u128::from(gross) * u128::from(gross) / 1000).unwrap_or(u64::MAX);
         let sum = self.figure(Figure::FeeRate { brand: card.brand.clone(), currency: line.currency });
         sum.part = sum.part.saturating_add(fee);
         sum.of = sum.of.saturating_add(gross);

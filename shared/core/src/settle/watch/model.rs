@@ -28,6 +28,18 @@ pub(super) enum Varies {
     Amounts,
     /// Chance is measured; days differ by so many thousandths beyond it.
     Measured(u32),
+    /// The same of what comes later by whole units, a few at a time.
+    Steps(u32),
+}
+
+impl Varies {
+    /// What days differ by beyond a measured chance, in thousandths; nothing where chance is known.
+    const fn floor(self) -> Option<u32> {
+        match self {
+            Self::Measured(thousandths) | Self::Steps(thousandths) => Some(thousandths),
+            Self::Counts | Self::Amounts => None,
+        }
+    }
 }
 
 /// What is expected of a day: its mean, and the variance `chance × lump × mean + (wobble × mean)²`.
@@ -67,10 +79,7 @@ const ROUNDS: usize = 8;
 impl Expectation {
     /// Estimates it; nothing where nothing was seen.
     pub(super) fn of(points: &[Point], varies: Varies) -> Option<Self> {
-        let floor = match varies {
-            Varies::Measured(thousandths) => f64::from(thousandths) / 1000.0,
-            Varies::Counts | Varies::Amounts => 0.0,
-        };
+        let floor = varies.floor().map_or(0.0, |thousandths| f64::from(thousandths) / 1000.0);
         let lump = median(points.iter().filter_map(size).map(|l| (l, 1.0)).collect());
         let mut model = Self {
             varies,
@@ -99,7 +108,7 @@ impl Expectation {
         let lump = match self.varies {
             Varies::Counts => 1.0,
             Varies::Amounts => size(p).unwrap_or(self.lump).max(self.lump),
-            Varies::Measured(_) => size(p).map_or(1.0, |l| (l / self.lump).max(0.5)),
+            Varies::Measured(_) | Varies::Steps(_) => size(p).map_or(1.0, |l| (l / self.lump).max(0.5)),
         };
         chance * lump + wobble * self.mean(p)
     }
@@ -131,7 +140,7 @@ impl Expectation {
         let middle = median(residuals.iter().map(|r| (*r, 1.0)).collect());
         let mad = MAD * median(residuals.iter().map(|r| ((r - middle).abs(), 1.0)).collect());
         // Where chance is known, nothing within it is left out.
-        let scale = if matches!(self.varies, Varies::Measured(_)) { mad } else { mad.max(1.0) };
+        let scale = if self.varies.floor().is_some() { mad } else { mad.max(1.0) };
         // However alike the most of them are, two of three days always count.
         let mut away: Vec<f64> = residuals.iter().map(|r| (r - middle).abs()).collect();
         away.sort_by(f64::total_cmp);
@@ -187,7 +196,7 @@ impl Expectation {
             high
         };
         match self.varies {
-            Varies::Measured(_) => {
+            Varies::Measured(_) | Varies::Steps(_) => {
                 let most = roots.iter().map(|(root, _)| root * root).fold(1.0, f64::max) * 2.0;
                 let wobble = self.wobble;
                 self.chance = search(most, &|chance| excess(chance, wobble));
@@ -220,8 +229,16 @@ impl Expectation {
         // Counts jump by one: half of it towards the expectation.
         let near = if self.varies == Varies::Counts { part + (mean - part).clamp(-0.5, 0.5) } else { part };
         let dispersion = (variance / mean).max(f64::MIN_POSITIVE);
+        let deviations = match self.varies {
+            // What varies are a few steps, as many as the variance says: a handful of lines more is no rarity where hardly one is
+            // expected. Of many steps it is the same as below; of fewer than are usual there are none to count.
+            Varies::Steps(_) if part > mean => {
+                signed_root(variance + (part - mean - 0.5).max(0.0), variance.max(f64::MIN_POSITIVE))
+            }
+            _ => signed_root(near, mean) / dispersion.sqrt(),
+        };
         Some(Score {
-            deviations: hundredths(signed_root(near, mean) / dispersion.sqrt()),
+            deviations: hundredths(deviations),
             measured: millionths(part / of),
             expected: millionths(mean / of),
             spread: millionths(variance.sqrt() / of),
@@ -353,6 +370,27 @@ mod tests {
         assert!(signed_root(0.0, 2.0) == -2.0);
         // Far from zero it is the plain distance.
         assert!((signed_root(1_010_000.0, 1_000_000.0) - 10.0).abs() < 0.05);
+    }
+
+    #[test]
+    fn a_few_steps_where_hardly_one_is_expected_are_no_rarity() {
+        // 30 lines of two days each; on every third day one of them comes a day later.
+        let of = |varies| Expectation::of(&days(|d| 60_u64 + u64::from(d % 3 == 0), 30), varies).unwrap();
+        let on = |varies, late| {
+            let today = [Point { part: 60_u64 + late, of: 30, weekday: 0, lumps: None }];
+            of(varies).score(&today).unwrap().deviations
+        };
+        let (plain, steps) = (Varies::Measured(0), Varies::Steps(0));
+        // Four of thirty at a third of one expected: less than 4 in 10,000 by Poisson, 3.4 deviations of a normal distribution.
+        assert!(
+            on(plain, 4) > 600 && (250..400).contains(&on(steps, 4)),
+            "{} {}",
+            on(plain, 4),
+            on(steps, 4)
+        );
+        assert!(on(steps, 12) > 700, "{}", on(steps, 12));
+        let early = [Point { part: 30, of: 30, weekday: 0, lumps: None }];
+        assert_eq!(of(steps).score(&early).unwrap().deviations, of(plain).score(&early).unwrap().deviations);
     }
 
     #[test]
