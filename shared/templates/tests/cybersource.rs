@@ -629,6 +629,29 @@ fn a_total_lowered_before_capture_is_captured_lower_and_after_it_given_back() {
     assert_eq!(order.parked(), ["captured_less_than_total"]);
 }
 
+/// Only the customer can agree to more: before and after the money is taken a person is asked, and what was agreed is all that moves.
+#[test]
+fn a_total_raised_before_or_after_capture_goes_to_a_person_once_and_no_more_is_taken() {
+    for capture in ["authorization", "shipment"] {
+        let mut order = paying(&[("capture", capture), ("on_total_lowered", "refund")], 100);
+        order.done("authorize", reserved(100));
+        if capture == "authorization" {
+            order.done("capture-now", [made("c1", 100)]);
+        }
+        order.tell([plain(2, 130)]);
+        order.pass(LATER);
+        order.tell([plain(3, 130)]);
+        assert_eq!(order.parked(), ["total_raised_after_payment"], "{capture}");
+        assert!(
+            !order.state.steps.keys().any(|step| step.starts_with("authorize/") && step != "authorize/t1")
+        );
+        assert_eq!(order.state.captured(), if capture == "authorization" { 100 } else { 0 });
+        // Lowered again it is paid, and nothing goes back.
+        order.tell([plain(4, 100)]);
+        assert!(!order.is_out("refund-lowered") && !order.is_out("void-lowered"));
+    }
+}
+
 #[test]
 fn erp_steps_stand_in_the_flow_and_are_skipped_without_an_erp() {
     let mut order = paying(&[], 100);

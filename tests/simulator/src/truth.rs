@@ -139,6 +139,13 @@ fn mark(p: &cybersource::PaymentTruth) -> Option<&str> {
     p.transactions.first().and_then(|t| t.mark.as_deref())
 }
 
+/// Whether a sending of a command was undone so that the same could be sent anew.
+fn is_undone(p: &cybersource::PaymentTruth) -> bool {
+    let Some(command) = mark(p) else { return false };
+    let undoing = format!("tillway-undoes:{command}-");
+    p.transactions.iter().any(|t| t.mark.as_deref().is_some_and(|m| m.starts_with(&undoing)))
+}
+
 /// Whether two payments held money at one time.
 fn overlap(a: &cybersource::PaymentTruth, b: &cybersource::PaymentTruth) -> bool {
     let over =
@@ -158,9 +165,11 @@ fn of_cybersource(all: &[cybersource::PaymentTruth]) -> Vec<PaymentTruth> {
     let mut asked: BTreeSet<&str> = BTreeSet::new();
     for (n, p) in all.iter().enumerate() {
         let mut truth = one_of_cybersource(p);
-        // Sendings of one command are one attempt, and of what the issuer refused a person may ask again.
-        let first = mark(p).is_none_or(|m| asked.insert(m));
-        truth.attempts = usize::from(p.authorized > 0 && first);
+        // Sendings of one command are one attempt, which is what the last of them is where those before were undone for it; and of
+        // what the issuer refused a person may ask again.
+        let resent = is_undone(p) && all.iter().skip(n + 1).any(|later| mark(later) == mark(p));
+        let mut first = || mark(p).is_none_or(|m| asked.insert(m));
+        truth.attempts = usize::from(p.authorized > 0 && !resent && first());
         for earlier in all.iter().take(n).filter(|e| overlap(e, p)) {
             if mark(earlier).is_some() && mark(earlier) == mark(p) {
                 truth

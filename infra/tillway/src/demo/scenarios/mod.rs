@@ -137,6 +137,7 @@ scenarios! {
     "cyb-cancelled-before-cut-off" "cnow" "cancelled after capture, before the cut-off: voided, not refunded" => voids::cancelled_before;
     "cyb-cancelled-after-cut-off" "cnow" "cancelled after the cut-off: the void is refused, then refunded" => voids::cancelled_after;
     "cyb-total-lowered-after-capture" "cnow" "total lowered after capture: the difference is refunded" => back::lowered;
+    "cyb-total-raised-after-capture" "cnow" "total raised after capture: a person is asked" => back::raised;
     "cyb-refund-requested" "cnow" "a refund asked for by Clarity" => back::requested;
     "cyb-refund-requested-whole" "cnow" "everything asked back by Clarity before the cut-off: voided" => voids::requested_whole;
     "cyb-refund-by-hand" "cnow" "a refund made in the Business Center, told by webhook" => voids::by_hand;
