@@ -223,7 +223,14 @@ async fn what_is_not_due_yet_waits_in_documents_and_is_matched_when_its_line_com
 
 #[tokio::test]
 async fn a_line_of_what_an_earlier_day_settled_is_a_duplicate() {
-    let first = PLAN.end().plus(-33);
+    // The first run ends between the two lines of a duplicate.
+    let month = Market::of(&PLAN).unwrap().month;
+    let day = |id: &str| month.lines.iter().find(|l| *l.id == *id).unwrap().day;
+    let pair = |p: &Planted| match (p.class, p.lines.as_slice()) {
+        (Class::Duplicate, [a, b]) if day(a) != day(b) => Some(day(a).min(day(b))),
+        _ => None,
+    };
+    let first = month.planted.iter().find_map(pair).unwrap();
     let two = Invented::new(&PLAN, Manner::InTwo(first), usize::MAX).await;
     two.settle(first).await.unwrap();
     two.run().await;
@@ -400,6 +407,8 @@ async fn a_large_batch_that_is_refused_gives_back_what_it_was_matched_with() {
         sum.0
     };
     assert_eq!(balance(&seen), balance(&wanted));
-    let names = |seen: &Seen| seen.batches.iter().map(|b| (b.0.clone(), b.2.clone())).collect::<Vec<_>>();
-    assert_eq!(names(&seen), names(&wanted));
+    // Of two lines for one capture it may be the other one that was matched.
+    let matched = |seen: &Seen| seen.batches.iter().map(|b| (b.2.lines, b.2.matched)).collect::<Vec<_>>();
+    let total = |all: Vec<(usize, usize)>| all.iter().fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+    assert_eq!(total(matched(&seen)), total(matched(&wanted)));
 }

@@ -19,10 +19,58 @@ use crate::engine::WorkError;
 
 /// What matching made of everything.
 pub(super) struct Made<'a> {
-    pub(super) outcome: &'a Outcome,
-    pub(super) certificates: &'a [Certificate],
     /// The books' rates of what it exchanged.
-    pub(super) rates: &'a BTreeMap<Box<str>, Rate>,
+    rates: &'a BTreeMap<Box<str>, Rate>,
+    lines: BTreeMap<&'a str, &'a SettlementLine>,
+    expected: BTreeMap<&'a str, &'a Expected>,
+    /// Certificates by the batches of their lines.
+    certificates: BTreeMap<&'a str, Vec<&'a Certificate>>,
+    explained: BTreeMap<&'a str, Vec<&'a Explained>>,
+    /// Exceptions about something that is matched, by line, with their places.
+    flaws: BTreeMap<&'a str, Vec<(usize, &'a Exception)>>,
+}
+
+impl<'a> Made<'a> {
+    /// By batch, so that a run of many batches looks at each item once.
+    pub(super) fn of(
+        outcome: &'a Outcome,
+        certificates: &'a [Certificate],
+        rates: &'a BTreeMap<Box<str>, Rate>,
+        (lines, expected): (&'a [SettlementLine], &'a [Expected]),
+    ) -> Self {
+        let lines: BTreeMap<&str, &SettlementLine> = lines.iter().map(|l| (l.id.as_ref(), l)).collect();
+        let batch_of = |line: &str| lines.get(line).map(|l| l.batch.as_ref());
+        let mut of_batch: BTreeMap<&str, Vec<&Certificate>> = BTreeMap::new();
+        for certificate in certificates {
+            let batches: BTreeSet<&str> =
+                certificate.group.lines.iter().filter_map(|line| batch_of(line)).collect();
+            batches.into_iter().for_each(|batch| of_batch.entry(batch).or_default().push(certificate));
+        }
+        let mut explained: BTreeMap<&str, Vec<&Explained>> = BTreeMap::new();
+        for x in &outcome.explained {
+            if let Some(batch) = batch_of(&x.line) {
+                explained.entry(batch).or_default().push(x);
+            }
+        }
+        let open: BTreeSet<&str> =
+            outcome.open_lines.iter().chain(&outcome.open_expected).map(AsRef::as_ref).collect();
+        let mut flaws: BTreeMap<&str, Vec<(usize, &Exception)>> = BTreeMap::new();
+        // What is about something open stands among the open items.
+        let of_matched = |x: &&Exception| !about_open(x, |id| open.contains(id));
+        for (place, exception) in outcome.exceptions.iter().filter(of_matched).enumerate() {
+            for line in &exception.lines {
+                flaws.entry(line).or_default().push((place, exception));
+            }
+        }
+        Self {
+            rates,
+            expected: expected.iter().map(|e| (e.id.as_ref(), e)).collect(),
+            lines,
+            certificates: of_batch,
+            explained,
+            flaws,
+        }
+    }
 }
 
 /// What is posted for one batch; nothing where this run has nothing new of it. The inner error: why it may not be.
@@ -33,14 +81,11 @@ pub(super) fn batch_doc(
     id: &str,
     candidate: &Candidate,
     made: &Made<'_>,
-    pool: &[SettlementLine],
-    expected: &[Expected],
 ) -> Result<Planned, WorkError> {
-    let Made { outcome, certificates, rates } = *made;
     let own: BTreeSet<&str> = candidate.lines.iter().map(|l| l.id.as_ref()).collect();
     let known = candidate.before.as_ref().map(|(_, doc)| doc);
-    let of_it = |c: &&Certificate| c.group.lines.iter().any(|l| own.contains(l.as_ref()));
-    let mut sealed: Vec<Certificate> = certificates.iter().filter(of_it).cloned().collect();
+    let mut sealed: Vec<Certificate> =
+        made.certificates.get(id).into_iter().flatten().map(|c| (*c).clone()).collect();
     let mut accepted: Vec<Acceptance> = run
         .taken()
         .into_iter()
@@ -52,26 +97,23 @@ pub(super) fn batch_doc(
         .iter()
         .map(|a| Explained { line: a.item.clone(), rule: BY_PERSON.into(), account: a.account })
         .collect();
-    let by_rule = || outcome.explained.iter().filter(|x| own.contains(x.line.as_ref()));
+    let by_rule = || made.explained.get(id).into_iter().flatten().copied();
     let explained_now = || by_rule().chain(&by_person);
     if candidate.listed.is_none() && sealed.is_empty() && explained_now().next().is_none() {
         return Ok(Ok(None));
     }
     let mut explained: Vec<_> = explained_now().cloned().collect();
     let named: BTreeSet<&Box<str>> = sealed.iter().flat_map(|c| &c.group.expected).collect();
-    let mut used: Vec<Expected> = expected.iter().filter(|e| named.contains(&e.id)).cloned().collect();
+    let found = named.iter().filter_map(|id| made.expected.get(id.as_ref()));
+    let mut used: Vec<Expected> = found.map(|e| (*e).clone()).collect();
     let beside: BTreeSet<&Box<str>> = sealed.iter().flat_map(|c| &c.group.lines).collect();
-    let other = |l: &&SettlementLine| beside.contains(&l.id) && !own.contains(l.id.as_ref());
-    let mut other_lines: Vec<SettlementLine> = pool.iter().filter(other).cloned().collect();
+    let others = beside.iter().filter(|l| !own.contains(l.as_ref()));
+    let mut other_lines: Vec<SettlementLine> =
+        others.filter_map(|l| made.lines.get(l.as_ref()).map(|l| (*l).clone())).collect();
     let mut flaws: Vec<Exception> = {
-        let matched: BTreeSet<&str> = beside.iter().map(|l| l.as_ref()).collect();
-        let open: BTreeSet<&str> =
-            outcome.open_lines.iter().chain(&outcome.open_expected).map(AsRef::as_ref).collect();
-        // What is about something open stands among the open items.
-        let of_matched = |x: &&Exception| {
-            x.lines.iter().any(|l| matched.contains(l.as_ref())) && !about_open(x, |id| open.contains(id))
-        };
-        outcome.exceptions.iter().filter(of_matched).cloned().collect()
+        let of_matched = beside.iter().filter_map(|l| made.flaws.get(l.as_ref())).flatten();
+        let each: BTreeMap<usize, &Exception> = of_matched.copied().collect();
+        each.into_values().cloned().collect()
     };
     let rules = {
         let book = known.map_or_else(|| RuleBook::new(&run.rules), |doc| doc.rules.clone());
@@ -108,7 +150,7 @@ pub(super) fn batch_doc(
     let groups: Vec<_> = sealed.iter().map(|c| c.group.clone()).collect();
     // What was converted without a rate stays so.
     let mut used_rates = known.map(|doc| doc.rates.clone()).unwrap_or_default();
-    let new = rates.iter().filter(|(line, _)| own.contains(line.as_ref()));
+    let new = made.rates.iter().filter(|(line, _)| own.contains(line.as_ref()));
     used_rates.extend(new.map(|(line, rate)| (line.clone(), *rate)));
     let to_book = ToBook {
         batch,

@@ -93,11 +93,11 @@ impl Engine {
             check_run(&outcome, &certificates, &lines, &expected, &words, &run.rules)
                 .map_err(|bad| WorkError::Config(format!("a defect of ours: {}", texts(&bad).join("; "))))?;
             let rates = self.rates_of(&outcome.groups, &lines, &expected, &run.rules).await?;
-            let made = Made { outcome: &outcome, certificates: &certificates, rates: &rates };
+            let made = Made::of(&outcome, &certificates, &rates, (&lines, &expected));
             let mut planned = Vec::new();
             let mut rejected: Vec<(Box<str>, Vec<String>)> = Vec::new();
             for (id, candidate) in &candidates {
-                match batch_doc(run, id, candidate, &made, &lines, &expected)? {
+                match batch_doc(run, id, candidate, &made)? {
                     Ok(Some((standing, batch))) => planned.push((id.clone(), standing, batch)),
                     Ok(None) => {}
                     Err(why) => rejected.push((id.clone(), why)),

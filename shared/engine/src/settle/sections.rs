@@ -431,10 +431,11 @@ fn grow(
 /// Lines with the place of their batch.
 fn by_batch(lines: Vec<SettlementLine>, incoming: &[Incoming]) -> BTreeMap<usize, Vec<SettlementLine>> {
     let mut out: BTreeMap<usize, Vec<SettlementLine>> = BTreeMap::new();
+    let place_of: BTreeMap<&str, usize> =
+        incoming.iter().enumerate().map(|(place, i)| (i.listed.batch.id.as_ref(), place)).collect();
     for line in lines {
-        let of_it = |i: &Incoming| i.listed.batch.id == line.batch;
-        if let Some(place) = incoming.iter().position(of_it) {
-            out.entry(place).or_default().push(line);
+        if let Some(place) = place_of.get(line.batch.as_ref()) {
+            out.entry(*place).or_default().push(line);
         }
     }
     out
