@@ -69,13 +69,16 @@ async fn details_that_do_not_come_are_waited_for_and_then_the_fees_are_one_line(
     assert_eq!(report.batches[0].standing, Standing::Closed, "{report:?}");
     assert_eq!((t.fees(&report).await, t.open().await), (vec![(false, -58)], vec![]));
     assert_eq!((t.w.alerted("settlement_remark"), t.w.alerted("settlement_late")), (1, 0));
-    let alerts = t.w.memory.alerts.lock().unwrap();
-    let told = alerts.iter().find(|a| a.code == "settlement_remark").unwrap();
-    assert!(
-        told.text.contains("0.58 USD") && told.text.contains("do not tell of 2 of its payments"),
-        "{}",
-        told.text
-    );
+    let text = {
+        let alerts = t.w.memory.alerts.lock().unwrap();
+        alerts.iter().find(|a| a.code == "settlement_remark").unwrap().text.clone()
+    };
+    assert!(text.contains("0.58 USD") && text.contains("do not tell of 2 of its payments"), "{text}");
+    // They come after all, and say of the fees what was taken for them in one: it is the same batch.
+    t.gateway(|g, _| g.config_mut().fees_after = Some(Millis::days(1)));
+    let again = t.settle(funded).await;
+    assert_eq!((again.unchanged.len(), again.refused.len()), (1, 0), "{again:?}");
+    assert_eq!(t.fees(&again).await, [(false, -58)]);
 }
 
 #[tokio::test]

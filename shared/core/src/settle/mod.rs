@@ -78,6 +78,9 @@
 //! be made unique before the first pass ([`settle`] does it in memory); the copies go to
 //! [`Conclusion::copies`].
 //!
+//! A settlement run, which needs certificates and entries as well, takes another way: what the gateway's own ids settle by
+//! themselves ([`plain`]) is taken out section by section, and what is left is matched in one piece.
+//!
 //! [`report`] says what became of a day, [`watch`] what is out of the ordinary in it. [`market`] invents months of trade from a seed with every class of exception planted, for tests and benches.
 
 pub mod accepted;

@@ -7,7 +7,7 @@ use tillway_core::settle::{Batch, Funding, Ids, Kind, SettlementLine};
 
 use super::Run;
 use super::bank::BY_BANK;
-use super::digest::digest;
+use super::digest::{Digest, digest};
 use super::fetch::Incoming;
 use super::records::{BatchDoc, BatchRecord, RunReport, Section, batch_key};
 use super::sections::Sectioned;
@@ -78,7 +78,8 @@ impl Engine {
                     continue;
                 }
                 let submitted = !changed && is_submission_of(&listed.batch, &lines, record, known);
-                if same || as_the_bank || submitted {
+                let told_otherwise = !changed && tells_fees_otherwise(&listed.batch, &lines, record, known);
+                if same || as_the_bank || submitted || told_otherwise {
                     report.unchanged.push(id);
                     report.batches.push(record.clone());
                     continue;
@@ -172,6 +173,27 @@ fn is_submission_of(batch: &Batch, lines: &[SettlementLine], record: &BatchRecor
     };
     let as_posted = |l: &SettlementLine| given.get(l.id.as_ref()).map_or_else(|| kept_back(l), |g| *g == l);
     posted.is_superset(&given.keys().copied().collect()) && known.lines.iter().all(as_posted)
+}
+
+/// Whether it is what was settled, with the same sum of fees in other lines: where they were taken in one, and are told one by one
+/// since. What was posted stays as it is.
+fn tells_fees_otherwise(
+    batch: &Batch,
+    lines: &[SettlementLine],
+    record: &BatchRecord,
+    known: &BatchDoc,
+) -> bool {
+    let split = |lines: &[SettlementLine]| {
+        let (fees, others): (Vec<_>, Vec<_>) = lines.iter().cloned().partition(|l| l.kind == Kind::Fee);
+        let sum: i128 = fees.iter().map(|l| i128::from(l.net)).sum();
+        let one_by_one = fees.iter().filter(|l| l.ids.parent.is_some()).count();
+        (sum, (fees.len(), one_by_one), Digest::of(&others))
+    };
+    let ((sum, fees, others), (booked, told, stand)) = (split(lines), split(&known.lines));
+    let in_one = |(all, one_by_one): (usize, usize)| all == 1 && one_by_one == 0;
+    let each = |(all, one_by_one): (usize, usize)| all == one_by_one && all > 0;
+    let otherwise = in_one(told) && each(fees) || each(told) && in_one(fees);
+    record.batch == *batch && otherwise && (sum, others) == (booked, stand)
 }
 
 /// Whether the gateway now says of a batch what the bank's statement said before it.

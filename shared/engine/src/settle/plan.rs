@@ -167,11 +167,15 @@ impl Engine {
         let watched = if run.is_of_day() {
             let whole = report.waiting.is_empty() && report.refused.is_empty();
             let attempts = self.attempts(run.name(), run.day).await?;
+            let mut charged = Vec::new();
+            for (_, batch) in &records {
+                charged.push(self.charged_in_sections(batch).await?);
+            }
             let new = |figures: &mut DayFigures| {
-                for (record, batch) in &records {
+                for ((record, batch), charged) in records.iter().zip(&charged) {
                     let candidate = candidates.get(&record.batch.id);
                     let before = candidate.and_then(|c| c.before.as_ref()).map(|(_, doc)| doc);
-                    watched::count(figures, run.day, &NewLines::of_batch(batch, before), &run.rules);
+                    watched::count(figures, run.day, &NewLines::of_batch(batch, before, charged), &run.rules);
                     let sections = candidate.and_then(|c| c.sectioned.figures.as_ref());
                     sections.into_iter().for_each(|more| figures.add(more));
                 }

@@ -20,7 +20,7 @@ use tillway_core::settle::check::{Statement, check_section};
 use tillway_core::settle::plain::{Meeting, Plain};
 use tillway_core::settle::watch::DayFigures;
 use tillway_core::settle::{
-    Batch, Day, Expected, Group, RuleBook, SECTIONS, SettlementLine, ToBook, line_entries, section_of,
+    Batch, Day, Expected, Group, Kind, RuleBook, SECTIONS, SettlementLine, ToBook, line_entries, section_of,
 };
 
 use super::batch::sums_of;
@@ -28,7 +28,7 @@ use super::candidates::Candidate;
 use super::digest::{Digest, id_mark};
 use super::fetch::Incoming;
 use super::plan::texts;
-use super::records::{Piece, Section, SectionDoc};
+use super::records::{BatchDoc, Piece, Section, SectionDoc};
 use super::spread::Spread;
 use super::watched::{self, NewLines};
 use super::{Run, Step};
@@ -346,6 +346,29 @@ impl Engine {
             self.renew_book(run).await?;
         }
         Ok(())
+    }
+
+    /// What was charged in sections of a batch, by the gateway's id, as far as fees on lines of their own name it.
+    pub(super) async fn charged_in_sections(
+        &self,
+        doc: &BatchDoc,
+    ) -> Result<BTreeMap<Box<str>, i64>, WorkError> {
+        let fees = doc.lines.iter().filter(|l| l.kind == Kind::Fee);
+        let named: BTreeSet<&str> = fees.filter_map(|l| l.ids.parent.as_deref()).collect();
+        let places: BTreeSet<u16> = named.iter().map(|own| section_of(own)).collect();
+        let mut out = BTreeMap::new();
+        for section in &doc.sections {
+            if places.range(section.parts.0..=section.parts.1).next().is_none() {
+                continue;
+            }
+            let inside: SectionDoc = self.shelved(&section.doc).await?;
+            for line in inside.lines.into_iter().filter(|l| l.kind == Kind::Charge) {
+                if let Some(own) = line.ids.own.filter(|own| named.contains(own.as_ref())) {
+                    out.insert(own, line.gross);
+                }
+            }
+        }
+        Ok(out)
     }
 
     /// A batch whose sections were made in this run is not posted: what they were matched with waits on.

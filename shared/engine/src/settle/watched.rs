@@ -233,13 +233,17 @@ pub(super) struct NewLines<'a> {
     lines: Vec<&'a SettlementLine>,
     expected: &'a [Expected],
     certificates: &'a [Certificate],
-    /// What was charged beside them, by the gateway's id; of a large batch not what its sections have.
+    /// What was charged beside them, by the gateway's id.
     charged: BTreeMap<&'a str, i64>,
 }
 
 impl<'a> NewLines<'a> {
-    /// Those of a batch that it did not have before, its sections aside.
-    pub(super) fn of_batch(batch: &'a BatchDoc, before: Option<&BatchDoc>) -> Self {
+    /// Those of a batch that it did not have before, its sections aside; of these, what was charged.
+    pub(super) fn of_batch(
+        batch: &'a BatchDoc,
+        before: Option<&BatchDoc>,
+        in_sections: &'a BTreeMap<Box<str>, i64>,
+    ) -> Self {
         let known: BTreeSet<&str> =
             before.into_iter().flat_map(|doc| &doc.lines).map(|l| l.id.as_ref()).collect();
         let lines = batch.lines.iter().filter(|l| !known.contains(l.id.as_ref())).collect();
@@ -248,6 +252,7 @@ impl<'a> NewLines<'a> {
             .iter()
             .filter(|l| l.kind == Kind::Charge)
             .filter_map(|l| Some((l.ids.own.as_deref()?, l.gross)))
+            .chain(in_sections.iter().map(|(own, gross)| (own.as_ref(), *gross)))
             .collect();
         Self { lines, expected: &batch.expected, certificates: &batch.certificates, charged }
     }
