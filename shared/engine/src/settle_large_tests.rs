@@ -194,6 +194,8 @@ async fn a_month_settled_in_sections_says_what_one_in_memory_says() {
         let large = Invented::new(&PLAN, Manner::AtOnce, in_memory).await;
         assert_eq!(large.run().await.headline, told.headline);
         same(large.seen().await, &plain);
+        // One item for each batch, however many lines.
+        assert_eq!(large.posted(), small.posted());
         // Again: nothing is posted twice, and what is open is called as before.
         let items = large.posted();
         assert_eq!(large.run().await.unchanged.len(), large.market.month.batches.len());
@@ -364,8 +366,8 @@ async fn the_checker_refuses_a_batch_whose_sections_were_changed() {
     // What the journal has of a section is compared as well.
     let key = {
         let items = large.w.memory.items.lock().unwrap();
-        let of_section = |k: &&Key| k.pk.ends_with(&*record.batch.id) && k.sk.matches('#').count() == 2;
-        items.keys().filter(|k| k.sk.starts_with("jrns#")).find(of_section).unwrap().clone()
+        let own = |k: &&Key| k.pk.ends_with(&*record.batch.id) && k.sk.starts_with("jrns#");
+        items.keys().find(own).unwrap().clone()
     };
     large.w.memory.items.lock().unwrap().remove(&key);
     let checked = engine.check_batch(&view).await.unwrap();

@@ -273,6 +273,11 @@ impl Engine {
                 match serde_json::from_slice(&item.body)? {
                     Posted::Entries(entries) => take(entries)?,
                     Posted::Doc { doc } => take(self.shelved(&doc).await?)?,
+                    Posted::Docs { docs } => {
+                        for doc in docs {
+                            take(self.shelved(&doc).await?)?;
+                        }
+                    }
                 }
             }
             after = page.next;

@@ -6,7 +6,7 @@ use tillway_core::journal::Entry;
 
 use super::records::{
     BatchDoc, BatchRecord, BookRecord, OPEN, OpenRecord, PlanDoc, Posted, accepted_entries_key, accepted_key,
-    batch_key, came_key, entries_key, open_key, read_key, run_key, section_key, settle_pk, watch_key,
+    batch_key, came_key, entries_key, open_key, read_key, run_key, settle_pk, watch_key,
 };
 use super::spread::AT_A_TIME;
 use super::{Run, Step, item};
@@ -101,21 +101,16 @@ impl Engine {
         Ok(())
     }
 
-    async fn post_batch(&self, run: &mut Run<'_>, record: &BatchRecord) -> Result<(), WorkError> {
+    async fn post_batch(&self, run: &Run<'_>, record: &BatchRecord) -> Result<(), WorkError> {
         let id = record.batch.id.as_ref();
         let doc: BatchDoc = self.shelved(&record.doc).await?;
         let entries: Vec<&Entry> = doc.new_entries().collect();
-        if !entries.is_empty() {
-            let body = self.journal_body(&record.doc, &entries).await?;
+        let fresh = doc.sections.iter().filter(|s| s.fresh);
+        let of_sections: Vec<Box<str>> = fresh.filter_map(|s| s.entries.clone()).collect();
+        if !entries.is_empty() || !of_sections.is_empty() {
+            let body = self.journal_body(&record.doc, &entries, of_sections).await?;
             self.put_once(entries_key(run.name(), id, record.revision), body).await?;
             run.tell(&Step::At("entries"))?;
-        }
-        for section in doc.sections.iter().filter(|s| s.fresh) {
-            let Some(entries) = &section.entries else { continue };
-            let body = serde_json::to_vec(&Posted::Doc { doc: entries.clone() })?;
-            self.put_once(section_key(run.name(), id, record.revision, section.parts.0), body).await?;
-            run.tell(&Step::At("section"))?;
-            self.renew_book(run).await?;
         }
         let key = batch_key(run.name(), id);
         let found = self.ports.store.get(std::slice::from_ref(&key)).await?.into_iter().flatten().next();
@@ -134,15 +129,24 @@ impl Engine {
         Ok(())
     }
 
-    /// The journal's item of a batch: its entries, or where they are too many the name of their document.
-    async fn journal_body(&self, doc: &str, entries: &[&Entry]) -> Result<Vec<u8>, WorkError> {
+    /// The journal's one item of a batch: its entries, or where they are too many the names of their documents.
+    async fn journal_body(
+        &self,
+        doc: &str,
+        entries: &[&Entry],
+        mut of_sections: Vec<Box<str>>,
+    ) -> Result<Vec<u8>, WorkError> {
         let body = serde_json::to_vec(entries)?;
-        if body.len() <= IN_PLACE {
+        if body.len() <= IN_PLACE && of_sections.is_empty() {
             return Ok(body);
         }
-        let name = format!("{doc}/entries");
+        let name: Box<str> = format!("{doc}/entries").into();
         self.shelve(&name, &entries).await?;
-        Ok(serde_json::to_vec(&Posted::Doc { doc: name.into() })?)
+        if of_sections.is_empty() {
+            return Ok(serde_json::to_vec(&Posted::Doc { doc: name })?);
+        }
+        of_sections.push(name);
+        Ok(serde_json::to_vec(&Posted::Docs { docs: of_sections })?)
     }
 
     /// Writes what is written once; what stands there already must be the same.

@@ -480,6 +480,11 @@ pub enum Posted {
         /// Its name.
         doc: Box<str>,
     },
+    /// The documents where those of a large batch lie.
+    Docs {
+        /// Their names.
+        docs: Vec<Box<str>>,
+    },
 }
 
 /// What a run did.
@@ -645,11 +650,6 @@ pub fn settle_pk(connection: &ConnectionName) -> String {
 #[must_use]
 pub fn agenda_key(connection: &ConnectionName) -> Key {
     Key::new(pk(connection), "agenda")
-}
-/// What a section of a batch posted with a revision, by its first place.
-#[must_use]
-pub fn section_key(connection: &ConnectionName, batch: &str, revision: u32, first: u16) -> Key {
-    Key::new(format!("settle#{connection}#{batch}"), format!("jrns#{revision:04}#{first:03}"))
 }
 /// What a revision of a batch posted, as one item of the journal.
 #[must_use]
