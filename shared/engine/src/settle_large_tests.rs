@@ -237,16 +237,13 @@ async fn a_line_of_what_an_earlier_day_settled_is_a_duplicate() {
     two.settle(first).await.unwrap();
     two.run().await;
     let open = two.seen().await.open;
-    let funded = |id: &str| two.market.month.lines.iter().find(|l| *l.id == *id).unwrap().day;
     let mut across = 0;
     for planted in &two.market.month.planted {
         let of_lines = |x: &OpenRecord| planted.lines.iter().any(|l| x.exception.lines.contains(l));
         if let (Class::Duplicate, [a, b]) = (planted.class, planted.lines.as_slice()) {
             let found = open.iter().find(|x| of_lines(x)).unwrap();
-            assert_eq!(found.exception.class, Class::Duplicate, "{planted:?}");
-            let apart = (funded(a) <= first) != (funded(b) <= first);
-            assert_eq!(found.exception.lines.len(), if apart { 1 } else { 2 });
-            across += usize::from(apart);
+            assert_eq!(Planted::as_found(&found.exception), *planted);
+            across += usize::from((day(a) <= first) != (day(b) <= first));
         }
     }
     assert!(across > 0);

@@ -1,10 +1,10 @@
 //! Lines of an object that another line has settled: in the same run the matching sees both; here are those of earlier runs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tillway_core::ids::OrderKey;
 use tillway_core::journal::Entry;
-use tillway_core::settle::{Class, Exception, Expected, Outcome, SettlementLine, expected_of};
+use tillway_core::settle::{Class, Exception, Outcome, SettlementLine, expected_of};
 
 use super::Run;
 use super::records::BookDoc;
@@ -12,40 +12,38 @@ use crate::engine::{Engine, WorkError};
 use crate::records::{alias_key, order_pk};
 
 /// Lines that are looked up in one run, at most.
-const ASKED: usize = 200;
+const ASKED: usize = 50;
 /// Entries of one page.
 const PAGE: usize = 100;
 
 impl Engine {
-    /// Calls an open line by its name: what nobody expects is a duplicate where its object is booked, of that amount, and not
-    /// expected any more.
+    /// Calls an open line by its name: what nobody expects is a duplicate where a certificate says that another line settled its
+    /// object, of that kind and amount.
     pub(super) async fn name_doubles(
         &self,
         run: &Run<'_>,
         outcome: &mut Outcome,
         doc: &mut BookDoc,
-        (lines, expected): (&[SettlementLine], &[Expected]),
+        lines: &[SettlementLine],
     ) -> Result<(), WorkError> {
         let by_id: BTreeMap<&str, &SettlementLine> = lines.iter().map(|l| (l.id.as_ref(), l)).collect();
-        let due: BTreeSet<&str> = expected.iter().map(|e| e.id.as_ref()).collect();
         let mut asked = 0_usize;
         for exception in &mut outcome.exceptions {
             if let (Class::Duplicate, [_, _]) = (exception.class, exception.lines.as_slice()) {
                 note(exception, &outcome.open_lines, doc);
             }
             let Some(line) = unexpected(exception).and_then(|id| by_id.get(id)) else { continue };
-            let known = doc.doubles.get(&line.id).cloned();
-            let found = match known {
-                Some(other) => Some(other),
+            let found = match doc.doubles.get(&line.id) {
+                Some(other) => Some(other.clone()),
                 None if asked < ASKED => {
                     asked = asked.saturating_add(1);
-                    self.is_settled(run, line, &due).await?.then_some(None)
+                    self.settled_by(run, line).await?
                 }
                 None => None,
             };
             if let Some(other) = found {
                 exception.class = Class::Duplicate;
-                exception.lines.extend(other.clone());
+                exception.lines.push(other.clone());
                 exception.lines.sort_unstable();
                 doc.doubles.insert(line.id.clone(), other);
             }
@@ -54,16 +52,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether the books have what the line says, and wait for no line of it.
-    async fn is_settled(
-        &self,
-        run: &Run<'_>,
-        line: &SettlementLine,
-        due: &BTreeSet<&str>,
-    ) -> Result<bool, WorkError> {
-        let Some(own) = line.ids.own.as_deref() else { return Ok(false) };
+    /// The line that settled what this one says.
+    async fn settled_by(&self, run: &Run<'_>, line: &SettlementLine) -> Result<Option<Box<str>>, WorkError> {
+        let Some(own) = line.ids.own.as_deref() else { return Ok(None) };
         let alias = self.ports.store.get(&[alias_key(run.name(), own)]).await?.into_iter().flatten().next();
-        let Some(alias) = alias else { return Ok(false) };
+        let Some(alias) = alias else { return Ok(None) };
         let order: OrderKey = serde_json::from_slice(&alias.body)?;
         let begins = format!("jrn#{}#", run.name());
         let mut after: Option<String> = None;
@@ -75,13 +68,13 @@ impl Engine {
                 let is_it = e.ids.own.as_deref() == Some(own)
                     && e.kind == line.kind
                     && line.amount_in(e.currency) == Some(e.amount);
-                if is_it && !due.contains(e.id.as_ref()) {
-                    return Ok(true);
+                if let (true, Some(other)) = (is_it, self.line_of(run.name(), &entry).await?) {
+                    return Ok(Some(other).filter(|other| *other != line.id));
                 }
             }
             after = page.next;
             if after.is_none() {
-                return Ok(false);
+                return Ok(None);
             }
         }
     }
@@ -102,8 +95,8 @@ fn note(exception: &Exception, open: &[Box<str>], doc: &mut BookDoc) {
     let is_open = |id: &str| open.binary_search_by(|other| other.as_ref().cmp(id)).is_ok();
     if let [a, b] = exception.lines.as_slice() {
         match (is_open(a), is_open(b)) {
-            (true, false) => doc.doubles.insert(a.clone(), Some(b.clone())),
-            (false, true) => doc.doubles.insert(b.clone(), Some(a.clone())),
+            (true, false) => doc.doubles.insert(a.clone(), b.clone()),
+            (false, true) => doc.doubles.insert(b.clone(), a.clone()),
             _ => None,
         };
     }

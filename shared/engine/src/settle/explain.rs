@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tillway_core::ids::ConnectionName;
 use tillway_core::journal::Entry;
 use tillway_core::settle::certificate::Certificate;
-use tillway_core::settle::{Day, Kind, expected_of, section_of};
+use tillway_core::settle::{Day, Kind, Rules, expected_of, section_of};
 
 use super::accept::AcceptedExpected;
 use super::records::{BatchDoc, BatchRecord, Section, SectionDoc};
@@ -30,28 +30,12 @@ impl Engine {
         names.dedup();
         for name in names.into_iter().filter(|name| self.settles(name)) {
             let rules = self.settlement_rules(name)?;
-            let due = Kind::ALL.iter().map(|(kind, _)| rules.due(*kind, newest)).max().unwrap_or(newest);
-            let last = due.plus(RULES_CHANGED);
+            let days = (first, last_due(&rules, newest));
+            let own: Vec<&Entry> = entries.iter().filter(moves).filter(|e| e.connection == *name).collect();
             for record in self.batch_records(name).await? {
-                // A batch that ended before the first movement settles none of them, and one whose lines and expectations
-                // are all of later than the last was due none either.
-                if record.span.1 < first || record.span.0 > last {
-                    continue;
-                }
-                let doc: BatchDoc = self.shelved(&record.doc).await?;
-                let own: Vec<&Entry> =
-                    entries.iter().filter(moves).filter(|e| e.connection == *name).collect();
-                let mut details: Vec<String> =
-                    own.iter().filter_map(|e| proven(&doc.certificates, e)).collect();
-                let part = |e: &&Entry| section_of(expected_of(e, None, &rules)?.ids.own.as_deref()?).into();
-                let parts: BTreeSet<u16> = own.iter().copied().filter_map(|e| part(&e)).collect();
-                let holds = |s: &&Section| parts.range(s.parts.0..=s.parts.1).next().is_some();
-                for section in doc.sections.iter().filter(holds) {
-                    let inside: SectionDoc = self.shelved(&section.doc).await?;
-                    details.extend(own.iter().filter_map(|e| proven(&inside.certificates, e)));
-                }
-                if !details.is_empty() {
-                    out.push(line(&record, details));
+                let found = self.certificates_of(&record, days, &own, &rules).await?;
+                if !found.is_empty() {
+                    out.push(line(&record, found.iter().map(|(e, sealed)| proof(e, sealed)).collect()));
                 }
             }
             let book = self.book_doc(&self.book_of(name).await?).await?;
@@ -60,6 +44,59 @@ impl Engine {
         }
         Ok(out)
     }
+
+    /// The certificates by which a batch settles some of these entries, with the entry. `days`: of the first of them, and the last on
+    /// which one may have been due.
+    async fn certificates_of<'e>(
+        &self,
+        record: &BatchRecord,
+        days: (Day, Day),
+        entries: &[&'e Entry],
+        rules: &Rules,
+    ) -> Result<Vec<(&'e Entry, Certificate)>, WorkError> {
+        // A batch that ended before the first movement settles none of them, and one whose lines and expectations are all of later
+        // than the last was due none either.
+        if record.span.1 < days.0 || record.span.0 > days.1 {
+            return Ok(Vec::new());
+        }
+        let doc: BatchDoc = self.shelved(&record.doc).await?;
+        let found = |certificates: &[Certificate]| -> Vec<(&'e Entry, Certificate)> {
+            entries.iter().filter_map(|e| Some((*e, proven(certificates, e)?.clone()))).collect()
+        };
+        let mut out = found(&doc.certificates);
+        let place = |e: &&Entry| Some(section_of(expected_of(e, None, rules)?.ids.own.as_deref()?));
+        let places: BTreeSet<u16> = entries.iter().copied().filter_map(|e| place(&e)).collect();
+        let holds = |s: &&Section| places.range(s.parts.0..=s.parts.1).next().is_some();
+        for section in doc.sections.iter().filter(holds) {
+            let inside: SectionDoc = self.shelved(&section.doc).await?;
+            out.extend(found(&inside.certificates));
+        }
+        Ok(out)
+    }
+
+    /// The line that settled an entry, as a certificate says.
+    pub(super) async fn line_of(
+        &self,
+        name: &ConnectionName,
+        entry: &Entry,
+    ) -> Result<Option<Box<str>>, WorkError> {
+        let rules = self.settlement_rules(name)?;
+        let booked = Day::of(entry.at);
+        let days = (booked, last_due(&rules, booked));
+        for record in self.batch_records(name).await? {
+            let found = self.certificates_of(&record, days, &[entry], &rules).await?;
+            if let Some((_, sealed)) = found.first() {
+                return Ok(sealed.group.lines.first().cloned());
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What was booked until a day may have been due until then, at the latest.
+fn last_due(rules: &Rules, newest: Day) -> Day {
+    let due = Kind::ALL.iter().map(|(kind, _)| rules.due(*kind, newest)).max().unwrap_or(newest);
+    due.plus(RULES_CHANGED)
 }
 
 fn accepted(name: &ConnectionName, a: &AcceptedExpected) -> Line {
@@ -73,14 +110,18 @@ fn line(record: &BatchRecord, details: Vec<String>) -> Line {
     Line { at: record.at, system: record.batch.connection.to_string(), what, details }
 }
 
-fn proven(certificates: &[Certificate], entry: &Entry) -> Option<String> {
-    let sealed = certificates.iter().find(|c| c.group.expected.iter().any(|id| id.as_ref() == entry.id))?;
+/// The certificate that proves an entry.
+fn proven<'c>(certificates: &'c [Certificate], entry: &Entry) -> Option<&'c Certificate> {
+    certificates.iter().find(|c| c.group.expected.iter().any(|id| id.as_ref() == entry.id))
+}
+
+fn proof(entry: &Entry, sealed: &Certificate) -> String {
     let lines: Vec<&str> = sealed.group.lines.iter().map(AsRef::as_ref).collect();
-    Some(format!(
+    format!(
         "{} by line {} (matched by {}, certificate {})",
         entry.id,
         lines.join(", "),
         sealed.group.tier.name(),
         sealed.hash.get(..12).unwrap_or_default()
-    ))
+    )
 }

@@ -88,7 +88,7 @@ impl Engine {
             expected.extend(recall(&doc.accepted, &lines));
             let mut outcome = settle(&lines, &expected, &run.rules, today);
             stays_accepted(&doc.accepted, &mut outcome, &mut expected);
-            self.name_doubles(run, &mut outcome, &mut doc, (&lines, &expected)).await?;
+            self.name_doubles(run, &mut outcome, &mut doc, &lines).await?;
             let certificates = certify(&outcome.groups, &lines, &expected);
             check_run(&outcome, &certificates, &lines, &expected, &words, &run.rules)
                 .map_err(|bad| WorkError::Config(format!("a defect of ours: {}", texts(&bad).join("; "))))?;

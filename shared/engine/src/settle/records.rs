@@ -82,9 +82,9 @@ pub struct BookDoc {
     /// Expectations that a person accepted, as long as a line may come for them.
     #[serde(default)]
     pub accepted: Vec<AcceptedExpected>,
-    /// Of these lines, which are open, the object was settled by another line: the other, where it is known.
+    /// Of these lines, which are open, the object was settled by another line.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub doubles: BTreeMap<Box<str>, Option<Box<str>>>,
+    pub doubles: BTreeMap<Box<str>, Box<str>>,
     /// What the journal holds of the connection, as far as it was read for good and with all that was posted.
     pub balance: Vec<(Currency, Role, i64)>,
 }
@@ -108,7 +108,7 @@ pub(super) struct LargeBook<'a> {
     ahead: &'a [Box<str>],
     proven: &'a [Proven],
     accepted: &'a [AcceptedExpected],
-    doubles: &'a BTreeMap<Box<str>, Option<Box<str>>>,
+    doubles: &'a BTreeMap<Box<str>, Box<str>>,
     balance: &'a [(Currency, Role, i64)],
 }
 
